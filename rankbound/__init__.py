@@ -1,0 +1,152 @@
+"""rankbound: what head size an attention head needs, and the proof.
+
+The toolkit verifies *Low-Rank Bottleneck in Multi-head Attention Models* (Bhojanapalli, Yun,
+Rawat, Reddi & Kumar, ICML 2020; B20 below) claim by claim, and answers what it leaves to its
+readers: exactly, approximately, and for the heads of a real model.
+
+Conventions: tokens are columns, context matrices are [key, query] and their columns sum to 1.
+Names are imported when first used (PEP 562), so that ``import rankbound`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rankbound.attention.ensembles import (
+        random_context,
+        random_head,
+        random_multihead,
+        random_tokens,
+    )
+    from rankbound.attention.head import AttentionHead
+    from rankbound.attention.layer import MultiHead
+    from rankbound.attention.masks import (
+        causal_mask,
+        full_mask,
+        is_nested,
+        prefix_mask,
+        sliding_mask,
+    )
+    from rankbound.attention.softmax import column_softmax
+    from rankbound.errors import (
+        BackendMissing,
+        InputError,
+        InputTypeError,
+        NotRepresentable,
+        RankboundError,
+        Undecided,
+    )
+    from rankbound.fitting.solve import Fit, fit_head
+    from rankbound.ranks.bounds import RankBounds
+    from rankbound.ranks.exact import exact_rank
+    from rankbound.ranks.factored import logit_spectrum
+    from rankbound.ranks.numerical import effective_rank, numerical_rank, stable_rank
+    from rankbound.ranks.spectrum import Spectrum, spectrum
+    from rankbound.registry.catalogue import claims
+    from rankbound.registry.claim import Claim
+    from rankbound.registry.verification import Report, verify
+    from rankbound.theory.approximation import aitchison_error, nearest_head
+    from rankbound.theory.logrank import log_rank
+    from rankbound.theory.representation import least_head_size, represent
+    from rankbound.verdict import Verdict
+
+_HOME = {
+    "AttentionHead": "attention.head",
+    "BackendMissing": "errors",
+    "Claim": "registry.claim",
+    "Fit": "fitting.solve",
+    "InputError": "errors",
+    "InputTypeError": "errors",
+    "MultiHead": "attention.layer",
+    "NotRepresentable": "errors",
+    "RankBounds": "ranks.bounds",
+    "RankboundError": "errors",
+    "Report": "registry.verification",
+    "Spectrum": "ranks.spectrum",
+    "Undecided": "errors",
+    "Verdict": "verdict",
+    "aitchison_error": "theory.approximation",
+    "causal_mask": "attention.masks",
+    "claims": "registry.catalogue",
+    "column_softmax": "attention.softmax",
+    "effective_rank": "ranks.numerical",
+    "exact_rank": "ranks.exact",
+    "fit_head": "fitting.solve",
+    "full_mask": "attention.masks",
+    "is_nested": "attention.masks",
+    "least_head_size": "theory.representation",
+    "log_rank": "theory.logrank",
+    "logit_spectrum": "ranks.factored",
+    "nearest_head": "theory.approximation",
+    "numerical_rank": "ranks.numerical",
+    "prefix_mask": "attention.masks",
+    "random_context": "attention.ensembles",
+    "random_head": "attention.ensembles",
+    "random_multihead": "attention.ensembles",
+    "random_tokens": "attention.ensembles",
+    "represent": "theory.representation",
+    "sliding_mask": "attention.masks",
+    "spectrum": "ranks.spectrum",
+    "stable_rank": "ranks.numerical",
+    "verify": "registry.verification",
+}
+
+__all__ = [
+    "AttentionHead",
+    "BackendMissing",
+    "Claim",
+    "Fit",
+    "InputError",
+    "InputTypeError",
+    "MultiHead",
+    "NotRepresentable",
+    "RankBounds",
+    "RankboundError",
+    "Report",
+    "Spectrum",
+    "Undecided",
+    "Verdict",
+    "aitchison_error",
+    "causal_mask",
+    "claims",
+    "column_softmax",
+    "effective_rank",
+    "exact_rank",
+    "fit_head",
+    "full_mask",
+    "is_nested",
+    "least_head_size",
+    "log_rank",
+    "logit_spectrum",
+    "nearest_head",
+    "numerical_rank",
+    "prefix_mask",
+    "random_context",
+    "random_head",
+    "random_multihead",
+    "random_tokens",
+    "represent",
+    "sliding_mask",
+    "spectrum",
+    "stable_rank",
+    "verify",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("rankbound")
+    if name not in _HOME:
+        raise AttributeError(f"module 'rankbound' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"rankbound.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

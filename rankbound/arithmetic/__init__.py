@@ -1,0 +1,1 @@
+"""Exact arithmetic: the only place that reaches python-flint."""

@@ -1,0 +1,1 @@
+"""Attention in the paper's notation: columns are tokens, softmax acts on columns."""

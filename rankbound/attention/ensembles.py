@@ -1,0 +1,238 @@
+"""Random tokens, heads, layers and context matrices, each drawn from a seed."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable
+from types import MappingProxyType
+
+import numpy as np
+
+from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.layer import MultiHead
+from rankbound.attention.masks import causal_mask
+from rankbound.attention.softmax import _softmax
+from rankbound.errors import InputError
+
+__all__ = ["LAWS", "random_context", "random_head", "random_multihead", "random_tokens"]
+
+Seed = int | np.random.Generator
+
+
+def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
+    """Gaussian tokens, one a column, of unit variance.
+
+    Parameters
+    ----------
+    d, n : int
+        Embedding size and sequence length.
+    seed : int or numpy.random.Generator
+        Required.
+    rank : int, optional
+        Rank of the tokens, at most ``min(d, n)``, which it is unless given.
+
+    Returns
+    -------
+    ndarray, shape (d, n)
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a size is below 1 or the rank above ``min(d, n)``.
+    """
+    d, n = check_int("d", d, least=1), check_int("n", n, least=1)
+    rng = check_seed(seed)
+    if rank is None:
+        return rng.standard_normal((d, n))
+    rank = check_int("rank", rank, least=1, most=min(d, n), why="the rank of a d × n matrix")
+    product = rng.standard_normal((d, rank)) @ rng.standard_normal((rank, n))
+    tokens: Array = product / math.sqrt(rank)
+    return tokens
+
+
+def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
+    """A Gaussian head: on unit Gaussian tokens its logits have unit variance.
+
+    Parameters
+    ----------
+    d : int
+        Embedding size.
+    head_size : int
+        Query, key and value coordinates.
+    seed : int or numpy.random.Generator
+        Required.
+
+    Returns
+    -------
+    AttentionHead
+        With projections of entries N(0, 1/d).
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a size is below 1.
+    """
+    d, head_size = check_int("d", d, least=1), check_head_size(head_size)
+    W_q, W_k, W_v = check_seed(seed).standard_normal((3, head_size, d)) / math.sqrt(d)
+    return AttentionHead(W_q, W_k, W_v)
+
+
+def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = None) -> MultiHead:
+    """A Gaussian layer; standard (head size d/h) unless a head size is given.
+
+    Parameters
+    ----------
+    d : int
+        Embedding size.
+    heads : int
+        Number of heads h; must divide d unless `head_size` is given.
+    seed : int or numpy.random.Generator
+        Required.
+    head_size : int, optional
+        Query, key and value coordinates of each head, set apart from d and h.
+
+    Returns
+    -------
+    MultiHead
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a size is below 1, or h does not divide d.
+    """
+    d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
+    if head_size is None:
+        if d % heads:
+            raise InputError(
+                f"d is {d} and heads {heads}; expected heads to divide d, since a standard head "
+                "has size d/h. Give head_size= for a layer that sets it apart."
+            )
+        head_size = d // heads
+    head_size = check_head_size(head_size)
+    rng = check_seed(seed)
+    W_q, W_k, W_v = rng.standard_normal((3, heads, head_size, d)) / math.sqrt(d)
+    W_o = rng.standard_normal((d, heads * head_size)) / math.sqrt(heads * head_size)
+    return MultiHead(W_q, W_k, W_v, W_o)
+
+
+def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: float) -> Array:
+    """A random column-stochastic context matrix, [key, query].
+
+    ================================  ==========================================================
+    law                               what it draws
+    ================================  ==========================================================
+    ``dirichlet(alpha=1)``            columns Dirichlet(alpha), floored at 1e-12, renormalised
+    ``gibbs(scale=1)``                softmax of ``scale`` times Gaussian logits
+    ``hadamard(epsilon=1)``           ``P ∝ exp(epsilon H)``, H a Sylvester–Hadamard matrix with
+                                      random signs of rows and columns; n a power of 2
+    ``permutation(epsilon=0)``        mass ``1 - epsilon`` on one key a query, a permutation; the
+                                      rest spread evenly
+    ``sparse(nonzeros=1)``            columns Dirichlet(1) on a random support, zeros elsewhere
+    ``causal(scale=1)``               causal softmax of Gaussian logits, zeros below the diagonal
+    ``logrank(rank, scale=1)``        softmax of Gaussian logits of this rank, at most n - 1:
+                                      ``rank (C log P) = rank`` almost surely
+    ================================  ==========================================================
+
+    Parameters
+    ----------
+    n : int
+        Sequence length.
+    seed : int or numpy.random.Generator
+        Required.
+    law : str
+        A name above.
+    **parameters : float
+        Its parameters.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+        Columns sum to 1.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the law or a parameter is unknown or out of range.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(8, seed=0, law="logrank", rank=3)
+    >>> rb.log_rank(P)
+    3
+    """
+    n = check_int("n", n, least=1)
+    if law not in LAWS:
+        raise InputError(f"law is {law!r}; expected one of {', '.join(LAWS)}.")
+    draw = LAWS[law]
+    known = list(inspect.signature(draw).parameters)[2:]
+    unknown = [name for name in parameters if name not in known]
+    if unknown:
+        raise InputError(f"{law} has no parameter {unknown[0]!r}; it has {', '.join(known)}.")
+    if law == "logrank" and "rank" not in parameters:
+        raise InputError("logrank needs rank=, the log-rank of the context matrix, at most n - 1.")
+    return draw(n, check_seed(seed), **parameters)
+
+
+def _dirichlet(n: int, rng: np.random.Generator, alpha: float = 1.0) -> Array:
+    alpha = check_real("alpha", alpha, above=0.0)
+    P: Array = np.maximum(rng.dirichlet(np.full(n, alpha), size=n).T, 1e-12)
+    return P / P.sum(axis=0)
+
+
+def _gibbs(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
+    return _softmax(check_real("scale", scale) * rng.standard_normal((n, n)))
+
+
+def _hadamard(n: int, rng: np.random.Generator, epsilon: float = 1.0) -> Array:
+    from scipy.linalg import hadamard
+
+    epsilon = check_real("epsilon", epsilon)
+    if n & (n - 1):
+        raise InputError(f"n is {n}; expected a power of 2, where Sylvester's matrix exists.")
+    signs = rng.choice([-1.0, 1.0], size=(2, n))
+    return _softmax(epsilon * signs[0][:, None] * hadamard(n) * signs[1])
+
+
+def _permutation(n: int, rng: np.random.Generator, epsilon: float = 0.0) -> Array:
+    epsilon = check_real("epsilon", epsilon, least=0.0)
+    if epsilon > 1 or (n == 1 and epsilon):
+        raise InputError(f"epsilon is {epsilon}; expected at most 1, and 0 for n = 1.")
+    P = np.full((n, n), epsilon / max(n - 1, 1))
+    P[rng.permutation(n), np.arange(n)] = 1.0 - epsilon
+    return P
+
+
+def _sparse(n: int, rng: np.random.Generator, nonzeros: float = 1) -> Array:
+    s = check_int("nonzeros", nonzeros, least=1, most=n, why="keys that a query attends to")
+    P = np.zeros((n, n))
+    for column in range(n):
+        support = rng.choice(n, size=s, replace=False)
+        P[support, column] = rng.dirichlet(np.ones(s))
+    return P
+
+
+def _causal(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
+    return _softmax(check_real("scale", scale) * rng.standard_normal((n, n)), causal_mask(n))
+
+
+def _logrank(n: int, rng: np.random.Generator, rank: float, scale: float = 1.0) -> Array:
+    r = check_int("rank", rank, least=0, most=n - 1, why="a log-rank never exceeds n - 1")
+    scale = check_real("scale", scale)
+    factors = rng.standard_normal((2, r, n))
+    return _softmax(scale / math.sqrt(max(r, 1)) * (factors[0].T @ factors[1]))
+
+
+LAWS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
+    {
+        "dirichlet": _dirichlet,
+        "gibbs": _gibbs,
+        "hadamard": _hadamard,
+        "permutation": _permutation,
+        "sparse": _sparse,
+        "causal": _causal,
+        "logrank": _logrank,
+    }
+)

@@ -1,0 +1,178 @@
+"""One attention head."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_matrix, check_real, frozen_copy
+from rankbound.attention.masks import check_mask
+from rankbound.attention.softmax import _softmax
+from rankbound.errors import InputError
+
+__all__ = ["AttentionHead"]
+
+
+@dataclass(frozen=True, eq=False)
+class AttentionHead:
+    """A head given by its projections: ``P = softmax(scale · (W_k X)^T (W_q X))``, by columns.
+
+    With ``X=None`` the tokens are the identity, which is never formed: then `W_q` and `W_k` are
+    the head's queries and keys themselves, as captured from a model.
+
+    Parameters
+    ----------
+    W_q, W_k : array_like, shape (head_size, d)
+        Query and key projections (B20: d_q = d_k, d_p or d/h is the head size).
+    W_v : array_like, shape (v, d), optional
+        Value projection; needed by :meth:`output` only.
+    scale : float, optional
+        What multiplies the logits; ``1/sqrt(head_size)`` unless given.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a projection is empty, not finite or not a matrix, or the shapes do not agree.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> head = rb.AttentionHead(W_q=[[1.0, 0.0]], W_k=[[0.0, 1.0]])
+    >>> head.head_size, head.d
+    (1, 2)
+    >>> head.logits()
+    array([[0., 0.],
+           [1., 0.]])
+    """
+
+    W_q: Array
+    W_k: Array
+    W_v: Array | None
+    scale: float
+
+    def __init__(
+        self,
+        W_q: npt.ArrayLike,
+        W_k: npt.ArrayLike,
+        W_v: npt.ArrayLike | None = None,
+        scale: float | None = None,
+    ) -> None:
+        query, key = check_matrix("W_q", W_q, ndim=2), check_matrix("W_k", W_k, ndim=2)
+        if query.shape != key.shape:
+            raise InputError(
+                f"W_q is {query.shape} but W_k is {key.shape}: both must be (head_size, d), "
+                "since a logit is an inner product of a query with a key."
+            )
+        value = None if W_v is None else check_matrix("W_v", W_v, ndim=2)
+        if value is not None and value.shape[1] != query.shape[1]:
+            raise InputError(
+                f"W_v is {value.shape} but W_q is {query.shape}: W_v must have as many columns "
+                f"({query.shape[1]}) as W_q, the embedding size d."
+            )
+        factor = 1 / math.sqrt(len(query)) if scale is None else check_real("scale", scale)
+        fields: dict[str, Any] = {"W_q": query, "W_k": key, "W_v": value}
+        for name, array in fields.items():
+            object.__setattr__(self, name, None if array is None else frozen_copy(array))
+        object.__setattr__(self, "scale", factor)
+
+    @property
+    def head_size(self) -> int:
+        """Number of query and key coordinates, the paper's d_q = d_k."""
+        return len(self.W_q)
+
+    @property
+    def d(self) -> int:
+        """Embedding size; the sequence length when the tokens are the identity."""
+        return int(self.W_q.shape[1])
+
+    def queries(self, X: npt.ArrayLike | None = None) -> Array:
+        """``W_q X``, shape (..., head_size, n)."""
+        return self._project("W_q", self.W_q, X)
+
+    def keys(self, X: npt.ArrayLike | None = None) -> Array:
+        """``W_k X``, shape (..., head_size, n)."""
+        return self._project("W_k", self.W_k, X)
+
+    def logits(self, X: npt.ArrayLike | None = None) -> Array:
+        """``L = scale · (W_k X)^T (W_q X)``, shape (..., n, n), [key, query].
+
+        Parameters
+        ----------
+        X : array_like, shape (..., d, n), optional
+            Tokens, one a column; None means the identity, and n = d.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            If `X` does not fit the projections, is not finite, or the logits overflow.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+            L = self.scale * (np.swapaxes(self.keys(X), -1, -2) @ self.queries(X))
+        if not np.isfinite(L).all():
+            raise InputError(
+                "the logits overflow float64; expected products of keys and queries below "
+                "1.8e308. Scale the tokens or the projections down."
+            )
+        return L
+
+    def context(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
+        """``P = softmax(L)`` by columns, shape (..., n, n), [key, query].
+
+        Parameters
+        ----------
+        X : array_like, shape (..., d, n), optional
+            Tokens, one a column; None means the identity.
+        mask : array_like of bool, shape (n, n), optional
+            [key, query], True = visible.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As :meth:`logits`; or if the mask does not fit or hides every key from a query.
+        """
+        L = self.logits(X)
+        return _softmax(L, None if mask is None else check_mask(mask, L.shape))
+
+    def output(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
+        """``W_v X P``, shape (..., v, n): what the head adds to each token.
+
+        Parameters
+        ----------
+        X : array_like, shape (..., d, n), optional
+            Tokens, one a column; None means the identity.
+        mask : array_like of bool, shape (n, n), optional
+            [key, query], True = visible.
+
+        Raises
+        ------
+        InputError, InputTypeError
+            As :meth:`context`; or if the head has no `W_v`.
+        """
+        if self.W_v is None:
+            raise InputError(
+                "this head has no W_v, so it has a context and no output: "
+                "give the value projection, AttentionHead(W_q, W_k, W_v)."
+            )
+        return self._project("W_v", self.W_v, X) @ self.context(X, mask)
+
+    def _project(self, name: str, W: Array, X: npt.ArrayLike | None) -> Array:
+        if X is None:
+            return W
+        tokens = check_matrix("X", X)
+        if tokens.shape[-2] != W.shape[1]:
+            raise InputError(
+                f"{name} is {W.shape} but X is {tokens.shape}: {name} must have as many columns "
+                f"({W.shape[1]}) as X has rows ({tokens.shape[-2]}); tokens are columns."
+            )
+        with np.errstate(over="ignore", invalid="ignore"):
+            projected: Array = W @ tokens
+        if not np.isfinite(projected).all():
+            raise InputError(
+                f"{name} X overflows float64; expected entries below 1.8e308. "
+                "Scale the tokens or the projections down."
+            )
+        return projected

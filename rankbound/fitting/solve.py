@@ -1,0 +1,210 @@
+"""Fit a head of a given size to a context matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import (
+    Array,
+    check_context,
+    check_head_size,
+    check_int,
+    check_matrix,
+    check_real,
+)
+from rankbound.attention.head import AttentionHead
+from rankbound.errors import InputError
+from rankbound.fitting.objective import KLObjective
+from rankbound.ranks.spectrum import spectrum
+from rankbound.theory.logs import centre
+from rankbound.theory.representation import head_from_factors, truncated_factors
+
+__all__ = ["Fit", "fit_head"]
+
+
+@dataclass(frozen=True, eq=False)
+class Fit:
+    """A fitted head and how well it was fitted.
+
+    Attributes
+    ----------
+    head : AttentionHead
+        The best head found: an upper bound on what its size can reach, never a lower one.
+    kl : float
+        ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context.
+    gradient_norm : float
+        Euclidean norm of the gradient at the head, in the factors A, B of its logits ``A^T B``.
+    iterations : int
+        Of the start that won.
+    converged : bool
+        Whether ``gradient_norm <= gradient_tolerance``. False means: not even a stationary point.
+    gradient_tolerance : float
+        What was asked.
+    start_kls : tuple of float
+        Where each start ended: the truncated SVD first, then the random ones. Their agreement is
+        the only sign of a global optimum, and no proof of it.
+    seed : int
+        From which the random starts can be drawn again.
+    """
+
+    head: AttentionHead
+    kl: float
+    gradient_norm: float
+    iterations: int
+    converged: bool
+    gradient_tolerance: float
+    start_kls: tuple[float, ...]
+    seed: int
+
+
+def fit_head(
+    P: npt.ArrayLike,
+    head_size: int,
+    X: npt.ArrayLike | None = None,
+    *,
+    seed: int = 0,
+    random_starts: int = 3,
+    gradient_tolerance: float = 1e-8,
+    max_iterations: int = 10_000,
+    stored: npt.DTypeLike | None = None,
+    rows: bool = False,
+) -> Fit:
+    """Fit a head of this size to P by L-BFGS, in mean KL divergence.
+
+    The problem is not convex. One start is the truncated singular value decomposition of
+    ``C log P`` (the exact optimum in Aitchison distance), the others are Gaussian; the best end
+    is returned. On tokens X of any rank the factors live in the row space of X.
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n)
+        One matrix, columns sum to 1, [key, query]. Zeros are allowed: then the infimum need not
+        be attained, and the fit will say that it did not converge.
+    head_size : int
+        k >= 1.
+    X : array_like, shape (d, n), optional
+        Tokens; None means the identity.
+    seed : int
+        For the random starts.
+    random_starts : int
+        How many, 0 or more.
+    gradient_tolerance : float
+        Euclidean norm of the gradient at which a start is called converged.
+    max_iterations : int
+        For each start.
+    stored, rows
+        As in :func:`rankbound.log_rank`.
+
+    Returns
+    -------
+    Fit
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument is not as described.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(8, seed=0)
+    >>> fit = rb.fit_head(P, 7)
+    >>> fit.converged, fit.kl < 1e-20
+    (True, True)
+    """
+    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    k = check_head_size(head_size)
+    basis, lift = _row_space(X, len(context))
+    tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
+    limit = check_int("max_iterations", max_iterations, least=1)
+    seed = check_int("seed", seed, least=0, why="fits are written down by an integer seed")
+    rng = np.random.default_rng(seed)
+    objective = KLObjective(context / context.sum(axis=0), basis)
+    r = len(context) if basis is None else len(basis)
+    starts = [_spectral_start(objective, k)]
+    for _ in range(check_int("random_starts", random_starts, least=0)):
+        starts.append(rng.standard_normal((2, k, r)) / np.sqrt(np.sqrt(k)))
+    ends = [_descend(objective, start, tolerance, limit) for start in starts]
+    best = min(ends, key=lambda end: end.kl)
+    return Fit(
+        head=lift(best.factors),
+        kl=best.kl,
+        gradient_norm=best.gradient_norm,
+        iterations=best.iterations,
+        converged=best.gradient_norm <= tolerance,
+        gradient_tolerance=tolerance,
+        start_kls=tuple(end.kl for end in ends),
+        seed=seed,
+    )
+
+
+def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
+    """An orthonormal basis (r, n) of the row space of X, and the map from factors to a head."""
+    if X is None:
+        return None, _head
+    tokens = check_matrix("X", X, ndim=2)
+    if tokens.shape[1] != n:
+        raise InputError(
+            f"X is {tokens.shape} but P is {(n, n)}: X must have one column a token, {n} of them."
+        )
+    U, values, Vt = np.linalg.svd(tokens, full_matrices=False)
+    r = spectrum(X).rank
+    if r == 0:
+        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
+    inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
+
+    return Vt[:r], lambda factors: _head(factors @ inverse.T)
+
+
+def _head(factors: Array) -> AttentionHead:
+    left, right = factors
+    return head_from_factors(left, right, factors.shape[1], None)
+
+
+def _spectral_start(objective: KLObjective, k: int) -> Array:
+    D = centre(np.log(np.maximum(objective.P, 1e-12)))  # a start needs no more than a floor
+    if objective.basis is not None:
+        D = objective.basis @ D @ objective.basis.T
+    left, right = truncated_factors(D, min(k, len(D)))
+    start = np.zeros((2, k, len(D)))
+    start[0, : len(left)], start[1, : len(right)] = left, right
+    return start
+
+
+@dataclass(frozen=True, eq=False)
+class _End:
+    factors: Array
+    kl: float
+    gradient_norm: float
+    iterations: int
+
+
+def _descend(objective: KLObjective, start: Array, tolerance: float, limit: int) -> _End:
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    k, x, iterations = start.shape[1], start.ravel(), 0
+    # max |g_i| <= tolerance / sqrt(size) implies ‖g‖_2 <= tolerance
+    options = {"gtol": tolerance / np.sqrt(x.size), "ftol": 0.0, "maxcor": 20, "maxls": 50}
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        while True:
+            left = limit - iterations
+            result = minimize(
+                objective,
+                x,
+                args=(k,),
+                jac=True,
+                method="L-BFGS-B",
+                options=options | {"maxiter": left, "maxfun": 2 * left + 20},
+            )
+            moved, x = not np.array_equal(result.x, x), result.x
+            iterations += int(result.nit)
+            norm = float(np.linalg.norm(result.jac))
+            # a line search that fails on rounding starts afresh, from steepest descent
+            if norm <= tolerance or not moved or iterations >= limit:
+                return _End(x.reshape(start.shape), float(result.fun), norm, iterations)

@@ -1,0 +1,1 @@
+"""Ranks whose names are never confused: numerical, effective, stable, exact."""

@@ -1,0 +1,128 @@
+"""Log-probabilities up to the softmax gauge, read from a context matrix or from its logits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_context, check_square, storage_dtype
+from rankbound.arithmetic.exact import centred, integer_rows, is_exact, prove_rank, rational_matrix
+from rankbound.errors import InputError, InputTypeError
+from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above, singular_values
+
+__all__ = ["Logs", "centre", "read_logs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Logs:
+    """What is known of log P, up to a constant added to each column.
+
+    Attributes
+    ----------
+    centred : ndarray, shape (..., n, n)
+        ``C log P`` in float64, C = I - 11^T/n.
+    error : ndarray, shape (...)
+        A bound on the Frobenius norm of the error that the data and its logarithm carry.
+    dtype : numpy.dtype
+        The dtype in which the data was computed.
+    exact : list of list of Fraction, or None
+        ``C log P`` exactly, up to one common factor, where the logits were exact.
+    """
+
+    centred: Array
+    error: Array
+    dtype: np.dtype[Any]
+    exact: list[list[Fraction]] | None = None
+
+    def spectrum(self, rtol: float | None = None) -> Spectrum:
+        """Singular values of ``C log P`` and its numerical rank.
+
+        The threshold is ``error`` (Weyl) plus what the computation in float64 adds: centring and
+        the decomposition each commit at most ``n u ‖C log P‖_F``, together ``n eps ‖C log P‖_F``.
+        """
+        values, scale = singular_values(self.centred)
+        n = self.centred.shape[-1]
+        norm = np.sqrt(np.sum(values * values, axis=-1))
+        scale = scale[..., 0]
+        tolerance = np.ldexp(self.error, -scale[..., 0]) + n * FLOAT64_EPS * norm
+        return count_above(values, tolerance, rtol, self.dtype, scale)
+
+    def rank(self, rtol: float | None = None) -> Any:
+        """Rank of ``C log P``: exact where the logits were, numerical elsewhere."""
+        if self.exact is not None:
+            return prove_rank(integer_rows(self.exact)[0]).rank
+        return self.spectrum(rtol).rank
+
+
+def centre(log_P: Array) -> Array:
+    """``C log P``: each column less its mean, twice, so that the mean's own rounding goes too."""
+    once = log_P - log_P.mean(axis=-2, keepdims=True)
+    twice: Array = once - once.mean(axis=-2, keepdims=True)
+    return twice
+
+
+def read_logs(
+    P: Any,
+    logits: Any,
+    *,
+    stored: npt.DTypeLike | None = None,
+    rows: bool = False,
+    ndim: int | None = 2,
+) -> Logs:
+    """Read ``C log P`` from exactly one of `P` and `logits`.
+
+    Entries of P computed in a dtype of unit ``eps`` carry a relative error of about ``eps``, and
+    an absolute one of half its smallest positive number where they underflow; its logarithm adds
+    ``eps |log P|``, which also covers the rounding of the logits it was computed from. Logits
+    carry ``eps |L|``.
+    """
+    if (P is None) == (logits is None):
+        raise InputTypeError(
+            f"{'neither' if P is None else 'both'} of P and logits given; expected exactly one: "
+            "the context matrix, or the logits it is the softmax of."
+        )
+    if not isinstance(rows, (bool, np.bool_)):
+        raise InputTypeError(f"rows is {rows!r}; expected True (rows sum to 1) or False.")
+    if logits is not None:
+        return _from_logits(logits, stored, bool(rows), ndim)
+    context, dtype = check_context("P", P, stored=stored, rows=bool(rows), ndim=ndim)
+    log_P = np.log(context)
+    info = np.finfo(dtype)
+    with np.errstate(over="ignore"):  # a subnormal entry may know nothing: its error is infinite
+        error = float(info.eps) * (1 + np.abs(log_P)) + float(info.smallest_subnormal) / context
+    return Logs(centre(log_P), np.sqrt(np.sum(error * error, axis=(-2, -1))), dtype)
+
+
+def _from_logits(logits: Any, stored: npt.DTypeLike | None, rows: bool, ndim: int | None) -> Logs:
+    dtype = storage_dtype("logits", logits, stored)
+    if is_exact(logits) and np.ndim(logits) == 2:
+        return _from_exact(logits, dtype, rows)
+    L = check_square("logits", logits, ndim=ndim)
+    if rows:
+        L = np.swapaxes(L, -1, -2)
+    scale = np.frexp(np.max(np.abs(L), axis=(-2, -1), keepdims=True))[1]
+    scaled = np.ldexp(L, -scale)
+    norm = np.ldexp(np.sqrt(np.sum(scaled * scaled, axis=(-2, -1))), scale[..., 0, 0])
+    return Logs(centre(L), float(np.finfo(dtype).eps) * norm, dtype)
+
+
+def _from_exact(logits: Any, dtype: np.dtype[Any], rows: bool) -> Logs:
+    table, unit = rational_matrix("logits", logits)
+    if len(table) != len(table[0]):
+        raise InputError(
+            f"logits has shape ({len(table)}, {len(table[0])}); expected (n, n), keys by queries."
+        )
+    if rows:
+        table = [list(column) for column in zip(*table, strict=True)]
+    exact = centred(table)
+    try:
+        floats = np.array([[float(x) for x in row] for row in exact]) * float(unit)
+    except OverflowError:
+        floats = np.array([[np.inf]])
+    if not np.isfinite(floats).all():
+        raise InputError("logits hold a number above 1.8e308; expected numbers that float64 holds.")
+    return Logs(floats, np.zeros(()), dtype, exact)

@@ -1,0 +1,62 @@
+"""The words of evidence, and what each of them promises."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+__all__ = ["Verdict"]
+
+
+class Verdict(Enum):
+    """How sure an answer is.
+
+    The value is the word itself; :attr:`meaning` says what it promises. A verdict is not a
+    truth value: ``bool(verdict)`` raises, so that "unknown" can never pass for "no".
+
+    Examples
+    --------
+    >>> Verdict.CERTIFIED.meaning
+    'a rigorous enclosure or exact arithmetic for the instance named'
+    """
+
+    PROVED = "proved"
+    CERTIFIED = "certified"
+    SUPPORTED = "supported"
+    REFUTED = "refuted"
+    UNDECIDED = "undecided"
+
+    @property
+    def meaning(self) -> str:
+        """What the word promises."""
+        return _MEANING[self]
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"a Verdict ({self.value}) is not a truth value: compare it, "
+            "for example `verdict is Verdict.CERTIFIED`."
+        )
+
+    @staticmethod
+    def weakest(verdicts: list[Verdict]) -> Verdict:
+        """The weakest of the verdicts that speak for a statement; undecided if there is none."""
+        return min(verdicts, key=_STRENGTH.index, default=Verdict.UNDECIDED)
+
+
+_MEANING = {
+    Verdict.PROVED: "an exact or symbolic argument that covers every instance of the stated form",
+    Verdict.CERTIFIED: "a rigorous enclosure or exact arithmetic for the instance named",
+    Verdict.SUPPORTED: "floating-point instances agree within a stated, derived tolerance",
+    Verdict.REFUTED: "a witness against the statement, itself certified",
+    Verdict.UNDECIDED: "none of these; what would decide it is said beside it",
+}
+
+_STRENGTH = [
+    Verdict.REFUTED,
+    Verdict.UNDECIDED,
+    Verdict.SUPPORTED,
+    Verdict.CERTIFIED,
+    Verdict.PROVED,
+]
