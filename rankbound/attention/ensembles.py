@@ -178,8 +178,9 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
 
 def _dirichlet(n: int, rng: np.random.Generator, alpha: float = 1.0) -> Array:
     alpha = check_real("alpha", alpha, above=0.0)
-    P: Array = np.maximum(rng.dirichlet(np.full(n, alpha), size=n).T, 1e-12)
-    return P / P.sum(axis=0)
+    floored = np.maximum(rng.dirichlet(np.full(n, alpha), size=n).T, 1e-12)
+    P: Array = floored / floored.sum(axis=0)
+    return P
 
 
 def _gibbs(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
@@ -200,7 +201,7 @@ def _permutation(n: int, rng: np.random.Generator, epsilon: float = 0.0) -> Arra
     epsilon = check_real("epsilon", epsilon, least=0.0)
     if epsilon > 1 or (n == 1 and epsilon):
         raise InputError(f"epsilon is {epsilon}; expected at most 1, and 0 for n = 1.")
-    P = np.full((n, n), epsilon / max(n - 1, 1))
+    P: Array = np.full((n, n), epsilon / max(n - 1, 1))
     P[rng.permutation(n), np.arange(n)] = 1.0 - epsilon
     return P
 
@@ -221,8 +222,8 @@ def _causal(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
 def _logrank(n: int, rng: np.random.Generator, rank: float, scale: float = 1.0) -> Array:
     r = check_int("rank", rank, least=0, most=n - 1, why="a log-rank never exceeds n - 1")
     scale = check_real("scale", scale)
-    factors = rng.standard_normal((2, r, n))
-    return _softmax(scale / math.sqrt(max(r, 1)) * (factors[0].T @ factors[1]))
+    A, B = rng.standard_normal((2, r, n))
+    return _softmax(scale / math.sqrt(max(r, 1)) * (A.T @ B))
 
 
 LAWS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(

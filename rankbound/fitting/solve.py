@@ -46,8 +46,8 @@ class Fit:
     gradient_tolerance : float
         What was asked.
     start_kls : tuple of float
-        Where each start ended: the truncated SVD first, then the random ones. Their agreement is
-        the only sign of a global optimum, and no proof of it.
+        Where each start ended: the truncated SVD first (if asked), then the random ones. Their
+        agreement is the only sign of a global optimum, and no proof of it.
     seed : int
         From which the random starts can be drawn again.
     """
@@ -68,6 +68,7 @@ def fit_head(
     X: npt.ArrayLike | None = None,
     *,
     seed: int = 0,
+    spectral_start: bool = True,
     random_starts: int = 3,
     gradient_tolerance: float = 1e-8,
     max_iterations: int = 10_000,
@@ -91,6 +92,8 @@ def fit_head(
         Tokens; None means the identity.
     seed : int
         For the random starts.
+    spectral_start : bool
+        Whether to start from the truncated singular value decomposition.
     random_starts : int
         How many, 0 or more.
     gradient_tolerance : float
@@ -126,9 +129,11 @@ def fit_head(
     rng = np.random.default_rng(seed)
     objective = KLObjective(context / context.sum(axis=0), basis)
     r = len(context) if basis is None else len(basis)
-    starts = [_spectral_start(objective, k)]
+    starts = [_spectral_start(objective, k)] if spectral_start else []
     for _ in range(check_int("random_starts", random_starts, least=0)):
         starts.append(rng.standard_normal((2, k, r)) / np.sqrt(np.sqrt(k)))
+    if not starts:
+        raise InputError("no start is left; expected spectral_start=True or random_starts >= 1.")
     ends = [_descend(objective, start, tolerance, limit) for start in starts]
     best = min(ends, key=lambda end: end.kl)
     return Fit(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import operator
+import json
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -94,12 +94,13 @@ class RankBounds:
 
     __hash__ = object.__hash__
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as plain data."""
-        as_list = operator.methodcaller("tolist")
-        return {
-            "lower": as_list(np.asarray(self.lower)),
-            "upper": as_list(np.asarray(self.upper)),
-            "verdict": str(self.verdict),
-            "method": self.method,
-        }
+    def to_json(self) -> str:
+        """Return the record as a JSON object."""
+        return json.dumps(
+            {
+                "lower": np.asarray(self.lower).tolist(),
+                "upper": np.asarray(self.upper).tolist(),
+                "verdict": str(self.verdict),
+                "method": self.method,
+            }
+        )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from rankbound.arithmetic.exact import integer_rows, prove_rank, rational_matrix
+from rankbound.arithmetic.exact import product, prove_rank, rank_modulo_prime
+from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
 from rankbound.errors import InputError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
-__all__ = ["exact_rank"]
+__all__ = ["exact_logit_rank", "exact_rank"]
 
 
 def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBounds:
@@ -56,3 +57,49 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
         Verdict.CERTIFIED,
         f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}",
     )
+
+
+def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBounds:
+    """Return the rank over the rationals of ``keys^T queries``, or of ``C keys^T queries``.
+
+    Floats are read as the rationals they are, and the product is exact: this is the rank that a
+    head's logits have before any rounding. k coordinates prove rank <= k; a minor that is not zero
+    modulo a prime proves the other side, and elimination over Q decides where the two do not meet.
+
+    Parameters
+    ----------
+    keys, queries : array_like, shape (k, n)
+        Floats, ints, Fractions or rational SymPy numbers.
+    centre : bool
+        Whether to centre over keys, C = I - 11^T/n: then the rank is the log-rank of the context.
+
+    Returns
+    -------
+    RankBounds
+        With ``lower == upper``.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the factors are not two matrices of the same shape with rational entries.
+    """
+    K, _ = rational_matrix("keys", keys, floats=True)
+    Q, _ = rational_matrix("queries", queries, floats=True)
+    if (len(K), len(K[0])) != (len(Q), len(Q[0])):
+        raise InputError(
+            f"keys are ({len(K)}, {len(K[0])}) and queries ({len(Q)}, {len(Q[0])}); "
+            "expected the same shape (head_size, n)."
+        )
+    columns = [list(column) for column in zip(*K, strict=True)]  # keys^T, a row a key
+    left = integer_rows(centred(columns) if centre else columns)[0]
+    # one multiplier for all queries: one a coordinate would change the product
+    right = integer_rows([[x for row in Q for x in row]])[0][0]
+    n = len(Q[0])
+    L = product(left, [right[i : i + n] for i in range(0, len(right), n)])
+    lower, prime = rank_modulo_prime(L)
+    bound = min(len(K), n - 1 if centre else n)
+    if lower == bound:
+        upper = f"the factors have {len(K)} coordinates" if lower == len(K) else "the shape"
+        method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
+        return RankBounds(lower, bound, Verdict.CERTIFIED, method)
+    return exact_rank(L)

@@ -78,9 +78,9 @@ def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: b
     left, left_scale = _triangle(keys)
     right, right_scale = _triangle(queries)
     core = left @ np.swapaxes(right, -1, -2)
-    values: Array = abs(scale) * np.linalg.svd(core, compute_uv=False)
+    values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
     with np.errstate(over="ignore"):  # reported just below
-        values = np.ldexp(values, (left_scale + right_scale)[..., 0])
+        values = np.asarray(np.ldexp(values, (left_scale + right_scale)[..., 0]), np.float64)
     if not np.isfinite(values).all():
         raise InputError(
             "the logits have a singular value above 1.8e308; expected one that float64 holds. "
@@ -93,5 +93,4 @@ def _triangle(factor: Array) -> tuple[Array, npt.NDArray[np.int32]]:
     """R of the QR of ``factor^T / 2**scale``, and `scale`, so that nothing overflows."""
     scale = np.frexp(np.max(np.abs(factor), axis=(-2, -1), keepdims=True))[1]
     scaled = np.ldexp(factor, -scale)
-    R: Array = np.linalg.qr(np.swapaxes(scaled, -1, -2), mode="r")
-    return R, scale
+    return np.asarray(np.linalg.qr(np.swapaxes(scaled, -1, -2), mode="r")), scale

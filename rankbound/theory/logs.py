@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_square, storage_dtype
-from rankbound.arithmetic.exact import centred, integer_rows, is_exact, prove_rank, rational_matrix
+from rankbound.arithmetic.exact import prove_rank
+from rankbound.arithmetic.rational import centred, integer_rows, is_exact, rational_matrix
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above, singular_values
 

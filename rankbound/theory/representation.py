@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_head_size, check_matrix, check_real
-from rankbound.arithmetic.exact import centred, integer_rows, prove_rank, rational_matrix
+from rankbound.arithmetic.exact import prove_rank
+from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError, NotRepresentable, Undecided
@@ -161,12 +162,13 @@ def truncated_factors(D: Array, rank: int) -> tuple[Array, Array]:
 def head_from_factors(left: Array, right: Array, size: int, X: Array | None) -> AttentionHead:
     """The head of this size with logits ``left^T right`` on tokens X of full column rank."""
     n = left.shape[1]
-    padded: Array = np.zeros((2, size, n))
+    padded = np.zeros((2, size, n))
     padded[0, : len(left)] = left
     padded[1, : len(right)] = right * math.sqrt(size)  # undoes the scale 1/sqrt(head_size)
     if X is not None:  # the least-norm solution of W X = factor is factor X^+
         stacked = padded.reshape(2 * size, n)
-        padded = np.linalg.lstsq(X.T, stacked.T, rcond=None)[0].T.reshape(2, size, len(X))
+        lifted = np.linalg.lstsq(X.T, stacked.T, rcond=None)[0].T.reshape(2, size, len(X))
+        return AttentionHead(W_q=lifted[1], W_k=lifted[0])
     return AttentionHead(W_q=padded[1], W_k=padded[0])
 
 

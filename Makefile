@@ -1,0 +1,37 @@
+# Two commands: `make verify` and `make test`. Both create .venv and install into it.
+PYTHON ?= python3
+BIN = .venv/bin
+# One BLAS thread: the matrices are small, and threads only wait for each other.
+export OPENBLAS_NUM_THREADS = 1
+export MKL_NUM_THREADS = 1
+export OMP_NUM_THREADS = 1
+
+.PHONY: verify test check figures vectors real-heads clean
+
+verify: .venv/core
+	$(BIN)/rankbound verify --json verify.json
+
+test: .venv/dev
+	$(BIN)/python -m pytest
+
+check: .venv/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest tests/test_floors.py -p no:cacheprovider --no-header >/dev/null
+
+figures: .venv/core
+	$(BIN)/python figures/regenerate.py
+
+.venv/core: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rankbound needs Python 3.11 or later; try `make PYTHON=python3.12`")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/dev: .venv/core
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	touch $@
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis verify.json

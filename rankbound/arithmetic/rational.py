@@ -1,0 +1,149 @@
+"""Matrices of rational numbers: how they are read, centred and cleared of denominators."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from numbers import Integral, Rational
+from typing import Any
+
+import numpy as np
+
+from rankbound.errors import InputError, InputTypeError
+
+__all__ = ["IntegerMatrix", "centred", "integer_rows", "is_exact", "rational_matrix"]
+
+IntegerMatrix = list[list[int]]
+
+
+def is_exact(value: Any) -> bool:
+    """Say whether `value` is a matrix of ints, Fractions or SymPy numbers, to be read exactly."""
+    if hasattr(value, "is_Matrix"):
+        return True
+    dtype = getattr(value, "dtype", None)
+    if dtype is None and isinstance(value, Sequence):
+        rows = [row if isinstance(row, Sequence) else [row] for row in value]
+        entries = [entry for row in rows for entry in row]
+        return bool(entries) and all(_is_exact_entry(entry) for entry in entries)
+    kind = getattr(dtype, "kind", "")
+    if kind == "O":
+        return all(_is_exact_entry(entry) for entry in np.asarray(value).flat)
+    return kind in ("i", "u")
+
+
+def _is_exact_entry(entry: Any) -> bool:
+    return isinstance(entry, Rational) or (
+        hasattr(entry, "is_rational") and not getattr(entry, "is_Float", False)
+    )
+
+
+def rational_matrix(
+    name: str, value: Any, *, floats: bool = False
+) -> tuple[list[list[Fraction]], Any]:
+    """Read a matrix exactly.
+
+    Parameters
+    ----------
+    name : str
+        What to call it in messages.
+    value : array_like or sympy.Matrix, shape (m, n)
+        Ints, Fractions or SymPy numbers; SymPy entries may share one irrational factor, as in
+        ``log(2) * M``. Floats, read as the exact rationals they are, only with ``floats=True``.
+    floats : bool
+        Whether to accept floats.
+
+    Returns
+    -------
+    rows : list of list of Fraction
+    unit : 1 or a SymPy number
+        The common factor: the matrix is ``unit * rows``.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an entry is not a rational multiple of the common factor, or the shape is not (m, n).
+    """
+    table = value.tolist() if hasattr(value, "tolist") else [list(row) for row in value]
+    if not table or not isinstance(table[0], list) or not table[0]:
+        raise InputError(
+            f"{name} has shape {np.shape(table)}; expected a matrix of at least one row and column."
+        )
+    if any(not isinstance(row, list) or len(row) != len(table[0]) for row in table):
+        raise InputError(f"{name} is ragged or has more than 2 axes; expected one matrix (m, n).")
+    unit = _common_unit(table)
+    rows = [
+        [_fraction(name, entry, (i, j), unit, floats) for j, entry in enumerate(row)]
+        for i, row in enumerate(table)
+    ]
+    return rows, unit
+
+
+def _common_unit(table: list[list[Any]]) -> Any:
+    for row in table:
+        for entry in row:
+            if hasattr(entry, "is_rational") and entry.is_rational is False and entry.is_real:
+                return entry
+    return 1
+
+
+def _fraction(name: str, entry: Any, at: tuple[int, int], unit: Any, floats: bool) -> Fraction:
+    where = f"{name}[{at[0]}, {at[1]}]"
+    if hasattr(entry, "is_rational") and not isinstance(entry, Rational):  # a SymPy number
+        ratio = entry if unit == 1 else _ratio(entry, unit)
+        if ratio.is_Rational:
+            return Fraction(int(ratio.p), int(ratio.q))
+        raise InputTypeError(
+            f"{where} is {entry}; expected a rational number, or one common irrational factor "
+            "times a rational matrix: the rank is decided over the rationals. "
+            "For other entries pass floats."
+        )
+    if unit != 1 and entry != 0:
+        raise InputTypeError(
+            f"{where} is {entry}, and another entry is {unit}; expected one common factor."
+        )
+    if isinstance(entry, Integral):
+        return Fraction(int(entry))
+    if isinstance(entry, Rational):
+        return Fraction(int(entry.numerator), int(entry.denominator))
+    if isinstance(entry, float):
+        return _from_float(where, entry, floats)
+    raise InputTypeError(
+        f"{where} is {entry!r} of type {type(entry).__name__}; "
+        "expected an int, a Fraction or a SymPy number."
+    )
+
+
+def _ratio(entry: Any, unit: Any) -> Any:
+    import sympy
+
+    if entry == 0:
+        return sympy.Integer(0)
+    return sympy.simplify(sympy.expand_log(entry) / sympy.expand_log(unit))
+
+
+def _from_float(where: str, entry: float, floats: bool) -> Fraction:
+    if not floats:
+        raise InputTypeError(
+            f"{where} is the float {entry!r}; expected an exact number, since a rounded entry "
+            'decides no exact rank. Pass floats="exact" to read floats as the rationals they are.'
+        )
+    if not math.isfinite(entry):
+        raise InputError(f"{where} is {entry}; expected a finite number.")
+    return Fraction(entry)
+
+
+def centred(rows: list[list[Fraction]]) -> list[list[Fraction]]:
+    """Return C·rows exactly, C = I - 11^T/n: each column less its mean."""
+    means = [sum(column, Fraction(0)) / len(rows) for column in zip(*rows, strict=True)]
+    return [[x - mean for x, mean in zip(row, means, strict=True)] for row in rows]
+
+
+def integer_rows(rows: list[list[Fraction]]) -> tuple[IntegerMatrix, list[int]]:
+    """Clear denominators row by row, which keeps the rank; also return each row's multiplier."""
+    multipliers = [math.lcm(*(x.denominator for x in row)) for row in rows]
+    cleared = [
+        [x.numerator * (m // x.denominator) for x in row]
+        for row, m in zip(rows, multipliers, strict=True)
+    ]
+    return cleared, multipliers

@@ -1,0 +1,77 @@
+"""``rankbound``: parse, run a command, turn errors into one line and an exit code.
+
+Exit codes: 0 answered; 1 a claim is not as registered; 2 bad usage or input, one line on standard
+error; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import NoReturn
+
+from rankbound.errors import RankboundError
+
+__all__ = ["main"]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+
+
+def _parser() -> argparse.ArgumentParser:
+    from rankbound.cli import claims, doctor, head_size, verify
+
+    parser = _Parser(
+        prog="rankbound",
+        description="What head size an attention head needs, and the proof.",
+    )
+    parser.add_argument("--version", action="store_true", help="print the version and stop")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    for module in (verify, claims, head_size, doctor):
+        module.add_command(commands)
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line and return its exit code.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; ``sys.argv[1:]`` unless given.
+
+    Returns
+    -------
+    int
+        0 answered, 1 not as registered, 2 bad usage or input, 130 interrupted.
+    """
+    try:
+        parser = _parser()
+        options = parser.parse_args(arguments)
+        if options.version:
+            import rankbound
+
+            sys.stdout.write(f"rankbound {rankbound.__version__}\n")
+            return 0
+        if not hasattr(options, "run"):
+            parser.error("a command is needed")
+        code: int = options.run(options)
+        sys.stdout.flush()
+        return code
+    except SystemExit as stop:  # argparse: 0 for --help, 2 for bad usage
+        return stop.code if isinstance(stop.code, int) else 2
+    except RankboundError as error:
+        sys.stderr.write(f"rankbound: {' '.join(str(error).split())}\n")
+        return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):  # the reader went away: nothing is left to tell
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        sys.stderr.write(f"rankbound: {error.filename or 'file'}: {error.strerror}\n")
+        return 2
+    except KeyboardInterrupt:
+        sys.stderr.write("rankbound: interrupted\n")
+        return 130

@@ -1,0 +1,1 @@
+"""The registry of claims, and the verification that walks it."""

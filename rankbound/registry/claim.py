@@ -1,0 +1,187 @@
+"""What a claim is, what an instance of it is, and how instances become a verdict."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from rankbound.errors import InputError
+from rankbound.verdict import Verdict
+
+__all__ = ["Claim", "Instance", "Mutant", "Relation", "Source", "Trial"]
+
+LEVELS = ("quick", "full")
+
+
+class Relation(Enum):
+    """How the measured side of an instance must stand to the predicted one."""
+
+    EQ = "="
+    LE = "<="
+    GE = ">="
+    IFF = "iff"
+    EXISTS = "exists"
+
+    def residual(self, measured: float, predicted: float) -> float:
+        """By how much the relation fails; 0 where it holds. Truth values count as 0 and 1."""
+        difference = float(measured) - float(predicted)
+        if self is Relation.LE:
+            return max(0.0, difference)
+        if self is Relation.GE:
+            return max(0.0, -difference)
+        return abs(difference)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Where a statement comes from.
+
+    Attributes
+    ----------
+    key : str
+        Its key in ``references.bib``.
+    place : str
+        The theorem, section or page.
+    note : str
+        Whether the wording is the source's own, and what differs.
+    """
+
+    key: str
+    place: str
+    note: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}, {self.place}"
+
+
+@dataclass(frozen=True, eq=False)
+class Instance:
+    """One case of a claim: what was measured, what the claim predicts, and the evidence.
+
+    Attributes
+    ----------
+    label : str
+        Which case.
+    measured, predicted : number or bool
+        The two sides of the claim's relation.
+    evidence : Verdict
+        Proved, certified (exact arithmetic) or supported (floating point).
+    tolerance : float
+        By how much the relation may fail, derived from a bound; 0 where the arithmetic is exact.
+    """
+
+    label: str
+    measured: float
+    predicted: float
+    evidence: Verdict
+    tolerance: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Mutant:
+    """A deliberately wrong version of a claim, which its check must catch.
+
+    Attributes
+    ----------
+    name : str
+        What is wrong.
+    formulas : mapping of str to callable
+        Replacements for the check's keyword arguments of these names.
+    """
+
+    name: str
+    formulas: Mapping[str, Callable[..., Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class Trial:
+    """What a check is given: its own random stream and how much to do."""
+
+    rng: np.random.Generator
+    level: str
+
+    def count(self, quick: int, full: int) -> int:
+        """How many instances to try at this level."""
+        return quick if self.level == "quick" else full
+
+    def integers(self, *shape: int, bound: int = 2**20) -> list[list[int]]:
+        """Random integers as Python ints, as many rows and columns as asked."""
+        table: list[list[int]] = self.rng.integers(
+            -bound, bound, size=shape, endpoint=True
+        ).tolist()
+        return table
+
+
+@dataclass(frozen=True, eq=False)
+class Claim:
+    """A statement with its source, its check, and the mutants that the check must catch.
+
+    Attributes
+    ----------
+    id : str
+        Short name, unique in the registry.
+    statement : str
+        What is claimed, with its quantifiers.
+    source : Source
+        Paper and theorem.
+    hypotheses : tuple of str
+        What the statement assumes; each is met, and where it can be checked, by every instance.
+    relation : Relation
+        How measured and predicted sides must stand to each other.
+    status : Verdict
+        The evidence that verification is registered to reach; ``REFUTED`` for false statements.
+    check : callable
+        ``check(trial, **formulas)`` yields instances.
+    mutants : tuple of Mutant
+        At least one.
+    """
+
+    id: str
+    statement: str
+    source: Source
+    hypotheses: tuple[str, ...]
+    relation: Relation
+    status: Verdict
+    check: Callable[..., Iterator[Instance]] = field(repr=False)
+    mutants: tuple[Mutant, ...] = field(repr=False)
+
+    def trial(self, level: str, seed: int) -> Trial:
+        """Return the trial of this claim at a level and seed; its stream depends on its id."""
+        if level not in LEVELS:
+            raise InputError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+        stable = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:8], "big")
+        stream = np.random.SeedSequence([seed, stable])
+        return Trial(np.random.default_rng(stream), level)
+
+    def judge(self, instances: list[Instance]) -> Verdict:
+        """Turn instances into a word of evidence.
+
+        A violated instance refutes the claim when its own evidence is exact; in floating point it
+        leaves the claim undecided. Where none is violated the weakest evidence counts.
+        """
+        broken = [i for i in instances if self.residual(i) > i.tolerance]
+        if any(i.evidence in (Verdict.PROVED, Verdict.CERTIFIED) for i in broken):
+            return Verdict.REFUTED
+        if broken:
+            return Verdict.UNDECIDED
+        return Verdict.weakest([i.evidence for i in instances])
+
+    def residual(self, instance: Instance) -> float:
+        """By how much an instance fails the relation; a NaN fails it infinitely."""
+        residual = self.relation.residual(instance.measured, instance.predicted)
+        return residual if residual == residual else float("inf")
+
+
+def by_id(*claims: Claim) -> Mapping[str, Claim]:
+    """Return an immutable mapping from id to claim; a repeated id is an error."""
+    ids = [claim.id for claim in claims]
+    repeated = {i for i in ids if ids.count(i) > 1}
+    if repeated:
+        raise InputError(f"claim ids {sorted(repeated)} are repeated; expected unique ids.")
+    return MappingProxyType(dict(zip(ids, claims, strict=True)))

@@ -1,0 +1,56 @@
+"""Statements that are often heard and are false; each with a witness."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from rankbound.ranks.exact import exact_rank
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.theory.logrank import log_rank
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+Matrix = list[list[int]]
+
+
+def _exponents(n: int) -> Matrix:
+    return [[i * j for j in range(n)] for i in range(n)]
+
+
+def _powers_of_two(M: Matrix) -> Matrix:
+    return [[2**x for x in row] for row in M]
+
+
+def check_context_rank(
+    trial: Trial,
+    *,
+    context: Callable[[Matrix], Matrix] = _powers_of_two,
+    bound: Callable[[Matrix], int] = lambda M: int(log_rank(logits=M)),
+) -> Iterator[Instance]:
+    """P ∝ 2^{ij}: a head of size 1 has it, and its exact rank is n.
+
+    Dividing the columns of 2^M by their sums gives P and leaves the rank alone. The head size is
+    that of the exact head for M (Theorem A): q_j = j log 2, k_i = i.
+    """
+    for n in range(2, trial.count(12, 24)):
+        M = _exponents(n)
+        rank = int(exact_rank(context(M)))
+        yield Instance(f"P ∝ 2^(ij), n = {n}", rank, bound(M), Verdict.CERTIFIED)
+
+
+CLAIMS = (
+    Claim(
+        id="folklore-context-rank",
+        statement="The context matrix of a head has rank at most its head size.",
+        source=Source("rankbound", "section 0", "folklore; no paper is quoted, and it is false"),
+        hypotheses=("softmax over keys",),
+        relation=Relation.LE,
+        status=Verdict.REFUTED,
+        check=check_context_rank,
+        mutants=(
+            Mutant("measures log P instead of P", {"context": lambda M: M}),
+            Mutant("bounds by n", {"bound": len}),
+        ),
+    ),
+)

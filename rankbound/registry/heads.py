@@ -1,0 +1,205 @@
+"""The bottleneck for heads (B20, section 2.3): random, trained and pretrained."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rankbound.arithmetic.exact import product
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.pretrained import pretrained_heads
+from rankbound.ranks.exact import exact_logit_rank, exact_rank
+from rankbound.ranks.numerical import numerical_rank
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.populations import trained_heads
+from rankbound.theory.logrank import log_rank
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+BOTTLENECK = Source(
+    "bhojanapalli2020", "section 2.3", "there: head size d/h below n limits the head; in our words"
+)
+
+Matrix = list[list[int]]
+
+
+def identity_logits(n: int) -> Matrix:
+    """The n × n identity: with base 2, the context P ∝ 2^I of tokens that prefer themselves."""
+    return [[int(i == j) for j in range(n)] for i in range(n)]
+
+
+def _bilinear(W_k: Matrix, W_q: Matrix, X: Matrix) -> Matrix:
+    """(W_k X)^T (W_q X) over the integers; the temperature is a factor and changes no rank."""
+    keys, queries = product(W_k, X), product(W_q, X)
+    return product([list(row) for row in zip(*keys, strict=True)], queries)
+
+
+def _with_distance(W_k: Matrix, W_q: Matrix, X: Matrix) -> Matrix:
+    L = _bilinear(W_k, W_q, X)
+    return [[x + abs(i - j) for j, x in enumerate(row)] for i, row in enumerate(L)]
+
+
+def _draws(trial: Trial) -> Iterator[tuple[str, int, Matrix, Matrix, Matrix]]:
+    """Integer heads and tokens: d below, at and above n, repeated and zero tokens among them."""
+    for n in (3, 6, 10):
+        for d in (n - 1, n, n + 2):
+            for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
+                for repeat in range(trial.count(1, 5)):
+                    X = trial.integers(d, n, bound=99)
+                    if repeat % 2:
+                        for row in X:
+                            row[-1], row[1] = 0, row[0]
+                    W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
+                    yield f"n = {n}, d = {d}, head size {k}, draw {repeat}", k, W_k, W_q, X
+
+
+def check_logit_rank(
+    trial: Trial,
+    *,
+    logits: Callable[..., Matrix] = _bilinear,
+    bound: Callable[[int], int] = lambda head_size: head_size,
+) -> Iterator[Instance]:
+    """Exact rank of integer logits against the head size."""
+    for label, k, W_k, W_q, X in _draws(trial):
+        rank = int(exact_rank(logits(W_k, W_q, X)))
+        yield Instance(label, rank, bound(k), Verdict.CERTIFIED)
+
+
+def check_log_rank(
+    trial: Trial,
+    *,
+    logits: Callable[..., Matrix] = _bilinear,
+    bound: Callable[[int], int] = lambda head_size: head_size,
+) -> Iterator[Instance]:
+    """Exact log-rank of the contexts of integer heads, on tokens of any rank."""
+    for label, k, W_k, W_q, X in _draws(trial):
+        rank = log_rank(logits=logits(W_k, W_q, X))
+        yield Instance(label, rank, bound(k), Verdict.CERTIFIED)
+
+
+def check_bottleneck(
+    trial: Trial,
+    *,
+    sizes: Callable[[int], range] = lambda n: range(1, n - 1),
+    witness: Callable[[int], Matrix] = identity_logits,
+) -> Iterator[Instance]:
+    """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
+    for n in range(3, trial.count(12, 40)):
+        needed = log_rank(logits=witness(n))
+        for k in sizes(n):
+            yield Instance(f"n = {n}, head size {k}", needed > k, True, Verdict.CERTIFIED)
+
+
+def check_trained(
+    trial: Trial,
+    *,
+    rank: Callable[..., int] = log_rank,
+    bound: Callable[[int], int] = lambda head_size: head_size,
+) -> Iterator[Instance]:
+    """Log-rank of the contexts of trained heads, measured from the contexts alone."""
+    for label, fit in trained_heads(trial):
+        measured = rank(fit.head.context())
+        yield Instance(label, measured, bound(fit.head.head_size), Verdict.SUPPORTED)
+
+
+def _pretrained(centre: bool) -> Callable[..., Iterator[Instance]]:
+    def check(
+        trial: Trial,
+        *,
+        rank: Callable[..., Any] = exact_logit_rank,
+        bound: Callable[[int, int], int] = lambda d, heads: d // heads,
+    ) -> Iterator[Instance]:
+        for length in (64, 128)[: trial.count(1, 2)]:
+            for head in pretrained_heads(length):
+                measured = int(rank(head.keys, head.queries, centre=centre))
+                label = f"layer {head.layer}, head {head.index}, n = {length}"
+                yield Instance(label, measured, bound(384, 12), Verdict.CERTIFIED)
+
+    return check
+
+
+def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> int:
+    return int(numerical_rank(AttentionHead(W_q=queries, W_k=keys).context()))
+
+
+def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
+
+
+OFF_BY_ONE = Mutant("head size off by one", {"bound": lambda head_size: head_size - 1})
+POSITIONAL = Mutant("adds |i - j| to the logits", {"logits": _with_distance})
+
+CLAIMS = (
+    Claim(
+        id="logit-rank-random",
+        statement="The logits of a head have rank at most its head size, on every X.",
+        source=BOTTLENECK,
+        hypotheses=("integer weights and tokens, any rank of X",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_logit_rank,
+        mutants=(OFF_BY_ONE, POSITIONAL),
+    ),
+    Claim(
+        id="log-rank-random",
+        statement="The context of a head has log-rank at most its head size, on every X.",
+        source=Source("rankbound", "Theorem A, necessity", "no rank condition on X"),
+        hypotheses=("integer weights and tokens, any rank of X",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_log_rank,
+        mutants=(OFF_BY_ONE, POSITIONAL),
+    ),
+    Claim(
+        id="log-rank-trained",
+        statement="Contexts of heads trained here have log-rank at most the head size.",
+        source=BOTTLENECK,
+        hypotheses=("heads fitted to Dirichlet contexts from random starts",),
+        relation=Relation.LE,
+        status=Verdict.SUPPORTED,
+        check=check_trained,
+        mutants=(OFF_BY_ONE, Mutant("measures the rank of P", {"rank": numerical_rank})),
+    ),
+    Claim(
+        id="logit-rank-pretrained",
+        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank at most d/h = 32.",
+        source=BOTTLENECK,
+        hypotheses=("queries and keys after biases, float32 read as exact rationals",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=_pretrained(centre=False),
+        mutants=(
+            Mutant("head size off by one", {"bound": lambda d, heads: d // heads - 1}),
+            Mutant("measures the rank of P", {"rank": _rank_of_context}),
+        ),
+    ),
+    Claim(
+        id="log-rank-pretrained",
+        statement="Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        source=Source("rankbound", "Theorem A, necessity", "each head sits at its bottleneck"),
+        hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=_pretrained(centre=True),
+        mutants=(
+            Mutant("head size off by one", {"bound": lambda d, heads: d // heads + 1}),
+            Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
+        ),
+    ),
+    Claim(
+        id="b20-bottleneck",
+        statement=(
+            "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I."
+        ),
+        source=BOTTLENECK,
+        hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
+        relation=Relation.EXISTS,
+        status=Verdict.CERTIFIED,
+        check=check_bottleneck,
+        mutants=(
+            Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
+            Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
+        ),
+    ),
+)

@@ -1,0 +1,88 @@
+"""Where the contexts come from on which claims are checked: random, trained, pretrained."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from rankbound._validate import Array
+from rankbound.attention.ensembles import random_context, random_tokens
+from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
+from rankbound.fitting.solve import Fit, fit_head
+from rankbound.registry.claim import Trial
+
+__all__ = [
+    "EPS",
+    "construction_error",
+    "pretrained_contexts",
+    "pretrained_sample",
+    "random_contexts",
+    "spread_tokens",
+    "trained_contexts",
+    "trained_heads",
+]
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+def random_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
+    """Dirichlet, Gibbs and low log-rank contexts of several lengths."""
+    for n in (2, 5, 12, 24)[: trial.count(3, 4)]:
+        for law, parameters in (
+            ("dirichlet", {}),
+            ("gibbs", {"scale": 2.0}),
+            ("logrank", {"rank": n // 2}),
+        ):
+            for repeat in range(trial.count(2, 8)):
+                P = random_context(n, trial.rng, law, **parameters)
+                yield f"{law}, n = {n}, draw {repeat}", P
+
+
+def trained_heads(trial: Trial) -> Iterator[tuple[str, Fit]]:
+    """Heads fitted by this toolkit to Dirichlet contexts, below and at the threshold n - 1."""
+    for n, sizes in ((6, (1, 3, 5)), (12, (2, 4, 8)))[: trial.count(2, 2)]:
+        for size in sizes:
+            for repeat in range(trial.count(1, 4)):
+                P = random_context(n, trial.rng)
+                seed = int(trial.rng.integers(2**31))
+                fit = fit_head(P, size, seed=seed, spectral_start=False, random_starts=1)
+                yield f"trained, n = {n}, head size {size}, draw {repeat}", fit
+
+
+def trained_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
+    """Contexts of the trained heads."""
+    for label, fit in trained_heads(trial):
+        yield label, fit.head.context()
+
+
+def pretrained_sample(trial: Trial) -> Iterator[tuple[str, PretrainedHead]]:
+    """Heads of the pretrained encoder: one a layer, or all 72."""
+    step = trial.count(13, 1)  # 13 = one layer of 12 and one head on
+    for head in pretrained_heads(64)[::step]:
+        yield f"all-MiniLM-L6-v2, layer {head.layer}, head {head.index}, n = 64", head
+
+
+def pretrained_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
+    """Contexts of the pretrained heads."""
+    for label, head in pretrained_sample(trial):
+        yield label, head.head.context()
+
+
+def spread_tokens(n: int, trial: Trial) -> Array:
+    """Gaussian tokens of full column rank, d a little above n."""
+    return random_tokens(n + int(trial.rng.integers(0, 4)), n, trial.rng)
+
+
+def construction_error(D: Array, X: Array) -> float:
+    """How far in any entry of log P the construction of Theorem A may be in float64.
+
+    Solving W X = F by a backward stable method leaves ``‖W X - F‖ <= 2 c u κ(X) ‖F‖`` with
+    c = max(d, n); the product of the two factors, of equal norms with product ``‖D‖_2``, is then
+    off by ``4 c u κ ‖D‖_2``, plus its own rounding; a softmax at most doubles that. With
+    eps = 2 u the sum stays below ``8 c eps κ(X) ‖D‖_2``; the last term is the rounding of log P.
+    """
+    return float(
+        8 * max(X.shape) * EPS * np.linalg.cond(X) * np.linalg.norm(D, 2)
+        + 4 * EPS * (1 + np.max(np.abs(D)))
+    )

@@ -1,0 +1,282 @@
+"""What is sharper here than in the paper: the gauge, Theorem A and the threshold n - 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rankbound._validate import Array
+from rankbound.arithmetic.exact import rational_product
+from rankbound.arithmetic.rational import centred
+from rankbound.attention.ensembles import random_context
+from rankbound.fitting.solve import Fit, fit_head
+from rankbound.ranks.exact import exact_rank
+from rankbound.ranks.numerical import numerical_rank
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.heads import identity_logits
+from rankbound.registry.populations import EPS, construction_error, random_contexts, spread_tokens
+from rankbound.theory.approximation import nearest_head
+from rankbound.theory.logrank import log_rank
+from rankbound.theory.logs import centre
+from rankbound.theory.representation import exact_factors
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+THEOREM_A = Source("rankbound", "Theorem A", "derived here")
+THRESHOLD = Source("rankbound", "Theorem A, sharp threshold", "B20 has n; n - 1 is enough")
+FULL_RANK = "X of full column rank"
+
+
+def check_gauge(trial: Trial, *, softmax: Callable[..., Any] | None = None) -> Iterator[Instance]:
+    """Both directions for one entry and two entries of a column: n is arbitrary.
+
+    `softmax(logit, column_sum, row_sum)` is an entry of P; the sums are those of the exponentials.
+    """
+    import sympy
+
+    entry = softmax or (lambda logit, column, row: sympy.exp(logit) / column)
+    x, y, c = sympy.symbols("x y c", real=True)
+    column, row = sympy.symbols("Z R", positive=True)
+    shifted = entry(x + c, column * sympy.exp(c), row + (sympy.exp(c) - 1) * sympy.exp(x))
+    same = sympy.simplify(shifted - entry(x, column, row)) == 0
+    yield Instance("a constant added to a column leaves P alone", same, True, Verdict.PROVED)
+    ratio = sympy.log(entry(x, column, row)) - sympy.log(entry(y, column, row))
+    known = sympy.simplify(sympy.expand_log(ratio, force=True) - (x - y)) == 0
+    yield Instance("P determines differences within a column", known, True, Verdict.PROVED)
+
+
+def check_centring(
+    trial: Trial, *, mean: Callable[[Any, Any], Any] = lambda ones, n: ones / n
+) -> Iterator[Instance]:
+    """C = I - 11^T/n is idempotent with trace n - 1, so its rank is n - 1, for every n."""
+    import sympy
+
+    n = sympy.Symbol("n", integer=True, positive=True)
+    ones = sympy.OneMatrix(n, n)
+    C = sympy.Identity(n) - mean(ones, n)
+    weight = sympy.Symbol(
+        "w"
+    )  # C = I - w 11^T, so C² = I - (2 w - w² n) 11^T by 11^T 11^T = n 11^T
+    square = (ones * ones).doit() == n * ones
+    w = (sympy.Identity(n) - C).doit().as_coeff_mmul()[0]
+    idempotent = (
+        square and sympy.simplify((2 * weight - weight**2 * n - weight).subs(weight, w)) == 0
+    )
+    yield Instance("C C = C, every n", idempotent, True, Verdict.PROVED)
+    trace = sympy.simplify(sympy.Trace(C).doit() - (n - 1)) == 0
+    yield Instance("trace C = n - 1, every n", trace, True, Verdict.PROVED)
+
+
+def check_theorem_a(
+    trial: Trial, *, needed: Callable[[Array], int] = log_rank
+) -> Iterator[Instance]:
+    """The nearest head of size k reaches P iff k is at least the log-rank."""
+    for label, P in random_contexts(trial):
+        X = spread_tokens(len(P), trial)
+        tolerance = construction_error(centre(np.log(P)), X)
+        for k in range(1, len(P) + 1):
+            Q = nearest_head(P, k, X).context(X)
+            reached = bool(np.max(np.abs(np.log(P) - np.log(Q))) <= tolerance)
+            yield Instance(f"{label}, head size {k}", reached, needed(P) <= k, Verdict.SUPPORTED)
+
+
+def check_sufficient(
+    trial: Trial, *, size: Callable[[int], int] = lambda n: n - 1
+) -> Iterator[Instance]:
+    """Size of an exact head for P ∝ exp(M), multiplied out; infinite if it is not exact."""
+    for n in range(2, trial.count(12, 24)):
+        M = trial.integers(n, n)
+        A, B = exact_factors(M)
+        L = rational_product([list(row) for row in zip(*A, strict=True)], B)
+        target = centred([[Fraction(x) for x in row] for row in M])
+        reached = len(A) if target == L else math.inf
+        yield Instance(f"n = {n}", reached, size(n), Verdict.CERTIFIED)
+
+
+def check_necessary(
+    trial: Trial,
+    *,
+    rank: Callable[..., int] = lambda M: log_rank(logits=M),
+    threshold: Callable[[int], int] = lambda n: n - 1,
+) -> Iterator[Instance]:
+    """P ∝ 2^I, logits log 2 times the identity: its exact log-rank is n - 1, so n - 2 fails."""
+    for n in range(2, trial.count(24, 64)):
+        yield Instance(
+            f"P ∝ 2^I, n = {n}", rank(identity_logits(n)), threshold(n), Verdict.CERTIFIED
+        )
+
+
+def check_almost_every_exact(
+    trial: Trial,
+    *,
+    rank: Callable[..., int] = lambda M: log_rank(logits=M),
+) -> Iterator[Instance]:
+    """Random integer logits of 21 bits: all need n - 1."""
+    for n in range(2, trial.count(16, 40)):
+        yield Instance(f"n = {n}", rank(trial.integers(n, n)), n - 1, Verdict.CERTIFIED)
+
+
+def check_almost_every(
+    trial: Trial, *, rank: Callable[[Array], int] = log_rank
+) -> Iterator[Instance]:
+    """Dirichlet and Gibbs contexts: all need n - 1 above the derived threshold."""
+    for n in (2, 4, 8, 16, 32, 64):
+        for law in ("dirichlet", "gibbs"):
+            for repeat in range(trial.count(2, 10)):
+                P = random_context(n, trial.rng, law)
+                label = f"{law}, n = {n}, draw {repeat}"
+                yield Instance(label, rank(P), n - 1, Verdict.SUPPORTED)
+
+
+def check_trained_reaches(
+    trial: Trial, *, size: Callable[[int], int] = lambda n: n - 1
+) -> Iterator[Instance]:
+    """Train from random weights at size n - 1: stationary points of full rank have context P."""
+    for n in (3, 5, 8):
+        for repeat in range(trial.count(2, 10)):
+            P = random_context(n, trial.rng)
+            seed = int(trial.rng.integers(2**31))
+            fit = fit_head(P, size(n), seed=seed, spectral_start=False, random_starts=1)
+            missed = float(np.max(np.abs(fit.head.context() - P)))
+            label = f"n = {n}, draw {repeat}"
+            yield Instance(label, missed, 0.0, Verdict.SUPPORTED, stationary_error(fit, n))
+
+
+def stationary_error(fit: Fit, n: int) -> float:
+    """How far from P the context can be, given the gradient, at head size n - 1.
+
+    With G = (Q - P)/n the gradient holds A G, A the (n - 1) × n keys; let v span the kernel of A.
+    Then G = G' + v w^T with ``‖G'‖ <= ‖A G‖ / s_min(A)``, and 1^T G = 0 gives
+    ``‖w‖ <= sqrt(n) ‖G'‖ / |1^T v|``.
+    """
+    _, values, Vt = np.linalg.svd(fit.head.W_k)
+    lift = 1 + math.sqrt(n) / abs(float(Vt[-1].sum()))
+    return n * lift * fit.gradient_norm / float(values[-1]) + 4 * n * EPS
+
+
+def _query_centred_rank(P: Array) -> int:
+    log_P = np.log(P)
+    return int(numerical_rank(log_P - log_P.mean(axis=1, keepdims=True)))
+
+
+def _plain_rank(M: list[list[int]]) -> int:
+    return int(exact_rank(M))
+
+
+def _exp(x: Any) -> Any:
+    import sympy
+
+    return sympy.exp(x)
+
+
+OFF_BY_ONE = Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1})
+
+CLAIMS = (
+    Claim(
+        id="softmax-gauge",
+        statement="softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
+        source=Source("yang2018", "Property 1", "there for rows; remembered, not quoted"),
+        hypotheses=("real logits, softmax over keys, every n",),
+        relation=Relation.IFF,
+        status=Verdict.PROVED,
+        check=check_gauge,
+        mutants=(
+            Mutant("softmax over queries", {"softmax": lambda x, column, row: _exp(x) / row}),
+            Mutant("no normalisation", {"softmax": lambda x, column, row: _exp(x)}),
+        ),
+    ),
+    Claim(
+        id="centring-rank",
+        statement="C = I - 11^T/n has rank n - 1, so logrank(P) <= n - 1, for every n.",
+        source=Source("rankbound", "Lemma 1, definition", "derived here"),
+        hypotheses=("n >= 1",),
+        relation=Relation.EQ,
+        status=Verdict.PROVED,
+        check=check_centring,
+        mutants=(
+            Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
+            Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
+        ),
+    ),
+    Claim(
+        id="theorem-a",
+        statement="P is the context of a head of size k on X iff logrank(P) <= k.",
+        source=THEOREM_A,
+        hypotheses=(FULL_RANK, "P positive and column-stochastic"),
+        relation=Relation.IFF,
+        status=Verdict.SUPPORTED,
+        check=check_theorem_a,
+        mutants=(
+            OFF_BY_ONE,
+            Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
+            Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
+            Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
+        ),
+    ),
+    Claim(
+        id="sharp-sufficient",
+        statement="Head size n - 1 suffices for every positive P: an exact head, multiplied out.",
+        source=THRESHOLD,
+        hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_sufficient,
+        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
+    ),
+    Claim(
+        id="sharp-necessary",
+        statement="Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
+        source=THRESHOLD,
+        hypotheses=("any X",),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=check_necessary,
+        mutants=(
+            Mutant("n, as in B20", {"threshold": lambda n: n}),
+            Mutant("does not centre", {"rank": _plain_rank}),
+        ),
+    ),
+    Claim(
+        id="sharp-almost-every-exact",
+        statement="Random integer logits need head size n - 1 exactly.",
+        source=THRESHOLD,
+        hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=check_almost_every_exact,
+        mutants=(Mutant("does not centre", {"rank": _plain_rank}),),
+    ),
+    Claim(
+        id="sharp-almost-every",
+        statement="Random contexts need head size n - 1.",
+        source=THRESHOLD,
+        hypotheses=("P Dirichlet(1) or Gibbs",),
+        relation=Relation.EQ,
+        status=Verdict.SUPPORTED,
+        check=check_almost_every,
+        mutants=(
+            Mutant("measures the rank of P", {"rank": lambda P: int(numerical_rank(P))}),
+            Mutant("does not centre", {"rank": lambda P: int(numerical_rank(np.log(P)))}),
+        ),
+    ),
+    Claim(
+        id="trained-reaches",
+        statement="Heads of size n - 1 trained from random weights reach P.",
+        source=Source(
+            "rankbound", "Theorem A, trained", "stationary points of full rank are exact"
+        ),
+        hypotheses=(
+            "X of full column rank",
+            "keys of rank n - 1 whose kernel is not orthogonal to 1",
+        ),
+        relation=Relation.EQ,
+        status=Verdict.SUPPORTED,
+        check=check_trained_reaches,
+        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
+    ),
+)

@@ -1,0 +1,211 @@
+"""The command line: answers, exit codes, one line for each mistake."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rankbound as rb
+from rankbound.cli.main import main
+
+Capture = pytest.CaptureFixture[str]
+
+
+def save(path: Path, array: object) -> str:
+    np.save(path, np.asarray(array))
+    return str(path)
+
+
+def test_verify_prints_a_row_a_claim(tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "verify.json"
+    assert main(["verify", "softmax-gauge", "folklore-context-rank", "--json", str(out)]) == 0
+    printed = capsys.readouterr()
+    assert "softmax-gauge" in printed.out
+    assert "2 of 2 claims as registered" in printed.out
+    assert printed.err == ""  # no progress where there is no terminal
+    assert [row["id"] for row in json.loads(out.read_text())["claims"]] == [
+        "softmax-gauge",
+        "folklore-context-rank",
+    ]
+
+
+def test_verify_exits_1_where_a_claim_is_not_as_registered(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    from dataclasses import replace
+    from types import MappingProxyType
+
+    from rankbound.registry import catalogue
+
+    wrong = replace(rb.claims["softmax-gauge"], status=rb.Verdict.REFUTED)
+    monkeypatch.setattr(catalogue, "claims", MappingProxyType({wrong.id: wrong}))
+    assert main(["verify"]) == 1
+    assert "softmax-gauge: proved, registered as refuted" in capsys.readouterr().out
+
+
+def test_claims_lists_the_registry(capsys: Capture) -> None:
+    assert main(["claims"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in rb.claims)
+
+
+def test_head_size_of_a_context(tmp_path: Path, capsys: Capture) -> None:
+    P = rb.random_context(8, 0, "logrank", rank=3)
+    answer = tmp_path / "answer.json"
+    assert main(["head-size", save(tmp_path / "P.npy", P), "--json", str(answer)]) == 0
+    assert json.loads(answer.read_text())["least head size"] == 3
+    assert "supported" in capsys.readouterr().out
+    assert main(["head-size", save(tmp_path / "R.npy", P.T), "--rows"]) == 0
+
+
+def test_head_size_of_exact_logits(tmp_path: Path, capsys: Capture) -> None:
+    logits = np.eye(5, dtype=np.int64)
+    assert main(["head-size", save(tmp_path / "M.npy", logits), "--logits"]) == 0
+    printed = capsys.readouterr().out
+    assert "certified" in printed
+    assert " 4 " in printed
+
+
+def test_head_size_with_tokens_and_stored_dtype(tmp_path: Path, capsys: Capture) -> None:
+    head = rb.random_head(16, 4, 0)
+    X = rb.random_tokens(16, 12, 1)
+    L = head.logits(X).astype(np.float32)
+    P = np.exp(L) / np.exp(L).sum(axis=0)
+    file, tokens = save(tmp_path / "P.npy", P.astype(np.float64)), save(tmp_path / "X.npy", X)
+    assert main(["head-size", file, "--tokens", tokens, "--stored", "float32"]) == 0
+    assert "float32" in capsys.readouterr().out
+    assert main(["head-size", file]) == 2
+    assert "stored=np.float32" in capsys.readouterr().err
+
+
+def bad_files(folder: Path) -> dict[str, str]:
+    P = rb.random_context(4, 0)
+    text, cut = folder / "text.npy", folder / "cut.npy"
+    text.write_text("not an array")
+    np.save(cut, P)
+    cut.write_bytes(cut.read_bytes()[:-9])
+    objects, archive = folder / "objects.npy", folder / "archive.npz"
+    np.save(objects, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
+    np.savez(archive, P=P)
+    nan = P.copy()
+    nan[0, 1] = np.nan
+    zero = np.eye(4)
+    return {
+        "no such file": str(folder / "missing.npy"),
+        "a directory": str(folder),
+        "no .npy file": str(text),
+        "damaged": str(cut),
+        "never unpickled": str(objects),
+        "an .npz archive": str(archive),
+        "P holds nan at": save(folder / "nan.npy", nan),
+        "P is 0.0 at": save(folder / "zero.npy", zero),
+        "rows=True": save(folder / "rows.npy", P.T),
+        r"expected \(n, n\)": save(folder / "wide.npy", P[:2]),
+        "at least one row": save(folder / "empty.npy", np.empty((0, 0))),
+        "expected a matrix": save(folder / "cube.npy", np.stack([P, P])),
+        "real numbers": save(folder / "complex.npy", P.astype(complex)),
+    }
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no such file",
+        "a directory",
+        "no .npy file",
+        "damaged",
+        "never unpickled",
+        "an .npz archive",
+        "P holds nan at",
+        "P is 0.0 at",
+        "rows=True",
+        r"expected \(n, n\)",
+        "at least one row",
+        "expected a matrix",
+        "real numbers",
+    ],
+)
+def test_bad_file_is_one_line_and_exit_2(message: str, tmp_path: Path, capsys: Capture) -> None:
+    import re
+
+    assert main(["head-size", bad_files(tmp_path)[message]]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    assert re.search(message, printed.err)
+
+
+def test_tokens_must_be_of_full_column_rank(tmp_path: Path, capsys: Capture) -> None:
+    file = save(tmp_path / "P.npy", rb.random_context(4, 0))
+    tokens = save(tmp_path / "X.npy", rb.random_tokens(6, 4, 0, rank=2))
+    assert main(["head-size", file, "--tokens", tokens]) == 2
+    assert "numerical rank 2; expected full column rank 4" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["nonsense"],
+        ["verify", "--level", "slow"],
+        ["verify", "--jobs", "0"],
+        ["head-size"],
+        ["verify", "--seed", "x"],
+        ["verify", "no-such-claim"],
+        ["verify", "--seed", "-1"],
+    ],
+)
+def test_bad_usage_is_one_line_and_exit_2(arguments: list[str], capsys: Capture) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_help_and_version(capsys: Capture) -> None:
+    assert main(["--help"]) == 0
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out.strip().endswith(f"rankbound {rb.__version__}")
+
+
+def test_a_report_that_cannot_be_written_is_found_out_first(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["verify", "softmax-gauge", "--json", str(tmp_path / "no" / "report.json")]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "report.json: No such file or directory" in printed.err
+
+
+def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
+    from rankbound.cli import verify
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(verify, "_verify", interrupted)
+    assert main(["verify"]) == 130
+    assert capsys.readouterr().err == "rankbound: interrupted\n"
+
+
+def test_doctor_names_versions_and_missing_extras(capsys: Capture) -> None:
+    assert main(["doctor"]) == 0
+    printed = capsys.readouterr().out
+    assert "exact arithmetic" in printed
+    assert np.__version__ in printed
+
+
+def test_module_runs_as_a_program_and_survives_a_closed_pipe() -> None:
+    command = f"{sys.executable} -m rankbound claims | head -n 1"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONUNBUFFERED": "1"},
+        check=False,
+    )
+    assert done.stderr == ""

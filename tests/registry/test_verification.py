@@ -1,0 +1,84 @@
+"""verify: what it runs, what it reports, what it refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+import rankbound as rb
+from rankbound.registry.claim import Claim, Instance, Trial
+from rankbound.verdict import Verdict
+
+FAST = ("softmax-gauge", "sharp-necessary", "folklore-context-rank")
+
+
+def test_report_holds_evidence_instances_and_residual() -> None:
+    report = rb.verify(FAST)
+    assert report.ok
+    assert [row.id for row in report.rows] == list(FAST)
+    data = json.loads(report.to_json())
+    assert data["ok"] is True
+    for row in data["claims"]:
+        assert row["evidence"] == row["registered"]
+        assert row["instances"] >= 1
+        assert isinstance(row["residual"], float)
+        assert row["source"]
+    table = report.to_markdown()
+    assert all(name in table for name in FAST)
+
+
+def test_same_bytes_for_any_number_of_jobs() -> None:
+    chosen = [*FAST, "sharp-almost-every", "trained-reaches"]
+    assert rb.verify(chosen, seed=3).to_json() == rb.verify(chosen, seed=3, jobs=2).to_json()
+
+
+def test_order_of_claims_does_not_change_a_row() -> None:
+    alone = rb.verify("theorem-a").rows[0].as_dict()
+    assert alone == rb.verify(["folklore-context-rank", "theorem-a"]).rows[1].as_dict()
+
+
+def _broken(trial: Trial) -> Iterator[Instance]:
+    yield Instance("before", 1, 1, Verdict.CERTIFIED)
+    raise rb.InputError("what went wrong")
+
+
+def _infinite(trial: Trial) -> Iterator[Instance]:
+    yield Instance("never", float("inf"), 0.0, Verdict.CERTIFIED)
+
+
+def _own(check: object, status: Verdict) -> Claim:
+    return replace(rb.claims["sharp-necessary"], check=check, status=status)  # type: ignore[arg-type]
+
+
+def test_a_check_that_cannot_finish_shows_nothing_and_says_why() -> None:
+    report = rb.verify([_own(_broken, Verdict.CERTIFIED), rb.claims["softmax-gauge"]])
+    assert not report.ok
+    row = report.rows[0]
+    assert row.evidence is Verdict.UNDECIDED
+    assert "what went wrong" in row.reason
+    assert report.rows[1].ok
+    assert "not certified" in report.to_markdown()
+
+
+def test_an_infinite_residual_is_still_json() -> None:
+    report = rb.verify([_own(_infinite, Verdict.REFUTED)])
+    assert json.loads(report.to_json())["claims"][0]["residual"] == "inf"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"claims": "nope"}, rb.InputError, r"no claim 'nope'; expected one of softmax-gauge"),
+        ({"claims": [3]}, rb.InputTypeError, r"3 is no claim; expected a Claim or the id"),
+        ({"level": "slow"}, rb.InputError, r"level is 'slow'; expected one of quick, full"),
+        ({"seed": -1}, rb.InputError, r"seed is -1; expected at least 0"),
+        ({"seed": 0.5}, rb.InputTypeError, r"seed is 0.5 of type float; expected an integer"),
+        ({"jobs": 0}, rb.InputError, r"jobs is 0; expected at least 1"),
+    ],
+)
+def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        rb.verify(**arguments)  # type: ignore[arg-type]
