@@ -18,7 +18,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest tests/test_floors.py -p no:cacheprovider --no-header >/dev/null
+	$(BIN)/python -m tests.floors
 
 figures: .venv/core
 	$(BIN)/python figures/regenerate.py

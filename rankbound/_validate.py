@@ -24,6 +24,7 @@ __all__ = [
     "check_int",
     "check_matrix",
     "check_real",
+    "check_rows",
     "check_seed",
     "check_square",
     "frozen_copy",
@@ -158,6 +159,7 @@ def check_context(
     ``zeros=True`` admits entries equal to 0.
     """
     dtype = storage_dtype(name, value, stored)
+    rows = check_rows(rows)
     P = check_square(name, value, ndim=ndim)
     if rows:
         P = np.swapaxes(P, -1, -2)
@@ -166,10 +168,22 @@ def check_context(
     # additions, one exponential and one division, each within eps, and the additions below.
     n = P.shape[-1]
     tolerance = (n + 8) * float(np.finfo(dtype).eps)
-    deviation = float(np.max(np.abs(P.sum(axis=-2) - 1.0)))
+    deviation = _deviation(P, -2)
     if deviation > tolerance:
         raise InputError(_not_stochastic(name, P, deviation, tolerance, dtype, rows=rows))
     return P, dtype
+
+
+def check_rows(rows: Any) -> bool:
+    """Return `rows` as a bool; anything else is refused."""
+    if not isinstance(rows, (bool, np.bool_)):
+        raise InputTypeError(f"rows is {rows!r}; expected True (rows sum to 1) or False.")
+    return bool(rows)
+
+
+def _deviation(P: Array, axis: int) -> float:
+    with np.errstate(over="ignore"):  # an infinite sum is reported as one that is not 1
+        return float(np.max(np.abs(P.sum(axis=axis) - 1.0)))
 
 
 def _check_signs(name: str, P: Array, *, zeros: bool) -> None:
@@ -197,8 +211,7 @@ def _not_stochastic(
         f"{name} has {sums} that sum to 1 only within {deviation:.1e}; expected {tolerance:.1e} "
         f"for n = {P.shape[-1]} in {dtype}: each query's attention sums to 1."
     )
-    transposed = float(np.max(np.abs(P.sum(axis=-1) - 1.0)))
-    if transposed <= tolerance:
+    if _deviation(P, -1) <= tolerance:
         remedy = "rows=False" if rows else "rows=True (--rows at the command line), or P.T"
         return f"{head} Its {other} do sum to 1, so it lies transposed: pass {remedy}."
     for coarser in (np.float32, np.float16):
@@ -243,6 +256,10 @@ def check_real(
         number = float(value)
     except (TypeError, ValueError):
         raise InputTypeError(f"{name} is {value!r}; expected a real number.") from None
+    except OverflowError:
+        raise InputError(
+            f"{name} is above 1.8e308; expected a number that float64 holds."
+        ) from None
     if not np.isfinite(number):
         raise InputError(f"{name} is {number}; expected a finite number.")
     if above is not None and not number > above:

@@ -5,6 +5,7 @@ It is imported inside the functions, so that `import rankbound` stays cheap.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -21,9 +22,7 @@ __all__ = [
     "rational_product",
 ]
 
-# Primes below 2^63, as the modulus must fit a machine word. A prime that happens to divide the
-# pivotal minor is found out by the exact check and the next one is tried.
-_PRIMES = (2**61 - 1, 2**62 - 57, 2**63 - 25, 2**60 - 93)
+_LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
 
 
 def _flint() -> Any:
@@ -76,7 +75,7 @@ def _fractions(matrix: Any) -> list[list[Fraction]]:
 def rank_modulo_prime(M: IntegerMatrix) -> tuple[int, int]:
     """Return the rank modulo a prime, never above the rank over Q, and the prime."""
     flint = _flint()
-    return int(flint.nmod_mat(flint.fmpz_mat(M), _PRIMES[0]).rank()), _PRIMES[0]
+    return int(flint.nmod_mat(flint.fmpz_mat(M), _LARGEST_PRIME).rank()), _LARGEST_PRIME
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +112,7 @@ def prove_rank(M: IntegerMatrix) -> RankProof:
     flint = _flint()
     whole = flint.fmpz_mat(M)
     full = min(len(M), len(M[0]))
-    for prime in _PRIMES:
+    for prime in _primes(flint):
         reduced = flint.nmod_mat(whole, prime)
         columns = _pivots(reduced)
         if not columns:
@@ -126,9 +125,14 @@ def prove_rank(M: IntegerMatrix) -> RankProof:
         coefficients = _span_coefficients(flint, M, whole, rows, columns)
         if coefficients is not None:
             return RankProof(len(columns), rows, columns, prime, coefficients)
-    raise ArithmeticError(  # four primes above 2^59 would all have to divide one minor
-        "no prime in the list shows the rank; please report this matrix as a bug."
-    )
+    raise ArithmeticError("the primes ran out; please report this matrix as a bug.")
+
+
+def _primes(flint: Any) -> Iterator[int]:
+    """Primes downwards from 2^61 - 1: those that divide the pivotal minors are finitely many."""
+    for candidate in range(_LARGEST_PRIME, 2, -2):
+        if flint.fmpz(candidate).is_prime():
+            yield candidate
 
 
 def _pivots(matrix: Any) -> tuple[int, ...]:

@@ -64,10 +64,10 @@ def rational_matrix(
     InputError, InputTypeError
         If an entry is not a rational multiple of the common factor, or the shape is not (m, n).
     """
-    table = value.tolist() if hasattr(value, "tolist") else [list(row) for row in value]
+    table = _table(value)
     if not table or not isinstance(table[0], list) or not table[0]:
         raise InputError(
-            f"{name} has shape {np.shape(table)}; expected a matrix of at least one row and column."
+            f"{name} is no matrix, or is empty; expected a matrix of at least one row and column."
         )
     if any(not isinstance(row, list) or len(row) != len(table[0]) for row in table):
         raise InputError(f"{name} is ragged or has more than 2 axes; expected one matrix (m, n).")
@@ -77,6 +77,17 @@ def rational_matrix(
         for i, row in enumerate(table)
     ]
     return rows, unit
+
+
+def _table(value: Any) -> Any:
+    if hasattr(value, "tolist"):
+        return value.tolist()  # a list of lists for a matrix, of NumPy or of SymPy
+    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
+        return None
+    return [
+        row.tolist() if hasattr(row, "tolist") else list(row) if isinstance(row, Sequence) else row
+        for row in value
+    ]
 
 
 def _common_unit(table: list[list[Any]]) -> Any:
@@ -106,7 +117,7 @@ def _fraction(name: str, entry: Any, at: tuple[int, int], unit: Any, floats: boo
         return Fraction(int(entry))
     if isinstance(entry, Rational):
         return Fraction(int(entry.numerator), int(entry.denominator))
-    if isinstance(entry, float):
+    if isinstance(entry, (float, np.floating)):
         return _from_float(where, entry, floats)
     raise InputTypeError(
         f"{where} is {entry!r} of type {type(entry).__name__}; "
@@ -122,15 +133,15 @@ def _ratio(entry: Any, unit: Any) -> Any:
     return sympy.simplify(sympy.expand_log(entry) / sympy.expand_log(unit))
 
 
-def _from_float(where: str, entry: float, floats: bool) -> Fraction:
+def _from_float(where: str, entry: Any, floats: bool) -> Fraction:
     if not floats:
         raise InputTypeError(
             f"{where} is the float {entry!r}; expected an exact number, since a rounded entry "
             'decides no exact rank. Pass floats="exact" to read floats as the rationals they are.'
         )
-    if not math.isfinite(entry):
+    if not np.isfinite(entry):
         raise InputError(f"{where} is {entry}; expected a finite number.")
-    return Fraction(entry)
+    return Fraction(*entry.as_integer_ratio())
 
 
 def centred(rows: list[list[Fraction]]) -> list[list[Fraction]]:

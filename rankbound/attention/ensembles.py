@@ -164,7 +164,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     3
     """
     n = check_int("n", n, least=1)
-    if law not in LAWS:
+    if not isinstance(law, str) or law not in LAWS:
         raise InputError(f"law is {law!r}; expected one of {', '.join(LAWS)}.")
     draw = LAWS[law]
     known = list(inspect.signature(draw).parameters)[2:]
@@ -176,6 +176,14 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     return draw(n, check_seed(seed), **parameters)
 
 
+def _scaled(scale: float, logits: Array) -> Array:
+    with np.errstate(over="ignore"):  # reported just below
+        L: Array = check_real("scale", scale) * logits
+    if not np.isfinite(L).all():
+        raise InputError(f"scale is {scale}; expected one at which the logits stay below 1.8e308.")
+    return L
+
+
 def _dirichlet(n: int, rng: np.random.Generator, alpha: float = 1.0) -> Array:
     alpha = check_real("alpha", alpha, above=0.0)
     floored = np.maximum(rng.dirichlet(np.full(n, alpha), size=n).T, 1e-12)
@@ -184,7 +192,7 @@ def _dirichlet(n: int, rng: np.random.Generator, alpha: float = 1.0) -> Array:
 
 
 def _gibbs(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
-    return _softmax(check_real("scale", scale) * rng.standard_normal((n, n)))
+    return _softmax(_scaled(scale, rng.standard_normal((n, n))))
 
 
 def _hadamard(n: int, rng: np.random.Generator, epsilon: float = 1.0) -> Array:
@@ -216,14 +224,13 @@ def _sparse(n: int, rng: np.random.Generator, nonzeros: float = 1) -> Array:
 
 
 def _causal(n: int, rng: np.random.Generator, scale: float = 1.0) -> Array:
-    return _softmax(check_real("scale", scale) * rng.standard_normal((n, n)), causal_mask(n))
+    return _softmax(_scaled(scale, rng.standard_normal((n, n))), causal_mask(n))
 
 
 def _logrank(n: int, rng: np.random.Generator, rank: float, scale: float = 1.0) -> Array:
     r = check_int("rank", rank, least=0, most=n - 1, why="a log-rank never exceeds n - 1")
-    scale = check_real("scale", scale)
     A, B = rng.standard_normal((2, r, n))
-    return _softmax(scale / math.sqrt(max(r, 1)) * (A.T @ B))
+    return _softmax(_scaled(scale, A.T @ B / math.sqrt(max(r, 1))))
 
 
 LAWS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(

@@ -98,7 +98,9 @@ class MultiHead:
         """Head `i`, its value projection followed by its columns of `W_o`."""
         i = check_int("i", i, least=0, most=self.heads - 1, why="heads are numbered from 0")
         v = self.value_size
-        value = self.W_o[:, i * v : (i + 1) * v] @ self.W_v[i]
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+            value = self.W_o[:, i * v : (i + 1) * v] @ self.W_v[i]
+        _check_overflow("W_o W_v", value)
         return AttentionHead(self.W_q[i], self.W_k[i], value, self.scale)
 
     def output(self, X: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
@@ -117,8 +119,18 @@ class MultiHead:
             If `X` or the mask does not fit.
         """
         outputs = [self.head(i).output(X, mask) for i in range(self.heads)]
-        total: Array = np.sum(outputs, axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+            total: Array = np.sum(outputs, axis=0)
+        _check_overflow("the output", total)
         return total
+
+
+def _check_overflow(name: str, array: Array) -> None:
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{name} overflows float64; expected entries below 1.8e308. "
+            "Scale the tokens or the projections down."
+        )
 
 
 def _stack(name: str, value: Any) -> Array:

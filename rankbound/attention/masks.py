@@ -22,7 +22,10 @@ Mask = npt.NDArray[np.bool_]
 
 def check_mask(mask: Any, shape: tuple[int, ...]) -> Mask:
     """Return a bool mask that broadcasts to `shape` and lets every query see a key."""
-    array = np.asarray(mask)
+    try:
+        array = np.asarray(mask)
+    except ValueError:
+        raise InputError("mask is ragged; expected a bool matrix, [key, query].") from None
     if array.dtype != np.bool_:
         raise InputTypeError(
             f"mask has dtype {array.dtype}; expected bool, [key, query], True = visible. "
@@ -157,7 +160,10 @@ def is_nested(mask: npt.ArrayLike) -> bool:
     >>> rb.is_nested(rb.causal_mask(4)), rb.is_nested(rb.sliding_mask(4, 2))
     (True, False)
     """
-    shape = np.shape(mask)
+    try:
+        shape = np.shape(mask)
+    except ValueError:
+        raise InputError("mask is ragged; expected a bool matrix, [key, query].") from None
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise InputError(f"mask has shape {shape}; expected (n, n), [key, query], n >= 1.")
     visible = check_mask(mask, shape)

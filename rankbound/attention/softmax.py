@@ -56,8 +56,8 @@ def _softmax(L: Array, mask: npt.NDArray[np.bool_] | None = None) -> Array:
 def log_column_softmax(L: Array, mask: npt.NDArray[np.bool_] | None = None) -> Array:
     """Log of :func:`column_softmax`, free of underflow; -inf where hidden. Input unchecked."""
     visible = L if mask is None else np.where(mask, L, -np.inf)
-    shifted = visible - visible.max(axis=-2, keepdims=True)
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore"):  # as above
+        shifted = visible - visible.max(axis=-2, keepdims=True)
         total = np.exp(shifted).sum(axis=-2, keepdims=True)
     log_P: Array = shifted - np.log(total)
     return log_P

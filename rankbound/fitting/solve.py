@@ -22,7 +22,7 @@ from rankbound.errors import InputError
 from rankbound.fitting.objective import KLObjective
 from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.logs import centre
-from rankbound.theory.representation import head_from_factors, truncated_factors
+from rankbound.theory.representation import head_from_factors
 
 __all__ = ["Fit", "fit_head"]
 
@@ -161,7 +161,10 @@ def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], Attentio
     r = spectrum(X).rank
     if r == 0:
         raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
-    inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
+    with np.errstate(over="ignore"):  # reported just below
+        inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
+    if not np.isfinite(inverse).all():
+        raise InputError("X is so small that weights on it overflow float64; scale it up.")
 
     return Vt[:r], lambda factors: _head(factors @ inverse.T)
 
@@ -175,9 +178,10 @@ def _spectral_start(objective: KLObjective, k: int) -> Array:
     D = centre(np.log(np.maximum(objective.P, 1e-12)))  # a start needs no more than a floor
     if objective.basis is not None:
         D = objective.basis @ D @ objective.basis.T
-    left, right = truncated_factors(D, min(k, len(D)))
+    U, values, Vt = np.linalg.svd(D)
+    root = np.sqrt(values[:k, None])
     start = np.zeros((2, k, len(D)))
-    start[0, : len(left)], start[1, : len(right)] = left, right
+    start[:, : len(root)] = root * U.T[:k], root * Vt[:k]
     return start
 
 

@@ -73,10 +73,8 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
 
 def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
     """Singular values of ``scale * keys^T queries``, keys and queries (..., k, n)."""
-    if centred:
-        keys = keys - keys.mean(axis=-1, keepdims=True)
-    left, left_scale = _triangle(keys)
-    right, right_scale = _triangle(queries)
+    left, left_scale = _triangle(keys, centred)
+    right, right_scale = _triangle(queries, False)
     core = left @ np.swapaxes(right, -1, -2)
     values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
     with np.errstate(over="ignore"):  # reported just below
@@ -89,8 +87,10 @@ def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: b
     return values
 
 
-def _triangle(factor: Array) -> tuple[Array, npt.NDArray[np.int32]]:
+def _triangle(factor: Array, centred: bool) -> tuple[Array, npt.NDArray[np.int32]]:
     """R of the QR of ``factor^T / 2**scale``, and `scale`, so that nothing overflows."""
     scale = np.frexp(np.max(np.abs(factor), axis=(-2, -1), keepdims=True))[1]
     scaled = np.ldexp(factor, -scale)
+    if centred:
+        scaled = scaled - scaled.mean(axis=-1, keepdims=True)
     return np.asarray(np.linalg.qr(np.swapaxes(scaled, -1, -2), mode="r")), scale

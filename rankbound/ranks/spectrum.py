@@ -142,5 +142,6 @@ def _gap(values: Array, rank: npt.NDArray[np.int64]) -> Array:
     )
     kept = np.take_along_axis(padded, rank[..., None], axis=-1)[..., 0]
     dropped = np.take_along_axis(padded, rank[..., None] + 1, axis=-1)[..., 0]
-    gap: Array = np.divide(kept, dropped, out=np.full_like(kept, np.inf), where=dropped > 0)
+    with np.errstate(over="ignore"):  # a ratio above 1.8e308 is as good as infinite
+        gap: Array = np.divide(kept, dropped, out=np.full_like(kept, np.inf), where=dropped > 0)
     return gap

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_head_size
+from rankbound._validate import check_head_size
 from rankbound.attention.head import AttentionHead
+from rankbound.errors import InputError
 from rankbound.theory.logs import read_logs
 from rankbound.theory.representation import _check_tokens, head_from_factors, truncated_factors
 
@@ -60,10 +61,12 @@ def aitchison_error(
     True
     """
     k = check_head_size(head_size)
-    values = np.linalg.svd(
-        read_logs(P, logits, stored=stored, rows=rows, ndim=None).centred, compute_uv=False
-    )
-    tail = np.linalg.norm(values[..., k:], axis=-1)
+    logs = read_logs(P, logits, stored=stored, rows=rows, ndim=None)
+    values = np.linalg.svd(logs.scaled, compute_uv=False)
+    with np.errstate(over="ignore"):  # reported just below
+        tail = np.ldexp(np.linalg.norm(values[..., k:], axis=-1), logs.exponent[..., 0, 0])
+    if not np.isfinite(tail).all():
+        raise InputError("the error is above 1.8e308; divide the logits by a power of two.")
     return float(tail) if np.ndim(tail) == 0 else tail
 
 
@@ -107,10 +110,6 @@ def nearest_head(
     """
     k = check_head_size(head_size)
     logs = read_logs(P, logits, stored=stored, rows=rows)
-    tokens = None if X is None else _check_tokens(X, len(logs.centred))
-    left, right = _nearest_factors(logs.centred, k)
+    tokens = None if X is None else _check_tokens(X, logs.n)
+    left, right = truncated_factors(logs, min(k, logs.n))
     return head_from_factors(left, right, k, tokens)
-
-
-def _nearest_factors(D: Array, k: int) -> tuple[Array, Array]:
-    return truncated_factors(D, min(k, len(D)))

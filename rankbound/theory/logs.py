@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_square, storage_dtype
+from rankbound._validate import Array, check_context, check_rows, check_square, storage_dtype
 from rankbound.arithmetic.exact import prove_rank
 from rankbound.arithmetic.rational import centred, integer_rows, is_exact, rational_matrix
 from rankbound.errors import InputError, InputTypeError
-from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above, singular_values
+from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above
 
 __all__ = ["Logs", "centre", "read_logs"]
 
@@ -24,20 +24,41 @@ class Logs:
 
     Attributes
     ----------
-    centred : ndarray, shape (..., n, n)
-        ``C log P`` in float64, C = I - 11^T/n.
+    scaled : ndarray, shape (..., n, n)
+        ``C log P / 2**exponent`` in float64, C = I - 11^T/n: nothing over- or underflows in it.
+    exponent : int ndarray, shape (..., 1, 1)
+        The exponent.
     error : ndarray, shape (...)
-        A bound on the Frobenius norm of the error that the data and its logarithm carry.
+        A bound on the Frobenius norm of the error of `scaled` that the data and its logarithm
+        carry.
     dtype : numpy.dtype
         The dtype in which the data was computed.
     exact : list of list of Fraction, or None
         ``C log P`` exactly, up to one common factor, where the logits were exact.
     """
 
-    centred: Array
+    scaled: Array
+    exponent: npt.NDArray[np.int32]
     error: Array
     dtype: np.dtype[Any]
     exact: list[list[Fraction]] | None = None
+
+    @property
+    def n(self) -> int:
+        """Sequence length."""
+        return int(self.scaled.shape[-1])
+
+    def centred(self) -> Array:
+        """``C log P`` in float64; refused where differences within a column overflow."""
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+            D: Array = np.ldexp(self.scaled, self.exponent)
+            spread = D.max(axis=-2) - D.min(axis=-2)
+        if not np.isfinite(spread).all():
+            raise InputError(
+                "logits differ by more than 1.8e308 within a column; expected differences that "
+                "float64 holds. Divide them by a power of two: no rank changes."
+            )
+        return D
 
     def spectrum(self, rtol: float | None = None) -> Spectrum:
         """Singular values of ``C log P`` and its numerical rank.
@@ -45,18 +66,19 @@ class Logs:
         The threshold is ``error`` (Weyl) plus what the computation in float64 adds: centring and
         the decomposition each commit at most ``n u ‖C log P‖_F``, together ``n eps ‖C log P‖_F``.
         """
-        values, scale = singular_values(self.centred)
-        n = self.centred.shape[-1]
+        return self._spectrum(rtol, self.exponent[..., 0])
+
+    def _spectrum(self, rtol: float | None, exponent: npt.NDArray[np.int32] | int) -> Spectrum:
+        values = np.asarray(np.linalg.svd(self.scaled, compute_uv=False), np.float64)
         norm = np.sqrt(np.sum(values * values, axis=-1))
-        scale = scale[..., 0]
-        tolerance = np.ldexp(self.error, -scale[..., 0]) + n * FLOAT64_EPS * norm
-        return count_above(values, tolerance, rtol, self.dtype, scale)
+        tolerance = self.error + self.n * FLOAT64_EPS * norm
+        return count_above(values, tolerance, rtol, self.dtype, exponent)
 
     def rank(self, rtol: float | None = None) -> Any:
         """Rank of ``C log P``: exact where the logits were, numerical elsewhere."""
         if self.exact is not None:
             return prove_rank(integer_rows(self.exact)[0]).rank
-        return self.spectrum(rtol).rank
+        return self._spectrum(rtol, 0).rank  # a power of two changes no rank
 
 
 def centre(log_P: Array) -> Array:
@@ -86,29 +108,29 @@ def read_logs(
             f"{'neither' if P is None else 'both'} of P and logits given; expected exactly one: "
             "the context matrix, or the logits it is the softmax of."
         )
-    if not isinstance(rows, (bool, np.bool_)):
-        raise InputTypeError(f"rows is {rows!r}; expected True (rows sum to 1) or False.")
     if logits is not None:
-        return _from_logits(logits, stored, bool(rows), ndim)
-    context, dtype = check_context("P", P, stored=stored, rows=bool(rows), ndim=ndim)
+        return _from_logits(logits, stored, check_rows(rows), ndim)
+    context, dtype = check_context("P", P, stored=stored, rows=rows, ndim=ndim)
     log_P = np.log(context)
     info = np.finfo(dtype)
     with np.errstate(over="ignore"):  # a subnormal entry may know nothing: its error is infinite
         error = float(info.eps) * (1 + np.abs(log_P)) + float(info.smallest_subnormal) / context
-    return Logs(centre(log_P), np.sqrt(np.sum(error * error, axis=(-2, -1))), dtype)
+        norm = np.sqrt(np.sum(error * error, axis=(-2, -1)))
+    none = np.zeros((*context.shape[:-2], 1, 1), np.int32)
+    return Logs(centre(log_P), none, norm, dtype)
 
 
 def _from_logits(logits: Any, stored: npt.DTypeLike | None, rows: bool, ndim: int | None) -> Logs:
     dtype = storage_dtype("logits", logits, stored)
-    if is_exact(logits) and np.ndim(logits) == 2:
+    if is_exact(logits) and getattr(logits, "ndim", 2) == 2:
         return _from_exact(logits, dtype, rows)
     L = check_square("logits", logits, ndim=ndim)
     if rows:
         L = np.swapaxes(L, -1, -2)
-    scale = np.frexp(np.max(np.abs(L), axis=(-2, -1), keepdims=True))[1]
-    scaled = np.ldexp(L, -scale)
-    norm = np.ldexp(np.sqrt(np.sum(scaled * scaled, axis=(-2, -1))), scale[..., 0, 0])
-    return Logs(centre(L), float(np.finfo(dtype).eps) * norm, dtype)
+    exponent = np.frexp(np.max(np.abs(L), axis=(-2, -1), keepdims=True))[1]
+    scaled = np.ldexp(L, -exponent)
+    norm = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
+    return Logs(centre(scaled), exponent, float(np.finfo(dtype).eps) * norm, dtype)
 
 
 def _from_exact(logits: Any, dtype: np.dtype[Any], rows: bool) -> Logs:
@@ -126,4 +148,4 @@ def _from_exact(logits: Any, dtype: np.dtype[Any], rows: bool) -> Logs:
         floats = np.array([[np.inf]])
     if not np.isfinite(floats).all():
         raise InputError("logits hold a number above 1.8e308; expected numbers that float64 holds.")
-    return Logs(floats, np.zeros(()), dtype, exact)
+    return Logs(floats, np.zeros((1, 1), np.int32), np.zeros(()), dtype, exact)

@@ -69,7 +69,7 @@ def least_head_size(
     """
     logs = read_logs(P, logits, stored=stored, rows=rows)
     if X is not None:
-        _check_tokens(X, len(logs.centred))
+        _check_tokens(X, logs.n)
     return int(logs.rank(check_rtol(rtol)))
 
 
@@ -133,7 +133,8 @@ def represent(
     """
     ratio = check_real("ratio", ratio, above=0.0)
     logs = read_logs(P, logits, stored=stored, rows=rows)
-    tokens = None if X is None else _check_tokens(X, len(logs.centred))
+    D = logs.centred()
+    tokens = None if X is None else _check_tokens(X, logs.n)
     rtol = check_rtol(rtol)
     least = int(logs.rank(rtol))
     size = max(least, 1) if head_size is None else check_head_size(head_size)
@@ -145,18 +146,19 @@ def represent(
             least_head_size=least,
             reason=f"log-rank {least} > head size {size}",
         )
-    left, right = truncated_factors(logs.centred, least)
+    left, right = truncated_factors(logs, least)
     head = head_from_factors(left, right, size, tokens)
     threshold = 0.0 if logs.exact is not None else logs.spectrum(rtol).tolerance
-    _check_reached(head, tokens, logs, ratio + 2 * threshold)
+    _check_reached(head, tokens, D, ratio + 2 * threshold)
     return head
 
 
-def truncated_factors(D: Array, rank: int) -> tuple[Array, Array]:
-    """A, B of shape (rank, n), of equal weight, with ``A^T B`` the truncated SVD of D."""
-    U, values, Vt = np.linalg.svd(D)
+def truncated_factors(logs: Logs, rank: int) -> tuple[Array, Array]:
+    """A, B of shape (rank, n), of equal weight, with ``A^T B`` the truncated SVD of C log P."""
+    U, values, Vt = np.linalg.svd(logs.scaled)
     root = np.sqrt(values[:rank, None])
-    return root * U.T[:rank], root * Vt[:rank]
+    half = logs.exponent // 2
+    return np.ldexp(root * U.T[:rank], half), np.ldexp(root * Vt[:rank], logs.exponent - half)
 
 
 def head_from_factors(left: Array, right: Array, size: int, X: Array | None) -> AttentionHead:
@@ -189,14 +191,18 @@ def _check_tokens(X: Any, n: int) -> Array:
     return tokens
 
 
-def _check_reached(head: AttentionHead, X: Array | None, logs: Logs, allowed: float) -> None:
-    missed = np.max(np.abs(log_column_softmax(head.logits(X)) - log_column_softmax(logs.centred)))
-    if missed > allowed:
+def _check_reached(head: AttentionHead, X: Array | None, D: Array, allowed: float) -> None:
+    missed = np.max(np.abs(log_column_softmax(head.logits(X)) - log_column_softmax(D)))
+    if not missed <= allowed:
+        cause, remedy = (
+            ("the logits span too wide a range for float64", "pass a larger ratio=")
+            if X is None
+            else ("X is ill-conditioned", "take better conditioned tokens, or pass a larger ratio=")
+        )
         raise Undecided(
             f"a head of size {head.head_size} exists, but in float64 the one found misses log P by "
-            f"{missed:.1e}, and {allowed:.1e} is allowed: X is ill-conditioned. "
-            "Rescale the tokens, or pass a larger ratio=.",
-            remedy="better conditioned tokens, or a larger ratio",
+            f"{missed:.1e}, and {allowed:.1e} is allowed: {cause}; {remedy}.",
+            remedy=remedy,
         )
 
 

@@ -1,0 +1,298 @@
+"""The cliff: what a head of each size can do for a generic context, down to nothing at n - 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.text import Annotation
+
+from rankbound._validate import check_int, check_real
+from rankbound.errors import InputError, InputTypeError
+
+__all__ = ["cliff"]
+
+# Okabe & Ito's palette, which the common forms of colour blindness keep apart; best on white first.
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+_MARKERS = ("o", "s", "D", "^", "P", "X", "h")
+_GREY = "0.35"
+_FONT = 9.0
+
+
+def cliff(
+    rows: Sequence[Mapping[str, Any]], axes: tuple[Axes, Axes] | None = None
+) -> tuple[Axes, Axes]:
+    """Draw the least Aitchison error and the least KL found against head size, for each n.
+
+    Theorem A: a head of size n - 1 has every positive n × n context, and one of size n - 2 almost
+    none. So both errors of a generic context are positive up to head size n - 2 and 0 from n - 1
+    on: a cliff, whose place is marked by a vertical line.
+
+    The axis of errors is logarithmic. A value that its rounding cannot tell from 0 has no place
+    there: it is drawn as a triangle in a grey band below a break, at no particular height.
+    A hollow marker is a fit that did not converge: the head is not a stationary point, and the KL
+    an upper bound on the minimum with nothing to say how far off.
+
+    Parameters
+    ----------
+    rows : sequence of mapping
+        Tidy records, one a pair (n, head size): ``n``, ``head_size``, ``aitchison_error``, ``kl``;
+        optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as 0 (0
+        unless given), and ``converged`` (True unless given). Other keys are ignored.
+    axes : pair of Axes, optional
+        Where to draw, Aitchison error first; a new figure of width 7.2 in unless given.
+
+    Returns
+    -------
+    pair of Axes
+        Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
+        series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If there are no rows, a key is missing, a value is negative or not finite, a pair (n, head
+        size) occurs twice, or `axes` is not a pair.
+
+    References
+    ----------
+    THEORY, Theorem A and section 5.
+
+    Examples
+    --------
+    >>> from matplotlib.figure import Figure
+    >>> rows = [
+    ...     {"n": 3, "head_size": 1, "aitchison_error": 1.5, "kl": 0.1},
+    ...     {"n": 3, "head_size": 2, "aitchison_error": 0.0, "kl": 0.0},
+    ... ]
+    >>> left, right = cliff(rows, Figure().subplots(1, 2))
+    >>> right.get_title(loc="left")
+    'KL divergence (nats), best head found'
+    """
+    points = [_read_points(rows, panel) for panel in (_AITCHISON, _KL)]
+    if axes is None:
+        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
+
+        _, pair = plt.subplots(1, 2, figsize=(7.2, 3.3), layout="constrained")
+        axes = (pair[0], pair[1])
+    try:
+        left, right = axes
+    except (TypeError, ValueError):
+        raise InputTypeError(
+            f"axes is of type {type(axes).__name__}; expected a pair of Axes: Aitchison error, "
+            "then KL. figure.subplots(1, 2) returns one."
+        ) from None
+    _draw_panel(left, _AITCHISON, points[0])
+    _draw_panel(right, _KL, points[1])
+    return left, right
+
+
+@dataclass(frozen=True)
+class _Panel:
+    name: str
+    title: str
+    column: str
+    is_fitted: bool
+
+
+_AITCHISON = _Panel("aitchison", "Aitchison error, exact minimum", "aitchison_error", False)
+_KL = _Panel("kl", "KL divergence (nats), best head found", "kl", True)
+
+
+@dataclass(frozen=True)
+class _Point:
+    n: int
+    head_size: int
+    value: float
+    is_zero: bool
+    converged: bool
+
+
+def _read_points(rows: Sequence[Mapping[str, Any]], panel: _Panel) -> list[_Point]:
+    points: dict[tuple[int, int], _Point] = {}
+    for place, record in enumerate(rows):
+        point = _read_point(f"rows[{place}]", record, panel)
+        if (point.n, point.head_size) in points:
+            raise InputError(
+                f"rows[{place}] repeats n = {point.n}, head_size = {point.head_size}; expected "
+                "one context an n: select or average first."
+            )
+        points[point.n, point.head_size] = point
+    if not points:
+        raise InputError("rows is empty; expected one record a pair (n, head size).")
+    return [points[pair] for pair in sorted(points)]
+
+
+def _read_point(name: str, record: Mapping[str, Any], panel: _Panel) -> _Point:
+    if not isinstance(record, Mapping):
+        raise InputTypeError(
+            f"{name} is of type {type(record).__name__}; expected a mapping. "
+            "For a DataFrame pass frame.to_dict('records')."
+        )
+    for key in ("n", "head_size", panel.column):
+        if key not in record:
+            raise InputError(
+                f"{name} has no {key!r}; expected n, head_size, aitchison_error and kl."
+            )
+    converged = record.get("converged", True)
+    if not isinstance(converged, (bool, np.bool_)):
+        raise InputTypeError(
+            f"{name}['converged'] is {converged!r}; expected True or False. "
+            "A table read from CSV holds text: convert it first."
+        )
+    value = check_real(f"{name}[{panel.column!r}]", record[panel.column], least=0.0)
+    key = f"{panel.name}_rounding"
+    return _Point(
+        n=check_int(f"{name}['n']", record["n"], least=2),
+        head_size=check_int(f"{name}['head_size']", record["head_size"], least=1),
+        value=value,
+        is_zero=value <= check_real(f"{name}[{key!r}]", record.get(key, 0.0), least=0.0),
+        converged=bool(converged) or not panel.is_fitted,
+    )
+
+
+@dataclass(frozen=True)
+class _Scale:
+    """The logarithmic axis of one panel, and the band below it where zeros are drawn."""
+
+    bottom: float
+    top: float
+
+    @classmethod
+    def of(cls, points: Sequence[_Point]) -> _Scale:
+        logs = [math.log10(point.value) for point in points if not point.is_zero] or [0.0]
+        least, most = min(logs), max(logs)
+        # up to the next power of ten where that is near, so that the axis ends in a label
+        top = math.ceil(most) if math.ceil(most) - most < 0.5 else most
+        # below the least value, room for the names of the series
+        return cls(least - 0.14 * max(top - least, 1.0), top)
+
+    def height(self, share: float) -> float:
+        """The ordinate at this share of the span above the bottom, or below it."""
+        return float(10 ** (self.bottom + share * (self.top - self.bottom)))
+
+    @property
+    def zero(self) -> float:
+        return self.height(-0.12)
+
+    @property
+    def decades(self) -> list[int]:
+        step = math.ceil((self.top - self.bottom) / 7)
+        return list(range(math.floor(self.top), math.ceil(self.bottom) - 1, -step))
+
+
+def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
+    scale = _Scale.of(points)
+    sizes = sorted({point.n for point in points})
+    axes.set_yscale("log")
+    axes.set_title(panel.title, loc="left", fontsize=_FONT + 1)
+    for index, n in enumerate(sizes):
+        series = [point for point in points if point.n == n]
+        line, mark = _draw_series(axes, n, series, scale, index % len(_COLOURS))
+        line.set_gid(f"{panel.name}-{n}")
+        mark.set_gid(f"{panel.name}-mark-{n - 1}")
+    _dress_abscissa(axes, sizes, max(point.head_size for point in points))
+    _dress_ordinate(axes, scale, [point for point in points if point.is_zero])
+    # a KL of 0 is the minimum, whatever the gradient says: no hollow triangles
+    if any(not point.converged and not point.is_zero for point in points):
+        axes.annotate(
+            "hollow: fit not converged",
+            (0.98, 0.97),
+            xycoords="axes fraction",
+            ha="right",
+            va="top",
+            fontsize=_FONT - 1,
+            color=_GREY,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+        )
+
+
+def _draw_series(
+    axes: Axes, n: int, series: Sequence[_Point], scale: _Scale, index: int
+) -> tuple[Line2D, Line2D]:
+    colour, marker = _COLOURS[index], _MARKERS[index]
+    shown = [point for point in series if not point.is_zero]
+    zeros = [point for point in series if point.is_zero]
+    mark = axes.axvline(n - 1, color=colour, linewidth=0.8, alpha=0.45, zorder=1)
+    xs, ys = [point.head_size for point in shown], [point.value for point in shown]
+    (line,) = axes.plot(xs, ys, color=colour, linewidth=1.3, zorder=3)
+    for point in shown:
+        face = colour if point.converged else "white"
+        axes.plot(point.head_size, point.value, marker, ms=3.2, mec=colour, mfc=face, zorder=4)
+    if zeros:
+        xs = [point.head_size for point in zeros]
+        axes.plot(xs, [scale.zero] * len(xs), "v", ms=5, color=colour, zorder=4, clip_on=False)
+    if shown and zeros and shown[-1].head_size < zeros[0].head_size:
+        fall = [shown[-1].head_size, zeros[0].head_size]
+        axes.plot(fall, [shown[-1].value, scale.zero], ":", color=colour)
+    name = _write_left_of(axes, n - 2, scale.height(0.035), 4, f"n = {n}")
+    name.set(color=colour, fontsize=_FONT, fontweight="bold")
+    return line, mark
+
+
+def _write_left_of(axes: Axes, x: float, y: float, points: float, text: str) -> Annotation:
+    """Write text that ends so many points left of a place."""
+    return axes.annotate(
+        text, (x, y), xytext=(-points, 0), textcoords="offset points", ha="right", va="center"
+    )
+
+
+def _dress_abscissa(axes: Axes, sizes: Sequence[int], widest: int) -> None:
+    axes.set_xlim(0, max(widest, *sizes) + 1.5)
+    ticks = sorted({1, *(n - 1 for n in sizes)})
+    axes.set_xticks(ticks)
+    step = 2 ** max(0, math.ceil(math.log2(widest / 16)))
+    axes.set_xticks(range(step, widest + 1, step), minor=True)
+    axes.tick_params(labelsize=_FONT, length=3)
+    for tick, label in zip(ticks, axes.get_xticklabels(), strict=True):
+        if tick + 1 in sizes:
+            label.set_color(_COLOURS[sizes.index(tick + 1) % len(_COLOURS)])
+    axes.set_xlabel("head size (vertical lines: n − 1)", fontsize=_FONT)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _dress_ordinate(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
+    plain = scale.bottom >= -2 and scale.top <= 3
+    labels = [f"{10.0**d:g}" if plain else f"$10^{{{d}}}$" for d in scale.decades]
+    ticks = [10.0**d for d in scale.decades]
+    if zeros:
+        _draw_band(axes, scale, zeros)
+        labels, ticks = [*labels, "0 to\nrounding"], [*ticks, scale.zero]
+    axes.set_ylim(scale.height(-0.19 if zeros else -0.04), scale.height(1.04))
+    axes.set_yticks(ticks, labels)
+    axes.set_yticks([], minor=True)
+
+
+def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
+    axes.axhspan(scale.height(-0.19), scale.height(-0.05), color="0.93", zorder=0)
+    axes.plot(  # two strokes through the spine: the axis is broken here
+        [0, 0],
+        [scale.height(-0.06), scale.height(-0.04)],
+        transform=axes.get_yaxis_transform(),
+        marker=[(-1, -0.6), (1, 0.6)],
+        markersize=8,
+        markeredgewidth=0.8,
+        linestyle="none",
+        color="black",
+        clip_on=False,
+    )
+    largest = _rounded_up(max(point.value for point in zeros))
+    widest = max(point.n for point in zeros)
+    note = _write_left_of(axes, widest - 1, scale.zero, 9, f"≤ {largest}")
+    note.set(color=_GREY, fontsize=_FONT - 1.5)
+
+
+def _rounded_up(value: float) -> str:
+    """One digit and a power of ten that are not below the value."""
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    digit = math.ceil(value / 10.0**exponent)
+    if digit == 10:
+        digit, exponent = 1, exponent + 1
+    return f"${digit}\\times10^{{{exponent}}}$"

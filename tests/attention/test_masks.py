@@ -1,0 +1,72 @@
+"""Masks are [key, query] with True = visible, and nested means what the theorem needs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import rankbound as rb
+
+SIZES = st.integers(1, 9)
+
+
+@st.composite
+def masks(draw: Any) -> Any:
+    """Random, or nested by construction: key i is seen by the first `reach` queries of an order."""
+    n = draw(st.integers(1, 5))
+    if draw(st.booleans()):
+        mask = draw(arrays(np.bool_, (n, n), fill=st.nothing()))
+        mask[draw(st.integers(0, n - 1))] |= ~mask.any(axis=0)
+        return mask
+    reach = [n, *(draw(st.integers(0, n)) for _ in range(n - 1))]
+    order = draw(st.permutations(range(n)))
+    rows = draw(st.permutations(range(n)))
+    return np.array([[order[j] < reach[i] for j in range(n)] for i in rows])
+
+
+@given(SIZES, st.data())
+def test_each_mask_by_its_definition(n: int, data: st.DataObject) -> None:
+    i, j = np.indices((n, n))  # i is the key, j the query
+    prefix, window = data.draw(st.integers(0, n)), data.draw(st.integers(1, n + 2))
+    np.testing.assert_array_equal(rb.full_mask(n), np.ones((n, n), dtype=bool))
+    np.testing.assert_array_equal(rb.causal_mask(n), i <= j)
+    np.testing.assert_array_equal(rb.prefix_mask(n, prefix), (i <= j) | (i < prefix))
+    np.testing.assert_array_equal(rb.sliding_mask(n, window), (i <= j) & (j - i < window))
+
+
+@given(masks())
+def test_nested_is_a_chain_whose_largest_set_is_everything(mask: Any) -> None:
+    """By the definition: any two of the sets are comparable, and one of them is all queries."""
+    seen_by = [frozenset(np.flatnonzero(row)) for row in mask]
+    chain = all(a <= b or b <= a for a in seen_by for b in seen_by)
+    everything = any(len(queries) == len(mask) for queries in seen_by)
+    assert rb.is_nested(mask) is (chain and everything)
+
+
+@given(masks(), st.data())
+def test_nested_does_not_depend_on_the_order(mask: Any, data: st.DataObject) -> None:
+    keys, queries = (data.draw(st.permutations(range(len(mask)))) for _ in range(2))
+    assert rb.is_nested(mask[np.ix_(keys, queries)]) is rb.is_nested(mask)
+
+
+@given(SIZES, st.data())
+def test_which_of_the_usual_masks_are_nested(n: int, data: st.DataObject) -> None:
+    prefix, window = data.draw(st.integers(0, n)), data.draw(st.integers(1, n + 2))
+    assert rb.is_nested(rb.full_mask(n))
+    assert rb.is_nested(rb.causal_mask(n))
+    assert rb.is_nested(rb.prefix_mask(n, prefix))
+    assert rb.is_nested(rb.sliding_mask(n, window)) is (window >= n)
+    padded = rb.full_mask(n)
+    padded[data.draw(st.integers(1, n)) :] = False
+    assert rb.is_nested(padded)
+
+
+def test_causal_with_left_padding_is_not_nested_as_it_stands() -> None:
+    """Key 0 is padding, which only query 0 sees, since it must see something."""
+    mask = rb.causal_mask(4)
+    mask[0, 1:] = False
+    assert not rb.is_nested(mask)

@@ -1,0 +1,75 @@
+"""A RankBounds is an interval and never passes for a number."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rankbound as rb
+from tests.helpers import refused
+
+WORD = rb.Verdict.CERTIFIED
+
+
+@given(st.integers(0, 9), st.integers(0, 9))
+def test_int_only_where_the_sides_meet(lower: int, upper: int) -> None:
+    if lower > upper:
+        with refused(rb.InputError, f"lower is {lower}", f"upper {upper}", "0 <= lower <= upper"):
+            rb.RankBounds(lower, upper, WORD, "a test")
+        return
+    bounds = rb.RankBounds(lower, upper, WORD, "a test")
+    if lower == upper:
+        assert int(bounds) == lower
+        return
+    with pytest.raises(rb.Undecided, match=rf"\[{lower}, {upper}\].*Use .lower and .upper") as e:
+        int(bounds)
+    assert e.value.bounds is bounds
+    assert "exact" in e.value.remedy
+
+
+def test_negative_and_mismatched_sides_are_refused() -> None:
+    with refused(rb.InputError, "lower is -1", "0 <= lower"):
+        rb.RankBounds(-1, 2, WORD, "a test")
+    with refused(rb.InputError, "shape (2,)", "upper ()", "expected the same"):
+        rb.RankBounds(np.array([1, 1]), 2, WORD, "a test")
+
+
+def test_no_truth_value_and_no_equality() -> None:
+    bounds = rb.RankBounds(1, 2, WORD, "a test")
+    with refused(TypeError, "not a truth value", ".lower, .upper or int(b)"):
+        bool(bounds)
+    comparisons: list[Any] = [2, bounds, None, "2"]
+    for other in comparisons:
+        with refused(TypeError, "equals no number", ".lower, .upper or int(b)"):
+            _ = bounds == other
+        with refused(TypeError, "equals no number"):
+            _ = bounds != other
+    assert len({bounds, bounds}) == 1  # hashed by identity
+
+
+def test_a_batch_is_indexed() -> None:
+    batch = rb.RankBounds(np.array([[1, 2], [3, 4]]), np.array([[1, 3], [3, 4]]), WORD, "a test")
+    assert len(batch) == 2
+    assert (batch[0, 1].lower, batch[0, 1].upper) == (2, 3)
+    assert (int(batch[1][0]), int(batch[1][1])) == (3, 4)
+    assert batch[1].verdict is WORD
+    with refused(rb.InputTypeError, "4 bounds, not one", "int(b[i])"):
+        int(batch)
+
+
+def test_one_bound_is_no_batch() -> None:
+    one = rb.RankBounds(1, 1, WORD, "a test")
+    with refused(rb.InputTypeError, "one bound, not a batch", "int(b)"):
+        _ = one[0]
+    with refused(rb.InputTypeError, "one bound, not a batch"):
+        len(one)
+
+
+def test_json_holds_everything() -> None:
+    record = json.loads(rb.RankBounds(np.array([1, 2]), np.array([1, 3]), WORD, "m").to_json())
+    assert record == {"lower": [1, 2], "upper": [1, 3], "verdict": "certified", "method": "m"}

@@ -1,0 +1,333 @@
+"""The published figures: their tables obey the theory, can be computed again, and are drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+import rankbound as rb
+from rankbound.fitting.objective import KLObjective, kl_divergence
+from rankbound.plots import cliff
+
+FIGURES = Path(__file__).resolve().parent.parent / "figures"
+
+
+def load_script() -> Any:
+    spec = importlib.util.spec_from_file_location("regenerate", FIGURES / "regenerate.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["regenerate"] = module  # where dataclasses look up their annotations
+    spec.loader.exec_module(module)
+    return module
+
+
+regenerate = load_script()
+NAMES = sorted(regenerate.FIGURES)
+
+
+def published(name: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = regenerate.read_data(name, FIGURES / "data")[0]
+    return rows
+
+
+ROWS = published("cliff")
+SIZES = sorted({row["n"] for row in ROWS})
+
+
+def series(n: int) -> list[dict[str, Any]]:
+    return [row for row in ROWS if row["n"] == n]
+
+
+def at(n: int, head_size: int) -> dict[str, Any]:
+    (row,) = [row for row in series(n) if row["head_size"] == head_size]
+    return row
+
+
+# the files
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_is_the_one_its_provenance_names(name: str) -> None:
+    origin = json.loads((FIGURES / "data" / f"{name}.json").read_text())
+    digest = hashlib.sha256((FIGURES / "data" / f"{name}.csv").read_bytes()).hexdigest()
+    assert origin["sha256"] == digest
+    # through JSON, as the keys of a mapping become text there
+    assert origin["settings"] == json.loads(json.dumps(dict(regenerate.FIGURES[name].settings)))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_drawing_names_the_table_it_was_drawn_from(name: str) -> None:
+    digest = json.loads((FIGURES / "data" / f"{name}.json").read_text())["sha256"]
+    assert digest in (FIGURES / f"{name}.svg").read_text(encoding="utf-8")
+    assert digest.encode() in (FIGURES / f"{name}.png").read_bytes()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_provenance_and_drawing_say_nothing_of_who_when_and_where(name: str) -> None:
+    origin = json.loads((FIGURES / "data" / f"{name}.json").read_text())
+    assert set(origin) == {"command", "file", "sha256", "settings", "versions", "blas"}
+    assert "<dc:date>" not in (FIGURES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+# the theory
+
+
+def test_the_table_is_about_the_contexts_it_names() -> None:
+    assert {(row["law"], row["seed"]) for row in ROWS} == {("dirichlet", 0)}
+    for n in SIZES:
+        assert {n - 2, n - 1, n} <= {row["head_size"] for row in series(n)}
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_aitchison_error_falls_strictly_and_is_zero_from_n_minus_1_on(n: int) -> None:
+    errors = {row["head_size"]: row["aitchison_error"] for row in series(n)}
+    rounding, _ = regenerate.rounding(rb.random_context(n, seed=0))
+    below = [errors[k] for k in sorted(errors) if k < n - 1]
+    assert all(a - b > rounding for a, b in pairwise(below))
+    assert below[-1] > rounding
+    assert all(errors[k] <= rounding for k in errors if k >= n - 1)
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_kl_falls_off_the_cliff_at_n_minus_1(n: int) -> None:
+    assert at(n, n - 2)["kl"] > 1e-12
+    assert at(n, n - 1)["kl"] < 1e-20
+    assert at(n, n - 1)["kl"] <= regenerate.rounding(rb.random_context(n, seed=0))[1]
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_no_fit_beats_the_lower_bound(n: int) -> None:
+    """``KL >= (p_min / n) φ(τ_k)``, τ_k the Aitchison error (THEORY, section 5)."""
+    p_min = rb.random_context(n, seed=0).min()
+    for row in series(n):
+        tau = row["aitchison_error"]
+        bound = p_min / n * (tau + np.expm1(-tau))
+        assert row["kl"] >= bound or row["aitchison_error"] <= row["aitchison_rounding"], row
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_kl_does_not_rise_with_head_size(n: int) -> None:
+    """A law of minima: a head padded with a zero row is one of the next size.
+
+    Of fits it holds only if no start was caught in a minimum worse than the smaller head's; a rise
+    here would say that the table needs more random starts, not that the theory is wrong.
+    """
+    values = [max(row["kl"], row["kl_rounding"]) for row in series(n)]
+    assert values == sorted(values, reverse=True)
+
+
+def test_the_best_start_is_what_is_reported() -> None:
+    for row in ROWS:
+        assert row["kl"] <= row["kl_svd_start"] <= row["kl_worst_start"]
+        tolerance = regenerate.CLIFF_SETTINGS["gradient_tolerance"]
+        assert row["converged"] == (row["gradient_norm"] <= tolerance)
+
+
+@pytest.mark.parametrize("law", ["dirichlet", "gibbs"])
+@pytest.mark.parametrize("n", [2, 3, 16, 40])
+def test_the_rounding_bounds_hold(law: str, n: int) -> None:
+    for seed in range(5):
+        P = rb.random_context(n, seed, law)
+        aitchison, kl = regenerate.rounding(P)
+        logits = rb.nearest_head(P, n - 1).logits()
+        reached = kl_divergence(P, np.log(rb.column_softmax(logits)))
+        assert rb.aitchison_error(P, n - 1) <= aitchison, f"seed {seed}"
+        assert reached <= kl, f"seed {seed}"
+
+
+# computed again
+
+
+@pytest.mark.parametrize("head_size", [1, 2, 8, 12, 14])
+def test_a_row_can_be_computed_again(head_size: int) -> None:
+    """From the truncated SVD, whose descent uses no random numbers.
+
+    Two descents into one minimum, stopped at gradients of norm at most g, each end within
+    ``g²/(2 μ)`` of it, μ the least curvature across the minimum; ``g²/μ`` allows for both and for
+    the change of curvature on the way.
+    """
+    P = rb.random_context(16, seed=0)
+    settings = {**regenerate.CLIFF_SETTINGS, "random_starts": 0}
+    row, stored = regenerate.cliff_row(P, head_size, settings), at(16, head_size)
+    g = settings["gradient_tolerance"]
+    tolerance = g**2 / least_curvature(P, head_size) + P.size * np.finfo(float).eps * row["kl"]
+    assert tolerance < 1e-4 * row["kl"]  # else the comparison would say nothing
+    assert row["kl"] == pytest.approx(stored["kl_svd_start"], rel=0, abs=tolerance)
+    assert row["aitchison_error"] == pytest.approx(
+        stored["aitchison_error"], rel=0, abs=2 * stored["aitchison_rounding"]
+    )
+
+
+def least_curvature(P: np.ndarray[Any, np.dtype[np.float64]], head_size: int) -> float:
+    """Least nonzero eigenvalue of the Hessian at the fitted factors A, B (by differences).
+
+    ``A → G^{-T} A, B → G B`` leaves the logits alone and ``A → A + v 1^T`` the softmax:
+    k² + k flat directions, and the gap behind them shows that there are no others.
+    """
+    head, k = rb.fit_head(P, head_size, random_starts=0).head, head_size
+    objective, step = KLObjective(P), 1e-5
+    x = np.stack([head.W_k, head.W_q / np.sqrt(k)]).ravel()
+    moves = step * np.eye(x.size)
+    ascents = [objective(x + move, k)[1] - objective(x - move, k)[1] for move in moves]
+    hessian = np.stack(ascents) / (2 * step)
+    values = np.sort(np.abs(np.linalg.eigvalsh((hessian + hessian.T) / 2)))
+    flat, least = values[k * k + k - 1 : k * k + k + 1]
+    assert least > 1e3 * flat
+    return float(least)
+
+
+def test_the_cliff_can_be_computed_again() -> None:
+    settings = {**regenerate.CLIFF_SETTINGS, "random_starts": 0}
+    row = regenerate.cliff_row(rb.random_context(16, seed=0), 15, settings)
+    assert row["kl"] <= row["kl_rounding"]
+    assert row["aitchison_error"] <= row["aitchison_rounding"]
+    # a norm: its n² squares and the logarithms leave a relative error far below n² eps
+    assert row["aitchison_rounding"] == pytest.approx(
+        at(16, 15)["aitchison_rounding"], rel=16**2 * np.finfo(float).eps
+    )
+
+
+# drawn
+
+
+@pytest.mark.parametrize("key", ["aitchison", "kl"])
+@pytest.mark.parametrize("n", SIZES)
+def test_each_panel_shows_each_series_and_marks_n_minus_1(key: str, n: int) -> None:
+    axes = cliff(ROWS, pair_of_axes())[key == "kl"]
+    lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
+    assert set(lines) == {f"{key}-{m}" for m in SIZES} | {f"{key}-mark-{m - 1}" for m in SIZES}
+    column = "kl" if key == "kl" else "aitchison_error"
+    expected = [(row["head_size"], row[column]) for row in series(n) if row["head_size"] < n - 1]
+    drawn = np.transpose(np.asarray(lines[f"{key}-{n}"].get_data(), dtype=float))
+    np.testing.assert_array_equal(drawn, expected)
+    mark = np.asarray(lines[f"{key}-mark-{n - 1}"].get_xdata(), dtype=float)
+    assert set(mark) == {n - 1}
+    assert f"n = {n}" in [text.get_text() for text in axes.texts]
+
+
+def test_zeros_are_drawn_in_the_band_and_said_to_be_there() -> None:
+    for axes, column in zip(cliff(ROWS, pair_of_axes()), ("aitchison_error", "kl"), strict=True):
+        triangles = [line for line in axes.lines if line.get_marker() == "v"]
+        places = {float(x) for line in triangles for x in np.asarray(line.get_xdata())}
+        assert places == {row["head_size"] for row in ROWS if row["head_size"] >= row["n"] - 1}
+        least = min(row[column] for row in ROWS if row["head_size"] < row["n"] - 1)
+        assert all(float(y) < least for line in triangles for y in np.asarray(line.get_ydata()))
+        assert "0 to\nrounding" in [label.get_text() for label in axes.get_yticklabels()]
+
+
+def test_a_fit_that_did_not_converge_is_hollow() -> None:
+    rows = [{**row, "converged": row["head_size"] != 3} for row in series(16)]
+    left, right = cliff(rows, pair_of_axes())
+    assert hollow(left) == []
+    assert hollow(right) == [3]
+    assert "hollow: fit not converged" in [text.get_text() for text in right.texts]
+    assert all(row["converged"] for row in ROWS) == (hollow(cliff(ROWS, pair_of_axes())[1]) == [])
+
+
+def hollow(axes: Any) -> list[int]:
+    return [int(line.get_xdata()[0]) for line in axes.lines if line.get_mfc() == "white"]
+
+
+def pair_of_axes() -> tuple[Any, Any]:
+    left, right = Figure().subplots(1, 2)
+    return left, right
+
+
+ROW = {"n": 3, "head_size": 1, "aitchison_error": 1.5, "kl": 0.1}
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([], rb.InputError, "rows is empty"),
+        ([ROW, ROW], rb.InputError, "repeats n = 3, head_size = 1"),
+        ([{"n": 3, "head_size": 1, "kl": 0.1}], rb.InputError, "no 'aitchison_error'"),
+        ([{**ROW, "kl": float("nan")}], rb.InputError, "expected a finite number"),
+        ([{**ROW, "kl": -1e-30}], rb.InputError, "at least 0"),
+        ([{**ROW, "n": "3"}], rb.InputTypeError, "expected an integer"),
+        ([{**ROW, "converged": "False"}], rb.InputTypeError, "expected True or False"),
+        ([7], rb.InputTypeError, "expected a mapping"),
+    ],
+)
+def test_bad_rows_are_refused(rows: list[Mapping[str, Any]], error: type, words: str) -> None:
+    with pytest.raises(error, match=words):
+        cliff(rows, pair_of_axes())
+
+
+def test_bad_axes_are_refused() -> None:
+    with pytest.raises(rb.InputTypeError, match="expected a pair of Axes"):
+        cliff([ROW], Figure().subplots())  # type: ignore[arg-type]
+
+
+# the command
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of the published tables, on which the command works."""
+    shutil.copytree(FIGURES / "data", tmp_path / "figures" / "data")
+    shutil.copy(FIGURES.parent / "pyproject.toml", tmp_path)
+    monkeypatch.setattr(regenerate, "HERE", tmp_path / "figures")
+    return tmp_path / "figures"
+
+
+def test_two_drawings_are_the_same_bytes(folder: Path) -> None:
+    drawings = []
+    for _ in range(2):
+        assert regenerate.main(["cliff", "--draw-only"]) == 0
+        drawings.append([(folder / f"cliff.{kind}").read_bytes() for kind in ("svg", "png")])
+    assert drawings[0] == drawings[1]
+    digest = regenerate.read_data("cliff", folder / "data")[1].encode()
+    assert all(digest in drawing for drawing in drawings[0])
+
+
+def test_a_small_table_is_written_and_read_back(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = regenerate.FIGURES["cliff"]
+    settings = {**recipe.settings, "head_sizes": {4: [1, 3]}}
+    small = regenerate.Recipe(recipe.columns, settings, recipe.compute, recipe.draw, recipe.inches)
+    monkeypatch.setattr(regenerate, "FIGURES", {"cliff": small})
+    assert regenerate.main(["--data-only"]) == 0
+    rows, digest = regenerate.read_data("cliff", folder / "data")
+    assert rows == list(recipe.compute(settings))
+    assert json.loads((folder / "data" / "cliff.json").read_text())["sha256"] == digest
+    assert not (folder / "cliff.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "spoil", "words"),
+    [
+        (["nothing"], None, "no figure 'nothing'; expected one of cliff"),
+        (["cliff", "--draw-only"], "delete", "no cliff.csv"),
+        (["cliff", "--draw-only"], "change", "SHA-256 differs"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_exit_2(
+    arguments: list[str],
+    spoil: str | None,
+    words: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    table = folder / "data" / "cliff.csv"
+    if spoil == "delete":
+        table.unlink()
+    elif spoil == "change":
+        table.write_bytes(table.read_bytes() + b"\n")
+    assert regenerate.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
