@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         sliding_mask,
     )
     from rankbound.attention.softmax import column_softmax
+    from rankbound.certificates.checker import Check, check
     from rankbound.errors import (
         BackendMissing,
         InputError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     )
     from rankbound.fitting.solve import Fit, fit_head
     from rankbound.ranks.bounds import RankBounds
+    from rankbound.ranks.certified import certified_rank
     from rankbound.ranks.exact import exact_rank
     from rankbound.ranks.factored import logit_spectrum
     from rankbound.ranks.numerical import effective_rank, numerical_rank, stable_rank
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report, verify
     from rankbound.theory.approximation import aitchison_error, nearest_head
+    from rankbound.theory.certification import certified_log_rank
     from rankbound.theory.logrank import log_rank
     from rankbound.theory.representation import least_head_size, represent
     from rankbound.verdict import Verdict
@@ -54,6 +57,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AttentionHead": "attention.head",
     "BackendMissing": "errors",
+    "Check": "certificates.checker",
     "Claim": "registry.claim",
     "Fit": "fitting.solve",
     "InputError": "errors",
@@ -68,6 +72,9 @@ _HOME = {
     "Verdict": "verdict",
     "aitchison_error": "theory.approximation",
     "causal_mask": "attention.masks",
+    "certified_log_rank": "theory.certification",
+    "certified_rank": "ranks.certified",
+    "check": "certificates.checker",
     "claims": "registry.catalogue",
     "column_softmax": "attention.softmax",
     "effective_rank": "ranks.numerical",
@@ -95,6 +102,7 @@ _HOME = {
 __all__ = [
     "AttentionHead",
     "BackendMissing",
+    "Check",
     "Claim",
     "Fit",
     "InputError",
@@ -109,6 +117,9 @@ __all__ = [
     "Verdict",
     "aitchison_error",
     "causal_mask",
+    "certified_log_rank",
+    "certified_rank",
+    "check",
     "claims",
     "column_softmax",
     "effective_rank",

@@ -134,7 +134,8 @@ def _check_overflow(name: str, array: Array) -> None:
 
 
 def _stack(name: str, value: Any) -> Array:
-    array = as_array(name, value).astype(np.float64)
+    with np.errstate(over="ignore"):  # reported just below
+        array = as_array(name, value).astype(np.float64)
     axes = 2 if name == "W_o" else 3
     if array.ndim != axes or 0 in array.shape:
         expected = "(d, h * v)" if axes == 2 else "(h, size, d)"

@@ -23,7 +23,9 @@ CORE = (
 EXTRAS = {
     "test": ("hypothesis", "pytest"),
     "models": ("torch", "transformers", "safetensors", "gguf", "accelerate", "pandas"),
+    "experiments": ("torch", "safetensors", "pandas"),
     "notebook": ("jupyter", "nbclient", "pandas"),
+    "docs": ("sphinx", "pydata-sphinx-theme", "myst-nb", "numpydoc"),
 }
 
 
@@ -45,11 +47,12 @@ def run(options: argparse.Namespace) -> int:
     rows += [(name, _version(name)) for name in CORE]
     rows += [("BLAS", blas) for blas in _blas()]
     rows += [(f"extra {extra}", _extra(extra, names)) for extra, names in EXTRAS.items()]
-    rows.append(("exact arithmetic", _exact()))
+    works, exact = _exact()
+    rows.append(("exact arithmetic", exact))
     out = console()
     out.print(simple_table(rows))
     broken = [name for name in CORE if _version(name) == "missing"]
-    if broken or "not" in rows[-1][1]:
+    if broken or not works:
         out.print(f"broken: pip install {' '.join(broken or ['python-flint'])}", markup=False)
         return 1
     return 0
@@ -81,12 +84,12 @@ def _blas() -> list[str]:
     ]
 
 
-def _exact() -> str:
+def _exact() -> tuple[bool, str]:
     from rankbound.errors import BackendMissing
     from rankbound.ranks.exact import exact_rank
 
     try:
         works = int(exact_rank([[1, 2], [2, 4]])) == 1
     except BackendMissing as error:  # no wheel for musl, for one
-        return f"not available: {error}"
-    return "works" if works else "not right: the rank of [[1, 2], [2, 4]] is not 1"
+        return False, f"not available: {error}"
+    return works, "works" if works else "wrong: the rank of [[1, 2], [2, 4]] is not 1"

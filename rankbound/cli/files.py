@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -26,22 +27,20 @@ def load_array(path: Path) -> npt.NDArray[Any]:
         raise InputError(f"{path}: no such file; expected an array written by numpy.save.")
     if path.is_dir():
         raise InputError(f"{path}: a directory; expected an array written by numpy.save.")
-    with path.open("rb") as file:
-        magic = file.read(6)
-        if magic != b"\x93NUMPY":
-            kind = "an .npz archive or another zip" if magic[:2] == b"PK" else "no .npy file"
-            raise InputError(f"{path}: {kind}; expected one array written by numpy.save.")
-        file.seek(0)
-        try:
-            array: npt.NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
-        except (ValueError, EOFError, MemoryError, OverflowError) as error:
-            if "Object arrays" in str(error):
-                raise InputError(
-                    f"{path}: holds Python objects, which are never unpickled here; "
-                    "expected numbers. Save it again with .astype(float)."
-                ) from None
+    content = path.read_bytes()
+    if content[:6] != b"\x93NUMPY":
+        kind = "an .npz archive or another zip" if content[:2] == b"PK" else "no .npy file"
+        raise InputError(f"{path}: {kind}; expected one array written by numpy.save.")
+    try:
+        array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except Exception as error:  # NumPy evaluates the header: a hostile one raises anything
+        if "Object arrays" in str(error):
             raise InputError(
-                f"{path}: a damaged .npy file ({' '.join(str(error).split())}); "
-                "expected one array written by numpy.save."
+                f"{path}: holds Python objects, which are never unpickled here; "
+                "expected numbers. Save it again with .astype(float)."
             ) from None
+        raise InputError(
+            f"{path}: a damaged .npy file ({type(error).__name__}); "
+            "expected one array written by numpy.save."
+        ) from None
     return array

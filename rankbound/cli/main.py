@@ -22,7 +22,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import claims, doctor, head_size, verify
+    from rankbound.cli import check, claims, doctor, head_size, verify
 
     parser = _Parser(
         prog="rankbound",
@@ -30,7 +30,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for module in (verify, claims, head_size, doctor):
+    for module in (verify, claims, head_size, check, doctor):
         module.add_command(commands)
     return parser
 
@@ -48,6 +48,8 @@ def main(arguments: list[str] | None = None) -> int:
     int
         0 answered, 1 not as registered, 2 bad usage or input, 130 interrupted.
     """
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     try:
         parser = _parser()
         options = parser.parse_args(arguments)

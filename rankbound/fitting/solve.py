@@ -18,10 +18,11 @@ from rankbound._validate import (
     check_real,
 )
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.softmax import _softmax, log_column_softmax
 from rankbound.errors import InputError
-from rankbound.fitting.objective import KLObjective
+from rankbound.fitting.objective import KLObjective, kl_divergence
 from rankbound.ranks.spectrum import spectrum
-from rankbound.theory.logs import centre
+from rankbound.theory.logs import centre, read_logs
 from rankbound.theory.representation import head_from_factors
 
 __all__ = ["Fit", "fit_head"]
@@ -63,10 +64,11 @@ class Fit:
 
 
 def fit_head(
-    P: npt.ArrayLike,
-    head_size: int,
+    P: npt.ArrayLike | None = None,
+    head_size: int = 1,
     X: npt.ArrayLike | None = None,
     *,
+    logits: Any = None,
     seed: int = 0,
     spectral_start: bool = True,
     random_starts: int = 3,
@@ -83,13 +85,15 @@ def fit_head(
 
     Parameters
     ----------
-    P : array_like, shape (n, n)
+    P : array_like, shape (n, n), optional
         One matrix, columns sum to 1, [key, query]. Zeros are allowed: then the infimum need not
         be attained, and the fit will say that it did not converge.
     head_size : int
         k >= 1.
     X : array_like, shape (d, n), optional
         Tokens; None means the identity.
+    logits : array_like or sympy.Matrix, shape (n, n), optional
+        Logits instead of P, which is their column softmax.
     seed : int
         For the random starts.
     spectral_start : bool
@@ -120,7 +124,7 @@ def fit_head(
     >>> fit.converged, fit.kl < 1e-20
     (True, True)
     """
-    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    context = _target(P, logits, stored, rows)
     k = check_head_size(head_size)
     basis, lift = _row_space(X, len(context))
     tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
@@ -136,9 +140,12 @@ def fit_head(
         raise InputError("no start is left; expected spectral_start=True or random_starts >= 1.")
     ends = [_descend(objective, start, tolerance, limit) for start in starts]
     best = min(ends, key=lambda end: end.kl)
+    head = lift(best.factors)
+    # of the head itself: on ill-conditioned tokens it is not quite what was fitted
+    kl = best.kl if X is None else kl_divergence(objective.P, log_column_softmax(head.logits(X)))
     return Fit(
-        head=lift(best.factors),
-        kl=best.kl,
+        head=head,
+        kl=kl,
         gradient_norm=best.gradient_norm,
         iterations=best.iterations,
         converged=best.gradient_norm <= tolerance,
@@ -146,6 +153,14 @@ def fit_head(
         start_kls=tuple(end.kl for end in ends),
         seed=seed,
     )
+
+
+def _target(P: Any, logits: Any, stored: npt.DTypeLike | None, rows: bool) -> Array:
+    if logits is not None:
+        return _softmax(read_logs(P, logits, stored=stored, rows=rows).centred())
+    if P is None:
+        read_logs(P, logits)  # says what is missing
+    return check_context("P", P, stored=stored, rows=rows, zeros=True)[0]
 
 
 def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:

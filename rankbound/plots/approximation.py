@@ -61,7 +61,7 @@ def cliff(
 
     References
     ----------
-    THEORY, Theorem A and section 5.
+    docs/theory.md, Theorem A and section 5.
 
     Examples
     --------

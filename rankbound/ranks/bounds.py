@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 import numpy as np
@@ -12,7 +13,9 @@ import numpy.typing as npt
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 
-__all__ = ["RankBounds"]
+__all__ = ["Prover", "RankBounds"]
+
+Prover = Callable[[tuple[int, ...]], Any]  # from a place in the batch to its certificate, or None
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +33,11 @@ class RankBounds:
         The evidence for both sides.
     method : str
         What proves the lower and the upper side, in words.
+    prove : callable, optional
+        Builds the certificate of one bound, given its place in the batch (an empty tuple where
+        there is none); see :attr:`certificate`.
+    prove_upper : callable, optional
+        The same for the upper side, where it has a certificate of its own.
 
     Examples
     --------
@@ -43,8 +51,12 @@ class RankBounds:
     upper: int | npt.NDArray[np.int64]
     verdict: Verdict
     method: str
+    prove: Prover | None = field(default=None, repr=False)
+    prove_upper: Prover | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
+        for name in ("lower", "upper"):
+            object.__setattr__(self, name, _integers(name, getattr(self, name)))
         if np.shape(self.lower) != np.shape(self.upper):
             raise InputError(
                 f"lower has shape {np.shape(self.lower)} and upper {np.shape(self.upper)}; "
@@ -57,11 +69,39 @@ class RankBounds:
                 f"lower is {self.lower} and upper {self.upper}; expected 0 <= lower <= upper."
             )
 
-    def __int__(self) -> int:
+    @property
+    def certificate(self) -> Any:
+        """What proves the bounds to :func:`rankbound.check`, built on first use.
+
+        None where nothing was computed to prove. If building it fails the verdict falls to
+        undecided: a strong word without a certificate is not kept.
+        """
+        return self._built("certificate", self.prove)
+
+    @property
+    def upper_certificate(self) -> Any:
+        """What proves the upper side, where neither the shape nor :attr:`certificate` does."""
+        return self._built("upper_certificate", self.prove_upper)
+
+    def _built(self, name: str, prove: Prover | None) -> Any:
+        self._require_one(name)
+        if prove is None:
+            return None
+        if f"_{name}" not in self.__dict__:
+            certificate = prove(())
+            if certificate is None:
+                object.__setattr__(self, "verdict", Verdict.UNDECIDED)
+            object.__setattr__(self, f"_{name}", certificate)
+        return self.__dict__[f"_{name}"]
+
+    def _require_one(self, name: str) -> None:
         if np.ndim(self.lower):
             raise InputTypeError(
-                f"these are {np.size(self.lower)} bounds, not one; take one, `int(b[i])`."
+                f"these are {np.size(self.lower)} bounds and {name} needs one; take one, `b[i]`."
             )
+
+    def __int__(self) -> int:
+        self._require_one("int(b)")
         if self.lower != self.upper:
             raise Undecided(
                 f"the rank lies in [{self.lower}, {self.upper}] ({self.method}); the sides do not "
@@ -75,9 +115,11 @@ class RankBounds:
         if not np.ndim(self.lower):
             raise InputTypeError("this is one bound, not a batch; use .lower, .upper or int(b).")
         lower, upper = np.asarray(self.lower)[index], np.asarray(self.upper)[index]
+        places = np.moveaxis(np.indices(np.shape(self.lower)), 0, -1)[index]
         if np.ndim(lower) == 0:
-            return RankBounds(int(lower), int(upper), self.verdict, self.method)
-        return RankBounds(lower, upper, self.verdict, self.method)
+            lower, upper = int(lower), int(upper)
+        proofs = (_moved(prove, places) for prove in (self.prove, self.prove_upper))
+        return RankBounds(lower, upper, self.verdict, self.method, *proofs)
 
     def __len__(self) -> int:
         if not np.ndim(self.lower):
@@ -104,3 +146,20 @@ class RankBounds:
                 "method": self.method,
             }
         )
+
+
+def _moved(prove: Prover | None, places: npt.NDArray[np.int64]) -> Prover | None:
+    """The builder for a part of a batch, given where each bound of the part was in the whole."""
+    if prove is None:
+        return None
+    return lambda place: prove(tuple(int(i) for i in places[place]))
+
+
+def _integers(name: str, value: Any) -> Any:
+    array = np.array(value)
+    if array.dtype.kind not in "iu":
+        raise InputTypeError(f"{name} is {value!r}; expected an integer, or an array of them.")
+    if array.ndim == 0:
+        return int(array)
+    array.flags.writeable = False
+    return array

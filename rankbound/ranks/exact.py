@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from rankbound.arithmetic.exact import product, prove_rank, rank_modulo_prime
+from rankbound.arithmetic.elimination import pivots_modulo_prime, prove_rank
+from rankbound.arithmetic.exact import product
 from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
+from rankbound.certificates.model import Matrix, NonzeroMinor
+from rankbound.certificates.statements import LogitRank
 from rankbound.errors import InputError
 from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.evidence import prove_exact
 from rankbound.verdict import Verdict
 
 __all__ = ["exact_logit_rank", "exact_rank"]
@@ -49,13 +53,14 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     if floats not in ("refuse", "exact"):
         raise InputError(f'floats is {floats!r}; expected "refuse" or "exact".')
     rows, _ = rational_matrix("A", A, floats=floats == "exact")
-    proof = prove_rank(integer_rows(rows)[0])
-    upper = "the shape" if proof.coefficients is None else "an exact factorisation"
+    proof = prove_rank(rows)
+    upper = "the shape" if proof.factors is None else "an exact factorisation"
     return RankBounds(
         proof.rank,
         proof.rank,
         Verdict.CERTIFIED,
         f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}",
+        lambda _: prove_exact(rows, proof),
     )
 
 
@@ -96,10 +101,15 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     right = integer_rows([[x for row in Q for x in row]])[0][0]
     n = len(Q[0])
     L = product(left, [right[i : i + n] for i in range(0, len(right), n)])
-    lower, prime = rank_modulo_prime(L)
+    rows, places, prime = pivots_modulo_prime(L)
     bound = min(len(K), n - 1 if centre else n)
-    if lower == bound:
-        upper = f"the factors have {len(K)} coordinates" if lower == len(K) else "the shape"
-        method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
-        return RankBounds(lower, bound, Verdict.CERTIFIED, method)
-    return exact_rank(L)
+    if len(rows) < bound:
+        return exact_rank(L)
+    upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
+    method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
+
+    def prove(_: tuple[int, ...]) -> NonzeroMinor:
+        factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
+        return NonzeroMinor(LogitRank(*factors, centre, bound, bound), rows, places, prime)
+
+    return RankBounds(bound, bound, Verdict.CERTIFIED, method, prove)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from rankbound.errors import InputError
+from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
 __all__ = ["Claim", "Instance", "Mutant", "Relation", "Source", "Trial"]
@@ -74,6 +76,8 @@ class Instance:
         Proved, certified (exact arithmetic) or supported (floating point).
     tolerance : float
         By how much the relation may fail, derived from a bound; 0 where the arithmetic is exact.
+    certificates : tuple
+        Certificates that prove the measured side, or callables that build one (None: it failed).
     """
 
     label: str
@@ -81,6 +85,16 @@ class Instance:
     predicted: float
     evidence: Verdict
     tolerance: float = 0.0
+    certificates: tuple[Any, ...] = ()
+
+    @classmethod
+    def of_bounds(cls, label: str, bounds: RankBounds, predicted: int) -> Instance:
+        """The instance of a rank whose two sides meet, with what proves them."""
+        builders = [lambda: bounds.certificate]
+        if bounds.prove_upper is not None:
+            builders.append(lambda: bounds.upper_certificate)
+        measured = int(bounds)
+        return cls(label, measured, predicted, bounds.verdict, certificates=tuple(builders))
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,6 +179,8 @@ class Claim:
         A violated instance refutes the claim when its own evidence is exact; in floating point it
         leaves the claim undecided. Where none is violated the weakest evidence counts.
         """
+        if not all(math.isfinite(i.tolerance) for i in instances):
+            return Verdict.UNDECIDED  # such a tolerance would hold anything
         broken = [i for i in instances if self.residual(i) > i.tolerance]
         if any(i.evidence in (Verdict.PROVED, Verdict.CERTIFIED) for i in broken):
             return Verdict.REFUTED

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from rankbound.arithmetic.elimination import pivots_modulo_prime
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.model import Counterexample
+from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.logrank import log_rank
@@ -11,22 +15,22 @@ from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
 
-Matrix = list[list[int]]
+Table = list[list[int]]
 
 
-def _exponents(n: int) -> Matrix:
+def _exponents(n: int) -> Table:
     return [[i * j for j in range(n)] for i in range(n)]
 
 
-def _powers_of_two(M: Matrix) -> Matrix:
+def _powers_of_two(M: Table) -> Table:
     return [[2**x for x in row] for row in M]
 
 
 def check_context_rank(
     trial: Trial,
     *,
-    context: Callable[[Matrix], Matrix] = _powers_of_two,
-    bound: Callable[[Matrix], int] = lambda M: int(log_rank(logits=M)),
+    context: Callable[[Table], Table] = _powers_of_two,
+    bound: Callable[[Table], int] = lambda M: int(log_rank(logits=M)),
 ) -> Iterator[Instance]:
     """P ∝ 2^{ij}: a head of size 1 has it, and its exact rank is n.
 
@@ -36,7 +40,21 @@ def check_context_rank(
     for n in range(2, trial.count(12, 24)):
         M = _exponents(n)
         rank = int(exact_rank(context(M)))
-        yield Instance(f"P ∝ 2^(ij), n = {n}", rank, bound(M), Verdict.CERTIFIED)
+        yield Instance(
+            f"P ∝ 2^(ij), n = {n}",
+            rank,
+            bound(M),
+            Verdict.CERTIFIED,
+            certificates=(witness(M),),
+        )
+
+
+def witness(M: Table) -> Counterexample:
+    """The certificate for exponents M[i, j] = i j: keys i and queries j of one coordinate."""
+    line = Matrix.of_integers([list(range(len(M)))])
+    rows, columns, prime = pivots_modulo_prime(_powers_of_two(M))
+    statement = RankAboveHeadSize(Matrix.of_integers(M), line, line)
+    return Counterexample(statement, rows, columns, prime)
 
 
 CLAIMS = (

@@ -8,10 +8,13 @@ from typing import Any
 from rankbound.arithmetic.exact import product
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.pretrained import pretrained_heads
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.numerical import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.populations import trained_heads
+from rankbound.registry.populations import identity_logits, trained_heads
+from rankbound.theory.certification import certified_log_rank
 from rankbound.theory.logrank import log_rank
 from rankbound.verdict import Verdict
 
@@ -22,21 +25,25 @@ BOTTLENECK = Source(
 )
 
 Matrix = list[list[int]]
+Ranker = Callable[[Matrix, Matrix, Matrix], RankBounds]
 
 
-def identity_logits(n: int) -> Matrix:
-    """The n × n identity: with base 2, the context P ∝ 2^I of tokens that prefer themselves."""
-    return [[int(i == j) for j in range(n)] for i in range(n)]
+def _factors(W_k: Matrix, W_q: Matrix, X: Matrix) -> tuple[Matrix, Matrix]:
+    """Integer keys and queries; the temperature is a factor and changes no rank."""
+    return product(W_k, X), product(W_q, X)
 
 
-def _bilinear(W_k: Matrix, W_q: Matrix, X: Matrix) -> Matrix:
-    """(W_k X)^T (W_q X) over the integers; the temperature is a factor and changes no rank."""
-    keys, queries = product(W_k, X), product(W_q, X)
-    return product([list(row) for row in zip(*keys, strict=True)], queries)
+def _rank_of_logits(W_k: Matrix, W_q: Matrix, X: Matrix) -> RankBounds:
+    return exact_logit_rank(*_factors(W_k, W_q, X))
+
+
+def _log_rank_of_context(W_k: Matrix, W_q: Matrix, X: Matrix) -> RankBounds:
+    return exact_logit_rank(*_factors(W_k, W_q, X), centre=True)
 
 
 def _with_distance(W_k: Matrix, W_q: Matrix, X: Matrix) -> Matrix:
-    L = _bilinear(W_k, W_q, X)
+    keys, queries = _factors(W_k, W_q, X)
+    L = product([list(row) for row in zip(*keys, strict=True)], queries)
     return [[x + abs(i - j) for j, x in enumerate(row)] for i, row in enumerate(L)]
 
 
@@ -54,28 +61,19 @@ def _draws(trial: Trial) -> Iterator[tuple[str, int, Matrix, Matrix, Matrix]]:
                     yield f"n = {n}, d = {d}, head size {k}, draw {repeat}", k, W_k, W_q, X
 
 
-def check_logit_rank(
-    trial: Trial,
-    *,
-    logits: Callable[..., Matrix] = _bilinear,
-    bound: Callable[[int], int] = lambda head_size: head_size,
-) -> Iterator[Instance]:
-    """Exact rank of integer logits against the head size."""
-    for label, k, W_k, W_q, X in _draws(trial):
-        rank = int(exact_rank(logits(W_k, W_q, X)))
-        yield Instance(label, rank, bound(k), Verdict.CERTIFIED)
+def _random_heads(rank: Ranker) -> Callable[..., Iterator[Instance]]:
+    """Compare an exact rank of random integer heads with their head size."""
 
+    def check(
+        trial: Trial,
+        *,
+        rank: Ranker = rank,
+        bound: Callable[[int], int] = lambda head_size: head_size,
+    ) -> Iterator[Instance]:
+        for label, k, W_k, W_q, X in _draws(trial):
+            yield Instance.of_bounds(label, rank(W_k, W_q, X), bound(k))
 
-def check_log_rank(
-    trial: Trial,
-    *,
-    logits: Callable[..., Matrix] = _bilinear,
-    bound: Callable[[int], int] = lambda head_size: head_size,
-) -> Iterator[Instance]:
-    """Exact log-rank of the contexts of integer heads, on tokens of any rank."""
-    for label, k, W_k, W_q, X in _draws(trial):
-        rank = log_rank(logits=logits(W_k, W_q, X))
-        yield Instance(label, rank, bound(k), Verdict.CERTIFIED)
+    return check
 
 
 def check_bottleneck(
@@ -86,9 +84,15 @@ def check_bottleneck(
 ) -> Iterator[Instance]:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
-        needed = log_rank(logits=witness(n))
+        needed = certified_log_rank(logits=witness(n))
         for k in sizes(n):
-            yield Instance(f"n = {n}, head size {k}", needed > k, True, Verdict.CERTIFIED)
+            yield Instance(
+                f"n = {n}, head size {k}",
+                int(needed) > k,
+                True,
+                needed.verdict,
+                certificates=(needed.certificate,) if k == n - 2 else (),
+            )
 
 
 def check_trained(
@@ -112,15 +116,15 @@ def _pretrained(centre: bool) -> Callable[..., Iterator[Instance]]:
     ) -> Iterator[Instance]:
         for length in (64, 128)[: trial.count(1, 2)]:
             for head in pretrained_heads(length):
-                measured = int(rank(head.keys, head.queries, centre=centre))
+                bounds = rank(head.keys, head.queries, centre=centre)
                 label = f"layer {head.layer}, head {head.index}, n = {length}"
-                yield Instance(label, measured, bound(384, 12), Verdict.CERTIFIED)
+                yield Instance.of_bounds(label, bounds, bound(384, 12))
 
     return check
 
 
-def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> int:
-    return int(numerical_rank(AttentionHead(W_q=queries, W_k=keys).context()))
+def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> RankBounds:
+    return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
 
 
 def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
@@ -128,7 +132,7 @@ def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
 
 
 OFF_BY_ONE = Mutant("head size off by one", {"bound": lambda head_size: head_size - 1})
-POSITIONAL = Mutant("adds |i - j| to the logits", {"logits": _with_distance})
+POSITIONAL = "adds |i - j| to the logits"
 
 CLAIMS = (
     Claim(
@@ -138,8 +142,11 @@ CLAIMS = (
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
-        check=check_logit_rank,
-        mutants=(OFF_BY_ONE, POSITIONAL),
+        check=_random_heads(_rank_of_logits),
+        mutants=(
+            OFF_BY_ONE,
+            Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
+        ),
     ),
     Claim(
         id="log-rank-random",
@@ -148,25 +155,31 @@ CLAIMS = (
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
-        check=check_log_rank,
-        mutants=(OFF_BY_ONE, POSITIONAL),
+        check=_random_heads(_log_rank_of_context),
+        mutants=(
+            OFF_BY_ONE,
+            Mutant(
+                POSITIONAL,
+                {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
+            ),
+        ),
     ),
     Claim(
         id="log-rank-trained",
-        statement="Contexts of heads trained here have log-rank at most the head size.",
+        statement="Contexts of heads trained here have log-rank equal to their head size.",
         source=BOTTLENECK,
-        hypotheses=("heads fitted to Dirichlet contexts from random starts",),
-        relation=Relation.LE,
+        hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
+        relation=Relation.EQ,
         status=Verdict.SUPPORTED,
         check=check_trained,
         mutants=(OFF_BY_ONE, Mutant("measures the rank of P", {"rank": numerical_rank})),
     ),
     Claim(
         id="logit-rank-pretrained",
-        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank at most d/h = 32.",
+        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
         source=BOTTLENECK,
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
-        relation=Relation.LE,
+        relation=Relation.EQ,
         status=Verdict.CERTIFIED,
         check=_pretrained(centre=False),
         mutants=(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 
@@ -14,7 +14,9 @@ from rankbound.registry.claim import Trial
 
 __all__ = [
     "EPS",
+    "Contexts",
     "construction_error",
+    "identity_logits",
     "pretrained_contexts",
     "pretrained_sample",
     "random_contexts",
@@ -23,7 +25,13 @@ __all__ = [
     "trained_heads",
 ]
 
+Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
 EPS = float(np.finfo(np.float64).eps)
+
+
+def identity_logits(n: int) -> list[list[int]]:
+    """The n × n identity: with base 2, the context P ∝ 2^I of tokens that prefer themselves."""
+    return [[int(i == j) for j in range(n)] for i in range(n)]
 
 
 def random_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int
-from rankbound.errors import InputError, InputTypeError, RankboundError
+from rankbound.errors import InputError, InputTypeError
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
+from rankbound.registry.writing import write_certificates
 from rankbound.verdict import Verdict
 
 __all__ = ["Report", "Row", "run", "verify"]
@@ -35,6 +37,8 @@ class Row:
         Which case that was; for a refuted claim, the witness.
     reason : str
         What stopped the check, if something did.
+    certificates : int
+        How many certificates were written and accepted when read back.
     """
 
     id: str
@@ -47,6 +51,7 @@ class Row:
     tolerance: float
     worst: str
     reason: str = ""
+    certificates: int = 0
 
     @property
     def ok(self) -> bool:
@@ -108,6 +113,7 @@ def verify(
     level: str = "quick",
     seed: int = 0,
     jobs: int = 1,
+    certificates: str | Path | None = None,
 ) -> Report:
     """Check claims and report the evidence reached for each.
 
@@ -121,6 +127,9 @@ def verify(
         Each claim draws from its own stream, ``SeedSequence([seed, hash of its id])``.
     jobs : int
         Worker processes. Any number gives the same report.
+    certificates : path, optional
+        A folder to write the certificates of all instances to, one JSON file each. Each is read
+        back and checked; one that is rejected leaves its claim undecided.
 
     Returns
     -------
@@ -138,7 +147,8 @@ def verify(
     <Verdict.PROVED: 'proved'>
     """
     chosen = select(claims)
-    return Report(tuple(run(chosen, level, seed, jobs)), level, seed)
+    rows = tuple(run(chosen, level, seed, jobs, certificates))
+    return Report(rows, level, int(seed))
 
 
 def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> list[Claim]:
@@ -151,6 +161,8 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         claims = [claims]
     if isinstance(claims, Mapping):
         claims = list(claims.values())
+    if not isinstance(claims, Iterable):
+        raise InputTypeError(f"claims is {claims!r}; expected ids, claims or a mapping of them.")
     chosen = []
     for claim in claims:
         if isinstance(claim, Claim):
@@ -167,29 +179,43 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
     return chosen
 
 
-def run(claims: list[Claim], level: str, seed: int, jobs: int) -> Iterator[Row]:
+def run(
+    claims: list[Claim], level: str, seed: int, jobs: int, certificates: str | Path | None = None
+) -> Iterator[Row]:
     """Yield a row a claim, in order, as each is done."""
     if level not in LEVELS:
         raise InputError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
     seed = check_int("seed", seed, least=0)
     jobs = check_int("jobs", jobs, least=1)
+    folder = None if certificates is None else Path(certificates)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
     if jobs == 1 or len(claims) < 2:
-        return (run_claim(claim, level, seed) for claim in claims)
+        return (run_claim(claim, level, seed, folder=folder) for claim in claims)
     from joblib import Parallel, delayed
 
     parallel = Parallel(n_jobs=jobs, return_as="generator")
-    rows: Iterator[Row] = parallel(delayed(run_claim)(claim, level, seed) for claim in claims)
+    rows: Iterator[Row] = parallel(
+        delayed(run_claim)(claim, level, seed, folder=folder) for claim in claims
+    )
     return rows
 
 
 def run_claim(
-    claim: Claim, level: str, seed: int, formulas: Mapping[str, Any] | None = None
+    claim: Claim,
+    level: str,
+    seed: int,
+    formulas: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
 ) -> Row:
     """Check one claim under one BLAS thread, with a mutant's formulas if given."""
     from threadpoolctl import threadpool_limits
 
+    written = 0
     with threadpool_limits(1, "blas"):  # the same bits for any number of workers
         instances, reason = _collect(claim, claim.trial(level, seed), formulas or {})
+        if folder is not None and not reason:
+            written, reason = write_certificates(claim.id, instances, folder)
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(
@@ -203,6 +229,7 @@ def run_claim(
         tolerance=0.0 if worst is None else worst.tolerance,
         worst="" if worst is None else worst.label,
         reason=reason,
+        certificates=written,
     )
 
 
@@ -210,8 +237,8 @@ def _collect(claim: Claim, trial: Trial, formulas: Mapping[str, Any]) -> tuple[l
     instances: list[Instance] = []
     try:
         instances.extend(claim.check(trial, **formulas))
-    except (RankboundError, ArithmeticError, ValueError) as error:
-        # a check that cannot finish shows nothing, and the other claims still run
+    except Exception as error:
+        # whatever stops a check, it shows nothing, and the other claims still run
         return instances, f"{type(error).__name__}: {error}"
     return instances, ""
 

@@ -30,7 +30,11 @@ def console() -> Console:
     """Return a console on standard output, wide enough where it is a file or a pipe."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    class PipeConsole(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for the command line to end quietly; rich would exit with 1
+
+    return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
 def report_table(report: Report) -> Table:

@@ -11,9 +11,16 @@ from rankbound._validate import check_head_size
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError
 from rankbound.theory.logs import read_logs
-from rankbound.theory.representation import _check_tokens, head_from_factors, truncated_factors
+from rankbound.theory.representation import (
+    check_reached,
+    check_tokens,
+    head_from_factors,
+    truncated_factors,
+)
 
 __all__ = ["aitchison_error", "nearest_head"]
+
+REACHED = 1e-8  # by how much the head on given tokens may miss the optimum, in log-probability
 
 
 def aitchison_error(
@@ -51,7 +58,7 @@ def aitchison_error(
 
     References
     ----------
-    Eckart & Young 1936; THEORY, section 5.
+    Eckart & Young 1936; docs/theory.md, section 5.
 
     Examples
     --------
@@ -101,15 +108,20 @@ def nearest_head(
 
     Raises
     ------
+    Undecided
+        If X is so ill-conditioned that the head misses the optimum by more than 1e-8.
     InputError, InputTypeError
         If an argument is not as described.
 
     References
     ----------
-    Eckart & Young 1936; THEORY, section 5.
+    Eckart & Young 1936; docs/theory.md, section 5.
     """
     k = check_head_size(head_size)
     logs = read_logs(P, logits, stored=stored, rows=rows)
-    tokens = None if X is None else _check_tokens(X, logs.n)
+    tokens = None if X is None else check_tokens(X, logs.n)
     left, right = truncated_factors(logs, min(k, logs.n))
-    return head_from_factors(left, right, k, tokens)
+    head = head_from_factors(left, right, k, tokens)
+    if tokens is not None:
+        check_reached(head, tokens, left.T @ right, REACHED)
+    return head

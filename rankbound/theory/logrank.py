@@ -48,6 +48,12 @@ def log_rank(
     int, or integer ndarray over a batch
         Exact for exact logits; numerical elsewhere.
 
+    Notes
+    -----
+    The threshold for P models entries that are right to the dtype's rounding. A P computed from
+    logits that are large beside their differences within a column (keys with a large common part)
+    is not, and reads too high: pass ``logits=`` (whose own rounding the threshold then contains).
+
     Raises
     ------
     InputError, InputTypeError
@@ -57,7 +63,7 @@ def log_rank(
     References
     ----------
     Yang, Dai, Salakhutdinov & Cohen 2018, Property 1 and Corollary 1 (their rank may exceed this
-    one by 1); THEORY, Lemma 1.
+    one by 1); docs/theory.md, Lemma 1.
 
     Examples
     --------

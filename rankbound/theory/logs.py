@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_rows, check_square, storage_dtype
-from rankbound.arithmetic.exact import prove_rank
-from rankbound.arithmetic.rational import centred, integer_rows, is_exact, rational_matrix
+from rankbound.arithmetic.elimination import prove_rank
+from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above
 
@@ -33,6 +33,9 @@ class Logs:
         carry.
     dtype : numpy.dtype
         The dtype in which the data was computed.
+    underflowed : bool
+        Whether `error` is mostly that of entries near the smallest positive number of the dtype,
+        whose logarithms are unknown.
     exact : list of list of Fraction, or None
         ``C log P`` exactly, up to one common factor, where the logits were exact.
     """
@@ -41,6 +44,7 @@ class Logs:
     exponent: npt.NDArray[np.int32]
     error: Array
     dtype: np.dtype[Any]
+    underflowed: bool = False
     exact: list[list[Fraction]] | None = None
 
     @property
@@ -77,7 +81,7 @@ class Logs:
     def rank(self, rtol: float | None = None) -> Any:
         """Rank of ``C log P``: exact where the logits were, numerical elsewhere."""
         if self.exact is not None:
-            return prove_rank(integer_rows(self.exact)[0]).rank
+            return prove_rank(self.exact).rank
         return self._spectrum(rtol, 0).rank  # a power of two changes no rank
 
 
@@ -98,9 +102,11 @@ def read_logs(
 ) -> Logs:
     """Read ``C log P`` from exactly one of `P` and `logits`.
 
-    Entries of P computed in a dtype of unit ``eps`` carry a relative error of about ``eps``, and
-    an absolute one of half its smallest positive number where they underflow; its logarithm adds
-    ``eps |log P|``, which also covers the rounding of the logits it was computed from. Logits
+    The model: entries of P, computed in a dtype of unit ``eps``, carry a relative error of about
+    ``eps``, and an absolute one of the smallest positive number where they underflow; logarithms
+    add ``eps |log P|``. This covers the rounding of the logits that P was computed from only if
+    these are not much larger than their differences within a column: where keys have a large
+    common part, P has lost the digits that its log-rank needs, and logits= is the remedy. Logits
     carry ``eps |L|``.
     """
     if (P is None) == (logits is None):
@@ -114,16 +120,21 @@ def read_logs(
     log_P = np.log(context)
     info = np.finfo(dtype)
     with np.errstate(over="ignore"):  # a subnormal entry may know nothing: its error is infinite
-        error = float(info.eps) * (1 + np.abs(log_P)) + float(info.smallest_subnormal) / context
-        norm = np.sqrt(np.sum(error * error, axis=(-2, -1)))
+        rounding = _norm(float(info.eps) * (1 + np.abs(log_P)))
+        underflow = _norm(float(info.smallest_subnormal) / context)
     none = np.zeros((*context.shape[:-2], 1, 1), np.int32)
-    return Logs(centre(log_P), none, norm, dtype)
+    underflowed = bool(np.any(underflow > rounding))
+    return Logs(centre(log_P), none, rounding + underflow, dtype, underflowed)
+
+
+def _norm(error: Array) -> Array:
+    return np.asarray(np.sqrt(np.sum(error * error, axis=(-2, -1))), np.float64)
 
 
 def _from_logits(logits: Any, stored: npt.DTypeLike | None, rows: bool, ndim: int | None) -> Logs:
-    dtype = storage_dtype("logits", logits, stored)
     if is_exact(logits) and getattr(logits, "ndim", 2) == 2:
-        return _from_exact(logits, dtype, rows)
+        return _from_exact(logits, storage_dtype("logits", (), stored), rows)
+    dtype = storage_dtype("logits", logits, stored)
     L = check_square("logits", logits, ndim=ndim)
     if rows:
         L = np.swapaxes(L, -1, -2)
@@ -148,4 +159,4 @@ def _from_exact(logits: Any, dtype: np.dtype[Any], rows: bool) -> Logs:
         floats = np.array([[np.inf]])
     if not np.isfinite(floats).all():
         raise InputError("logits hold a number above 1.8e308; expected numbers that float64 holds.")
-    return Logs(floats, np.zeros((1, 1), np.int32), np.zeros(()), dtype, exact)
+    return Logs(floats, np.zeros((1, 1), np.int32), np.zeros(()), dtype, exact=exact)

@@ -10,13 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_head_size, check_matrix, check_real
-from rankbound.arithmetic.exact import prove_rank
-from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
+from rankbound.arithmetic.elimination import prove_rank
+from rankbound.arithmetic.rational import centred, rational_matrix
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError, NotRepresentable, Undecided
+from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import check_rtol, spectrum
 from rankbound.theory.logs import Logs, read_logs
+from rankbound.verdict import Verdict
 
 __all__ = ["exact_factors", "head_from_factors", "least_head_size", "represent"]
 
@@ -54,12 +56,14 @@ def least_head_size(
 
     Raises
     ------
+    Undecided
+        If entries of P are so near underflow that their logarithms are unknown.
     InputError, InputTypeError
         If P is not positive and column-stochastic, or X is not of full column rank.
 
     References
     ----------
-    B20, Theorem 1 (first half: n suffices); THEORY, Theorem A.
+    B20, Theorem 1 (first half: n suffices); docs/theory.md, Theorem A.
 
     Examples
     --------
@@ -69,8 +73,21 @@ def least_head_size(
     """
     logs = read_logs(P, logits, stored=stored, rows=rows)
     if X is not None:
-        _check_tokens(X, logs.n)
-    return int(logs.rank(check_rtol(rtol)))
+        check_tokens(X, logs.n)
+    return _least(logs, check_rtol(rtol))
+
+
+def _least(logs: Logs, rtol: float | None) -> int:
+    rank = int(logs.rank(rtol))
+    if logs.underflowed and rtol is None:
+        remedy = "pass logits=, or rtol= to count singular values as they are"
+        raise Undecided(
+            f"entries of P are so near the smallest positive number of {logs.dtype} that their "
+            f"logarithms are unknown; the log-rank is at least about {rank}. To decide, {remedy}.",
+            bounds=RankBounds(rank, logs.n - 1, Verdict.SUPPORTED, "singular values; the shape"),
+            remedy=remedy,
+        )
+    return rank
 
 
 def represent(
@@ -115,13 +132,14 @@ def represent(
     NotRepresentable
         If `head_size` is below the least, which the error holds as ``.least_head_size``.
     Undecided
-        If X is so ill-conditioned that the head misses `ratio` in float64.
+        If X is so ill-conditioned that the head misses `ratio` in float64, entries of P are near
+        underflow, or `rtol` drops more than rounding explains.
     InputError, InputTypeError
         If an argument is not as described.
 
     References
     ----------
-    B20, Theorem 1 and its proof; THEORY, Theorem A.
+    B20, Theorem 1 and its proof; docs/theory.md, Theorem A.
 
     Examples
     --------
@@ -134,9 +152,9 @@ def represent(
     ratio = check_real("ratio", ratio, above=0.0)
     logs = read_logs(P, logits, stored=stored, rows=rows)
     D = logs.centred()
-    tokens = None if X is None else _check_tokens(X, logs.n)
+    tokens = None if X is None else check_tokens(X, logs.n)
     rtol = check_rtol(rtol)
-    least = int(logs.rank(rtol))
+    least = _least(logs, rtol)
     size = max(least, 1) if head_size is None else check_head_size(head_size)
     if size < least:
         raise NotRepresentable(
@@ -148,8 +166,8 @@ def represent(
         )
     left, right = truncated_factors(logs, least)
     head = head_from_factors(left, right, size, tokens)
-    threshold = 0.0 if logs.exact is not None else logs.spectrum(rtol).tolerance
-    _check_reached(head, tokens, D, ratio + 2 * threshold)
+    threshold = 0.0 if logs.exact is not None else logs.spectrum().tolerance
+    check_reached(head, tokens, D, ratio + 2 * threshold)
     return head
 
 
@@ -174,7 +192,7 @@ def head_from_factors(left: Array, right: Array, size: int, X: Array | None) -> 
     return AttentionHead(W_q=padded[1], W_k=padded[0])
 
 
-def _check_tokens(X: Any, n: int) -> Array:
+def check_tokens(X: Any, n: int) -> Array:
     tokens = check_matrix("X", X, ndim=2)
     if tokens.shape[1] != n:
         raise InputError(
@@ -191,17 +209,20 @@ def _check_tokens(X: Any, n: int) -> Array:
     return tokens
 
 
-def _check_reached(head: AttentionHead, X: Array | None, D: Array, allowed: float) -> None:
-    missed = np.max(np.abs(log_column_softmax(head.logits(X)) - log_column_softmax(D)))
+def check_reached(head: AttentionHead, X: Array | None, L: Array, allowed: float) -> None:
+    """Raise Undecided unless the head's log-probabilities are those of the logits L."""
+    missed = np.max(np.abs(log_column_softmax(head.logits(X)) - log_column_softmax(L)))
     if not missed <= allowed:
-        cause, remedy = (
-            ("the logits span too wide a range for float64", "pass a larger ratio=")
+        remedy = (
+            "take a smaller rtol= or a larger ratio="
             if X is None
-            else ("X is ill-conditioned", "take better conditioned tokens, or pass a larger ratio=")
+            else "take better conditioned tokens, or a larger ratio="
         )
         raise Undecided(
             f"a head of size {head.head_size} exists, but in float64 the one found misses log P by "
-            f"{missed:.1e}, and {allowed:.1e} is allowed: {cause}; {remedy}.",
+            f"{missed:.1e}, and {allowed:.1e} is allowed: "
+            f"{'the logits span too wide a range' if X is None else 'X is ill-conditioned'}, or "
+            f"too much was counted as rounding; {remedy}.",
             remedy=remedy,
         )
 
@@ -240,11 +261,8 @@ def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction
         )
     if len(rows) != len(rows[0]):
         raise InputError(f"logits have shape ({len(rows)}, {len(rows[0])}); expected (n, n).")
-    D = centred(rows)
-    proof = prove_rank(integer_rows(D)[0])
-    # rows of D were multiplied by integers, which leaves the dependence between columns alone
-    coefficients = proof.coefficients
-    if coefficients is None:  # unreachable for n > 1, where C L is singular; n = 1 gives rank 0
+    factors = prove_rank(centred(rows)).factors
+    if factors is None:  # C L is singular
         raise ArithmeticError("a centred matrix has full rank; please report this as a bug.")
-    left = [[D[i][j] for i in range(len(D))] for j in proof.columns]
-    return left, coefficients
+    left, right = factors()
+    return [list(column) for column in zip(*left, strict=True)], right

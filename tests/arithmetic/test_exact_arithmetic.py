@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import sys
 from fractions import Fraction
 from itertools import islice
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.arithmetic import exact
+from rankbound.arithmetic import elimination, exact
 from rankbound.arithmetic.rational import centred, integer_rows, is_exact, rational_matrix
 from tests.helpers import (
     Rows,
@@ -44,24 +45,47 @@ def determinant_modulo(matrix: list[list[int]], prime: int) -> int:
 
 @given(rational_rows())
 def test_rank_proof_holds_on_its_own(rows: Rows) -> None:
-    """A minor that is not zero modulo the prime, and M[:, columns] Y = M exactly."""
+    """A minor that is not zero modulo the prime, and left · right = A exactly."""
     M = integer_rows(rows)[0]
-    proof = exact.prove_rank(M)
+    proof = elimination.prove_rank(rows)
     assert proof.rank == sympy_rank(rows) == len(proof.rows) == len(proof.columns)
     minor = [[M[i][j] for j in proof.columns] for i in proof.rows]
     assert sympy.isprime(proof.prime)
     assert determinant_modulo(minor, proof.prime) != 0
-    if proof.coefficients is None:
+    if proof.factors is None:
         assert proof.rank == min(len(M), len(M[0]))
-    elif proof.rank:
-        left = [[Fraction(row[j]) for j in proof.columns] for row in M]
-        assert times(left, proof.coefficients) == M
-    else:
-        assert not any(map(any, M))
+        return
+    left, right = proof.factors()
+    assert [len(row) for row in left] == [proof.rank] * len(rows)
+    assert len(right) == proof.rank
+    assert (times(left, right) if right else [[0] * len(rows[0])] * len(rows)) == rows
+
+
+@pytest.mark.parametrize("small", ["rows", "columns"])
+def test_rank_proof_from_either_side(small: str) -> None:
+    """Above the size at which the cheaper side is looked for, both sides are taken and hold."""
+    rank, size = elimination.SMALL + 5, elimination.SMALL + 15
+    draw = random.Random(0)
+    combine = [[Fraction(draw.randint(-2, 2)) for _ in range(rank)] for _ in range(size)]
+    table = [
+        [Fraction(draw.randint(-99, 99), draw.randint(1, 99)) for _ in range(size)]
+        for _ in range(rank)
+    ]
+    rows = times(combine, table)
+    if small == "columns":
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    proof = elimination.prove_rank(rows)
+    assert proof.rank == rank
+    assert proof.factors is not None
+    left, right = proof.factors()
+    assert times(left, right) == rows
+    kept = right if small == "rows" else [list(column) for column in zip(*left, strict=True)]
+    source = rows if small == "rows" else [list(column) for column in zip(*rows, strict=True)]
+    assert all(row in source for row in kept)  # the large numbers are copied, the small ones solved
 
 
 def first_primes(count: int = 4) -> list[int]:
-    return list(islice(exact._primes(exact._flint()), count))
+    return list(islice(elimination._primes(exact.flint_module()), count))
 
 
 @pytest.mark.parametrize("below", [2**61, 2**62, 2**63])
@@ -81,14 +105,14 @@ def test_rank_where_many_primes_fail(below: int) -> None:
 
 @given(rational_rows())
 def test_rank_modulo_a_prime_is_a_lower_bound(rows: Rows) -> None:
-    rank, prime = exact.rank_modulo_prime(integer_rows(rows)[0])
-    assert rank <= sympy_rank(rows)
+    minor_rows, minor_columns, prime = elimination.pivots_modulo_prime(integer_rows(rows)[0])
+    assert len(minor_rows) == len(minor_columns) <= sympy_rank(rows)
     assert sympy.isprime(prime)
 
 
 def test_rank_modulo_a_prime_may_fall_short() -> None:
-    _, prime = exact.rank_modulo_prime([[1]])
-    assert exact.rank_modulo_prime([[1, 0], [0, prime]]) == (1, prime)
+    prime = elimination.LARGEST_PRIME
+    assert elimination.pivots_modulo_prime([[1, 0], [0, prime]]) == ((0,), (0,), prime)
 
 
 @given(rational_rows())

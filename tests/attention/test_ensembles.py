@@ -53,12 +53,15 @@ def test_numpys_global_state_is_neither_read_nor_moved() -> None:
     assert np.random.get_state()[1].tolist() == before  # type: ignore[index]  # noqa: NPY002
 
 
-def test_dirichlet_is_floored_and_has_its_marginal() -> None:
-    """An entry of a Dirichlet(1) column of length n is Beta(1, n - 1); p-values are uniform."""
-    n = 40
+def test_dirichlet_is_floored_and_is_what_theory_5_says() -> None:
+    """The columns that THEORY gives values for; an entry of one of length n is Beta(1, n - 1)."""
+    n = 64
     P = rb.random_context(n, 0)
-    assert P.min() >= 1e-12 / (1 + n * 1e-12)
-    assert kstest(P[0], "beta", args=(1, n - 1)).pvalue > 1e-6
+    floored = np.maximum(np.random.default_rng(0).dirichlet(np.ones(n), size=n).T, 1e-12)
+    np.testing.assert_array_equal(P, floored / floored.sum(axis=0))
+    assert kstest(P[0], "beta", args=(1, n - 1)).pvalue > 1e-6  # p-values are uniform
+    sharp = rb.random_context(n, 0, alpha=0.01)
+    assert sharp.min() == pytest.approx(1e-12, rel=2 * n * 1e-12)
 
 
 @given(SEEDS)

@@ -66,6 +66,7 @@ def test_value_size_may_differ_from_head_size() -> None:
     W_q, W_k = rng.standard_normal((2, 2, 3, 5))
     layer = rb.MultiHead(W_q, W_k, rng.standard_normal((2, 4, 5)), rng.standard_normal((5, 8)))
     assert (layer.heads, layer.head_size, layer.value_size, layer.d) == (2, 3, 4, 5)
+    assert layer.scale == 1 / np.sqrt(3)
     X = rb.random_tokens(5, 3, seed=1)
     expected = sum(
         layer.W_o[:, 4 * i : 4 * i + 4] @ layer.W_v[i] @ X @ layer.head(i).context(X)

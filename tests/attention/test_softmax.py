@@ -76,13 +76,17 @@ def test_the_ends_of_float64() -> None:
     assert [*P[:, 1], *P[:, 2]] == [third] * 6
 
 
-@given(MASKS, st.integers(0, 2**32 - 1))
-def test_masked(mask: Any, seed: int) -> None:
-    """Hidden entries are exactly 0; the visible ones are a softmax of their own."""
+@given(MASKS, st.integers(0, 2**32 - 1), st.sampled_from([0.0, -1e12, 1e12]))
+def test_masked(mask: Any, seed: int, shift: float) -> None:
+    """Hidden entries are exactly 0; the visible ones are a softmax of their own.
+
+    However far below 0 they are, which tells -inf from a merely large negative number.
+    """
     n = len(mask)
     mask[0] |= ~mask.any(axis=0)  # every query sees a key
     L = np.random.default_rng(seed).standard_normal((n, n))
-    P = rb.column_softmax(L, mask)
+    L = (L + shift) - shift  # now exact when shifted
+    P = rb.column_softmax(L + shift, mask)
     assert (P[~mask] == 0).all()
     for j in range(n):
         seen = scipy.special.softmax(L[mask[:, j], j])

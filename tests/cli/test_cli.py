@@ -187,7 +187,7 @@ def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify, "_verify", interrupted)
+    monkeypatch.setattr(verify, "_with_progress", interrupted)
     assert main(["verify"]) == 130
     assert capsys.readouterr().err == "rankbound: interrupted\n"
 
@@ -209,3 +209,52 @@ def test_module_runs_as_a_program_and_survives_a_closed_pipe() -> None:
         check=False,
     )
     assert done.stderr == ""
+
+
+def shell(command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["verify softmax-gauge | true", "claims >&-"])
+def test_nobody_listening_is_no_failure(command: str) -> None:
+    done = shell(f"{sys.executable} -m rankbound {command}")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def npy(header: bytes) -> bytes:
+    return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"{[]: 1}",
+        b"(" * 5000,
+        b"\xff\xfe{",
+        b"{'descr': ('<f8',), 'fortran_order': False, 'shape': (2, 2)}",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (True, True)}",
+        b"{'descr': '<f8', 'fortran_order': False, 'shape': (1000000000, 1000000000)}",
+    ],
+)
+def test_a_hostile_header_is_one_line(header: bytes, tmp_path: Path, capsys: Capture) -> None:
+    file = tmp_path / "hostile.npy"
+    file.write_bytes(npy(header))
+    assert main(["head-size", str(file)]) == 2
+    printed = capsys.readouterr()
+    assert printed.err.count("\n") == 1
+    assert "damaged .npy file" in printed.err or "expected" in printed.err
+
+
+def test_a_pipe_is_a_file(tmp_path: Path) -> None:
+    file = save(tmp_path / "P.npy", rb.random_context(4, 0))
+    done = shell(f"{sys.executable} -m rankbound head-size <(cat {file})")
+    assert done.returncode == 0
+    assert "least head size" in done.stdout
+
+
+def test_a_bad_seed_leaves_no_empty_report(tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    assert main(["verify", "--seed", "-1", "--json", str(file)]) == 2
+    assert not file.exists()

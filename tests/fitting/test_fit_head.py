@@ -199,3 +199,25 @@ def test_rows_and_stored() -> None:
     low = P.astype(np.float32)
     cast = rb.fit_head(low.astype(np.float64), 2, stored=np.float32, random_starts=0)
     assert cast.kl == rb.fit_head(low, 2, random_starts=0).kl
+
+
+def test_logits_stand_for_their_softmax() -> None:
+    P = rb.random_context(6, seed=0)
+    direct = rb.fit_head(P, 2, random_starts=0)
+    assert rb.fit_head(head_size=2, logits=np.log(P), random_starts=0).kl == pytest.approx(
+        direct.kl, rel=1e-9
+    )
+    with pytest.raises(rb.InputTypeError, match="neither of P and logits"):
+        rb.fit_head(head_size=2)
+
+
+def test_kl_is_that_of_the_head_on_ill_conditioned_tokens() -> None:
+    """What was fitted is exact; the head on such tokens is not, and the record says so."""
+    X = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0] * np.logspace(0, -12, 8)
+    P = rb.random_context(8, seed=0)
+    fit = rb.fit_head(P, 7, X, random_starts=0)
+    Q = fit.head.context(X)
+    # the sum of 64 terms p (log p - log q), each rounded to within eps (|log p| + |log q|)
+    rounding = 64 * np.finfo(float).eps * (np.abs(np.log(P)) + np.abs(np.log(Q))).max()
+    assert fit.kl == pytest.approx(float(np.sum(P * np.log(P / Q)) / 8), abs=rounding)
+    assert fit.kl > 1e-20

@@ -58,7 +58,7 @@ def test_a_batch_is_indexed() -> None:
     assert (batch[0, 1].lower, batch[0, 1].upper) == (2, 3)
     assert (int(batch[1][0]), int(batch[1][1])) == (3, 4)
     assert batch[1].verdict is WORD
-    with refused(rb.InputTypeError, "4 bounds, not one", "int(b[i])"):
+    with refused(rb.InputTypeError, "4 bounds and int(b) needs one", "b[i]"):
         int(batch)
 
 
@@ -73,3 +73,18 @@ def test_one_bound_is_no_batch() -> None:
 def test_json_holds_everything() -> None:
     record = json.loads(rb.RankBounds(np.array([1, 2]), np.array([1, 3]), WORD, "m").to_json())
     assert record == {"lower": [1, 2], "upper": [1, 3], "verdict": "certified", "method": "m"}
+
+
+@pytest.mark.parametrize("value", [1.7, float("nan"), "2"])
+def test_a_bound_is_an_integer(value: Any) -> None:
+    with refused(rb.InputTypeError, "expected an integer"):
+        rb.RankBounds(value, value, WORD, "a test")
+
+
+def test_arrays_are_copied_and_closed() -> None:
+    lower = np.array([1, 2])
+    bounds = rb.RankBounds(lower, lower, WORD, "a test")
+    lower[0] = 7
+    assert bounds[0].lower == 1
+    with pytest.raises(ValueError, match="read-only"):
+        bounds.lower[0] = 7  # type: ignore[index]

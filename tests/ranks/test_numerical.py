@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -71,3 +73,28 @@ def test_a_batch_is_a_loop(m: int, n: int, seed: int) -> None:
         loop = [[function(A) for A in row] for row in batch]
         np.testing.assert_allclose(whole, loop, rtol=8 * min(m, n) * EPS, atol=0)
     assert isinstance(rb.effective_rank(batch[1, 1]), float)
+
+
+class Foreign:
+    """An array of another library: NumPy reads it, its dtype is its own."""
+
+    dtype = "float32"
+
+    def __init__(self, array: np.ndarray[Any, Any]) -> None:
+        self.array = array
+
+    def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray[Any, Any]:
+        return self.array
+
+
+def test_the_dtype_is_that_of_the_data_whatever_holds_it() -> None:
+    rng = np.random.default_rng(0)
+    A = rng.standard_normal((16, 3)) @ rng.standard_normal((3, 16))
+    single = A.astype(np.float32)
+    for held in (single, list(single), Foreign(single), single.astype(">f4")):
+        assert rb.numerical_rank(held) == 3
+
+
+def test_a_masked_array_is_refused() -> None:
+    with pytest.raises(rb.InputTypeError, match="masked array; expected a plain one"):
+        rb.numerical_rank(np.ma.masked_array(np.eye(3), mask=np.eye(3, dtype=bool)))

@@ -103,3 +103,9 @@ def test_streams_depend_on_seed_and_id_alone() -> None:
     assert draw == first.trial("full", 7).integers(2, 2)
     assert draw != first.trial("quick", 8).integers(2, 2)
     assert draw != second.trial("quick", 7).integers(2, 2)
+
+
+@pytest.mark.parametrize("tolerance", [np.nan, np.inf])
+def test_a_tolerance_that_holds_anything_holds_nothing(tolerance: float) -> None:
+    claim = replace(CLAIMS[0], relation=Relation.EQ)
+    assert claim.judge([_instance(1, 1, Verdict.SUPPORTED, tolerance)]) is Verdict.UNDECIDED

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 
 import rankbound as rb
@@ -63,6 +65,22 @@ def test_a_check_that_cannot_finish_shows_nothing_and_says_why() -> None:
     assert "not certified" in report.to_markdown()
 
 
+def _careless(trial: Trial) -> Iterator[Instance]:
+    yield Instance("before", 1, 1, Verdict.CERTIFIED)
+    raise KeyError("a slip in somebody's check")
+
+
+def test_whatever_stops_a_check_the_others_run() -> None:
+    report = rb.verify([_own(_careless, Verdict.CERTIFIED), rb.claims["softmax-gauge"]])
+    assert "KeyError" in report.rows[0].reason
+    assert report.rows[1].ok
+
+
+def test_a_numpy_seed_is_written_down_as_a_number() -> None:
+    seed: Any = np.int64(7)
+    assert json.loads(rb.verify("softmax-gauge", seed=seed).to_json())["seed"] == 7
+
+
 def test_an_infinite_residual_is_still_json() -> None:
     report = rb.verify([_own(_infinite, Verdict.REFUTED)])
     assert json.loads(report.to_json())["claims"][0]["residual"] == "inf"
@@ -72,6 +90,7 @@ def test_an_infinite_residual_is_still_json() -> None:
     ("arguments", "error", "message"),
     [
         ({"claims": "nope"}, rb.InputError, r"no claim 'nope'; expected one of softmax-gauge"),
+        ({"claims": 42}, rb.InputTypeError, r"claims is 42; expected ids, claims or a mapping"),
         ({"claims": [3]}, rb.InputTypeError, r"3 is no claim; expected a Claim or the id"),
         ({"level": "slow"}, rb.InputError, r"level is 'slow'; expected one of quick, full"),
         ({"seed": -1}, rb.InputError, r"seed is -1; expected at least 0"),

@@ -14,6 +14,8 @@ from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
 from rankbound.testing import contexts, logits
+from rankbound.testing.gallery import hilbert
+from rankbound.theory.logs import centre
 from tests.helpers import (
     EPS,
     EXPONENTS,
@@ -167,6 +169,35 @@ def test_low_precision_adds_no_rank(factors: Any, dtype: Any) -> None:
     assert rb.log_rank(rounded) <= exact
     assert rb.log_rank(rounded.astype(np.float64), stored=dtype) <= exact
     assert rb.log_rank(logits=M.astype(dtype)) <= exact
+    thirds = (M / 3).astype(dtype)
+    assert rb.log_rank(logits=thirds) <= exact
+    assert rb.log_rank(logits=thirds.astype(np.float64), stored=dtype) <= exact
+
+
+def test_low_precision_of_logits_counts() -> None:
+    """A gauge of 1000 makes the rounding of float32 logits large beside what is centred."""
+    left, right = np.random.default_rng(0).standard_normal((2, 8, 64))
+    L = (1000 + left.T @ right).astype(np.float32)
+    assert rb.log_rank(logits=L) == 8
+    assert rb.log_rank(logits=L.astype(np.float64)) == 63
+    assert rb.log_rank(logits=L.astype(np.float64), stored=np.float32) == 8
+
+
+@given(logits(kinds="gaussian"), st.floats(-1e9, 1e9))
+def test_a_gauge_far_from_0_is_taken_out(L: Array, c: float) -> None:
+    """The centred columns have mean 0 to their own rounding, not to that of the gauge."""
+    centred = centre(L + c)
+    n, size = len(L), np.max(np.abs(centred))
+    assert np.max(np.abs(centred.mean(axis=0))) <= 2 * n * EPS * size
+
+
+@pytest.mark.parametrize("n", [5, 15, 20])
+def test_exact_logits_see_what_no_float_does(n: int) -> None:
+    """Hilbert's matrix is nonsingular, so C H has rank n - 1; in float64 it is about 12."""
+    H = hilbert(n).matrix
+    assert rb.log_rank(logits=H) == rb.least_head_size(logits=H) == n - 1
+    floats = np.array(H, dtype=np.float64)
+    assert (rb.log_rank(logits=floats) < n - 1) == (n > 12)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])

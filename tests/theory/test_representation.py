@@ -254,3 +254,48 @@ def test_tokens_of_too_low_rank_are_refused() -> None:
         for function in (rb.least_head_size, rb.represent, lambda P, X: rb.nearest_head(P, 1, X)):
             with refused(rb.InputError, f"X is {got}", "full column rank 4", "With X=None"):
                 function(P, X)
+
+
+def test_what_the_user_drops_is_not_counted_as_rounding() -> None:
+    """A wide rtol decides a smaller head, which then does not have P: no such head is returned."""
+    P = rb.random_context(6, seed=0)
+    with pytest.raises(rb.Undecided, match="take a smaller rtol="):
+        rb.represent(P, head_size=5, rtol=0.3)
+
+
+def test_entries_near_underflow_are_undecided() -> None:
+    """One entry whose logarithm is unknown would raise the threshold above all others."""
+    P = rb.random_context(6, seed=0)
+    P[0, 0] = 5e-324
+    P /= P.sum(axis=0)
+    for ask in (rb.least_head_size, rb.represent):
+        with pytest.raises(rb.Undecided, match="near the smallest positive number") as caught:
+            ask(P)
+        assert (caught.value.bounds.lower, caught.value.bounds.upper) == (rb.log_rank(P), 5)
+        assert "logits=" in caught.value.remedy
+    assert rb.least_head_size(logits=np.log(P)) == 5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+def test_a_transposed_context_is_refused_in_low_precision_too(dtype: Any) -> None:
+    """The bound on column sums is wide there; rows that sum to 1 far better give it away."""
+    P = rb.random_head(8, 4, 3).context(0.5 * rb.random_tokens(8, 1024, 4)).astype(dtype)
+    assert rb.log_rank(P) <= 4
+    with pytest.raises(rb.InputError, match="rows=True"):
+        rb.log_rank(P.T)
+
+
+def test_logits_are_the_remedy_for_a_common_part_of_the_keys() -> None:
+    """Logits of size 10^3 and differences of size 1: P lost the digits, the logits did not."""
+    rng = np.random.default_rng(0)
+    head = rb.AttentionHead(
+        W_q=rng.standard_normal((4, 32)), W_k=rng.standard_normal((4, 32)) + 1e3
+    )
+    assert rb.log_rank(logits=head.logits()) == 4
+    assert rb.log_rank(head.context()) > 4  # as the documentation of log_rank says
+
+
+def test_nearest_head_on_ill_conditioned_tokens_is_undecided() -> None:
+    X = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0] * np.logspace(0, -12, 8)
+    with pytest.raises(rb.Undecided, match="X is ill-conditioned"):
+        rb.nearest_head(rb.random_context(8, 0), 7, X)

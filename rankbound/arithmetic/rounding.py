@@ -1,0 +1,65 @@
+"""A-priori bounds for floating-point products, computed so that they stay bounds.
+
+The model: IEEE 754 binary64, round to nearest, and conventional products, in which every entry is
+an inner product summed in any order, with or without fused multiply-adds and in any blocking. Then
+(Jeannerod & Rump 2013, Theorem 4.2, and half the smallest positive number for each product that
+underflows)
+
+    |fl(x · y) - x · y| <= m u |x| · |y| + m η / 2,    m the length, u = 2^-53, η = 2^-1074.
+
+It does not hold for Strassen-type algorithms, nor where a product is accumulated in fewer bits
+(TF32, bfloat16, float16): :func:`check_model` multiplies matrices whose product is known and
+refuses a BLAS that is off.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound.errors import RankboundError
+
+__all__ = ["ETA", "U", "check_model", "product_error", "up"]
+
+Array = npt.NDArray[np.float64]
+U = 2.0**-53
+ETA = 2.0**-1074
+
+
+def up(value: Array | float, operations: int) -> Array:
+    """An upper bound of a non-negative number that was computed by so many roundings.
+
+    Sums, products, quotients and roots of non-negative numbers lose at most a factor
+    ``(1 - u)^operations``; the factor ``1 + 2 (operations + 2) u`` more than undoes it, and η
+    covers underflow.
+    """
+    bound: Array = np.asarray(value) * (1.0 + 2.0 * (operations + 2) * U) + ETA
+    return bound
+
+
+def product_error(left: Array, right: Array) -> Array:
+    """Bound ``|fl(left @ right) - left @ right|`` entrywise, batches included."""
+    m = left.shape[-1]
+    size = up(np.abs(left) @ np.abs(right), m)
+    return up(m * U * size + m * ETA, 3)
+
+
+@cache
+def check_model() -> None:
+    """Refuse a BLAS whose products are not those of the model; looked at once a process.
+
+    Raises
+    ------
+    RankboundError
+        If a product comes out with fewer bits than float64 has.
+    """
+    n = 32
+    found = np.full((n, n), 1.0 + 2.0**-46) @ np.ones((n, n))
+    # the model allows n u n = n 2^-48; whoever drops the last bit is off by n 2^-46
+    if np.max(np.abs(found - n * (1.0 + 2.0**-46))) > n * 2.0**-48:
+        raise RankboundError(
+            "this BLAS multiplies float64 matrices with fewer than 47 bits, so no rounding bound "
+            "holds. Turn reduced precision off (TF32, emulated or mixed GEMM), or use another BLAS."
+        )

@@ -1,0 +1,1 @@
+"""Certificates: statements with the data that proves them, and the checker that trusts none."""

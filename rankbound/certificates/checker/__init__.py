@@ -1,0 +1,11 @@
+"""The checker: verifies a certificate from its JSON alone.
+
+It shares no code with what produces certificates: Python's integers, ``fractions`` and, for
+logarithms and exponentials, ``mpmath``. An accepted certificate proves its statement; a rejected
+one refutes nothing. One file a kind of certificate, the rules in docs/certificates.md.
+"""
+
+from rankbound.certificates.checker.checking import check
+from rankbound.certificates.checker.outcome import Check
+
+__all__ = ["Check", "check"]

@@ -1,0 +1,122 @@
+"""Statements in words, for the checker and for the certificates alike."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+__all__ = [
+    "Shaped",
+    "log_rank",
+    "log_rank_within",
+    "logit_rank",
+    "rank",
+    "rank_above_head_size",
+    "rank_under_error",
+    "represented_exactly",
+    "represented_within",
+    "singular_value",
+]
+
+
+class Shaped(Protocol):
+    """What a sentence says of a matrix."""
+
+    @property
+    def type(self) -> str:
+        """The type of its entries."""
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has."""
+
+    @property
+    def columns(self) -> int:
+        """How many columns it has."""
+
+
+def rank(matrix: Shaped, lower: int, upper: int) -> str:
+    """Lower <= rank(matrix) <= upper."""
+    return f"the {_shape(matrix)} {matrix.type} matrix has rank {_between(lower, upper)}"
+
+
+def rank_under_error(matrix: Shaped, error: float | None, lower: int) -> str:
+    """Rank at least `lower` whatever the errors; None: they differ from entry to entry."""
+    return f"every real matrix within {_error(error)} of {_given(matrix)} has rank at least {lower}"
+
+
+def log_rank(logits: Shaped, lower: int, upper: int) -> str:
+    """Lower <= rank(C L) <= upper."""
+    return (
+        f"the context P ∝ exp(L) of the {_shape(logits)} {logits.type} logits L has log-rank "
+        f"{_between(lower, upper)}, and so has P ∝ b^L for every base b > 0 other than 1"
+    )
+
+
+def logit_rank(keys: Shaped, centred: bool, lower: int, upper: int) -> str:
+    """Bounds of the rank of K^T Q, or of C K^T Q."""
+    what = "the context" if centred else "the logits"
+    rank_of = "log-rank" if centred else "rank"
+    return (
+        f"{what} of the head of size {keys.rows} given by its keys and queries, "
+        f"{_shape(keys)}, {'has' if centred else 'have'} {rank_of} {_between(lower, upper)}"
+    )
+
+
+def singular_value(matrix: Shaped, error: float | None, index: int, bound: float) -> str:
+    """s_index >= bound whatever the errors."""
+    return (
+        f"every real matrix within {_error(error)} of {_given(matrix)} has singular value "
+        f"number {index} (the largest is number 1) at least {bound!r}"
+    )
+
+
+def log_rank_within(context: Shaped, ratio: float, lower: int) -> str:
+    """rank(C log Q) >= lower for every Q within the ratio."""
+    said = (
+        f"every positive matrix within a factor e^±{ratio!r} of the {_shape(context)} context, "
+        f"entry by entry, has log-rank at least {lower}"
+    )
+    if lower < 2:
+        return said
+    return f"{said}: no head of size {lower - 1}, on any tokens, has its context that near"
+
+
+def represented_exactly(logits: Shaped, keys: Shaped, tokens: Shaped | None) -> str:
+    """(keys tokens)^T (queries tokens) = C logits."""
+    on = "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
+    return (
+        f"a head of size {keys.rows}, on {on}, has exactly the context P ∝ exp(L) of the "
+        f"{_shape(logits)} {logits.type} logits L"
+    )
+
+
+def represented_within(context: Shaped, ratio: float, keys: Shaped) -> str:
+    """The head's context is within the ratio of P."""
+    return (
+        f"the context of the head of size {keys.rows} given by its keys and queries is within a "
+        f"factor e^±{ratio!r} of the {_shape(context)} context given, entry by entry"
+    )
+
+
+def rank_above_head_size(exponents: Shaped, keys: Shaped) -> str:
+    """rank(P) > k for the context of a head of size k."""
+    return (
+        f"the context P ∝ 2^E of the {_shape(exponents)} exponents E belongs to a head of size "
+        f"{keys.rows} and has rank(P) > {keys.rows}: rank(P) <= head size is false"
+    )
+
+
+def _shape(matrix: Shaped) -> str:
+    return f"{matrix.rows} × {matrix.columns}"
+
+
+def _given(matrix: Shaped) -> str:
+    return f"the {_shape(matrix)} {matrix.type} matrix, entry by entry,"
+
+
+def _error(error: float | None) -> str:
+    return "the errors given" if error is None else repr(error)
+
+
+def _between(lower: int, upper: int) -> str:
+    return f"exactly {lower}" if lower == upper else f"between {lower} and {upper}"

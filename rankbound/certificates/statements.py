@@ -1,0 +1,226 @@
+"""The statements that a certificate may carry.
+
+Each holds its parameters, not its proof; docs/certificates.md says what each claims. Throughout
+``C = I - 11^T/n``, n the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+from rankbound.certificates.checker import sentences
+from rankbound.certificates.matrices import Matrix, encoded, floating, integer
+
+__all__ = [
+    "KINDS",
+    "LogRank",
+    "LogRankWithin",
+    "LogitRank",
+    "Rank",
+    "RankAboveHeadSize",
+    "RankUnderError",
+    "RepresentedExactly",
+    "RepresentedWithin",
+    "SingularValue",
+    "Statement",
+]
+
+
+class Statement:
+    """What a certificate states: a kind and parameters."""
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, convert in CONVERTED.items():
+            if hasattr(self, name):
+                object.__setattr__(self, name, convert(getattr(self, name)))
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        raise NotImplementedError
+
+    def to_data(self) -> dict[str, Any]:
+        """The statement as a certificate writes it."""
+        parameters = fields(self)  # type: ignore[arg-type]  # every statement is a dataclass
+        return {"kind": self.kind, **{p.name: encoded(getattr(self, p.name)) for p in parameters}}
+
+
+@dataclass(frozen=True, eq=False)
+class Rank(Statement):
+    """``lower <= rank(matrix) <= upper`` over the rationals."""
+
+    kind = "rank"
+    matrix: Matrix
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.rank(self.matrix, self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class RankUnderError(Statement):
+    """Every real matrix within `error` of `matrix`, entry by entry, has rank >= `lower`.
+
+    `error` is a float, or a float matrix of the same shape, not negative.
+    """
+
+    kind = "rank-under-error"
+    matrix: Matrix
+    error: float | Matrix
+    lower: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.rank_under_error(self.matrix, _uniform(self.error), self.lower)
+
+
+@dataclass(frozen=True, eq=False)
+class LogRank(Statement):
+    """``lower <= rank(C logits) <= upper``: the log-rank of the context P ∝ exp(logits)."""
+
+    kind = "log-rank"
+    logits: Matrix
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.log_rank(self.logits, self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class LogitRank(Statement):
+    """Bounds of the rank of ``keys^T queries``, or of C times it if `centred`."""
+
+    kind = "logit-rank"
+    keys: Matrix
+    queries: Matrix
+    centred: bool
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.logit_rank(self.keys, self.centred, self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
+class SingularValue(Statement):
+    """Every real matrix within `error` entrywise has singular value number `index` >= `bound`.
+
+    The largest is number 1.
+    """
+
+    kind = "singular-value"
+    matrix: Matrix
+    error: float | Matrix
+    index: int
+    bound: float
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.singular_value(self.matrix, _uniform(self.error), self.index, self.bound)
+
+
+@dataclass(frozen=True, eq=False)
+class LogRankWithin(Statement):
+    """Every positive Q with ``abs(log Q - log context) <= ratio`` has log-rank >= `lower`.
+
+    Entry by entry; so no head of size ``lower - 1``, on any tokens, has its context that near.
+    """
+
+    kind = "log-rank-within"
+    context: Matrix
+    ratio: float
+    lower: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.log_rank_within(self.context, self.ratio, self.lower)
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentedExactly(Statement):
+    """``(keys tokens)^T (queries tokens) = C logits``; tokens None: the identity."""
+
+    kind = "represented-exactly"
+    logits: Matrix
+    keys: Matrix
+    queries: Matrix
+    tokens: Matrix | None = None
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.represented_exactly(self.logits, self.keys, self.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentedWithin(Statement):
+    """The column softmax of ``scale keys^T queries`` is within e^±ratio of `context`."""
+
+    kind = "represented-within"
+    context: Matrix
+    ratio: float
+    keys: Matrix
+    queries: Matrix
+    scale: float
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.represented_within(self.context, self.ratio, self.keys)
+
+
+@dataclass(frozen=True, eq=False)
+class RankAboveHeadSize(Statement):
+    """The context P ∝ 2^exponents belongs to a head of size k and has rank(P) > k."""
+
+    kind = "rank-above-head-size"
+    exponents: Matrix
+    keys: Matrix
+    queries: Matrix
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.rank_above_head_size(self.exponents, self.keys)
+
+
+def _uniform(error: float | Matrix) -> float | None:
+    return None if isinstance(error, Matrix) else error
+
+
+def _error(value: Any) -> float | Matrix:
+    return value if isinstance(value, Matrix) else floating(value)
+
+
+# numbers of other libraries become Python's, and the integers 0 and 1 floats where those are meant
+CONVERTED: dict[str, Callable[[Any], object]] = {
+    "lower": integer,
+    "upper": integer,
+    "index": integer,
+    "centred": bool,
+    "error": _error,
+    "ratio": floating,
+    "bound": floating,
+    "scale": floating,
+}
+
+
+KINDS: dict[str, type[Statement]] = {
+    statement.kind: statement
+    for statement in (
+        Rank,
+        RankUnderError,
+        LogRank,
+        LogitRank,
+        SingularValue,
+        LogRankWithin,
+        RepresentedExactly,
+        RepresentedWithin,
+        RankAboveHeadSize,
+    )
+}

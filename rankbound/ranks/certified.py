@@ -1,0 +1,165 @@
+"""The rank of a float matrix, read as the exact reals it holds: a rigorous lower side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, as_array, check_matrix
+from rankbound.arithmetic.rational import is_exact
+from rankbound.arithmetic.rounding import check_model
+from rankbound.errors import InputError, InputTypeError
+from rankbound.ranks import evidence
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.enclosure import Test, certain_columns
+from rankbound.ranks.exact import exact_rank
+from rankbound.verdict import Verdict
+
+__all__ = ["certified_rank"]
+
+MOST_EXACT = 256**2  # entries up to which the rank of a deficient matrix is decided exactly
+
+
+def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> RankBounds:
+    """Bound the rank of every matrix within an entrywise error of A, rigorously.
+
+    The entries are float64 numbers taken as the exact reals they are, or known to within `error`.
+    The lower side comes from the cheapest test that succeeds:
+
+    1. a Cholesky decomposition of the shifted Gram matrix runs to completion;
+    2. an approximate left inverse R has ``‖I - R A‖_∞ < 1``;
+    3. one of these for columns chosen by pivoting, where A is rank-deficient or nearly so;
+    4. without an error: elimination modulo a prime on the entries as rationals, which decides;
+       with one: ball arithmetic of rising precision on a square minor.
+
+    The upper side is the shape, or an exact factorisation where step 4 found one. A rank below the
+    shape can never be certified for a matrix that is known only within an error.
+
+    Parameters
+    ----------
+    A : array_like, shape (..., m, n)
+        Floats (of at most 64 bits), or exact numbers: those go to :func:`rankbound.exact_rank`.
+    error : array_like, shape broadcastable to that of A, optional
+        How far each entry may be from the one meant; non-negative.
+
+    Returns
+    -------
+    RankBounds
+        Certified. ``.certificate`` (of one matrix, or of ``b[i]``) is built on first use and
+        verifies without floating point.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If A is not finite or not real, or the error is negative or does not fit.
+    RankboundError
+        If the BLAS does not follow the model of rounding on which the tests rest.
+
+    References
+    ----------
+    Jeannerod & Rump 2013 (products); Higham 2002, Theorem 10.3 (Cholesky); Rump 2010 (inverses).
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> b = rb.certified_rank([[1.0, 2.0], [3.0, 4.0]])
+    >>> b.lower, b.upper, b.verdict.value
+    (2, 2, 'certified')
+    >>> rb.certified_rank([[1.0, 0.0], [0.0, 1e-17]], error=1e-16).lower
+    1
+    """
+    if error is None and getattr(A, "ndim", 2) == 2 and is_exact(A):
+        return exact_rank(A)
+    _refuse_inexact(A)
+    matrix = check_matrix("A", A)
+    within = None if error is None else _check_error(error, matrix.shape)
+    check_model()
+    shape = matrix.shape[:-2]
+    flat = matrix.reshape(-1, *matrix.shape[-2:])
+    errors = [None] * len(flat) if within is None else within.reshape(flat.shape)
+    found = [_bounds(*pair) for pair in zip(flat, errors, strict=True)]
+    if not shape:
+        return found[0]
+    lower = np.array([b.lower for b in found]).reshape(shape)
+    upper = np.array([b.upper for b in found]).reshape(shape)
+
+    def prove(place: tuple[int, ...]) -> Any:
+        return found[int(np.ravel_multi_index(place, shape))].certificate
+
+    methods = sorted({b.method for b in found})
+    return RankBounds(lower, upper, Verdict.CERTIFIED, " | ".join(methods), prove)
+
+
+def _refuse_inexact(A: Any) -> None:
+    array = as_array("A", A)
+    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
+    large = (
+        array.dtype.kind in "iu"
+        and array.size
+        and int(np.max(np.abs(array.astype(object)))) > 2**53
+    )
+    if wide or large:
+        raise InputTypeError(
+            f"A has dtype {array.dtype} and entries that float64 does not hold exactly; expected "
+            "entries that it does, since they are read as exact reals. Use rb.exact_rank."
+        )
+
+
+def _check_error(error: Any, shape: tuple[int, ...]) -> Array:
+    array = as_array("error", error).astype(np.float64)
+    try:
+        array = np.broadcast_to(array, shape)
+    except ValueError:
+        raise InputError(
+            f"error has shape {array.shape} and A {shape}; expected one number, or a shape that "
+            "broadcasts to that of A."
+        ) from None
+    if not (np.isfinite(array).all() and array.min() >= 0):
+        raise InputError("error holds a number that is negative or not finite; expected >= 0.")
+    return array
+
+
+def _bounds(A: Array, error: Array | None) -> RankBounds:
+    test = certain_columns(A, error)
+    if len(test.columns) == min(A.shape):
+        return _by_test(A, error, test)
+    if error is not None:
+        return _by_test(A, error, _by_balls(A, error, test))
+    if A.size <= MOST_EXACT:
+        return exact_rank(A, floats="exact")
+    return _by_elimination(A, test)
+
+
+def _by_elimination(A: Array, test: Test) -> RankBounds:
+    """Lower side modulo a prime, for matrices on which an exact factorisation takes minutes."""
+    rank = evidence.rank_modulo_prime(A)
+    if rank > len(test.columns):
+        return _by_test(
+            A, None, Test(tuple(range(rank)), "a minor that is not zero modulo a prime")
+        )
+    return _by_test(A, None, test)
+
+
+def _by_balls(A: Array, error: Array, test: Test) -> Test:
+    """Try a minor of full size in ball arithmetic, which pays where rounding was the obstacle."""
+    from rankbound.arithmetic.ball import is_nonsingular
+
+    minor = evidence.pivoted_minor(A, min(A.shape))
+    rows, columns = np.ix_(*minor)
+    if is_nonsingular(A[rows, columns], error[rows, columns]):
+        return Test(
+            minor[1] if A.shape[0] >= A.shape[1] else minor[0], "ball arithmetic on a minor"
+        )
+    return test
+
+
+def _by_test(A: Array, error: Array | None, test: Test) -> RankBounds:
+    return RankBounds(
+        len(test.columns),
+        min(A.shape),
+        Verdict.CERTIFIED,
+        f"lower: {test.name}; upper: the shape",
+        lambda _: evidence.prove_columns(A, error, len(test.columns)),
+    )

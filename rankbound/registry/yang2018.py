@@ -1,0 +1,95 @@
+"""The softmax gauge (Yang, Dai, Salakhutdinov & Cohen 2018) and the centring that removes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+
+def check_gauge(trial: Trial, *, softmax: Callable[..., Any] | None = None) -> Iterator[Instance]:
+    """Both directions for one entry and two entries of a column: n is arbitrary.
+
+    `softmax(logit, column_sum, row_sum)` is an entry of P; the sums are those of the exponentials.
+    """
+    import sympy
+
+    entry = softmax or (lambda logit, column, row: sympy.exp(logit) / column)
+    x, y, c = sympy.symbols("x y c", real=True)
+    column, row = sympy.symbols("Z R", positive=True)
+    shifted = entry(x + c, column * sympy.exp(c), row + (sympy.exp(c) - 1) * sympy.exp(x))
+    same = sympy.simplify(shifted - entry(x, column, row)) == 0
+    yield Instance("a constant added to a column leaves P alone", same, True, Verdict.PROVED)
+    ratio = sympy.log(entry(x, column, row)) - sympy.log(entry(y, column, row))
+    known = sympy.simplify(sympy.expand_log(ratio, force=True) - (x - y)) == 0
+    yield Instance("P determines differences within a column", known, True, Verdict.PROVED)
+
+
+def check_centring(
+    trial: Trial, *, mean: Callable[[Any, Any], Any] = lambda ones, n: ones / n
+) -> Iterator[Instance]:
+    """C = I - 11^T/n is idempotent with trace n - 1, so its rank is n - 1, for every n."""
+    import sympy
+
+    n = sympy.Symbol("n", integer=True, positive=True)
+    ones = sympy.OneMatrix(n, n)
+    C = sympy.Identity(n) - mean(ones, n)
+    weight = sympy.Symbol(
+        "w"
+    )  # C = I - w 11^T, so C² = I - (2 w - w² n) 11^T by 11^T 11^T = n 11^T
+    square = (ones * ones).doit() == n * ones
+    w, rest = (sympy.Identity(n) - C).doit().as_coeff_mmul()
+    square = square and rest.doit() == ones
+    idempotent = (
+        square and sympy.simplify((2 * weight - weight**2 * n - weight).subs(weight, w)) == 0
+    )
+    yield Instance("C C = C, every n", idempotent, True, Verdict.PROVED)
+    trace = sympy.simplify(sympy.Trace(C).doit() - (n - 1)) == 0
+    yield Instance("trace C = n - 1, every n", trace, True, Verdict.PROVED)
+
+
+def _identity(ones: Any) -> Any:
+    import sympy
+
+    return sympy.Identity(ones.shape[0])
+
+
+def _exp(x: Any) -> Any:
+    import sympy
+
+    return sympy.exp(x)
+
+
+CLAIMS = (
+    Claim(
+        id="softmax-gauge",
+        statement="softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
+        source=Source("yang2018", "Property 1", "there for softmax over rows; in our words"),
+        hypotheses=("real logits, softmax over keys, every n",),
+        relation=Relation.IFF,
+        status=Verdict.PROVED,
+        check=check_gauge,
+        mutants=(
+            Mutant("softmax over queries", {"softmax": lambda x, column, row: _exp(x) / row}),
+            Mutant("no normalisation", {"softmax": lambda x, column, row: _exp(x)}),
+        ),
+    ),
+    Claim(
+        id="centring-rank",
+        statement="C = I - 11^T/n has rank n - 1, so logrank(P) <= n - 1, for every n.",
+        source=Source("rankbound", "Lemma 1, definition", "derived here"),
+        hypotheses=("n >= 1",),
+        relation=Relation.EQ,
+        status=Verdict.PROVED,
+        check=check_centring,
+        mutants=(
+            Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
+            Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
+            Mutant("scales instead", {"mean": lambda ones, n: _identity(ones) / n}),
+        ),
+    ),
+)

@@ -1,0 +1,191 @@
+"""The log-rank with both sides proved, and the least head size within a stated ratio."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_context, check_real, check_square
+from rankbound.arithmetic.elimination import prove_rank
+from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
+from rankbound.arithmetic.rounding import U, check_model, product_error, up
+from rankbound.attention.softmax import log_column_softmax
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.model import Representation
+from rankbound.certificates.statements import LogRank, LogRankWithin, RepresentedWithin
+from rankbound.errors import InputError, InputTypeError
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.enclosure import frobenius, singular_values_above
+from rankbound.ranks.evidence import certify_proof, spectral_gap
+from rankbound.theory.logs import centre
+from rankbound.verdict import Verdict
+
+__all__ = ["certified_log_rank"]
+
+LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
+
+
+def certified_log_rank(
+    P: npt.ArrayLike | None = None,
+    *,
+    logits: Any = None,
+    ratio: float | None = None,
+    rows: bool = False,
+) -> RankBounds:
+    """Bound the log-rank, and so the least head size, with both sides proved.
+
+    *Logits* are read as the exact numbers they are, floats too: the rank of ``C L`` over the
+    rationals, both sides certified, ``lower == upper``.
+
+    *A float P* is known within a ratio: of all heads whose context Q has
+    ``|log Q - log P| <= ratio`` in each entry, the least head size lies in [lower, upper]. The
+    lower side: ``s_r(C log P) > n · ratio`` proves ``rank(C log Q) >= r`` for every such Q, on any
+    tokens (Weyl; ``‖C E‖_2 <= ‖E‖_F <= n ratio``). The upper side: a concrete head whose context is
+    enclosed within the ratio, on tokens of full column rank. With ratio 0 the lower side is about
+    P itself, and the upper side is n - 1.
+
+    So the answer to "is P representable at head size k" is no if ``k < lower``, yes if
+    ``k >= upper``, and not settled between.
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n), optional
+        One positive matrix of floats, columns sum to 1 to rounding, [key, query].
+    logits : array_like or sympy.Matrix, shape (n, n), optional
+        Logits instead of P: ints, Fractions, SymPy numbers (up to one common factor) or floats.
+    ratio : float, optional
+        At least 0, which it is unless given; goes with P.
+    rows : bool
+        True if the rows are the queries.
+
+    Returns
+    -------
+    RankBounds
+        Certified. ``.certificate`` proves the lower side (and the upper, for exact logits),
+        ``.upper_certificate`` the upper where a head does; both exist up to n = 256.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an argument is not as described.
+
+    References
+    ----------
+    docs/theory.md, Theorem A and section 5.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> b = rb.certified_log_rank(logits=[[0, 1, 2], [1, 2, 3], [2, 3, 4]])
+    >>> b.lower, b.upper
+    (1, 1)
+    >>> P = rb.random_context(8, seed=0, law="logrank", rank=3)
+    >>> b = rb.certified_log_rank(P, ratio=1e-9)
+    >>> b.lower, b.upper
+    (3, 3)
+    """
+    if (P is None) == (logits is None):
+        raise InputTypeError(
+            f"{'neither' if P is None else 'both'} of P and logits given; expected exactly one."
+        )
+    if logits is not None:
+        if ratio is not None:
+            raise InputTypeError(
+                "ratio goes with P; logits are read as the exact numbers they are. "
+                "Pass rb.column_softmax(logits) as P for an answer within a ratio."
+            )
+        return _exact(logits, rows)
+    within = 0.0 if ratio is None else check_real("ratio", ratio, least=0.0)
+    if is_exact(P):
+        raise InputTypeError(
+            "P holds exact numbers, whose logarithms are irrational; expected floats. "
+            "Pass logits= for an exact answer, or P.astype(float)."
+        )
+    context, _ = check_context("P", P, stored=None, rows=rows)
+    check_model()
+    return _within(context, within)
+
+
+def _exact(logits: Any, rows: bool) -> RankBounds:
+    if not is_exact(logits):
+        check_square("logits", logits)
+    table, _ = rational_matrix("logits", logits, floats=True)
+    if rows:
+        table = [list(column) for column in zip(*table, strict=True)]
+    if len(table) != len(table[0]):
+        raise InputError(f"logits have shape ({len(table)}, {len(table[0])}); expected (n, n).")
+    D = centred(table)
+    proof = prove_rank(D, most=len(D) - 1)
+    upper = "C has rank n - 1" if proof.factors is None else "an exact factorisation"
+
+    def prove(_: tuple[int, ...]) -> Any:
+        statement = LogRank(Matrix.of_rationals(table), proof.rank, proof.rank)
+        return certify_proof(statement, D, proof)
+
+    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
+    return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)
+
+
+def _within(P: Array, ratio: float) -> RankBounds:
+    n = len(P)
+    log_P = np.log(P)
+    D = centre(log_P)
+    # the logarithm, and two centrings of at most n additions each, whose gauge part C removes
+    noise = up(LOG_ULPS * 2 * U * np.abs(log_P) + (2 * n + 4) * U * np.max(np.abs(log_P)), 8)
+    radius = float(up(n * ratio, 1)) + frobenius(noise)
+    lower = singular_values_above(D, radius)
+    head = _least_head(D, log_P, lower, ratio) if ratio > 0 else None
+    upper = n - 1 if head is None else max(len(head[0]) if np.any(head[0]) else 0, lower)
+    above = "C has rank n - 1" if head is None else "a head enclosed within the ratio"
+    return RankBounds(
+        lower,
+        upper,
+        Verdict.CERTIFIED,
+        f"lower: s_r(C log P) > n ratio; upper: {above}",
+        lambda _: spectral_gap(LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower), D, lower),
+        None if head is None else lambda _: _representation(P, ratio, *head),
+    )
+
+
+def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> tuple[Array, Array] | None:
+    """Keys and queries of the least size from `lower` whose context is certainly within ratio."""
+    U_, values, Vt = np.linalg.svd(D)
+    n = len(D)
+
+    def factors(k: int) -> tuple[Array, Array]:
+        root = np.sqrt(values[:k, None])
+        return root * U_.T[:k], root * Vt[:k]
+
+    least, most = max(lower, 1), n - 1
+    if n == 1 or not _reaches(*factors(most), log_P, ratio):
+        return None
+    while least < most:  # the truncation error decreases with k
+        k = (least + most) // 2
+        if _reaches(*factors(k), log_P, ratio):
+            most = k
+        else:
+            least = k + 1
+    return factors(most)
+
+
+def _reaches(keys: Array, queries: Array, log_P: Array, ratio: float) -> bool:
+    """Whether the context of ``keys^T queries`` is certainly within the ratio of P.
+
+    The rounding of the logits enters each log-probability at most twice, that of the softmax and of
+    both logarithms a few units in the last place for each of the n summands.
+    """
+    n = len(log_P)
+    L = keys.T @ queries
+    log_Q = log_column_softmax(L)
+    logits = float(np.max(product_error(keys.T, queries)))
+    size = float(np.max(np.abs(L)) + np.max(np.abs(log_Q)) + np.max(np.abs(log_P))) + 1.0
+    bound = np.max(np.abs(log_Q - log_P)) + 2 * logits + (n + 8 * LOG_ULPS) * 2 * U * size
+    return bool(up(bound, 8) <= ratio)
+
+
+def _representation(P: Array, ratio: float, keys: Array, queries: Array) -> Representation:
+    context = Matrix.of_floats(P.tolist())
+    factors = Matrix.of_floats(keys.tolist()), Matrix.of_floats(queries.tolist())
+    return Representation(RepresentedWithin(context, ratio, *factors, 1.0))

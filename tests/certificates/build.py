@@ -1,0 +1,407 @@
+"""Honest certificates by hand: Fractions, elimination and plain JSON; nothing of rankbound."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
+from typing import Any
+
+Doc = dict[str, Any]
+Matrix = list[list[Fraction]]
+
+PRIME = (1 << 61) - 1
+
+
+def dumped(doc: Doc) -> str:
+    """The canonical JSON."""
+    return json.dumps(doc, sort_keys=True, separators=(",", ":"))
+
+
+def document(kind: str, statement: Doc, data: Doc, claim: str | None = None) -> Doc:
+    """The envelope."""
+    return {
+        "schema": "rankbound-certificate-1",
+        "kind": kind,
+        "claim": claim,
+        "statement": statement,
+        "data": data,
+    }
+
+
+def table(kind: str, rows: Sequence[Sequence[Any]], columns: int | None = None) -> Doc:
+    """A matrix as a certificate writes it."""
+    write: dict[str, Callable[[Any], str]] = {
+        "integer": hex,
+        "float": lambda x: float(x).hex(),
+        "rational": lambda x: f"{Fraction(x).numerator:#x}/{Fraction(x).denominator:#x}",
+    }
+    return {
+        "type": kind,
+        "rows": len(rows),
+        "columns": len(rows[0]) if columns is None else columns,
+        "entries": [write[kind](x) for row in rows for x in row],
+    }
+
+
+def dyadic(rows: Sequence[Sequence[Fraction]], exponent: int, columns: int | None = None) -> Doc:
+    """The matrix rounded to multiples of 2**exponent."""
+    return {
+        "rows": len(rows),
+        "columns": len(rows[0]) if columns is None else columns,
+        "entries": [hex(round(Fraction(x) / Fraction(2) ** exponent)) for row in rows for x in row],
+        "exponent": exponent,
+    }
+
+
+def exact(rows: Sequence[Sequence[Any]]) -> Matrix:
+    """The matrix in Fractions."""
+    return [[Fraction(x) for x in row] for row in rows]
+
+
+def times(A: Matrix, B: Matrix) -> Matrix:
+    """The product."""
+    return [
+        [sum((a * b for a, b in zip(r, c, strict=True)), Fraction(0)) for c in zip(*B, strict=True)]
+        for r in A
+    ]
+
+
+def transposed(A: Matrix) -> Matrix:
+    """The transpose."""
+    return [list(column) for column in zip(*A, strict=True)]
+
+
+def centred(A: Matrix) -> Matrix:
+    """C A."""
+    means = [sum(column) / Fraction(len(A)) for column in transposed(A)]
+    return [[x - mean for x, mean in zip(row, means, strict=True)] for row in A]
+
+
+def eliminated(A: Matrix) -> tuple[list[int], list[int], Matrix]:
+    """Pivot rows, pivot columns, and the nonzero rows of the reduced echelon form."""
+    rows = [list(row) for row in A]
+    left, pivots, chosen, reduced = list(range(len(A))), [], [], []
+    for j in range(len(A[0])):
+        i = next((i for i in left if rows[i][j]), None)
+        if i is None:
+            continue
+        left.remove(i)
+        chosen.append(i)
+        pivots.append(j)
+        rows[i] = [x / rows[i][j] for x in rows[i]]
+        for other in range(len(rows)):
+            if other != i and rows[other][j]:
+                factor = rows[other][j]
+                rows[other] = [x - factor * y for x, y in zip(rows[other], rows[i], strict=True)]
+    reduced = [rows[i] for i in chosen]
+    return chosen, pivots, reduced
+
+
+def rank(A: Matrix) -> int:
+    """The rank over the rationals."""
+    return len(eliminated(A)[0])
+
+
+def minor(A: Matrix, prime: int = PRIME) -> Doc:
+    """A nonzero minor of full rank."""
+    rows, columns, _ = eliminated(A)
+    return {"rows": rows, "columns": columns, "prime": hex(prime)}
+
+
+def factors(A: Matrix) -> tuple[Doc, Doc]:
+    """Left and right, of inner size the rank."""
+    _, columns, reduced = eliminated(A)
+    left = [[row[j] for j in columns] for row in A]
+    return table("rational", left, len(columns)), table("rational", reduced, len(A[0]))
+
+
+def left_inverse(B: Matrix) -> Matrix:
+    """(B^T B)^-1 B^T, for B of full column rank."""
+    gram = times(transposed(B), B)
+    n = len(gram)
+    padded = [row + [Fraction(int(i == j)) for j in range(n)] for i, row in enumerate(gram)]
+    return times([row[n:] for row in eliminated(padded)[2]], transposed(B))
+
+
+def enclosure(
+    B: Matrix,
+    columns: list[int] | None = None,
+    shape: tuple[int, int] | None = None,
+    row_exponents: list[int] | None = None,
+    column_exponents: list[int] | None = None,
+    grid: int = 40,
+    bits: int = 40,
+) -> Doc:
+    """The data of a nonsingular enclosure for the (scaled) chosen columns B."""
+    m, n = shape or (len(B), len(B[0]))
+    return {
+        "columns": columns,
+        "row_exponents": row_exponents or [0] * m,
+        "column_exponents": column_exponents or [0] * n,
+        "grid": grid,
+        "inverse": dyadic(left_inverse(B), -bits),
+    }
+
+
+def gap(A: Matrix, V: Matrix, grid: int = 40, bits: int = 40) -> Doc:
+    """The data of a spectral gap with compression V."""
+    return {
+        "compression": dyadic(V, -bits),
+        "inverse": dyadic(left_inverse(times(A, V)), -bits),
+        "grid": grid,
+    }
+
+
+def log_differences(P: Sequence[Sequence[float]]) -> Matrix:
+    """D, to double precision."""
+    return exact(
+        [[math.log(x) - math.log(y) for x, y in zip(row, P[0], strict=True)] for row in P[1:]]
+    )
+
+
+def centred_logs(P: Sequence[Sequence[float]]) -> Matrix:
+    """C log P, to double precision."""
+    logs = [[math.log(x) for x in row] for row in P]
+    means = [sum(column) / len(P) for column in zip(*logs, strict=True)]
+    return exact([[x - mean for x, mean in zip(row, means, strict=True)] for row in logs])
+
+
+def identity(n: int) -> Matrix:
+    """The identity."""
+    return [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
+
+
+INTEGERS = [[1, 2, 3], [4, 5, 6], [7, 8, 10]]
+DEFICIENT = [[1, 2, 3, 4], [2, 4, 6, 8], [1, 0, 1, 0]]
+RATIONALS = [
+    [Fraction(1, 2), Fraction(1, 3)],
+    [Fraction(3), Fraction(2)],
+    [Fraction(0), Fraction(5, 7)],
+]
+FLOATS = [[0.1, 0.25, -3.5], [1e-3, 2.0, 0.5]]
+CONTEXT = [[0.5, 0.25, 0.1], [0.25, 0.5, 0.2], [0.25, 0.25, 0.7]]
+SQUARE = [[2.0, 0.5], [-0.25, 1.0]]
+TALL = [[1.0, 2.0, 3.0], [0.5, 4.0, 4.5], [-1.0, 0.25, -0.75], [0.0, 1.0, 1.0]]
+
+
+def minor_rank(kind: str, rows: list[list[Any]], modulus: int = PRIME) -> Doc:
+    """A nonzero minor for `rank`."""
+    A = exact(rows)
+    upper = min(len(A), len(A[0]))
+    statement = {"kind": "rank", "matrix": table(kind, rows), "lower": rank(A), "upper": upper}
+    return document("nonzero-minor", statement, minor(A, modulus))
+
+
+def minor_log_rank(rows: list[list[Any]], kind: str = "integer") -> Doc:
+    """A nonzero minor for `log-rank`."""
+    A = centred(exact(rows))
+    upper = len(rows) - 1
+    statement = {"kind": "log-rank", "logits": table(kind, rows), "lower": rank(A), "upper": upper}
+    return document("nonzero-minor", statement, minor(A))
+
+
+def minor_logit_rank(
+    keys: list[list[Any]], queries: list[list[Any]], is_centred: bool, kind: str = "integer"
+) -> Doc:
+    """A nonzero minor for `logit-rank`."""
+    A = times(transposed(exact(keys)), exact(queries))
+    A = centred(A) if is_centred else A
+    statement = {
+        "kind": "logit-rank",
+        "keys": table(kind, keys),
+        "queries": table(kind, queries),
+        "centred": is_centred,
+        "lower": rank(A),
+        "upper": min(len(keys), len(keys[0]) - is_centred),
+    }
+    return document("nonzero-minor", statement, minor(A))
+
+
+def factored_rank(kind: str, rows: list[list[Any]], with_minor: bool = True) -> Doc:
+    """A factorisation for `rank`."""
+    A = exact(rows)
+    left, right = factors(A)
+    r = rank(A)
+    statement = {"kind": "rank", "matrix": table(kind, rows), "lower": r * with_minor, "upper": r}
+    data = {"left": left, "right": right, "minor": minor(A) if with_minor else None}
+    return document("factorisation", statement, data)
+
+
+def factored_log_rank(rows: list[list[Any]], kind: str = "integer") -> Doc:
+    """A factorisation for `log-rank`."""
+    A = centred(exact(rows))
+    left, right = factors(A)
+    r = rank(A)
+    statement = {"kind": "log-rank", "logits": table(kind, rows), "lower": r, "upper": r}
+    return document("factorisation", statement, {"left": left, "right": right, "minor": minor(A)})
+
+
+def enclosed_rank(kind: str, rows: list[list[Any]]) -> Doc:
+    """A nonsingular enclosure for `rank`, of as many columns as the rank."""
+    A = exact(rows)
+    _, columns, _ = eliminated(A)
+    B = [[row[j] for j in columns] for row in A]
+    upper = min(len(A), len(A[0]))
+    statement = {"kind": "rank", "matrix": table(kind, rows), "lower": len(columns), "upper": upper}
+    data = enclosure(B, columns, (len(A), len(A[0])))
+    return document("nonsingular-enclosure", statement, data)
+
+
+def enclosed_under_error(
+    rows: list[list[float]], error: Any, row_exponents: list[int], column_exponents: list[int]
+) -> Doc:
+    """A nonsingular enclosure for `rank-under-error`, all columns, scaled."""
+    B = [
+        [Fraction(x) * Fraction(2) ** (a + b) for x, b in zip(row, column_exponents, strict=True)]
+        for row, a in zip(rows, row_exponents, strict=True)
+    ]
+    statement = {
+        "kind": "rank-under-error",
+        "matrix": table("float", rows),
+        "error": error.hex() if isinstance(error, float) else table("float", error),
+        "lower": len(rows[0]),
+    }
+    data = enclosure(B, None, None, row_exponents, column_exponents)
+    return document("nonsingular-enclosure", statement, data)
+
+
+def enclosed_log_rank(P: list[list[float]], ratio: float, columns: list[int]) -> Doc:
+    """A nonsingular enclosure for `log-rank-within`."""
+    B = [[row[j] for j in columns] for row in log_differences(P)]
+    statement = {
+        "kind": "log-rank-within",
+        "context": table("float", P),
+        "ratio": ratio.hex(),
+        "lower": len(columns),
+    }
+    data = enclosure(B, columns, (len(P) - 1, len(P)))
+    return document("nonsingular-enclosure", statement, data)
+
+
+def gap_singular_value(
+    rows: list[list[float]], error: Any, V: Matrix, bound: float, bits: int = 40
+) -> Doc:
+    """A spectral gap for `singular-value`."""
+    statement = {
+        "kind": "singular-value",
+        "matrix": table("float", rows),
+        "error": error.hex() if isinstance(error, float) else table("float", error),
+        "index": len(V[0]),
+        "bound": bound.hex(),
+    }
+    return document("spectral-gap", statement, gap(exact(rows), V, bits=bits))
+
+
+def gap_log_rank(P: list[list[float]], ratio: float, V: Matrix) -> Doc:
+    """A spectral gap for `log-rank-within`."""
+    statement = {
+        "kind": "log-rank-within",
+        "context": table("float", P),
+        "ratio": ratio.hex(),
+        "lower": len(V[0]),
+    }
+    return document("spectral-gap", statement, gap(centred_logs(P), V))
+
+
+def represented(tokens: list[list[Any]] | None) -> Doc:
+    """A representation for `represented-exactly`."""
+    keys, queries = (
+        exact([[1, Fraction(1, 2), 0], [0, 2, -1]]),
+        exact([[2, 1, 1], [1, 0, Fraction(3, 4)]]),
+    )
+    X = identity(3) if tokens is None else exact(tokens)
+    K, Q = times(keys, X), times(queries, X)
+    L = times(transposed(K), Q)
+    shifted = [[x + j for j, x in enumerate(row)] for row in L]
+    # the head's own logits must be the centred ones: centre the keys over the tokens
+    if tokens is None:
+        keys = transposed(centred(transposed(keys)))
+    statement = {
+        "kind": "represented-exactly",
+        "logits": table("rational", shifted),
+        "keys": table("rational", keys),
+        "queries": table("rational", queries),
+        "tokens": None if tokens is None else table("rational", X),
+    }
+    return document("representation", statement, {})
+
+
+def represented_within(ratio: float = 1e-12) -> Doc:
+    """A representation for `represented-within`."""
+    keys, queries, scale = [[0.5, -1.0, 2.0]], [[1.0, 0.25, -0.75]], 0.5
+    columns = []
+    for q in queries[0]:
+        weights = [math.exp(scale * k * q) for k in keys[0]]
+        columns.append([w / sum(weights) for w in weights])
+    statement = {
+        "kind": "represented-within",
+        "context": table("float", list(zip(*columns, strict=True))),
+        "ratio": ratio.hex(),
+        "keys": table("float", keys),
+        "queries": table("float", queries),
+        "scale": scale.hex(),
+    }
+    return document("representation", statement, {})
+
+
+def counterexample() -> Doc:
+    """A counterexample: 2^(ij + j) is of full rank, its logits of rank 1."""
+    exponents = [[i * j + j for j in range(3)] for i in range(3)]
+    statement = {
+        "kind": "rank-above-head-size",
+        "exponents": table("integer", exponents),
+        "keys": table("integer", [[0, 1, 2]]),
+        "queries": table("integer", [[0, 1, 2]]),
+    }
+    P = exact([[2**e for e in row] for row in exponents])
+    return document("counterexample", statement, minor(P))
+
+
+CENTRED_TOKENS = [[1, 0, -1], [0, 2, -2], [3, -1, -2]]  # what projects them is centred already
+FIRST = [[Fraction(1)], [Fraction(0)], [Fraction(0)]]
+FIRST_TWO = [row[:2] for row in identity(3)]
+
+EXAMPLES: dict[str, Doc] = {
+    "minor, rank of integers": minor_rank("integer", INTEGERS),
+    "minor, rank of deficient integers": minor_rank("integer", DEFICIENT),
+    "minor, rank of rationals": minor_rank("rational", RATIONALS),
+    "minor, rank of floats": minor_rank("float", FLOATS),
+    "minor, composite modulus": minor_rank("integer", INTEGERS, 4),
+    "minor, rank of zero": minor_rank("integer", [[0, 0], [0, 0]]),
+    "minor, log-rank": minor_log_rank(INTEGERS),
+    "minor, log-rank of rationals": minor_log_rank(
+        [[Fraction(1, 3), 2], [5, Fraction(-1, 6)]], "rational"
+    ),
+    "minor, logit rank": minor_logit_rank([[1, 2, 3]], [[4, 5, -6]], False),
+    "minor, centred logit rank": minor_logit_rank(
+        [[1, 2, 3], [0, 1, 1]], [[4, 5, 6], [1, 0, 2]], True
+    ),
+    "minor, logit rank of floats": minor_logit_rank([[0.1, 0.2]], [[1e-9, 3.5]], True, "float"),
+    "factors, rank of integers": factored_rank("integer", DEFICIENT),
+    "factors, rank of rationals": factored_rank("rational", RATIONALS, False),
+    "factors, rank of floats": factored_rank("float", [[0.5, 1.5], [1.0, 3.0]]),
+    "factors, rank of zero": factored_rank("integer", [[0, 0, 0], [0, 0, 0]]),
+    "factors, log-rank": factored_log_rank([[1, 2, 3], [2, 3, 4], [0, 5, 1]]),
+    "enclosure, rank of floats": enclosed_rank("float", TALL),
+    "enclosure, rank of rationals": enclosed_rank("rational", RATIONALS),
+    "enclosure, rank under error": enclosed_under_error(SQUARE, 0.1, [0, 0], [0, 0]),
+    "enclosure, scaled": enclosed_under_error(
+        [[1e-300, 1.0], [2e-300, 5.0]], [[1e-305, 1e-3], [0.0, 1e-4]], [0, 1], [996, -1]
+    ),
+    "enclosure, log-rank": enclosed_log_rank(CONTEXT, 0.01, [0, 2]),
+    "gap, singular value": gap_singular_value(SQUARE, 0.001, identity(2), 0.7),
+    "gap, singular value of a tall matrix": gap_singular_value(TALL, [[1e-6] * 3] * 4, FIRST, 0.5),
+    "gap, log-rank": gap_log_rank(CONTEXT, 0.001, FIRST_TWO),
+    "representation, exact": represented(None),
+    "representation, exact on tokens": represented(CENTRED_TOKENS),
+    "representation, within": represented_within(),
+    "counterexample": counterexample(),
+}
+
+
+def example(name: str) -> Doc:
+    """A copy, to be spoilt at will."""
+    return copy.deepcopy(EXAMPLES[name])

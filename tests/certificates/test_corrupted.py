@@ -1,0 +1,393 @@
+"""A wrong certificate is never accepted: accepted implies true."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+from fractions import Fraction
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from rankbound.certificates.checker import check
+from tests.certificates import build
+from tests.certificates.build import EXAMPLES, Doc, dumped, example
+from tests.certificates.truth import holds
+from tests.helpers import Rows, rational_rows
+
+NAMES = list(EXAMPLES)
+
+
+def leaves(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of everything in the tree that is not a dict or a list."""
+    if isinstance(value, dict):
+        return [leaf for key in value for leaf in leaves(value[key], (*path, key))]
+    if isinstance(value, list):
+        return [leaf for i, item in enumerate(value) for leaf in leaves(item, (*path, i))]
+    return [path]
+
+
+def at(document: Any, path: tuple[Any, ...]) -> Any:
+    """What lies there."""
+    for step in path:
+        document = document[step]
+    return document
+
+
+def put(document: Any, path: tuple[Any, ...], value: Any) -> None:
+    """Replace what lies there."""
+    at(document, path[:-1])[path[-1]] = value
+
+
+def other_values(value: Any, draw: Any) -> Any:
+    """Another value of the same look, often near; sometimes one of another type."""
+    if draw(st.integers(0, 9)) == 0:
+        return draw(
+            st.sampled_from([None, True, False, 1, -1, "", "0x1", 1.5, [], {}, "nan", 10**30])
+        )
+    if isinstance(value, bool) or value is None:
+        return draw(st.sampled_from([True, False, None]))
+    if isinstance(value, int):
+        return value + draw(st.sampled_from([-2, -1, 1, 2, 1000, -1000]))
+    if isinstance(value, str) and "p" in value and value.startswith(("0x", "-0x")):
+        return _other_float(float.fromhex(value), draw)
+    if isinstance(value, str) and "/" in value:
+        above, below = (int(part, 16) for part in value.split("/"))
+        step = draw(st.sampled_from([-1, 1]))
+        return draw(
+            st.sampled_from([f"{above + step:#x}/{below:#x}", f"{above:#x}/{below + step:#x}"])
+        )
+    if isinstance(value, str) and value.startswith(("0x", "-0x")):
+        number = int(value, 16)
+        return hex(
+            draw(st.sampled_from([number + 1, number - 1, -number, 0, 2 * number, number // 2]))
+        )
+    return draw(st.text(max_size=8))
+
+
+def _other_float(number: float, draw: Any) -> str:
+    near = [math.nextafter(number, math.inf), math.nextafter(number, -math.inf)]
+    far = [-number, 0.0, 2 * number, number / 2, number + 1, 1e300, 5e-324, 10 * number]
+    return float(draw(st.sampled_from(near + far))).hex()
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=60)
+@given(data=st.data())
+def test_one_number_changed(name: str, data: st.DataObject) -> None:
+    document = example(name)
+    path = data.draw(st.sampled_from(leaves(document)))
+    changed = other_values(at(document, path), data.draw)
+    put(document, path, changed)
+    outcome = check(document)
+    assert not outcome.accepted or holds(document["statement"]), (path, changed, outcome)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_of_the_statement_changed(name: str) -> None:
+    """Each in turn, to each of a few values."""
+    for path in leaves(example(name)["statement"], ("statement",)):
+        document = example(name)
+        value, moved = at(document, path), list[Any]()
+        if isinstance(value, str) and value[-1:].isdigit():
+            parts = value.partition("/" if "/" in value else "p")
+            if "p" in value:
+                moved = [
+                    (float.fromhex(value) * k + d).hex()
+                    for k, d in ((1, 1), (-1, 0), (4, 0), (0, 0))
+                ]
+            else:
+                number = int(parts[0], 16)
+                moved = [f"{number + d:#x}{parts[1]}{parts[2]}" for d in (-1, 1, 7)]
+        elif isinstance(value, int) and not isinstance(value, bool):
+            moved = [value - 1, value + 1, value + 2]
+        else:
+            moved = [not value]
+        for change in moved:
+            put(document, path, change)
+            outcome = check(document)
+            assert not outcome.accepted or holds(document["statement"]), (path, change, outcome)
+
+
+@given(st.data())
+def test_parts_exchanged_between_two_certificates(data: st.DataObject) -> None:
+    one, two = (example(data.draw(st.sampled_from(NAMES))) for _ in range(2))
+    part = data.draw(st.sampled_from(["kind", "statement", "data"]))
+    one[part], two[part] = two[part], one[part]
+    for document in (one, two):
+        outcome = check(document)
+        assert not outcome.accepted or holds(document["statement"]), outcome
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fields_swapped(name: str) -> None:
+    """Any two fields of the statement, and of the data, change places."""
+    for part in ("statement", "data"):
+        keys = [key for key in example(name)[part] if key != "kind"]
+        for i, first in enumerate(keys):
+            for second in keys[:i]:
+                document = example(name)
+                fields = document[part]
+                if fields[first] == fields[second]:
+                    continue
+                fields[first], fields[second] = fields[second], fields[first]
+                outcome = check(document)
+                assert not outcome.accepted or holds(document["statement"]), (first, second)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_field_missing_or_one_too_many(name: str) -> None:
+    for path in [(), ("statement",), ("data",)]:
+        for key in at(example(name), path):
+            document = example(name)
+            del at(document, path)[key]
+            outcome = check(document)
+            absent_tokens = key == "tokens" and at(example(name), (*path, key)) is None
+            assert outcome.accepted == absent_tokens, key
+        document = example(name)
+        at(document, path)["note"] = None
+        assert "unknown key 'note'" in check(document).reason
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_another_kind_of_certificate_or_statement(name: str) -> None:
+    certificates = {document["kind"] for document in EXAMPLES.values()}
+    statements = {document["statement"]["kind"] for document in EXAMPLES.values()}
+    document = example(name)
+    for kind in certificates - {document["kind"]} | {"", "rank", "NONZERO-MINOR"}:
+        document["kind"] = kind
+        assert not check(document).accepted
+    document = example(name)
+    for kind in statements - {document["statement"]["kind"]} | {"", "nonzero-minor"}:
+        document["statement"]["kind"] = kind
+        assert not check(document).accepted
+
+
+@settings(max_examples=300)
+@given(rational_rows(), rational_rows(), st.integers(0, 5), st.integers(0, 5), st.booleans())
+def test_honest_witnesses_for_other_matrices(
+    stated: Rows, proved: Rows, lower: int, upper: int, with_minor: bool
+) -> None:
+    """Random bounds of one matrix, with what proves those of another."""
+    statement = {
+        "kind": "rank",
+        "matrix": build.table("rational", stated),
+        "lower": lower,
+        "upper": upper,
+    }
+    left, right = build.factors(proved)
+    minor = build.minor(proved)
+    candidates = [
+        build.document("nonzero-minor", statement, minor),
+        build.document(
+            "factorisation",
+            statement,
+            {"left": left, "right": right, "minor": minor if with_minor else None},
+        ),
+    ]
+    for document in candidates:
+        assert not check(document).accepted or holds(statement)
+
+
+@settings(max_examples=300)
+@given(rational_rows(3, 3), rational_rows(3, 3), st.integers(0, 3), st.integers(0, 3))
+def test_honest_witnesses_for_other_logits(
+    stated: Rows, proved: Rows, lower: int, upper: int
+) -> None:
+    statement = {
+        "kind": "log-rank",
+        "logits": build.table("rational", stated),
+        "lower": lower,
+        "upper": upper,
+    }
+    A = build.centred(proved)
+    left, right = build.factors(A)
+    for document in (
+        build.document("nonzero-minor", statement, build.minor(A)),
+        build.document(
+            "factorisation", statement, {"left": left, "right": right, "minor": build.minor(A)}
+        ),
+    ):
+        assert not check(document).accepted or holds(statement)
+
+
+SMALL = st.integers(-4, 4).map(float) | st.sampled_from([0.5, -0.25, 1e-9, 1e9, 1 / 3])
+PAIRS = st.lists(st.lists(SMALL, min_size=2, max_size=2), min_size=2, max_size=2)
+ERRORS = st.sampled_from([0.0, 1e-12, 0.1, 0.5, 1.0, 5.0])
+
+
+@settings(max_examples=300)
+@given(PAIRS, PAIRS, ERRORS, st.integers(-20, 60), st.integers(-4, 60))
+def test_enclosures_of_other_matrices(
+    stated: list[list[float]], proved: list[list[float]], error: float, grid: int, bits: int
+) -> None:
+    """The inverse of one matrix for another near it or not, on any grid, under any error."""
+    assume(build.rank(build.exact(proved)) == 2)
+    statement: Doc = {
+        "kind": "rank-under-error",
+        "matrix": build.table("float", stated),
+        "error": error.hex(),
+        "lower": 2,
+    }
+    data = build.enclosure(build.exact(proved), grid=grid, bits=bits)
+    document = build.document("nonsingular-enclosure", statement, data)
+    assert not check(document).accepted or holds(statement)
+
+
+@settings(max_examples=300)
+@given(
+    PAIRS,
+    ERRORS,
+    st.integers(0, 60),
+    st.integers(1, 2),
+    st.floats(1e-6, 20) | st.sampled_from([0.99, 1.01]),
+)
+def test_gaps_with_random_bounds(
+    rows: list[list[float]], error: float, bits: int, index: int, share: float
+) -> None:
+    """The bound is a share of what a perfect certificate would reach."""
+    A = build.exact(rows)
+    assume(build.rank(A) == 2)
+    determinant = abs(A[0][0] * A[1][1] - A[0][1] * A[1][0])
+    bound = share * float(determinant) / max(1.0, math.hypot(*rows[0], *rows[1]))
+    V = [row[:index] for row in build.identity(2)]
+    assume(bound > 0 and build.rank(build.times(A, V)) == index)
+    document = build.gap_singular_value(rows, error, V, bound, bits)
+    outcome = check(document)
+    assert not outcome.accepted or holds(document["statement"])
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if "upper" in EXAMPLES[n]["statement"]])
+def test_an_upper_bound_one_too_low(name: str) -> None:
+    """The rank is r, every witness is honest, and the statement says r - 1."""
+    document = example(name)
+    statement = document["statement"]
+    statement["upper"] = statement["lower"]
+    assert holds(statement) or not check(document).accepted
+    while statement["upper"] and holds(statement):
+        statement.update(lower=statement["upper"] - 1, upper=statement["upper"] - 1)
+    assert check(document).accepted <= holds(statement)
+
+
+@pytest.mark.parametrize("lower", [1, 2])
+def test_a_lower_bound_without_a_minor(lower: int) -> None:
+    """The zero matrix, correctly factored, said to have a rank."""
+    document = example("factors, rank of zero")
+    document["statement"].update(lower=lower, upper=2)
+    assert not check(document).accepted
+    document["data"]["minor"] = None
+    assert f"no minor for the lower bound {lower}" in check(document).reason
+
+
+@pytest.mark.parametrize("transpose", [False, True])
+def test_one_norm_alone_would_prove_too_much(transpose: bool) -> None:
+    """R = I, A = I - 1/2 1 e_1^T, n = 100: ‖I - R A‖_∞ = 1/2, and s_min(A) is far below 1/2.
+
+    Its transpose has that 1-norm.
+    """
+    n = 100
+    rows = [[float(i == j) - 0.5 * (j == 0) for j in range(n)] for i in range(n)]
+    if transpose:
+        rows = [list(column) for column in zip(*rows, strict=True)]
+    R = build.dyadic(build.identity(n), 0)
+    data: Doc = {"compression": R, "inverse": R, "grid": 2}
+    for bound in (0.5, 0.49, 0.25, 0.1):
+        statement = {
+            "kind": "singular-value",
+            "matrix": build.table("float", rows),
+            "error": (0.0).hex(),
+            "index": n,
+            "bound": bound.hex(),
+        }
+        outcome = check(build.document("spectral-gap", statement, data))
+        assert not outcome.accepted
+        assert "spectral norm of I - R A V is not below 1" in outcome.reason
+    # the same matrix is nonsingular, for which that norm does suffice
+    statement = {"kind": "rank", "matrix": build.table("float", rows), "lower": n, "upper": n}
+    data = {
+        "columns": None,
+        "row_exponents": [0] * n,
+        "column_exponents": [0] * n,
+        "grid": 2,
+        "inverse": R,
+    }
+    enclosed = check(build.document("nonsingular-enclosure", statement, data))
+    assert enclosed.accepted != transpose  # its row sums reach 50
+
+
+@pytest.mark.parametrize("bound", [0.5, 0.5000000000000001, 0.6, 0.86, 0.87])
+def test_the_square_roots_are_compared_not_the_squares(bound: float) -> None:
+    """A = [1/2], R = V = [1]: α = 1/2, so 1/2 is proved and 0.6 is false, though α² + 0.6² < 1."""
+    document = build.gap_singular_value([[0.5]], 0.0, build.identity(1), bound)
+    document["data"]["inverse"] = document["data"]["compression"]
+    assert check(document).accepted == (bound == 0.5)
+
+
+def test_rounding_to_the_grid_is_an_error_too() -> None:
+    """[[1, 1], [1, 1 + 2^-30]] is [[1, 1], [1, 1]] on a grid of 20 bits, whatever the inverse."""
+    rows = [[1.0, 1.0], [1.0, 1.0 + 2**-30]]
+    for grid, expected in ((20, False), (60, True)):
+        document = build.enclosed_under_error(rows, 0.0, [0, 0], [0, 0])
+        document["data"] = build.enclosure(build.exact(rows), grid=grid)
+        assert check(document).accepted == expected
+    singular = copy.deepcopy(document)
+    singular["statement"]["matrix"] = build.table("float", [[1.0, 1.0], [1.0, 1.0]])
+    assert not check(singular).accepted
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.34, True), (0.35, False)])
+def test_a_difference_of_logarithms_moves_by_twice_the_ratio(ratio: float, expected: bool) -> None:
+    """[[2, 1], [1, 1]] normalised: log 2 = 0.693 is the only difference, so 0.3465 undoes it."""
+    P = [[2 / 3, 1 / 2], [1 / 3, 1 / 2]]
+    document = build.enclosed_log_rank(P, ratio, [0])
+    assert check(document).accepted == expected == holds(document["statement"])
+
+
+@pytest.mark.parametrize(("ratio", "expected"), [(0.24, True), (0.25, False), (0.35, False)])
+def test_a_singular_value_moves_by_n_times_the_ratio(ratio: float, expected: bool) -> None:
+    """Of C log P there is one, log 2 / sqrt 2 = 0.490 = 2 · 0.245."""
+    P = [[2 / 3, 1 / 2], [1 / 3, 1 / 2]]
+    document = build.gap_log_rank(P, ratio, [[Fraction(1)], [Fraction(0)]])
+    assert check(document).accepted == expected
+
+
+def test_a_counterexample_whose_context_has_low_rank() -> None:
+    """2^(i + j) is of rank 1, and so are the logits i."""
+    document = example("counterexample")
+    exponents = [[i + j for j in range(3)] for i in range(3)]
+    document["statement"]["exponents"] = build.table("integer", exponents)
+    document["statement"]["queries"] = build.table("integer", [[1, 1, 1]])
+    assert not holds(document["statement"])
+    assert "finds no unit in column 1" in check(document).reason
+
+
+def test_huge_ratios_and_exponents_are_no_trouble() -> None:
+    document = example("representation, within")
+    document["statement"]["ratio"] = (1e300).hex()
+    document["statement"]["scale"] = (1e300).hex()
+    assert check(document).accepted == holds(document["statement"])
+    document["statement"]["ratio"] = (10.0).hex()
+    assert not check(document).accepted
+    for scale in (-1e308, 5e-324, -0.5, 0.0):
+        document["statement"]["scale"] = scale.hex()
+        assert not check(document).accepted or holds(document["statement"])
+
+
+@pytest.mark.parametrize("name", ["minor, rank of integers", "gap, log-rank"])
+def test_truncated_at_every_position(name: str) -> None:
+    text = dumped(example(name))
+    for end in range(len(text)):
+        outcome = check(text[:end])
+        assert not outcome.accepted, end
+
+
+def test_a_character_changed_anywhere() -> None:
+    text = dumped(example("factors, rank of integers"))
+    for i in range(len(text)):
+        for character in '0a"[{,-x':
+            outcome = check(text[:i] + character + text[i + 1 :])
+            if outcome.accepted:
+                assert holds(json.loads(text[:i] + character + text[i + 1 :])["statement"])

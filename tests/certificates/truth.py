@@ -1,0 +1,213 @@
+"""Whether a statement is true, found without a certificate: Fractions, SymPy, mpmath.
+
+True may mean "not known to be false" where deciding is hard; False is always certain. What the
+specification calls malformed raises, and counts as false.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from itertools import product
+from typing import Any
+
+import mpmath
+import sympy
+
+from tests.certificates.build import Doc, Matrix, centred, times, transposed
+
+VERTICES = 300  # at most so many corners of a box of matrices
+
+
+def holds(statement: Doc) -> bool:
+    """Whether the statement is well formed and not false."""
+    try:
+        return bool(ORACLES[statement["kind"]](statement))
+    except Exception:  # the oracle only reads what the specification allows
+        return False
+
+
+def number(text: str) -> Fraction:
+    """The number that a string of a certificate stands for."""
+    if "p" in text:
+        return Fraction(float.fromhex(text))
+    above, _, below = text.partition("/")
+    if below:
+        assert int(below, 16) > 0
+    return Fraction(int(above, 16), int(below or "0x1", 16))
+
+
+def matrix(data: Doc) -> Matrix:
+    """The matrix in Fractions."""
+    m, n = data["rows"], data["columns"]
+    assert type(m) is int and type(n) is int and m > 0 and n > 0
+    assert len(data["entries"]) == m * n
+    entries = [number(entry) for entry in data["entries"]]
+    return [entries[i * n : (i + 1) * n] for i in range(m)]
+
+
+def rank(A: Matrix) -> int:
+    """The rank, by SymPy."""
+    rows = [[sympy.Rational(x.numerator, x.denominator) for x in row] for row in A]
+    return int(sympy.Matrix(rows).rank())
+
+
+def _bounded(value: int, statement: Doc) -> bool:
+    lower, upper = statement["lower"], statement["upper"]
+    assert type(lower) is int and type(upper) is int and lower >= 0
+    return lower <= value <= upper
+
+
+def _rank(statement: Doc) -> bool:
+    return _bounded(rank(matrix(statement["matrix"])), statement)
+
+
+def _log_rank(statement: Doc) -> bool:
+    L = matrix(statement["logits"])
+    assert len(L) == len(L[0])
+    return _bounded(rank(centred(L)), statement)
+
+
+def _logit_rank(statement: Doc) -> bool:
+    A = times(transposed(matrix(statement["keys"])), matrix(statement["queries"]))
+    assert len(A) == len(A[0]) and type(statement["centred"]) is bool
+    return _bounded(rank(centred(A) if statement["centred"] else A), statement)
+
+
+def _errors(statement: Doc, A: Matrix) -> Matrix:
+    if isinstance(statement["error"], str):
+        return [[number(statement["error"])] * len(A[0])] * len(A)
+    errors = matrix(statement["error"])
+    assert (len(errors), len(errors[0])) == (len(A), len(A[0]))
+    return errors
+
+
+def _corners(A: Matrix, E: Matrix) -> list[Matrix]:
+    assert all(e >= 0 for row in E for e in row)
+    n = len(A[0])
+    flat = [
+        (a, e) for row, errors in zip(A, E, strict=True) for a, e in zip(row, errors, strict=True)
+    ]
+    if 2 ** len(flat) > VERTICES:  # these only: still necessary
+        flat = [(a, Fraction(0)) for a, _ in flat]
+        return [[[a for a, _ in flat[i * n : (i + 1) * n]] for i in range(len(A))]]
+    return [
+        [list(corner[i * n : (i + 1) * n]) for i in range(len(A))]
+        for corner in product(*[(a - e, a + e) for a, e in flat])
+    ]
+
+
+def _rank_under_error(statement: Doc) -> bool:
+    """Exact where a determinant decides, which is multiaffine: its extremes are at corners."""
+    A = matrix(statement["matrix"])
+    lower, corners = statement["lower"], _corners(A, _errors(statement, A))
+    assert type(lower) is int and lower >= 0
+    if lower == len(A) == len(A[0]):
+        signs = {sympy.sign(sympy.Matrix(corner).det()) for corner in corners}
+        return signs in ({1}, {-1})
+    return all(rank(corner) >= lower for corner in corners)
+
+
+def _singular_value(statement: Doc) -> bool:
+    A = matrix(statement["matrix"])
+    index, bound = statement["index"], number(statement["bound"])
+    assert type(index) is int and 1 <= index <= min(len(A), len(A[0])) and bound > 0
+    with mpmath.workdps(60):
+        slack = 1 - mpmath.mpf(10) ** -40
+        return all(
+            sorted(_singular_values(corner), reverse=True)[index - 1] >= _real(bound) * slack
+            for corner in _corners(A, _errors(statement, A))
+        )
+
+
+def _singular_values(A: Matrix) -> list[Any]:
+    """From the Gram matrix of the shorter side."""
+    A = A if len(A) <= len(A[0]) else transposed(A)
+    gram = mpmath.matrix([[_real(x) for x in row] for row in times(A, transposed(A))])
+    values, _ = mpmath.eigsy(gram)
+    return [mpmath.sqrt(max(value, 0)) for value in values]
+
+
+def _log_rank_within(statement: Doc) -> bool:
+    """Exact for 2 × 2; else necessary: P itself, and Q with all rows within reach made equal."""
+    P, ratio, lower = matrix(statement["context"]), number(statement["ratio"]), statement["lower"]
+    n = len(P)
+    assert n == len(P[0]) and ratio >= 0 and type(lower) is int and lower >= 0
+    assert all(x > 0 for row in P for x in row)
+    with mpmath.workdps(60):
+        logs = [[mpmath.log(_real(x)) for x in row] for row in P]
+        spread = [
+            max(abs(x - y) for x, y in zip(one, two, strict=True))
+            for i, one in enumerate(logs)
+            for two in logs[:i]
+        ]
+        # each row of differences that can be made to vanish is one rank less
+        movable = any(d <= 2 * _real(ratio) for d in spread)
+        columns = [max(column) - min(column) for column in zip(*logs, strict=True)]
+        flat = sum(d <= 2 * _real(ratio) for d in columns)
+    return bool(lower <= min(n - 1 - movable, n - flat, rank(_exact_logs(P))))
+
+
+def _exact_logs(P: Matrix) -> Matrix:
+    """C log P with equal logarithms equal: distinct floats here have independent enough ones."""
+    with mpmath.workdps(60):
+        return centred(
+            [[Fraction(str(mpmath.nstr(mpmath.log(_real(x)), 50))) for x in row] for row in P]
+        )
+
+
+def _represented_exactly(statement: Doc) -> bool:
+    K, Q, L = (matrix(statement[name]) for name in ("keys", "queries", "logits"))
+    assert len(K[0]) == len(Q[0]) and len(K) == len(Q)
+    if statement.get("tokens") is not None:
+        X = matrix(statement["tokens"])
+        assert len(X) == len(K[0])
+        K, Q = times(K, X), times(Q, X)
+    return times(transposed(K), Q) == centred(L)
+
+
+def _represented_within(statement: Doc) -> bool:
+    P, K, Q = (matrix(statement[name]) for name in ("context", "keys", "queries"))
+    ratio, scale = number(statement["ratio"]), number(statement["scale"])
+    L = times(transposed(K), Q)
+    assert (len(L), len(L[0])) == (len(P), len(P[0])) and ratio >= 0
+    with mpmath.workdps(60):
+        return all(
+            _distance(column, logits, scale) <= _real(ratio) * (1 + mpmath.mpf(10) ** -40)
+            for column, logits in zip(transposed(P), transposed(L), strict=True)
+        )
+
+
+def _distance(column: list[Fraction], logits: list[Fraction], scale: Fraction) -> Any:
+    powers = [mpmath.exp(_real(scale * x)) for x in logits]
+    total = mpmath.log(sum(powers))
+    return max(
+        abs(_real(scale * x) - total - mpmath.log(_real(p)))
+        for x, p in zip(logits, column, strict=True)
+    )
+
+
+def _rank_above_head_size(statement: Doc) -> bool:
+    E, K, Q = (matrix(statement[name]) for name in ("exponents", "keys", "queries"))
+    L = times(transposed(K), Q)
+    assert (len(L), len(L[0])) == (len(E), len(E[0]))
+    for j in range(len(E)):
+        if len({L[i][j] - E[i][j] for i in range(len(E))}) > 1:
+            return False
+    return rank([[Fraction(2) ** int(e) for e in row] for row in E]) > len(K)
+
+
+def _real(x: Fraction) -> Any:
+    return mpmath.mpf(x.numerator) / x.denominator
+
+
+ORACLES = {
+    "rank": _rank,
+    "log-rank": _log_rank,
+    "logit-rank": _logit_rank,
+    "rank-under-error": _rank_under_error,
+    "singular-value": _singular_value,
+    "log-rank-within": _log_rank_within,
+    "represented-exactly": _represented_exactly,
+    "represented-within": _represented_within,
+    "rank-above-head-size": _rank_above_head_size,
+}
