@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures vectors real-heads clean
+.PHONY: verify test check figures bench fuzz claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -19,6 +19,18 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.floors
+
+# Each promise about speed beside its peer; about three minutes.
+bench: .venv/core
+	$(BIN)/python benchmarks/run.py
+
+# A long search for a wrong certificate; `make test` runs a small sample of it.
+fuzz: .venv/dev
+	$(BIN)/python scripts/fuzz_certificates.py
+
+# What the checker knows of the registry; a test compares the two.
+claims: .venv/core
+	$(BIN)/python scripts/make_claims.py
 
 figures: .venv/core
 	$(BIN)/python figures/regenerate.py

@@ -64,7 +64,10 @@ def _from_objects(name: str, array: npt.NDArray[Any]) -> Array:
     out = np.empty(array.shape, dtype=np.float64)
     for index, entry in np.ndenumerate(array):
         # SymPy's numbers answer is_real; Fraction and int are Rational
-        if not (isinstance(entry, (Rational, float)) or getattr(entry, "is_real", None) is True):
+        if not (
+            isinstance(entry, (Rational, float, np.floating))
+            or getattr(entry, "is_real", None) is True
+        ):
             where = ", ".join(map(str, index))
             raise InputTypeError(
                 f"{name}[{where}] is {entry!r} of type {type(entry).__name__}; expected a real "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -14,6 +15,7 @@ __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
 SMALL = 40  # ranks up to which either side is solved at once, without asking which is cheaper
+MOST_PRIMES = 64  # numbers beyond 1,900 bits are not small
 
 Rational = list[list[Fraction]]
 Pivots = tuple[int, ...]
@@ -111,8 +113,8 @@ def _factors(
     # for the rows, clear the columns of denominators: the coefficients do not see that scaling
     transposed = integer_rows([list(column) for column in zip(*A, strict=True)])[0]
     sides = [(cleared, rows, columns), (transposed, columns, rows)]
-    if len(columns) > SMALL:
-        sides.sort(key=lambda side: _coefficient_bits(flint, *side))
+    if len(columns) > SMALL and _smaller_solution(flint, sides):
+        sides.reverse()
     M, across, along = sides[0]
     span = _span(flint, M, across, along)
     if span is None:
@@ -125,11 +127,53 @@ def _factors(
     )
 
 
-def _coefficient_bits(flint: Any, M: IntegerMatrix, rows: Pivots, columns: Pivots) -> int:
-    """Size of the common denominator of the coefficients of one combination of columns."""
+def _smaller_solution(flint: Any, sides: list[tuple[IntegerMatrix, Pivots, Pivots]]) -> int:
+    """Which side has the smaller coefficients: 0 or 1, and 0 where neither are small.
+
+    One combination of them is found modulo more and more primes until a fraction with numerator
+    and denominator well below the square root of their product explains it. A wrong guess costs
+    time, never truth.
+    """
+    systems = [_system(flint, *side) for side in sides]
+    residues, modulus = [0, 0], 1
+    for count, prime in enumerate(_primes(flint), 1):
+        try:
+            found = [_combination(flint, *system, prime) for system in systems]
+        except ZeroDivisionError:  # singular modulo this prime
+            continue
+        inverse = pow(modulus, -1, prime)
+        residues = [
+            x + modulus * ((y - x) * inverse % prime) for x, y in zip(residues, found, strict=True)
+        ]
+        modulus *= prime
+        if count & (count - 1) == 0:  # at 1, 2, 4, … primes
+            for side in (0, 1):
+                if _explained(residues[side], modulus):
+                    return side
+        if count >= MOST_PRIMES:
+            break
+    return 0
+
+
+def _system(flint: Any, M: IntegerMatrix, rows: Pivots, columns: Pivots) -> tuple[Any, Any]:
+    """The pivotal minor, and one combination of the columns on its rows."""
     core = flint.fmpz_mat([[M[i][j] for j in columns] for i in rows])
-    mixed = flint.fmpz_mat([[sum(c * x for c, x in enumerate(M[i], 1))] for i in rows])
-    return int(_solve(flint, core, mixed)[1]).bit_length()
+    return core, flint.fmpz_mat([[sum(c * x for c, x in enumerate(M[i], 1))] for i in rows])
+
+
+def _combination(flint: Any, core: Any, right: Any, prime: int) -> int:
+    solution = flint.nmod_mat(core, prime).solve(flint.nmod_mat(right, prime))
+    return sum(c * int(x) for c, x in enumerate(solution.entries(), 1)) % prime
+
+
+def _explained(residue: int, modulus: int) -> bool:
+    """Whether some a/b, both below sqrt(modulus) 2^-20, has this residue (Wang's algorithm)."""
+    bound = math.isqrt(modulus) >> 20
+    (a, x), (b, y) = (modulus, 0), (residue, 1)
+    while b > bound:
+        q = a // b
+        (a, x), (b, y) = (b, y), (a - q * b, x - q * y)
+    return 0 < abs(y) <= bound
 
 
 def _solve(flint: Any, core: Any, right: Any) -> tuple[Any, Any]:

@@ -99,6 +99,8 @@ def _common_unit(table: list[list[Any]]) -> Any:
 
 
 def _fraction(name: str, entry: Any, at: tuple[int, int], unit: Any, floats: bool) -> Fraction:
+    if type(entry) is Fraction and unit == 1:  # nothing to read: most matrices are of these
+        return entry
     where = f"{name}[{at[0]}, {at[1]}]"
     if hasattr(entry, "is_rational") and not isinstance(entry, Rational):  # a SymPy number
         ratio = entry if unit == 1 else _ratio(entry, unit)

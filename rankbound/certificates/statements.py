@@ -161,7 +161,10 @@ class RepresentedExactly(Statement):
 
 @dataclass(frozen=True, eq=False)
 class RepresentedWithin(Statement):
-    """The column softmax of ``scale keys^T queries`` is within e^±ratio of `context`."""
+    """The column softmax of ``scale keys^T queries`` is within e^±ratio of `context`.
+
+    With tokens, `keys` and `queries` are the projections that make them.
+    """
 
     kind = "represented-within"
     context: Matrix
@@ -169,10 +172,11 @@ class RepresentedWithin(Statement):
     keys: Matrix
     queries: Matrix
     scale: float
+    tokens: Matrix | None = None
 
     def sentence(self) -> str:
         """The statement in words."""
-        return sentences.represented_within(self.context, self.ratio, self.keys)
+        return sentences.represented_within(self.context, self.ratio, self.keys, self.tokens)
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,7 @@ def fit_head(
     ----------
     P : array_like, shape (n, n), optional
         One matrix, columns sum to 1, [key, query]. Zeros are allowed: then the infimum need not
-        be attained, and the fit will say that it did not converge.
+        be attained, and the fit follows it until the gradient is small.
     head_size : int
         k >= 1.
     X : array_like, shape (d, n), optional

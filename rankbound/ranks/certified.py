@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from rankbound.arithmetic.rounding import check_model
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks import evidence
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.enclosure import Test, certain_columns
+from rankbound.ranks.enclosure import GRAM, Test, certain_columns, grams_are_definite
 from rankbound.ranks.exact import exact_rank
 from rankbound.verdict import Verdict
 
@@ -76,20 +77,35 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     matrix = check_matrix("A", A)
     within = None if error is None else _check_error(error, matrix.shape)
     check_model()
-    shape = matrix.shape[:-2]
-    flat = matrix.reshape(-1, *matrix.shape[-2:])
-    errors = [None] * len(flat) if within is None else within.reshape(flat.shape)
-    found = [_bounds(*pair) for pair in zip(flat, errors, strict=True)]
-    if not shape:
-        return found[0]
-    lower = np.array([b.lower for b in found]).reshape(shape)
-    upper = np.array([b.upper for b in found]).reshape(shape)
+    if matrix.ndim == 2:
+        return _bounds(matrix, within)
+    return _batch(matrix, within)
 
-    def prove(place: tuple[int, ...]) -> Any:
-        return found[int(np.ravel_multi_index(place, shape))].certificate
 
-    methods = sorted({b.method for b in found})
-    return RankBounds(lower, upper, Verdict.CERTIFIED, " | ".join(methods), prove)
+def _batch(A: Array, error: Array | None) -> RankBounds:
+    shape, size = A.shape[:-2], A.shape[-2:]
+    stack = A.reshape(-1, *size)
+    errors = None if error is None else error.reshape(stack.shape)
+    passed = grams_are_definite(stack) if errors is None else np.zeros(len(stack), np.bool_)
+
+    @cache
+    def bounds(i: int) -> RankBounds:
+        return _bounds(stack[i], None if errors is None else errors[i])
+
+    lower = np.full(len(stack), min(size))
+    upper = lower.copy()
+    methods = {f"lower: {GRAM}; upper: the shape"} if passed.any() else set()
+    for i in np.flatnonzero(~passed):
+        one = bounds(int(i))
+        lower[i], upper[i] = one.lower, one.upper
+        methods.add(one.method)
+    return RankBounds(
+        lower.reshape(shape),
+        upper.reshape(shape),
+        Verdict.CERTIFIED,
+        " | ".join(sorted(methods)),
+        lambda place: bounds(int(np.ravel_multi_index(place, shape))).certificate,
+    )
 
 
 def _refuse_inexact(A: Any) -> None:

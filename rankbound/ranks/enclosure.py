@@ -15,10 +15,12 @@ from rankbound._validate import Array
 from rankbound.arithmetic.rounding import ETA, U, product_error, up
 
 __all__ = [
+    "GRAM",
     "Test",
     "certain_columns",
     "frobenius",
     "gram_is_definite",
+    "grams_are_definite",
     "has_left_inverse",
     "left_inverse_of",
     "singular_values_above",
@@ -56,16 +58,39 @@ def gram_is_definite(A: Array, radius: float) -> bool:
     from scipy.linalg.blas import dsyrk
     from scipy.linalg.lapack import dpotrf
 
-    m, n = A.shape
     transposed = np.ascontiguousarray(A).T  # Fortran order without a copy
-    gram = dsyrk(1.0, transposed, trans=0, lower=0)
-    diagonal = np.einsum("ii->i", gram)
-    size = float(up(diagonal.sum(), m + n))
-    shift = 2.0 * (m + n + 8) * U * size + float(up(radius * radius, 1)) + (m + n) ** 2 * ETA
+    with np.errstate(over="ignore"):  # an infinite shift proves nothing
+        gram = dsyrk(1.0, transposed, trans=0, lower=0)
+        diagonal = np.einsum("ii->i", gram)
+        shift = float(_shift(diagonal.sum(), *A.shape) + up(radius * radius, 1))
     if not np.isfinite(shift) or np.any(diagonal <= shift):
         return False
     diagonal -= float(up(shift, 8))
     return bool(dpotrf(gram, lower=0, clean=0, overwrite_a=1)[1] == 0)
+
+
+def _shift(trace: Array | float, m: int, n: int) -> Array:
+    """What rounding can take from the smallest eigenvalue, given the computed ``‖A‖_F²``."""
+    return np.asarray(2.0 * (m + n + 8) * U * up(trace, m + n) + (m + n) ** 2 * ETA)
+
+
+def grams_are_definite(stack: Array) -> npt.NDArray[np.bool_]:
+    """:func:`gram_is_definite` of each matrix of a stack (N, m, n), without an error."""
+    from scipy.linalg.lapack import dpotrf
+
+    if stack.shape[-2] < stack.shape[-1]:
+        stack = np.swapaxes(stack, -1, -2)
+    with np.errstate(over="ignore", invalid="ignore"):  # an infinite shift proves nothing
+        grams = np.swapaxes(stack, -1, -2) @ stack
+        diagonals = np.einsum("bii->bi", grams)
+        shifts = _shift(diagonals.sum(axis=1), *stack.shape[1:])[:, None]
+        possible: npt.NDArray[np.bool_] = np.isfinite(shifts[:, 0])
+        possible &= np.all(diagonals > shifts, axis=1)
+        diagonals -= up(shifts, 8)
+    # the transpose is in Fortran order, so nothing is copied; either triangle is within the bound
+    for i in np.flatnonzero(possible):
+        possible[i] = dpotrf(grams[i].T, lower=1, clean=0, overwrite_a=1)[1] == 0
+    return possible
 
 
 def frobenius(error: Array | None) -> float:
@@ -122,6 +147,8 @@ def certain_columns(A: Array, error: Array | None) -> Test:
     """Find as many certainly independent columns (rows, of a wide matrix) as the tests can show."""
     if A.shape[0] < A.shape[1]:
         A, error = A.T, None if error is None else error.T
+    if gram_is_definite(A, frobenius(error)):  # mostly there is no need to scale
+        return Test(tuple(range(A.shape[1])), GRAM)
     scaled, scaled_error = scale_columns(A, error)
     name = _full_rank(scaled, scaled_error)
     if name:

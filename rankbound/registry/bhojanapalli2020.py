@@ -25,7 +25,7 @@ from rankbound.registry.populations import (
     spread_tokens,
     trained_contexts,
 )
-from rankbound.theory.logs import centre
+from rankbound.theory.certification import certify_head
 from rankbound.theory.representation import exact_factors, represent
 from rankbound.verdict import Verdict
 
@@ -83,8 +83,11 @@ def _first_float(contexts: Contexts) -> Callable[..., Iterator[Instance]]:
             X = spread_tokens(len(P), trial)
             head = construct(P, X, len(X))
             missed = np.max(np.abs(np.log(P) - np.log(head.context(X))))
-            tolerance = construction_error(centre(np.log(P)), X)
-            yield Instance(label, float(missed), 0.0, Verdict.SUPPORTED, tolerance)
+            tolerance = construction_error(np.log(P), X)
+            certificate = certify_head(head, P, X, tolerance)
+            evidence = Verdict.SUPPORTED if certificate is None else Verdict.CERTIFIED
+            proofs = () if certificate is None else (certificate,)
+            yield Instance(label, float(missed), 0.0, evidence, tolerance, proofs)
 
     return check
 
@@ -117,11 +120,14 @@ FIRST_MUTANTS = (
 def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
     return Claim(
         id=f"b20-theorem1-first-{suffix}",
-        statement=f"For d >= n a head of size d on X has any positive P as its context: {of}.",
+        statement=(
+            "For d >= n a head of size d on X has any positive P as its context, within the ratio "
+            f"stated as tolerance: {of}."
+        ),
         source=FIRST,
         hypotheses=(FULL_RANK, POSITIVE, "d_q = d_k = d >= n"),
         relation=Relation.EQ,
-        status=Verdict.SUPPORTED,
+        status=Verdict.CERTIFIED,
         check=_first_float(contexts),
         mutants=FIRST_MUTANTS,
     )

@@ -11,6 +11,7 @@ from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.registry.claim import Trial
+from rankbound.theory.logs import centre
 
 __all__ = [
     "EPS",
@@ -82,15 +83,19 @@ def spread_tokens(n: int, trial: Trial) -> Array:
     return random_tokens(n + int(trial.rng.integers(0, 4)), n, trial.rng)
 
 
-def construction_error(D: Array, X: Array) -> float:
-    """How far in any entry of log P the construction of Theorem A may be in float64.
+def construction_error(log_P: Array, X: Array) -> float:
+    """How far in any entry of log P the construction of Theorem A may be in float64; D = C log P.
 
-    Solving W X = F by a backward stable method leaves ``‖W X - F‖ <= 2 c u κ(X) ‖F‖`` with
-    c = max(d, n); the product of the two factors, of equal norms with product ``‖D‖_2``, is then
-    off by ``4 c u κ ‖D‖_2``, plus its own rounding; a softmax at most doubles that. With
-    eps = 2 u the sum stays below ``8 c eps κ(X) ‖D‖_2``; the last term is the rounding of log P.
+    Solving W X = F by a backward stable method leaves ``‖W X - F‖_F <= 2 c u κ ‖F‖_F`` with
+    κ = ``‖X‖_F ‖X^+‖_2`` and LAPACK's customary c = max(d, n); computing W X again adds half of
+    that. The product of the two factors, whose norms multiply to the nuclear norm ``‖D‖_*``, is
+    then off by ``6 c u κ ‖D‖_*``, plus its own rounding; a softmax at most doubles that. With
+    eps = 2 u the sum stays below ``8 c eps κ ‖D‖_*``. The last term bounds the rounding of softmax
+    and logarithms, a few units for each of the n summands.
     """
+    n, D = len(log_P), centre(log_P)
+    condition = np.linalg.norm(X) * np.linalg.norm(np.linalg.pinv(X), 2)
     return float(
-        8 * max(X.shape) * EPS * np.linalg.cond(X) * np.linalg.norm(D, 2)
-        + 4 * EPS * (1 + np.max(np.abs(D)))
+        8 * max(X.shape) * EPS * condition * np.linalg.norm(D, "nuc")
+        + 2 * (n + 32) * EPS * (1 + 4 * np.max(np.abs(log_P)))
     )

@@ -11,6 +11,7 @@ from rankbound._validate import Array, check_context, check_real, check_square
 from rankbound.arithmetic.elimination import prove_rank
 from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
 from rankbound.arithmetic.rounding import U, check_model, product_error, up
+from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
@@ -22,7 +23,7 @@ from rankbound.ranks.evidence import certify_proof, spectral_gap
 from rankbound.theory.logs import centre
 from rankbound.verdict import Verdict
 
-__all__ = ["certified_log_rank"]
+__all__ = ["certified_log_rank", "certify_head"]
 
 LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
 
@@ -137,7 +138,7 @@ def _within(P: Array, ratio: float) -> RankBounds:
     radius = float(up(n * ratio, 1)) + frobenius(noise)
     lower = singular_values_above(D, radius)
     head = _least_head(D, log_P, lower, ratio) if ratio > 0 else None
-    upper = n - 1 if head is None else max(len(head[0]) if np.any(head[0]) else 0, lower)
+    upper = n - 1 if head is None else max(head.head_size if np.any(head.W_k) else 0, lower)
     above = "C has rank n - 1" if head is None else "a head enclosed within the ratio"
     return RankBounds(
         lower,
@@ -145,47 +146,73 @@ def _within(P: Array, ratio: float) -> RankBounds:
         Verdict.CERTIFIED,
         f"lower: s_r(C log P) > n ratio; upper: {above}",
         lambda _: spectral_gap(LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower), D, lower),
-        None if head is None else lambda _: _representation(P, ratio, *head),
+        None if head is None else lambda _: certify_head(head, P, None, ratio),
     )
 
 
-def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> tuple[Array, Array] | None:
-    """Keys and queries of the least size from `lower` whose context is certainly within ratio."""
-    U_, values, Vt = np.linalg.svd(D)
-    n = len(D)
+def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHead | None:
+    """The head of least size from `lower` on whose context is certainly within the ratio."""
+    left, values, right = np.linalg.svd(D)
 
-    def factors(k: int) -> tuple[Array, Array]:
+    def head(k: int) -> AttentionHead:
         root = np.sqrt(values[:k, None])
-        return root * U_.T[:k], root * Vt[:k]
+        return AttentionHead(W_q=root * right[:k], W_k=root * left.T[:k], scale=1.0)
 
-    least, most = max(lower, 1), n - 1
-    if n == 1 or not _reaches(*factors(most), log_P, ratio):
+    least, most = max(lower, 1), len(D) - 1
+    if len(D) == 1 or not _reaches(head(most), log_P, ratio):
         return None
     while least < most:  # the truncation error decreases with k
         k = (least + most) // 2
-        if _reaches(*factors(k), log_P, ratio):
+        if _reaches(head(k), log_P, ratio):
             most = k
         else:
             least = k + 1
-    return factors(most)
+    return head(most)
 
 
-def _reaches(keys: Array, queries: Array, log_P: Array, ratio: float) -> bool:
-    """Whether the context of ``keys^T queries`` is certainly within the ratio of P.
+def _reaches(head: AttentionHead, log_P: Array, ratio: float) -> bool:
+    L, error = _logits_and_error(head, None)
+    return _is_within(L, error, log_P, ratio)
 
-    The rounding of the logits enters each log-probability at most twice, that of the softmax and of
-    both logarithms a few units in the last place for each of the n summands.
+
+def _logits_and_error(head: AttentionHead, X: Array | None) -> tuple[Array, Array]:
+    """Computed logits, and a bound on how far they are from those of the exact products."""
+    keys, queries = head.W_k, head.W_q
+    error = np.zeros(())
+    if X is not None:
+        off_k, off_q = product_error(keys, X), product_error(queries, X)
+        keys, queries = keys @ X, queries @ X
+        error = up(off_k.T @ (np.abs(queries) + off_q) + np.abs(keys).T @ off_q, len(keys) + 4)
+    L = head.scale * (keys.T @ queries)
+    error = error + product_error(keys.T, queries)
+    return L, up(abs(head.scale) * error + 4 * U * np.abs(L), 4)
+
+
+def _is_within(L: Array, error: Array, log_P: Array, ratio: float) -> bool:
+    """Whether the softmax of logits within `error` of L is certainly within the ratio of P.
+
+    The error of the logits enters each log-probability at most twice, the rounding of the softmax
+    and of both logarithms a few units in the last place for each of the n summands.
     """
-    n = len(log_P)
-    L = keys.T @ queries
     log_Q = log_column_softmax(L)
-    logits = float(np.max(product_error(keys.T, queries)))
     size = float(np.max(np.abs(L)) + np.max(np.abs(log_Q)) + np.max(np.abs(log_P))) + 1.0
-    bound = np.max(np.abs(log_Q - log_P)) + 2 * logits + (n + 8 * LOG_ULPS) * 2 * U * size
+    rounding = (len(L) + 8 * LOG_ULPS) * 2 * U * size
+    bound = np.max(np.abs(log_Q - log_P)) + 2 * float(np.max(error)) + rounding
     return bool(up(bound, 8) <= ratio)
 
 
-def _representation(P: Array, ratio: float, keys: Array, queries: Array) -> Representation:
+def certify_head(
+    head: AttentionHead, P: Array, X: Array | None, ratio: float
+) -> Representation | None:
+    """Return the certificate that the head's context on X is within the ratio of P, or None.
+
+    The keys and queries are products of the weights with the tokens as the exact reals they are;
+    rounding is bounded, so the answer is certain, and the certificate needs no floating point.
+    """
+    L, error = _logits_and_error(head, X)
+    if not _is_within(L, error, np.log(P), ratio):
+        return None
+    tokens = None if X is None else Matrix.of_floats(X.tolist())
     context = Matrix.of_floats(P.tolist())
-    factors = Matrix.of_floats(keys.tolist()), Matrix.of_floats(queries.tolist())
-    return Representation(RepresentedWithin(context, ratio, *factors, 1.0))
+    W_k, W_q = Matrix.of_floats(head.W_k.tolist()), Matrix.of_floats(head.W_q.tolist())
+    return Representation(RepresentedWithin(context, ratio, W_k, W_q, head.scale, tokens))

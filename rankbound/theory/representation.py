@@ -187,7 +187,10 @@ def head_from_factors(left: Array, right: Array, size: int, X: Array | None) -> 
     padded[1, : len(right)] = right * math.sqrt(size)  # undoes the scale 1/sqrt(head_size)
     if X is not None:  # the least-norm solution of W X = factor is factor X^+
         stacked = padded.reshape(2 * size, n)
-        lifted = np.linalg.lstsq(X.T, stacked.T, rcond=None)[0].T.reshape(2, size, len(X))
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+            lifted = np.linalg.lstsq(X.T, stacked.T, rcond=None)[0].T.reshape(2, size, len(X))
+        if not np.isfinite(lifted).all():
+            raise InputError("X is so small that weights on it overflow float64; scale it up.")
         return AttentionHead(W_q=lifted[1], W_k=lifted[0])
     return AttentionHead(W_q=padded[1], W_k=padded[0])
 

@@ -343,8 +343,20 @@ def represented_within(ratio: float = 1e-12) -> Doc:
         "keys": table("float", keys),
         "queries": table("float", queries),
         "scale": scale.hex(),
+        "tokens": None,
     }
     return document("representation", statement, {})
+
+
+def represented_within_on_tokens() -> Doc:
+    """The same head on tokens that double each coordinate, its projections halved."""
+    document = represented_within()
+    statement = document["statement"]
+    doubled = [[2.0 * (i == j) for j in range(3)] for i in range(3)]
+    statement["tokens"] = table("float", doubled)
+    for name, row in (("keys", [0.25, -0.5, 1.0]), ("queries", [0.5, 0.125, -0.375])):
+        statement[name] = table("float", [row])
+    return document
 
 
 def counterexample() -> Doc:
@@ -398,6 +410,7 @@ EXAMPLES: dict[str, Doc] = {
     "representation, exact": represented(None),
     "representation, exact on tokens": represented(CENTRED_TOKENS),
     "representation, within": represented_within(),
+    "representation, within, on tokens": represented_within_on_tokens(),
     "counterexample": counterexample(),
 }
 

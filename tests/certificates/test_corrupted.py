@@ -346,11 +346,16 @@ def test_a_difference_of_logarithms_moves_by_twice_the_ratio(ratio: float, expec
     assert check(document).accepted == expected == holds(document["statement"])
 
 
+@pytest.mark.parametrize("share", [Fraction(1), Fraction(1, 2)])
 @pytest.mark.parametrize(("ratio", "expected"), [(0.24, True), (0.25, False), (0.35, False)])
-def test_a_singular_value_moves_by_n_times_the_ratio(ratio: float, expected: bool) -> None:
-    """Of C log P there is one, log 2 / sqrt 2 = 0.490 = 2 · 0.245."""
+def test_a_singular_value_moves_by_n_times_the_ratio(
+    ratio: float, expected: bool, share: Fraction
+) -> None:
+    """Of C log P there is one, log 2 / sqrt 2 = 0.490 = 2 · 0.245; half of R makes α = 1/2."""
     P = [[2 / 3, 1 / 2], [1 / 3, 1 / 2]]
     document = build.gap_log_rank(P, ratio, [[Fraction(1)], [Fraction(0)]])
+    R = build.left_inverse([[row[0]] for row in build.centred_logs(P)])
+    document["data"]["inverse"] = build.dyadic([[share * x for x in row] for row in R], -40)
     assert check(document).accepted == expected
 
 

@@ -168,6 +168,10 @@ def _represented_exactly(statement: Doc) -> bool:
 def _represented_within(statement: Doc) -> bool:
     P, K, Q = (matrix(statement[name]) for name in ("context", "keys", "queries"))
     ratio, scale = number(statement["ratio"]), number(statement["scale"])
+    if statement.get("tokens") is not None:
+        X = matrix(statement["tokens"])
+        assert len(X) == len(K[0])
+        K, Q = times(K, X), times(Q, X)
     L = times(transposed(K), Q)
     assert (len(L), len(L[0])) == (len(P), len(P[0])) and ratio >= 0
     with mpmath.workdps(60):

@@ -144,10 +144,11 @@ class RepresentedWithin:
     keys: Table
     queries: Table
     scale: float
+    tokens: Table | None
 
     def sentence(self) -> str:
         """The statement in words."""
-        return sentences.represented_within(self.context, self.ratio, self.keys)
+        return sentences.represented_within(self.context, self.ratio, self.keys, self.tokens)
 
 
 @dataclass(frozen=True, eq=False)

@@ -79,24 +79,29 @@ def _log_rank_within(data: dict[str, object]) -> LogRankWithin:
 
 def _represented_exactly(data: dict[str, object]) -> RepresentedExactly:
     logits = _square(data["logits"], "the logits", EXACT)
-    keys = read_table(data["keys"], "the matrix of keys", EXACT)
-    queries = _alike(data["queries"], "the matrix of queries", EXACT, keys)
-    given = data.get("tokens")
-    tokens = None if given is None else read_table(given, "the matrix of tokens", EXACT)
-    if tokens is not None and tokens.rows != keys.columns:
-        raise Rejected(f"the tokens have {tokens.rows} rows and the keys {keys.columns} columns.")
-    _as_many(keys.columns if tokens is None else tokens.columns, logits)
-    return RepresentedExactly(logits, keys, queries, tokens)
+    return RepresentedExactly(logits, *_head(data, EXACT, logits))
 
 
 def _represented_within(data: dict[str, object]) -> RepresentedWithin:
     context = _context(data["context"])
     ratio = fields.nonnegative(data["ratio"], "the ratio")
-    keys = read_table(data["keys"], "the matrix of keys", FLOAT)
-    queries = _alike(data["queries"], "the matrix of queries", FLOAT, keys)
-    _as_many(keys.columns, context)
+    keys, queries, tokens = _head(data, FLOAT, context)
     scale = fields.floating(data["scale"], "the scale")
-    return RepresentedWithin(context, ratio, keys, queries, scale)
+    return RepresentedWithin(context, ratio, keys, queries, scale, tokens)
+
+
+def _head(
+    data: dict[str, object], types: tuple[str, ...], square: Table
+) -> tuple[Table, Table, Table | None]:
+    """Keys and queries for as many tokens as the square table has, or projections and tokens."""
+    keys = read_table(data["keys"], "the matrix of keys", types)
+    queries = _alike(data["queries"], "the matrix of queries", types, keys)
+    given = data.get("tokens")
+    tokens = None if given is None else read_table(given, "the matrix of tokens", types)
+    if tokens is not None and tokens.rows != keys.columns:
+        raise Rejected(f"the tokens have {tokens.rows} rows and the keys {keys.columns} columns.")
+    _as_many(keys.columns if tokens is None else tokens.columns, square)
+    return keys, queries, tokens
 
 
 def _rank_above_head_size(data: dict[str, object]) -> RankAboveHeadSize:
@@ -170,7 +175,7 @@ READERS: dict[
     "represented-exactly": (("logits", "keys", "queries"), ("tokens",), _represented_exactly),
     "represented-within": (
         ("context", "ratio", "keys", "queries", "scale"),
-        (),
+        ("tokens",),
         _represented_within,
     ),
     "rank-above-head-size": (("exponents", "keys", "queries"), (), _rank_above_head_size),

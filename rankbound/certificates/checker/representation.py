@@ -63,6 +63,10 @@ def _within(statement: RepresentedWithin, budget: Budget) -> str:
     above, below = statement.scale.as_integer_ratio()
     keys, over_keys = cleared_whole(statement.keys, budget)
     queries, over_queries = cleared_whole(statement.queries, budget)
+    if statement.tokens is not None:
+        tokens, over_tokens = cleared_whole(statement.tokens, budget)
+        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        over_keys, over_queries = over_keys * over_tokens, over_queries * over_tokens
     product = multiply(transposed(keys, n), queries, n, budget)
     columns = [[x * above for x in column] for column in transposed(product, n)]
     over = over_keys * over_queries * below

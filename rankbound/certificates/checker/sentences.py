@@ -90,11 +90,12 @@ def represented_exactly(logits: Shaped, keys: Shaped, tokens: Shaped | None) -> 
     )
 
 
-def represented_within(context: Shaped, ratio: float, keys: Shaped) -> str:
+def represented_within(context: Shaped, ratio: float, keys: Shaped, tokens: Shaped | None) -> str:
     """The head's context is within the ratio of P."""
+    on = "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
     return (
-        f"the context of the head of size {keys.rows} given by its keys and queries is within a "
-        f"factor e^±{ratio!r} of the {_shape(context)} context given, entry by entry"
+        f"the context of a head of size {keys.rows}, on {on}, is within a factor e^±{ratio!r} of "
+        f"the {_shape(context)} context given, entry by entry"
     )
 
 
