@@ -16,6 +16,7 @@ from tests.helpers import case, refused
 
 NAN, INF = float("nan"), float("inf")
 P2 = np.array([[0.5, 0.75], [0.5, 0.25]])
+P3 = rb.random_context(3, seed=0)
 P4 = rb.random_context(4, seed=0)
 
 
@@ -218,7 +219,7 @@ def heads_and_layers() -> Iterator[Any]:
 
 
 def theory() -> Iterator[Any]:
-    """Tokens that Theorem A does not speak of, and what a fit cannot start from."""
+    """Tokens that do not fit, contexts out of their reach, and what a fit cannot start from."""
     parts: tuple[str, ...]
     takers: dict[str, Callable[..., Any]] = {
         "least_head_size": rb.least_head_size,
@@ -229,11 +230,12 @@ def theory() -> Iterator[Any]:
     for name, f in takers.items():
         parts = ("X is (5, 3)", "(4, 4)", "one column a token, 4 of them")
         yield case(f"{name}: other tokens", rb.InputError, parts, f, P4, np.ones((5, 3)))
-        if name == "fit_head":  # on which tokens of any rank are fine
-            continue
-        for X in (np.eye(3, 4), np.ones((6, 4)), np.zeros((4, 4))):
-            parts = (f"X is {X.shape}", "expected full column rank 4", "With X=None")
-            yield case(f"{name}: tokens {X.shape}, {X[0, 0]}", rb.InputError, parts, f, P4, X)
+    for X in (np.eye(3, 4), np.ones((6, 4)), np.zeros((4, 4))):
+        title = f"tokens {X.shape}, {X[0, 0]}"
+        parts = (f"X is {X.shape}", "full column rank 4", "closed form", "rb.fit_head takes any")
+        yield case(f"nearest_head: {title}", rb.InputError, parts, rb.nearest_head, P4, 1, X)
+        parts = ("no head of any size", "on these tokens", "= 0 fails by", "for query")
+        yield case(f"represent: {title}", rb.NotRepresentable, parts, rb.represent, P4, X)
     parts = ("X is zero", "expected tokens that are not", "uniform")
     yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, np.zeros((3, 2)))
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
@@ -257,6 +259,10 @@ def masks() -> Iterator[Any]:
         "output": lambda mask: head.output(mask=mask),
         "layer": lambda mask: layer.output(np.eye(3), mask),
         "is_nested": rb.is_nested,
+        "log_rank": lambda mask: rb.log_rank(logits=np.zeros((3, 3)), mask=mask),
+        "least_head_size": lambda mask: rb.least_head_size(P3, mask=mask),
+        "represent": lambda mask: rb.represent(logits=[[0] * 3] * 3, mask=mask),
+        "fit_head": lambda mask: rb.fit_head(P3, 1, mask=mask),
     }
     additive = np.where(rb.causal_mask(3), 0.0, -INF)
     kind, value = rb.InputTypeError, rb.InputError

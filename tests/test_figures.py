@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import shutil
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,13 @@ from matplotlib.figure import Figure
 
 import rankbound as rb
 from rankbound.fitting.objective import KLObjective, kl_divergence
-from rankbound.plots import cliff
+from rankbound.plots import cliff, head_sizes_by_mask
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
 
 def load_script() -> Any:
+    sys.path.insert(0, str(FIGURES))  # as for a command: the recipes are beside the script
     spec = importlib.util.spec_from_file_location("regenerate", FIGURES / "regenerate.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -33,6 +36,8 @@ def load_script() -> Any:
 
 
 regenerate = load_script()
+cliff_recipe: Any = importlib.import_module("recipes.cliff")
+masks_recipe: Any = importlib.import_module("recipes.masks")
 NAMES = sorted(regenerate.FIGURES)
 
 
@@ -92,7 +97,7 @@ def test_the_table_is_about_the_contexts_it_names() -> None:
 @pytest.mark.parametrize("n", SIZES)
 def test_aitchison_error_falls_strictly_and_is_zero_from_n_minus_1_on(n: int) -> None:
     errors = {row["head_size"]: row["aitchison_error"] for row in series(n)}
-    rounding, _ = regenerate.rounding(rb.random_context(n, seed=0))
+    rounding, _ = cliff_recipe.rounding(rb.random_context(n, seed=0))
     below = [errors[k] for k in sorted(errors) if k < n - 1]
     assert all(a - b > rounding for a, b in pairwise(below))
     assert below[-1] > rounding
@@ -103,7 +108,7 @@ def test_aitchison_error_falls_strictly_and_is_zero_from_n_minus_1_on(n: int) ->
 def test_kl_falls_off_the_cliff_at_n_minus_1(n: int) -> None:
     assert at(n, n - 2)["kl"] > 1e-12
     assert at(n, n - 1)["kl"] < 1e-20
-    assert at(n, n - 1)["kl"] <= regenerate.rounding(rb.random_context(n, seed=0))[1]
+    assert at(n, n - 1)["kl"] <= cliff_recipe.rounding(rb.random_context(n, seed=0))[1]
 
 
 @pytest.mark.parametrize("n", SIZES)
@@ -130,7 +135,7 @@ def test_kl_does_not_rise_with_head_size(n: int) -> None:
 def test_the_best_start_is_what_is_reported() -> None:
     for row in ROWS:
         assert row["kl"] <= row["kl_svd_start"] <= row["kl_worst_start"]
-        tolerance = regenerate.CLIFF_SETTINGS["gradient_tolerance"]
+        tolerance = cliff_recipe.SETTINGS["gradient_tolerance"]
         assert row["converged"] == (row["gradient_norm"] <= tolerance)
 
 
@@ -139,7 +144,7 @@ def test_the_best_start_is_what_is_reported() -> None:
 def test_the_rounding_bounds_hold(law: str, n: int) -> None:
     for seed in range(5):
         P = rb.random_context(n, seed, law)
-        aitchison, kl = regenerate.rounding(P)
+        aitchison, kl = cliff_recipe.rounding(P)
         logits = rb.nearest_head(P, n - 1).logits()
         reached = kl_divergence(P, np.log(rb.column_softmax(logits)))
         assert rb.aitchison_error(P, n - 1) <= aitchison, f"seed {seed}"
@@ -158,8 +163,8 @@ def test_a_row_can_be_computed_again(head_size: int) -> None:
     the change of curvature on the way.
     """
     P = rb.random_context(16, seed=0)
-    settings = {**regenerate.CLIFF_SETTINGS, "random_starts": 0}
-    row, stored = regenerate.cliff_row(P, head_size, settings), at(16, head_size)
+    settings = {**cliff_recipe.SETTINGS, "random_starts": 0}
+    row, stored = cliff_recipe.cliff_row(P, head_size, settings), at(16, head_size)
     g = settings["gradient_tolerance"]
     tolerance = g**2 / least_curvature(P, head_size) + P.size * np.finfo(float).eps * row["kl"]
     assert tolerance < 1e-4 * row["kl"]  # else the comparison would say nothing
@@ -188,8 +193,8 @@ def least_curvature(P: np.ndarray[Any, np.dtype[np.float64]], head_size: int) ->
 
 
 def test_the_cliff_can_be_computed_again() -> None:
-    settings = {**regenerate.CLIFF_SETTINGS, "random_starts": 0}
-    row = regenerate.cliff_row(rb.random_context(16, seed=0), 15, settings)
+    settings = {**cliff_recipe.SETTINGS, "random_starts": 0}
+    row = cliff_recipe.cliff_row(rb.random_context(16, seed=0), 15, settings)
     assert row["kl"] <= row["kl_rounding"]
     assert row["aitchison_error"] <= row["aitchison_rounding"]
     # a norm: its n² squares and the logarithms leave a relative error far below n² eps
@@ -270,6 +275,142 @@ def test_bad_axes_are_refused() -> None:
         cliff([ROW], Figure().subplots())  # type: ignore[arg-type]
 
 
+# the masks
+
+MASK_ROWS = published("masks")
+NESTED = ["full", "causal", "causal-worst", "prefix-1/2", "prefix-3/4"]
+
+
+def of_mask(series: str) -> list[dict[str, Any]]:
+    return [row for row in MASK_ROWS if row["series"] == series]
+
+
+def theorem_c(row: Mapping[str, Any]) -> int:
+    """THEORY, section 3, by counting: ``max{t : |K_t| >= t - 1} - 1``, or the worst case n - 1."""
+    n, (kind, _, width) = row["n"], row["mask"].partition(":")
+    if row["logits"] == "identity":
+        return int(n) - 1
+    prefix = n if kind == "full" else int(width or 0)
+    seen_by = [n if i < prefix else n - i for i in range(n)]  # decreasing
+    return max(t for t in range(1, n + 1) if seen_by[t - 1] >= t - 1) - 1
+
+
+@pytest.mark.parametrize("series", [*NESTED, "sliding-1/4"])
+def test_each_mask_has_a_row_for_each_n(series: str) -> None:
+    assert [row["n"] for row in of_mask(series)] == list(range(2, 33))
+    logits = "identity" if series == "causal-worst" else "random"
+    assert {row["logits"] for row in of_mask(series)} == {logits}
+
+
+@pytest.mark.parametrize("series", NESTED)
+def test_nested_masks_are_certified_at_what_theorem_c_says(series: str) -> None:
+    for row in of_mask(series):
+        assert row["verdict"] == "certified"
+        assert row["lower"] == row["upper"] == theorem_c(row), row
+
+
+def test_the_closed_forms() -> None:
+    least = {(row["series"], row["n"]): row["lower"] for row in MASK_ROWS}
+    for n in range(2, 33):
+        assert least["full", n] == least["causal-worst", n] == n - 1
+        assert least["causal", n] == least["prefix-1/2", n] == n // 2
+        assert least["prefix-3/4", n] == max(n // 2, 3 * n // 4 - 1)
+
+
+def test_the_interval_of_a_sliding_window_holds_what_is_known() -> None:
+    """The least head size is at most w - 1, for any logits: a window of w keys in general position
+    leaves each query w - 1 independent equations. So no lower bound may be above."""
+    for row in of_mask("sliding-1/4"):
+        window = int(row["mask"].removeprefix("sliding:"))
+        assert window == -(-row["n"] // 4)
+        assert window // 2 <= row["lower"] <= min(window - 1, row["upper"])
+        assert row["upper"] <= row["n"] - 1
+        assert row["verdict"] in {"certified", "supported"}
+        assert row["verdict"] == "supported" or row["lower"] == row["upper"]
+
+
+@pytest.mark.parametrize("series", [*NESTED, "sliding-1/4"])
+@pytest.mark.parametrize("n", [2, 3, 7, 13, 20])
+def test_a_row_of_the_masks_can_be_computed_again(series: str, n: int) -> None:
+    (stored,) = [row for row in of_mask(series) if row["n"] == n]
+    assert masks_recipe.masks_row(series, n, masks_recipe.SETTINGS) == stored
+
+
+def test_the_masks_and_logits_are_those_the_table_names() -> None:
+    for row in MASK_ROWS:
+        name, mask = masks_recipe.masked(row["series"], row["n"])
+        assert name == row["mask"]
+        kind, _, width = name.partition(":")
+        key, query = np.indices((row["n"], row["n"]))
+        visible = {
+            "full": key >= 0,
+            "causal": key <= query,
+            "prefix": (key <= query) | (key < int(width or 0)),
+            "sliding": (key <= query) & (query - key < int(width or 0)),
+        }
+        np.testing.assert_array_equal(mask, visible[kind])
+    logits = masks_recipe.random_logits(32, 0, 1000)
+    assert np.abs(logits).max() <= 1000
+    assert len(np.unique(logits)) > 700  # 1024 draws from 2001 integers: about 800 distinct
+
+
+def test_the_drawing_shows_points_formulas_and_the_band() -> None:
+    axes = head_sizes_by_mask(MASK_ROWS, Figure().subplots())
+    lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
+    assert set(lines) == {f"{name}-{what}" for name in NESTED for what in ("points", "formula")}
+    for name in NESTED:
+        expected = [(row["n"], row["lower"]) for row in of_mask(name)]
+        for what in ("points", "formula"):
+            drawn = np.transpose(np.asarray(lines[f"{name}-{what}"].get_data(), dtype=float))
+            np.testing.assert_array_equal(drawn, expected)
+    (band,) = axes.collections
+    assert band.get_gid() == "sliding-1/4-band"
+    corners = {(x, y) for x, y in np.asarray(band.get_paths()[0].vertices)}
+    sides = {(row["n"], row[side]) for row in of_mask("sliding-1/4") for side in ("lower", "upper")}
+    assert corners == sides
+    names = [text.get_text() for text in axes.texts]
+    assert len(names) == 6
+    assert [name for name in names if "undecided" in name] == [
+        name for name in names if "sliding" in name
+    ]
+
+
+def test_a_window_whose_sides_meet_is_drawn_as_points() -> None:
+    rows = [{**row, "upper": row["lower"]} for row in of_mask("sliding-1/4")]
+    axes = head_sizes_by_mask(rows, Figure().subplots())
+    assert len(axes.collections) == 0
+    assert [line.get_gid() for line in axes.lines] == ["sliding-1/4-points"]
+    assert not any("undecided" in text.get_text() for text in axes.texts)
+
+
+MASK_ROW = {"series": "causal", "n": 4, "lower": 2, "upper": 2}
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([], rb.InputError, "rows is empty"),
+        ([MASK_ROW, MASK_ROW], rb.InputError, "repeats series = 'causal', n = 4"),
+        ([{"series": "causal", "n": 4, "lower": 2}], rb.InputError, "no 'upper'"),
+        ([{**MASK_ROW, "series": "diagonal"}], rb.InputError, "expected one of full, "),
+        ([{**MASK_ROW, "upper": 1}], rb.InputError, "lower <= upper"),
+        ([{**MASK_ROW, "lower": "2"}], rb.InputTypeError, "expected an integer"),
+        ([{**MASK_ROW, "series": ["causal"]}], rb.InputError, "expected one of full, "),
+        ([7], rb.InputTypeError, "expected a mapping"),
+    ],
+)
+def test_bad_rows_of_masks_are_refused(
+    rows: list[Mapping[str, Any]], error: type, words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        head_sizes_by_mask(rows, Figure().subplots())
+
+
+def test_axes_of_the_masks_are_one() -> None:
+    with pytest.raises(rb.InputTypeError, match="expected Axes"):
+        head_sizes_by_mask([MASK_ROW], pair_of_axes())  # type: ignore[arg-type]
+
+
 # the command
 
 
@@ -282,13 +423,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "figures"
 
 
-def test_two_drawings_are_the_same_bytes(folder: Path) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_two_drawings_are_the_same_bytes(name: str, folder: Path) -> None:
     drawings = []
     for _ in range(2):
-        assert regenerate.main(["cliff", "--draw-only"]) == 0
-        drawings.append([(folder / f"cliff.{kind}").read_bytes() for kind in ("svg", "png")])
+        assert regenerate.main([name, "--draw-only"]) == 0
+        drawings.append([(folder / f"{name}.{kind}").read_bytes() for kind in ("svg", "png")])
     assert drawings[0] == drawings[1]
-    digest = regenerate.read_data("cliff", folder / "data")[1].encode()
+    digest = regenerate.read_data(name, folder / "data")[1].encode()
     assert all(digest in drawing for drawing in drawings[0])
 
 
@@ -297,8 +439,8 @@ def test_a_small_table_is_written_and_read_back(
 ) -> None:
     recipe = regenerate.FIGURES["cliff"]
     settings = {**recipe.settings, "head_sizes": {4: [1, 3]}}
-    small = regenerate.Recipe(recipe.columns, settings, recipe.compute, recipe.draw, recipe.inches)
-    monkeypatch.setattr(regenerate, "FIGURES", {"cliff": small})
+    small = {"cliff": replace(recipe, settings=settings)}
+    monkeypatch.setattr(regenerate, "FIGURES", small)
     assert regenerate.main(["--data-only"]) == 0
     rows, digest = regenerate.read_data("cliff", folder / "data")
     assert rows == list(recipe.compute(settings))
@@ -309,7 +451,7 @@ def test_a_small_table_is_written_and_read_back(
 @pytest.mark.parametrize(
     ("arguments", "spoil", "words"),
     [
-        (["nothing"], None, "no figure 'nothing'; expected one of cliff"),
+        (["nothing"], None, "no figure 'nothing'; expected one of cliff, masks"),
         (["cliff", "--draw-only"], "delete", "no cliff.csv"),
         (["cliff", "--draw-only"], "change", "SHA-256 differs"),
     ],

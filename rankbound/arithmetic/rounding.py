@@ -32,8 +32,8 @@ def up(value: Array | float, operations: int) -> Array:
     """An upper bound of a non-negative number that was computed by so many roundings.
 
     Sums, products, quotients and roots of non-negative numbers lose at most a factor
-    ``(1 - u)^operations``; the factor ``1 + 2 (operations + 2) u`` more than undoes it, and η
-    covers underflow.
+    ``(1 - u)^operations``; the factor ``1 + 2 (operations + 2) u`` more than undoes it. The η
+    covers one operation that underflows; where many may, the caller adds theirs.
     """
     bound: Array = np.asarray(value) * (1.0 + 2.0 * (operations + 2) * U) + ETA
     return bound
@@ -46,15 +46,29 @@ def product_error(left: Array, right: Array) -> Array:
     return up(m * U * size + m * ETA, 3)
 
 
-@cache
 def check_model() -> None:
-    """Refuse a BLAS whose products are not those of the model; looked at once a process.
+    """Refuse arithmetic that is not that of the model.
+
+    Whether subnormal numbers are flushed to zero is a mode of the thread that others may set, so it
+    is looked at each time; the bits of a product once a process.
 
     Raises
     ------
     RankboundError
-        If a product comes out with fewer bits than float64 has.
+        If subnormal numbers are flushed to zero, or a product comes out with fewer bits than
+        float64 has.
     """
+    tiny, huge = np.array([[ETA]]), np.array([[2.0**1000]])
+    if not (float(tiny[0, 0] * 1.0) == ETA and float((huge @ tiny)[0, 0]) == 2.0**-74):
+        raise RankboundError(
+            "this thread flushes subnormal numbers to zero, so no rounding bound holds. "
+            "Turn that mode off (torch.set_flush_denormal(False), for one)."
+        )
+    _check_bits()
+
+
+@cache
+def _check_bits() -> None:
     n = 32
     found = np.full((n, n), 1.0 + 2.0**-46) @ np.ones((n, n))
     # the model allows n u n = n 2^-48; whoever drops the last bit is off by n 2^-46

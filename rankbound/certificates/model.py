@@ -20,6 +20,7 @@ __all__ = [
     "Counterexample",
     "Dyadic",
     "Factorisation",
+    "MaskedWitness",
     "Matrix",
     "Minor",
     "NonsingularEnclosure",
@@ -38,6 +39,7 @@ CONVERTED: dict[str, Callable[[Any], object]] = {
     "column_exponents": integers,
     "prime": integer,
     "grid": integer,
+    "reference": integer,
 }
 
 
@@ -147,6 +149,20 @@ class SpectralGap(Certificate):
 
 
 @dataclass(frozen=True, eq=False)
+class MaskedWitness(Certificate):
+    """Directions that make rows independent in every completion, and a head on the mask."""
+
+    kind = "masked-witness"
+    statement: Statement
+    rows: tuple[int, ...]
+    reference: int
+    directions: Matrix
+    keys: Matrix | None = None
+    queries: Matrix | None = None
+    claim: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class Representation(Certificate):
     """The statement gives the head; multiplying it out is the proof."""
 
@@ -178,6 +194,7 @@ KINDS: dict[str, type[Certificate]] = {
         Factorisation,
         NonsingularEnclosure,
         SpectralGap,
+        MaskedWitness,
         Representation,
         Counterexample,
     )

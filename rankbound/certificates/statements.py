@@ -18,6 +18,7 @@ __all__ = [
     "LogRank",
     "LogRankWithin",
     "LogitRank",
+    "MaskedLogRank",
     "Rank",
     "RankAboveHeadSize",
     "RankUnderError",
@@ -180,6 +181,24 @@ class RepresentedWithin(Statement):
 
 
 @dataclass(frozen=True, eq=False)
+class MaskedLogRank(Statement):
+    """``lower <=`` least rank of logits that agree with these on the mask ``<= upper``.
+
+    Agree up to a constant in each column; `mask` holds 1 where a key is visible, else 0.
+    """
+
+    kind = "masked-log-rank"
+    logits: Matrix
+    mask: Matrix
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.masked_log_rank(self.logits, self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
 class RankAboveHeadSize(Statement):
     """The context P ∝ 2^exponents belongs to a head of size k and has rank(P) > k."""
 
@@ -225,6 +244,7 @@ KINDS: dict[str, type[Statement]] = {
         LogRankWithin,
         RepresentedExactly,
         RepresentedWithin,
+        MaskedLogRank,
         RankAboveHeadSize,
     )
 }

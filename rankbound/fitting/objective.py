@@ -49,10 +49,13 @@ class KLObjective:
         The target; columns sum to 1, zeros allowed.
     basis : ndarray, shape (r, n), or None
         R: orthonormal rows that span the row space of the tokens; None means the identity.
+    mask : ndarray of bool, shape (n, n), or None
+        [key, query], True = visible; P is 0 where it hides.
     """
 
     P: Array
     basis: Array | None = None
+    mask: npt.NDArray[np.bool_] | None = None
     _positive: npt.NDArray[np.bool_] = field(init=False, repr=False)
     _log_P: Array = field(init=False, repr=False)
 
@@ -68,10 +71,16 @@ class KLObjective:
         """
         factors = flat.reshape(2, head_size, -1)
         A, B = factors if self.basis is None else factors @ self.basis
-        log_Q = log_column_softmax(A.T @ B)
+        log_Q = log_column_softmax(A.T @ B, self.mask)
         Q = np.exp(log_Q)
+        if self.mask is not None:  # where P and Q are both 0, no log enters
+            log_Q = np.where(self.mask, log_Q, 0.0)
         slope = (Q - self.P) / self.P.shape[1]
         gradient = np.stack([B @ slope.T, A @ slope])
         if self.basis is not None:
             gradient = gradient @ self.basis.T
-        return _kl(self.P, self._log_P, self._positive, log_Q, Q), gradient.ravel()
+        return self.divergence(log_Q, Q), gradient.ravel()
+
+    def divergence(self, log_Q: Array, Q: Array) -> float:
+        """The mean KL divergence of Q from P; `log_Q` is 0 where the mask hides."""
+        return _kl(self.P, self._log_P, self._positive, log_Q, Q)

@@ -18,12 +18,14 @@ from rankbound._validate import (
     check_real,
 )
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax, log_column_softmax
 from rankbound.errors import InputError
 from rankbound.fitting.objective import KLObjective, kl_divergence
 from rankbound.ranks.spectrum import spectrum
+from rankbound.theory.completion import MaskedLogs, check_hidden, complete, read_masked
+from rankbound.theory.construction import head_from_factors
 from rankbound.theory.logs import centre, read_logs
-from rankbound.theory.representation import head_from_factors
 
 __all__ = ["Fit", "fit_head"]
 
@@ -67,6 +69,7 @@ def fit_head(
     P: npt.ArrayLike | None = None,
     head_size: int = 1,
     X: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
     seed: int = 0,
@@ -92,6 +95,8 @@ def fit_head(
         k >= 1.
     X : array_like, shape (d, n), optional
         Tokens; None means the identity.
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible; transposed too with ``rows=True``.
     logits : array_like or sympy.Matrix, shape (n, n), optional
         Logits instead of P, which is their column softmax.
     seed : int
@@ -124,14 +129,14 @@ def fit_head(
     >>> fit.converged, fit.kl < 1e-20
     (True, True)
     """
-    context = _target(P, logits, stored, rows)
+    context, visible = _target(P, logits, mask, stored, rows)
     k = check_head_size(head_size)
     basis, lift = _row_space(X, len(context))
     tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
     limit = check_int("max_iterations", max_iterations, least=1)
     seed = check_int("seed", seed, least=0, why="fits are written down by an integer seed")
     rng = np.random.default_rng(seed)
-    objective = KLObjective(context / context.sum(axis=0), basis)
+    objective = KLObjective(context / context.sum(axis=0), basis, visible)
     r = len(context) if basis is None else len(basis)
     starts = [_spectral_start(objective, k)] if spectral_start else []
     for _ in range(check_int("random_starts", random_starts, least=0)):
@@ -142,7 +147,7 @@ def fit_head(
     best = min(ends, key=lambda end: end.kl)
     head = lift(best.factors)
     # of the head itself: on ill-conditioned tokens it is not quite what was fitted
-    kl = best.kl if X is None else kl_divergence(objective.P, log_column_softmax(head.logits(X)))
+    kl = best.kl if X is None else _kl_of(head, X, objective)
     return Fit(
         head=head,
         kl=kl,
@@ -155,12 +160,31 @@ def fit_head(
     )
 
 
-def _target(P: Any, logits: Any, stored: npt.DTypeLike | None, rows: bool) -> Array:
+def _kl_of(head: AttentionHead, X: npt.ArrayLike, objective: KLObjective) -> float:
+    log_Q = log_column_softmax(head.logits(X), objective.mask)
+    if objective.mask is not None:
+        log_Q = np.where(objective.mask, log_Q, 0.0)
+        Q = np.where(objective.mask, np.exp(log_Q), 0.0)
+        return objective.divergence(log_Q, Q)
+    return kl_divergence(objective.P, log_Q)
+
+
+def _target(
+    P: Any, logits: Any, mask: Any, stored: npt.DTypeLike | None, rows: bool
+) -> tuple[Array, Mask | None]:
+    if (P is None) == (logits is None):
+        read_logs(P, logits)  # says what is missing, or too much
+    if logits is not None and mask is not None:
+        logs = read_masked(None, logits, mask, stored=stored, rows=rows)
+        return _softmax(logs.values, logs.mask), logs.mask
     if logits is not None:
-        return _softmax(read_logs(P, logits, stored=stored, rows=rows).centred())
-    if P is None:
-        read_logs(P, logits)  # says what is missing
-    return check_context("P", P, stored=stored, rows=rows, zeros=True)[0]
+        return _softmax(read_logs(None, logits, stored=stored, rows=rows).centred()), None
+    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    if mask is None:
+        return context, None
+    visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
+    check_hidden(context, visible)
+    return context, visible
 
 
 def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
@@ -189,8 +213,21 @@ def _head(factors: Array) -> AttentionHead:
     return head_from_factors(left, right, factors.shape[1], None)
 
 
+def _start_logits(objective: KLObjective) -> Array:
+    """``C log P`` with a floor, which is all a start needs; completed where a mask is nested."""
+    log_P = np.log(np.maximum(objective.P, 1e-12))
+    if objective.mask is None:
+        return centre(log_P)
+    logs = MaskedLogs(np.where(objective.mask, log_P, 0.0), np.zeros_like(log_P), objective.mask)
+    completed = complete(logs)
+    if completed is not None:
+        return np.asarray(np.ldexp(completed.scaled, completed.exponent), np.float64)
+    means = (log_P * objective.mask).sum(axis=0) / objective.mask.sum(axis=0)
+    return np.where(objective.mask, log_P - means, 0.0)
+
+
 def _spectral_start(objective: KLObjective, k: int) -> Array:
-    D = centre(np.log(np.maximum(objective.P, 1e-12)))  # a start needs no more than a floor
+    D = _start_logits(objective)
     if objective.basis is not None:
         D = objective.basis @ D @ objective.basis.T
     U, values, Vt = np.linalg.svd(D)

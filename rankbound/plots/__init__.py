@@ -1,5 +1,6 @@
 """One function a figure: it takes records and returns the axes it drew on."""
 
 from rankbound.plots.approximation import cliff
+from rankbound.plots.masks import head_sizes_by_mask
 
-__all__ = ["cliff"]
+__all__ = ["cliff", "head_sizes_by_mask"]

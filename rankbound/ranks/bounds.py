@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 
@@ -73,8 +74,9 @@ class RankBounds:
     def certificate(self) -> Any:
         """What proves the bounds to :func:`rankbound.check`, built on first use.
 
-        None where nothing was computed to prove. If building it fails the verdict falls to
-        undecided: a strong word without a certificate is not kept.
+        None where nothing was computed to prove. It is handed out only if the checker accepts it;
+        if it does not, or building it fails, the verdict falls to undecided: a strong word without
+        a certificate is not kept.
         """
         return self._built("certificate", self.prove)
 
@@ -89,6 +91,8 @@ class RankBounds:
             return None
         if f"_{name}" not in self.__dict__:
             certificate = prove(())
+            if certificate is not None and not check(certificate).accepted:
+                certificate = None  # beyond the checker's limits, for one
             if certificate is None:
                 object.__setattr__(self, "verdict", Verdict.UNDECIDED)
             object.__setattr__(self, f"_{name}", certificate)

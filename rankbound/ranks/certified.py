@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+from fractions import Fraction
 from functools import cache
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -109,22 +112,54 @@ def _batch(A: Array, error: Array | None) -> RankBounds:
 
 
 def _refuse_inexact(A: Any) -> None:
-    array = as_array("A", A)
-    wide = array.dtype.kind == "f" and array.dtype.itemsize > 8
-    large = (
-        array.dtype.kind in "iu"
-        and array.size
-        and int(np.max(np.abs(array.astype(object)))) > 2**53
+    as_array("A", A)  # refuses what is no number
+    given = np.asarray(A)
+    if given.dtype.kind == "f" and given.dtype.itemsize <= 8 and isinstance(A, np.ndarray):
+        return
+    # entry by entry: a list of Fractions and floats is no array of floats
+    if all(_is_float64(entry) for entry in np.array(A, dtype=object).flat):
+        return
+    raise InputTypeError(
+        f"A has dtype {given.dtype} and entries that float64 does not hold exactly; expected "
+        "entries that it does, since they are read as exact reals. Use rb.exact_rank."
     )
-    if wide or large:
-        raise InputTypeError(
-            f"A has dtype {array.dtype} and entries that float64 does not hold exactly; expected "
-            "entries that it does, since they are read as exact reals. Use rb.exact_rank."
-        )
+
+
+def _rounded_up(entry: Any) -> float:
+    """The least float64 that is not below the entry, within one."""
+    exact = _fraction(entry)
+    try:
+        rounded = float(entry) if exact is None else float(exact)
+    except OverflowError:
+        return math.inf
+    low = exact is not None and Fraction(rounded) < exact
+    return math.nextafter(rounded, math.inf) if low else rounded
+
+
+def _fraction(entry: Any) -> Fraction | None:
+    """The entry exactly; None where it is not a rational or not finite."""
+    if isinstance(entry, Rational):
+        return Fraction(int(entry.numerator), int(entry.denominator))
+    if isinstance(entry, (float, np.floating)) and np.isfinite(entry):
+        return Fraction(*entry.as_integer_ratio())
+    return Fraction(bool(entry)) if isinstance(entry, np.bool_) else None
+
+
+def _is_float64(entry: Any) -> bool:
+    """Whether an integer, Fraction, SymPy number or long float is a float64 exactly."""
+    exact = _fraction(entry)
+    if exact is None:  # not finite, which is refused in its own words, or not rational
+        return isinstance(entry, (float, np.floating))
+    try:
+        return Fraction(float(exact)) == exact
+    except OverflowError:
+        return False
 
 
 def _check_error(error: Any, shape: tuple[int, ...]) -> Array:
-    array = as_array("error", error).astype(np.float64)
+    as_array("error", error)  # refuses what is no number
+    given = np.array(error, dtype=object)
+    array = np.array([_rounded_up(x) for x in given.flat]).reshape(given.shape)
     try:
         array = np.broadcast_to(array, shape)
     except ValueError:

@@ -30,13 +30,18 @@ __all__ = [
 def scale_columns(A: Array, error: Array | None) -> tuple[Array, Array | None]:
     """Divide columns by powers of two that bring them to [1/2, 1); ranks stay as they are.
 
-    A zero column stays zero. Where an entry would become subnormal it is rounded, by at most η;
-    the callers' bounds contain that.
+    A zero column stays zero. Where an entry becomes subnormal and is rounded, by at most η, that
+    is an error of the scaled matrix.
     """
     exponents = np.frexp(np.max(np.abs(A), axis=-2, keepdims=True))[1]
     if not np.any(exponents):
         return A, error
-    return np.ldexp(A, -exponents), None if error is None else _up_ldexp(error, -exponents)
+    scaled = np.ldexp(A, -exponents)
+    if error is not None:
+        return scaled, _up_ldexp(error, -exponents) + ETA
+    if np.array_equal(np.ldexp(scaled, exponents), A):
+        return scaled, None
+    return scaled, np.full_like(scaled, ETA)
 
 
 def _up_ldexp(error: Array, exponents: npt.NDArray[np.int32]) -> Array:
@@ -98,7 +103,8 @@ def frobenius(error: Array | None) -> float:
     if error is None:
         return 0.0
     with np.errstate(over="ignore"):  # an infinite norm proves nothing, as it should
-        return float(up(np.sqrt(up(np.sum(error * error), error.size + 2)), 1))
+        squares = up(np.sum(error * error), error.size + 2) + error.size * ETA  # each may underflow
+        return float(up(np.sqrt(squares), 1))
 
 
 def left_inverse_of(A: Array) -> Array | None:
@@ -197,16 +203,10 @@ def singular_values_above(A: Array, radius: float) -> int:
     if not np.isfinite(radius):
         return 0
     _, values, Vt = np.linalg.svd(A, full_matrices=False)
-    lower, upper = 0, int(np.count_nonzero(values > radius)) + 1
-    while upper - lower > 1:  # mostly the first trial passes: try the largest first
-        r = upper - 1 if lower == 0 else (lower + upper) // 2
+    for r in range(int(np.count_nonzero(values > radius)), 0, -1):  # mostly the first passes
         if _compressed_passes(A, Vt[:r].T / values[:r], radius):
-            lower = r
-        else:
-            upper = r
-        if lower == 0 and upper > 2:
-            upper = max(2, upper - max(1, upper // 16))
-    return lower
+            return r
+    return 0
 
 
 def _compressed_passes(A: Array, V: Array, radius: float) -> bool:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any, Literal
 
 from rankbound.arithmetic.elimination import pivots_modulo_prime, prove_rank
-from rankbound.arithmetic.exact import product
+from rankbound.arithmetic.exact import product, rational_product
 from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
-from rankbound.certificates.model import Matrix, NonzeroMinor
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.model import Factorisation, NonzeroMinor
 from rankbound.certificates.statements import LogitRank
 from rankbound.errors import InputError
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.evidence import prove_exact
+from rankbound.ranks.evidence import certify_proof, prove_exact
 from rankbound.verdict import Verdict
 
 __all__ = ["exact_logit_rank", "exact_rank"]
@@ -104,7 +106,7 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     rows, places, prime = pivots_modulo_prime(L)
     bound = min(len(K), n - 1 if centre else n)
     if len(rows) < bound:
-        return exact_rank(L)
+        return _deficient(K, Q, centre, columns)
     upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
     method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
 
@@ -113,3 +115,18 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
         return NonzeroMinor(LogitRank(*factors, centre, bound, bound), rows, places, prime)
 
     return RankBounds(bound, bound, Verdict.CERTIFIED, method, prove)
+
+
+def _deficient(
+    K: list[list[Fraction]], Q: list[list[Fraction]], centre: bool, columns: list[list[Fraction]]
+) -> RankBounds:
+    """Below the number of coordinates: elimination over Q decides, and a factorisation shows it."""
+    L = rational_product(centred(columns) if centre else columns, Q)
+    proof = prove_rank(L)
+
+    def prove(_: tuple[int, ...]) -> NonzeroMinor | Factorisation:
+        factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
+        return certify_proof(LogitRank(*factors, centre, proof.rank, proof.rank), L, proof)
+
+    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: an exact factorisation"
+    return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)

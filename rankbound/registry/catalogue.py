@@ -7,9 +7,14 @@ from collections.abc import Mapping
 from rankbound.registry import (
     bhojanapalli2020,
     bhojanapalli2020_converse,
+    bias_variants,
     folklore,
     heads,
+    logit_variants,
+    masked,
     sharpened,
+    tokens,
+    variants,
     yang2018,
 )
 from rankbound.registry.claim import Claim, by_id
@@ -19,8 +24,13 @@ __all__ = ["claims"]
 claims: Mapping[str, Claim] = by_id(
     *yang2018.CLAIMS,
     *sharpened.CLAIMS,
+    *tokens.CLAIMS,
+    *masked.CLAIMS,
     *bhojanapalli2020.CLAIMS,
     *bhojanapalli2020_converse.CLAIMS,
     *heads.CLAIMS,
+    *bias_variants.CLAIMS,
+    *variants.CLAIMS,
+    *logit_variants.CLAIMS,
     *folklore.CLAIMS,
 )

@@ -97,5 +97,5 @@ def construction_error(log_P: Array, X: Array) -> float:
     condition = np.linalg.norm(X) * np.linalg.norm(np.linalg.pinv(X), 2)
     return float(
         8 * max(X.shape) * EPS * condition * np.linalg.norm(D, "nuc")
-        + 2 * (n + 32) * EPS * (1 + 4 * np.max(np.abs(log_P)))
+        + 4 * (n + 32) * EPS * (1 + 4 * np.max(np.abs(log_P)))
     )

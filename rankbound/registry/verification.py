@@ -215,7 +215,11 @@ def run_claim(
     with threadpool_limits(1, "blas"):  # the same bits for any number of workers
         instances, reason = _collect(claim, claim.trial(level, seed), formulas or {})
         if folder is not None and not reason:
-            written, reason = write_certificates(claim.id, instances, folder)
+            try:
+                written, reason = write_certificates(claim.id, instances, folder)
+            except Exception as error:
+                # as for a check: what stops one claim's certificates stops no other claim
+                reason = f"{type(error).__name__}: {error}"
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(

@@ -18,9 +18,10 @@ def write_certificates(
 ) -> tuple[int, str]:
     """Write one file a certificate, check each from its file, and return how many and what failed.
 
-    Files are named after the claim and numbered; those of an earlier run with the same name are
-    replaced.
+    Files are named after the claim and numbered; those of an earlier run of the claim are removed.
     """
+    for stale in folder.glob(f"{claim_id}-[0-9]*.json"):
+        stale.unlink()
     written = 0
     for instance in instances:
         for place, source in enumerate(instance.certificates):

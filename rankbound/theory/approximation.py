@@ -10,13 +10,13 @@ import numpy.typing as npt
 from rankbound._validate import check_head_size
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError
-from rankbound.theory.logs import read_logs
-from rankbound.theory.representation import (
+from rankbound.theory.construction import (
     check_reached,
-    check_tokens,
+    full_rank_tokens,
     head_from_factors,
-    truncated_factors,
 )
+from rankbound.theory.logs import read_logs
+from rankbound.theory.reach import Reach
 
 __all__ = ["aitchison_error", "nearest_head"]
 
@@ -119,8 +119,8 @@ def nearest_head(
     """
     k = check_head_size(head_size)
     logs = read_logs(P, logits, stored=stored, rows=rows)
-    tokens = None if X is None else check_tokens(X, logs.n)
-    left, right = truncated_factors(logs, min(k, logs.n))
+    tokens = None if X is None else full_rank_tokens(X, logs.n)
+    left, right = Reach(k, logs.scaled, logs.exponent).factors(min(k, logs.n))
     head = head_from_factors(left, right, k, tokens)
     if tokens is not None:
         check_reached(head, tokens, left.T @ right, REACHED)

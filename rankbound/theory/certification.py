@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_real, check_square
+from rankbound._validate import Array, check_context, check_real, check_rows, check_square
 from rankbound.arithmetic.elimination import prove_rank
 from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
 from rankbound.arithmetic.rounding import U, check_model, product_error, up
@@ -21,6 +21,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above
 from rankbound.ranks.evidence import certify_proof, spectral_gap
 from rankbound.theory.logs import centre
+from rankbound.theory.masked_certification import masked_bounds
 from rankbound.verdict import Verdict
 
 __all__ = ["certified_log_rank", "certify_head"]
@@ -30,6 +31,7 @@ LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last
 
 def certified_log_rank(
     P: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
     ratio: float | None = None,
@@ -40,12 +42,12 @@ def certified_log_rank(
     *Logits* are read as the exact numbers they are, floats too: the rank of ``C L`` over the
     rationals, both sides certified, ``lower == upper``.
 
-    *A float P* is known within a ratio: of all heads whose context Q has
-    ``|log Q - log P| <= ratio`` in each entry, the least head size lies in [lower, upper]. The
-    lower side: ``s_r(C log P) > n · ratio`` proves ``rank(C log Q) >= r`` for every such Q, on any
-    tokens (Weyl; ``‖C E‖_2 <= ‖E‖_F <= n ratio``). The upper side: a concrete head whose context is
-    enclosed within the ratio, on tokens of full column rank. With ratio 0 the lower side is about
-    P itself, and the upper side is n - 1.
+    *A float P*, its columns divided by their exact sums, is known within a ratio: of all heads
+    whose context Q has ``|log Q - log P| <= ratio`` in each entry, the least head size lies in
+    [lower, upper]. The lower side: ``s_r(C log P) > n · ratio`` proves ``rank(C log Q) >= r`` for
+    every such Q, on any tokens (Weyl; ``‖C E‖_2 <= ‖E‖_F <= n ratio``). The upper side: a concrete
+    head whose context is enclosed within the ratio, on tokens of full column rank. With ratio 0
+    the lower side is about P itself, and the upper side is n - 1.
 
     So the answer to "is P representable at head size k" is no if ``k < lower``, yes if
     ``k >= upper``, and not settled between.
@@ -54,6 +56,9 @@ def certified_log_rank(
     ----------
     P : array_like, shape (n, n), optional
         One positive matrix of floats, columns sum to 1 to rounding, [key, query].
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible. Logits (floats too, read as they are) under a nested mask are
+        decided exactly, with a certificate; elsewhere the bounds are *supported*, not certified.
     logits : array_like or sympy.Matrix, shape (n, n), optional
         Logits instead of P: ints, Fractions, SymPy numbers (up to one common factor) or floats.
     ratio : float, optional
@@ -65,16 +70,22 @@ def certified_log_rank(
     -------
     RankBounds
         Certified. ``.certificate`` proves the lower side (and the upper, for exact logits),
-        ``.upper_certificate`` the upper where a head does; both exist up to n = 256.
+        ``.upper_certificate`` the upper where a head does. Both exist up to n = 256; beyond,
+        reading one turns the verdict to undecided.
 
     Raises
     ------
     InputError, InputTypeError
         If an argument is not as described.
 
+    Notes
+    -----
+    The fast answer assumes that NumPy's logarithm and exponential are within 4 units in the last
+    place; the certificates do not.
+
     References
     ----------
-    docs/theory.md, Theorem A and section 5.
+    docs/theory.md, Theorem A and section 8.
 
     Examples
     --------
@@ -91,6 +102,13 @@ def certified_log_rank(
         raise InputTypeError(
             f"{'neither' if P is None else 'both'} of P and logits given; expected exactly one."
         )
+    if mask is not None:
+        if ratio is not None:
+            raise InputTypeError(
+                "ratio and mask are not taken together; expected one: the bound within a ratio is "
+                "for contexts that nothing hides."
+            )
+        return masked_bounds(P, logits, mask, rows)
     if logits is not None:
         if ratio is not None:
             raise InputTypeError(
@@ -113,7 +131,7 @@ def _exact(logits: Any, rows: bool) -> RankBounds:
     if not is_exact(logits):
         check_square("logits", logits)
     table, _ = rational_matrix("logits", logits, floats=True)
-    if rows:
+    if check_rows(rows):
         table = [list(column) for column in zip(*table, strict=True)]
     if len(table) != len(table[0]):
         raise InputError(f"logits have shape ({len(table)}, {len(table[0])}); expected (n, n).")
@@ -192,11 +210,13 @@ def _is_within(L: Array, error: Array, log_P: Array, ratio: float) -> bool:
     """Whether the softmax of logits within `error` of L is certainly within the ratio of P.
 
     The error of the logits enters each log-probability at most twice, the rounding of the softmax
-    and of both logarithms a few units in the last place for each of the n summands.
+    and of all logarithms a few units in the last place for each of the n summands. P stands for
+    itself with its columns normalised.
     """
+    log_P = log_P - np.log(np.exp(log_P).sum(axis=0))
     log_Q = log_column_softmax(L)
     size = float(np.max(np.abs(L)) + np.max(np.abs(log_Q)) + np.max(np.abs(log_P))) + 1.0
-    rounding = (len(L) + 8 * LOG_ULPS) * 2 * U * size
+    rounding = (2 * len(L) + 16 * LOG_ULPS) * 2 * U * size
     bound = np.max(np.abs(log_Q - log_P)) + 2 * float(np.max(error)) + rounding
     return bool(up(bound, 8) <= ratio)
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy.typing as npt
 
 from rankbound.ranks.spectrum import check_rtol
+from rankbound.theory.decision import decide
 from rankbound.theory.logs import read_logs
 
 __all__ = ["log_rank"]
@@ -14,6 +15,7 @@ __all__ = ["log_rank"]
 
 def log_rank(
     P: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
     rtol: float | None = None,
@@ -31,6 +33,9 @@ def log_rank(
     ----------
     P : array_like, shape (..., n, n), optional
         Positive, columns sum to 1, [key, query].
+    mask : array_like of bool, shape (n, n), optional
+        A nested mask, [key, query], True = visible; then one matrix, and the answer is the least
+        rank of a completion of what it hides (Theorem C).
     logits : array_like or sympy.Matrix, shape (..., n, n), optional
         Logits instead of P: free of underflow for floats; ints, Fractions and SymPy numbers (one
         matrix; rational up to a common factor such as log 2) are decided exactly. For a context
@@ -56,6 +61,8 @@ def log_rank(
 
     Raises
     ------
+    Undecided
+        If the mask is not nested, unless the bounds meet; ``.bounds`` holds them.
     InputError, InputTypeError
         If P is not positive and column-stochastic, an entry is not finite, or not exactly one of
         P and logits is given.
@@ -74,4 +81,6 @@ def log_rank(
     0
     """
     rtol = check_rtol(rtol)
+    if mask is not None:
+        return int(decide(P, None, mask, logits, rtol, stored, rows)[0].least)
     return read_logs(P, logits, stored=stored, rows=rows, ndim=None).rank(rtol)

@@ -38,6 +38,8 @@ class Logs:
         whose logarithms are unknown.
     exact : list of list of Fraction, or None
         ``C log P`` exactly, up to one common factor, where the logits were exact.
+    unit : float
+        That factor.
     """
 
     scaled: Array
@@ -46,6 +48,13 @@ class Logs:
     dtype: np.dtype[Any]
     underflowed: bool = False
     exact: list[list[Fraction]] | None = None
+    unit: float = 1.0
+
+    @property
+    def tolerance(self) -> Array:
+        """What can move a singular value of `scaled`: the error, centring and decomposition."""
+        norm = np.sqrt(np.sum(self.scaled * self.scaled, axis=(-2, -1)))
+        return np.asarray(self.error + self.n * FLOAT64_EPS * norm, np.float64)
 
     @property
     def n(self) -> int:
@@ -74,9 +83,7 @@ class Logs:
 
     def _spectrum(self, rtol: float | None, exponent: npt.NDArray[np.int32] | int) -> Spectrum:
         values = np.asarray(np.linalg.svd(self.scaled, compute_uv=False), np.float64)
-        norm = np.sqrt(np.sum(values * values, axis=-1))
-        tolerance = self.error + self.n * FLOAT64_EPS * norm
-        return count_above(values, tolerance, rtol, self.dtype, exponent)
+        return count_above(values, self.tolerance, rtol, self.dtype, exponent)
 
     def rank(self, rtol: float | None = None) -> Any:
         """Rank of ``C log P``: exact where the logits were, numerical elsewhere."""
@@ -159,4 +166,6 @@ def _from_exact(logits: Any, dtype: np.dtype[Any], rows: bool) -> Logs:
         floats = np.array([[np.inf]])
     if not np.isfinite(floats).all():
         raise InputError("logits hold a number above 1.8e308; expected numbers that float64 holds.")
-    return Logs(floats, np.zeros((1, 1), np.int32), np.zeros(()), dtype, exact=exact)
+    return Logs(
+        floats, np.zeros((1, 1), np.int32), np.zeros(()), dtype, exact=exact, unit=float(unit)
+    )

@@ -1,99 +1,98 @@
-"""Theorem A: the least head size of a context matrix, and the head that has it."""
+"""The least head size of a context, and the head that has it."""
 
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_head_size, check_matrix, check_real
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.rational import centred, rational_matrix
+from rankbound._validate import Array, check_head_size, check_real
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.softmax import log_column_softmax
-from rankbound.errors import InputError, InputTypeError, NotRepresentable, Undecided
-from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import check_rtol, spectrum
-from rankbound.theory.logs import Logs, read_logs
-from rankbound.verdict import Verdict
+from rankbound.errors import InputError, NotRepresentable
+from rankbound.ranks.spectrum import check_rtol
+from rankbound.theory.construction import check_reached, exact_factors, head_from_factors
+from rankbound.theory.decision import decide
+from rankbound.theory.reach import Reach
 
-__all__ = ["exact_factors", "head_from_factors", "least_head_size", "represent"]
+__all__ = ["exact_factors", "least_head_size", "represent"]
 
 
 def least_head_size(
     P: npt.ArrayLike | None = None,
     X: npt.ArrayLike | None = None,
+    mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
     rtol: float | None = None,
     stored: npt.DTypeLike | None = None,
     rows: bool = False,
-) -> int:
+) -> float:
     """Least head size with which some attention head on tokens X has the context P.
 
-    Theorem A: for X of full column rank, P is the context of a head of size k iff
-    ``log_rank(P) <= k``. So the least head size is the log-rank: at most n - 1 (sharper than the n
-    of B20, Theorem 1), and n - 1 for almost every P.
+    *Tokens of full column rank* (Theorem A): the log-rank, at most n - 1 (sharper than the n of
+    B20, Theorem 1), and n - 1 for almost every P.
+
+    *Any tokens, no mask* (Theorem B): let N project onto the complement of the row space of X. If
+    N 1 is not 0 the gauge is forced, and P has a head iff ``N L = 0`` and ``L N = 0`` in it, of
+    size ``rank L``; else iff ``N log P = 0`` and ``C log P N = 0``, of size ``rank (C log P)``.
+    Otherwise no head of any size has P, and the answer is infinite.
+
+    *A nested mask, tokens of full column rank* (Theorem C): the number of new rows, floor(n/2) for
+    almost every causal P.
 
     Parameters
     ----------
     P : array_like, shape (n, n), optional
-        One positive matrix, columns sum to 1, [key, query].
+        One matrix, columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
     X : array_like, shape (d, n), optional
-        Tokens of full column rank; None means any such tokens.
+        Tokens; None means any of full column rank.
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible.
     logits : array_like or sympy.Matrix, shape (n, n), optional
-        Logits instead of P; exact for ints, Fractions and SymPy numbers.
+        Logits instead of P, hidden entries of no account; exact for ints, Fractions and SymPy
+        numbers (and, on rank-deficient tokens, if these are exact too).
     rtol, stored, rows
-        As in :func:`rankbound.log_rank`.
+        As in :func:`rankbound.log_rank`; with ``rows=True`` the mask is transposed too.
 
     Returns
     -------
-    int
-        0 for uniform columns, which a head of any size has.
+    int or math.inf
+        0 for uniform columns, which a head of any size has; infinite where no head has P.
 
     Raises
     ------
     Undecided
-        If entries of P are so near underflow that their logarithms are unknown.
+        If the mask is not nested, or there is a mask and X is not of full column rank, unless the
+        bounds meet (``.bounds`` holds them); or if entries of P are so near underflow that their
+        logarithms are unknown.
     InputError, InputTypeError
-        If P is not positive and column-stochastic, or X is not of full column rank.
+        If an argument is not as described.
 
     References
     ----------
-    B20, Theorem 1 (first half: n suffices); docs/theory.md, Theorem A.
+    B20, Theorem 1 (first half: n suffices); docs/theory.md, Theorems A, B and C.
 
     Examples
     --------
     >>> import rankbound as rb
     >>> rb.least_head_size(rb.random_context(16, seed=0))
     15
+    >>> rb.least_head_size(rb.random_context(16, seed=0, law="causal"), mask=rb.causal_mask(16))
+    8
+    >>> rb.least_head_size([[0.5, 0.75], [0.5, 0.25]], X=[[1, 0]])
+    inf
     """
-    logs = read_logs(P, logits, stored=stored, rows=rows)
-    if X is not None:
-        check_tokens(X, logs.n)
-    return _least(logs, check_rtol(rtol))
-
-
-def _least(logs: Logs, rtol: float | None) -> int:
-    rank = int(logs.rank(rtol))
-    if logs.underflowed and rtol is None:
-        remedy = "pass logits=, or rtol= to count singular values as they are"
-        raise Undecided(
-            f"entries of P are so near the smallest positive number of {logs.dtype} that their "
-            f"logarithms are unknown; the log-rank is at least about {rank}. To decide, {remedy}.",
-            bounds=RankBounds(rank, logs.n - 1, Verdict.SUPPORTED, "singular values; the shape"),
-            remedy=remedy,
-        )
-    return rank
+    rtol = check_rtol(rtol)
+    return decide(P, X, mask, logits, rtol, stored, rows)[0].least
 
 
 def represent(
     P: npt.ArrayLike | None = None,
     X: npt.ArrayLike | None = None,
     head_size: int | None = None,
+    mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
     ratio: float = 1e-8,
@@ -101,45 +100,49 @@ def represent(
     stored: npt.DTypeLike | None = None,
     rows: bool = False,
 ) -> AttentionHead:
-    """Return a head whose context on X is P: the constructive proof of Theorem A.
+    """Return a head whose context on X is P: the constructive proof of Theorems A, B and C.
 
-    Factor ``C log P = A^T B`` by the singular value decomposition and put ``W_k = A X^+``,
-    ``W_q = sqrt(k) B X^+``, where ``X^+`` is the left inverse of X.
+    Factor the logits that :func:`least_head_size` finds (``C log P``, in the gauge that
+    rank-deficient tokens force, or completed where a mask hides them) as ``A^T B`` by the singular
+    value decomposition, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``.
 
     Parameters
     ----------
     P : array_like, shape (n, n), optional
-        One positive matrix, columns sum to 1, [key, query].
+        One matrix, columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
     X : array_like, shape (d, n), optional
-        Tokens of full column rank; None means the identity.
+        Tokens; None means the identity.
     head_size : int, optional
         Any size from the least on (padded with zeros); the least, or 1 if that is 0, unless given.
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible.
     logits : array_like or sympy.Matrix, shape (n, n), optional
         Logits instead of P; the head size is decided exactly for ints, Fractions and SymPy numbers.
     ratio : float
         How far the head's log-probabilities may be from log P in any entry, over what the dtype of
         the data leaves open. Checked on the head that is returned.
     rtol, stored, rows
-        As in :func:`rankbound.log_rank`.
+        As in :func:`rankbound.log_rank`; with ``rows=True`` the mask is transposed too.
 
     Returns
     -------
     AttentionHead
-        With ``head.context(X)`` equal to P within the ratio.
+        With ``head.context(X, mask)`` equal to P within the ratio.
 
     Raises
     ------
     NotRepresentable
-        If `head_size` is below the least, which the error holds as ``.least_head_size``.
+        If `head_size` is below the least, which the error holds as ``.least_head_size``; or if no
+        head of any size has P, ``.reason`` saying which condition failed.
     Undecided
-        If X is so ill-conditioned that the head misses `ratio` in float64, entries of P are near
-        underflow, or `rtol` drops more than rounding explains.
+        As :func:`least_head_size`; or if X is so ill-conditioned that the head misses `ratio` in
+        float64, or `rtol` drops more than rounding explains.
     InputError, InputTypeError
         If an argument is not as described.
 
     References
     ----------
-    B20, Theorem 1 and its proof; docs/theory.md, Theorem A.
+    B20, Theorem 1 and its proof; docs/theory.md, Theorems A, B and C.
 
     Examples
     --------
@@ -150,122 +153,43 @@ def represent(
     (7, True)
     """
     ratio = check_real("ratio", ratio, above=0.0)
-    logs = read_logs(P, logits, stored=stored, rows=rows)
-    D = logs.centred()
-    tokens = None if X is None else check_tokens(X, logs.n)
     rtol = check_rtol(rtol)
-    least = _least(logs, rtol)
+    answer, tokens, given, visible = decide(P, X, mask, logits, rtol, stored, rows)
+    if math.isinf(answer.least):
+        raise NotRepresentable(
+            f"no head of any size has this context on these tokens: {answer.reason}.",
+            least_head_size=math.inf,
+            reason=answer.reason,
+        )
+    least = int(answer.least)
     size = max(least, 1) if head_size is None else check_head_size(head_size)
     if size < least:
         raise NotRepresentable(
-            f"no head of size {size} has this context: C log P has rank {least}, and the logits "
-            f"of a head have rank at most its size. The least head size is {least}; "
-            f"rb.nearest_head(P, {size}) comes as near as one can.",
+            f"no head of size {size} has this context: its logits have rank {least} or more in "
+            "every gauge and completion, and those of a head at most its size. The least head size "
+            f"is {least}; {'rb.nearest_head' if mask is None else 'rb.fit_head'}(P, {size}) comes "
+            "as near as one can.",
             least_head_size=least,
             reason=f"log-rank {least} > head size {size}",
         )
-    left, right = truncated_factors(logs, least)
-    head = head_from_factors(left, right, size, tokens)
-    threshold = 0.0 if logs.exact is not None else logs.spectrum().tolerance
-    check_reached(head, tokens, D, ratio + 2 * threshold)
+    head = head_from_factors(*answer.factors(least), size, tokens)
+    target = _unscaled(given, answer) if visible is None else given
+    check_reached(head, tokens, target, ratio + 2 * _entry(answer), visible)
     return head
 
 
-def truncated_factors(logs: Logs, rank: int) -> tuple[Array, Array]:
-    """A, B of shape (rank, n), of equal weight, with ``A^T B`` the truncated SVD of C log P."""
-    U, values, Vt = np.linalg.svd(logs.scaled)
-    root = np.sqrt(values[:rank, None])
-    half = logs.exponent // 2
-    return np.ldexp(root * U.T[:rank], half), np.ldexp(root * Vt[:rank], logs.exponent - half)
-
-
-def head_from_factors(left: Array, right: Array, size: int, X: Array | None) -> AttentionHead:
-    """The head of this size with logits ``left^T right`` on tokens X of full column rank."""
-    n = left.shape[1]
-    padded = np.zeros((2, size, n))
-    padded[0, : len(left)] = left
-    padded[1, : len(right)] = right * math.sqrt(size)  # undoes the scale 1/sqrt(head_size)
-    if X is not None:  # the least-norm solution of W X = factor is factor X^+
-        stacked = padded.reshape(2 * size, n)
-        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
-            lifted = np.linalg.lstsq(X.T, stacked.T, rcond=None)[0].T.reshape(2, size, len(X))
-        if not np.isfinite(lifted).all():
-            raise InputError("X is so small that weights on it overflow float64; scale it up.")
-        return AttentionHead(W_q=lifted[1], W_k=lifted[0])
-    return AttentionHead(W_q=padded[1], W_k=padded[0])
-
-
-def check_tokens(X: Any, n: int) -> Array:
-    tokens = check_matrix("X", X, ndim=2)
-    if tokens.shape[1] != n:
+def _unscaled(given: Array, answer: Reach) -> Array:
+    with np.errstate(over="ignore"):  # reported just below
+        D: Array = np.ldexp(given, answer.exponent)
+        spread = D.max(axis=0) - D.min(axis=0)
+    if not np.isfinite(spread).all():
         raise InputError(
-            f"X is {tokens.shape} but the context is {(n, n)}: X must have one column a token, "
-            f"{n} of them."
+            "logits differ by more than 1.8e308 within a column; expected differences that "
+            "float64 holds. Divide them by a power of two: no rank changes."
         )
-    rank = spectrum(X).rank
-    if rank < n:
-        raise InputError(
-            f"X is {tokens.shape} and has numerical rank {rank}; expected full column rank {n} "
-            "(so d >= n): Theorem A is about such tokens, and on others a context may have no "
-            "head of any size. With X=None the answer holds for all tokens of full column rank."
-        )
-    return tokens
+    return D
 
 
-def check_reached(head: AttentionHead, X: Array | None, L: Array, allowed: float) -> None:
-    """Raise Undecided unless the head's log-probabilities are those of the logits L."""
-    missed = np.max(np.abs(log_column_softmax(head.logits(X)) - log_column_softmax(L)))
-    if not missed <= allowed:
-        remedy = (
-            "take a smaller rtol= or a larger ratio="
-            if X is None
-            else "take better conditioned tokens, or a larger ratio="
-        )
-        raise Undecided(
-            f"a head of size {head.head_size} exists, but in float64 the one found misses log P by "
-            f"{missed:.1e}, and {allowed:.1e} is allowed: "
-            f"{'the logits span too wide a range' if X is None else 'X is ill-conditioned'}, or "
-            f"too much was counted as rounding; {remedy}.",
-            remedy=remedy,
-        )
-
-
-def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
-    """Return rational A, B with ``A^T B = C L`` exactly and as few rows as its rank.
-
-    The exact form of the construction in Theorem A: with ``W_k = A`` and ``W_q = sqrt(r) B`` it is
-    a head of size r = rank(C L) <= n - 1 on the identity.
-
-    Parameters
-    ----------
-    logits : sequence of rows, ndarray of ints or objects, or sympy.Matrix, shape (n, n)
-        Ints, Fractions or rational SymPy numbers.
-
-    Returns
-    -------
-    A, B : list of list of Fraction, shape (r, n)
-        Both empty when the columns of L are constant (r = 0).
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is not rational, or the matrix is not square.
-
-    Examples
-    --------
-    >>> A, B = exact_factors([[1, 0], [0, 1]])
-    >>> A, B
-    ([[Fraction(1, 2), Fraction(-1, 2)]], [[Fraction(1, 1), Fraction(-1, 1)]])
-    """
-    rows, unit = rational_matrix("logits", logits)
-    if unit != 1:
-        raise InputTypeError(
-            f"logits are a multiple of {unit}; expected rational entries. Divide by {unit}."
-        )
-    if len(rows) != len(rows[0]):
-        raise InputError(f"logits have shape ({len(rows)}, {len(rows[0])}); expected (n, n).")
-    factors = prove_rank(centred(rows)).factors
-    if factors is None:  # C L is singular
-        raise ArithmeticError("a centred matrix has full rank; please report this as a bug.")
-    left, right = factors()
-    return [list(column) for column in zip(*left, strict=True)], right
+def _entry(answer: Reach) -> float:
+    with np.errstate(over="ignore"):
+        return float(np.max(np.ldexp(answer.tolerance, answer.exponent)))

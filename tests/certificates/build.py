@@ -359,6 +359,30 @@ def represented_within_on_tokens() -> Doc:
     return document
 
 
+def masked_witness() -> Doc:
+    """Causal, identity logits, n = 3: the rows less the first are new, so the least rank is 2.
+
+    Row 2 less row 1 is (*, 1, 0) and row 3 less row 1 (*, *, 1), * hidden. The head has keys
+    (0, 1, 0), (0, 0, 1) and queries (0, 1, 0), (0, 0, 1).
+    """
+    rows = [[0, 1, 0], [0, 0, 1]]
+    statement = {
+        "kind": "masked-log-rank",
+        "logits": table("integer", [[1, 0, 0], [0, 1, 0], [0, 0, 1]]),
+        "mask": table("integer", [[1, 1, 1], [0, 1, 1], [0, 0, 1]]),
+        "lower": 2,
+        "upper": 2,
+    }
+    data = {
+        "rows": [1, 2],
+        "reference": 0,
+        "directions": table("integer", [[0, 0], [1, 0], [0, 1]]),
+        "keys": table("integer", rows),
+        "queries": table("integer", rows),
+    }
+    return document("masked-witness", statement, data)
+
+
 def counterexample() -> Doc:
     """A counterexample: 2^(ij + j) is of full rank, its logits of rank 1."""
     exponents = [[i * j + j for j in range(3)] for i in range(3)]
@@ -411,6 +435,7 @@ EXAMPLES: dict[str, Doc] = {
     "representation, exact on tokens": represented(CENTRED_TOKENS),
     "representation, within": represented_within(),
     "representation, within, on tokens": represented_within_on_tokens(),
+    "masked witness": masked_witness(),
     "counterexample": counterexample(),
 }
 

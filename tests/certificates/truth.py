@@ -7,7 +7,7 @@ specification calls malformed raises, and counts as false.
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 import mpmath
@@ -183,7 +183,7 @@ def _represented_within(statement: Doc) -> bool:
 
 def _distance(column: list[Fraction], logits: list[Fraction], scale: Fraction) -> Any:
     powers = [mpmath.exp(_real(scale * x)) for x in logits]
-    total = mpmath.log(sum(powers))
+    total = mpmath.log(sum(powers)) - mpmath.log(_real(sum(column, Fraction(0))))
     return max(
         abs(_real(scale * x) - total - mpmath.log(_real(p)))
         for x, p in zip(logits, column, strict=True)
@@ -200,6 +200,33 @@ def _rank_above_head_size(statement: Doc) -> bool:
     return rank([[Fraction(2) ** int(e) for e in row] for row in E]) > len(K)
 
 
+def _masked_log_rank(statement: Doc) -> bool:
+    """Exact for nested masks, by the gains in rank; else necessary: visible blocks, keys seen."""
+    L, mask = matrix(statement["logits"]), matrix(statement["mask"])
+    lower, upper, n = statement["lower"], statement["upper"], len(L)
+    assert n == len(L[0]) == len(mask) == len(mask[0])
+    assert all(x in (0, 1) for row in mask for x in row)
+    assert all(sum(column) for column in transposed(mask))
+    queries = [j for j in range(n) if sum(row[j] for row in mask) > 1]
+    if not queries:
+        return bool(lower <= 0 <= upper)
+    seen = {i: {j for j in queries if mask[i][j]} for i in range(n)}
+    keys = sorted((i for i in range(n) if seen[i]), key=lambda i: -len(seen[i]))
+    chain = [seen[i] for i in keys]
+    if chain[0] != set(queries) or any(not x >= y for x, y in pairwise(chain)):
+        most = max(sum(row[j] for row in mask) for j in range(n)) - 1
+        pairs = [(i, k, j) for i in keys for k in keys for j in seen[i] & seen[k]]
+        differs = any(L[i][j] - L[k][j] != 0 for i, k, j in pairs)  # then no head of size 0 will do
+        return bool(lower <= most and upper >= differs)
+    least = 0
+    for place in range(1, len(keys)):
+        part = [
+            [L[i][j] - L[keys[0]][j] for j in sorted(chain[place])] for i in keys[1 : place + 1]
+        ]
+        least += rank(part) - (rank(part[:-1]) if part[:-1] else 0)
+    return bool(lower <= least <= upper)
+
+
 def _real(x: Fraction) -> Any:
     return mpmath.mpf(x.numerator) / x.denominator
 
@@ -213,5 +240,6 @@ ORACLES = {
     "log-rank-within": _log_rank_within,
     "represented-exactly": _represented_exactly,
     "represented-within": _represented_within,
+    "masked-log-rank": _masked_log_rank,
     "rank-above-head-size": _rank_above_head_size,
 }

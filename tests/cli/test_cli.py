@@ -141,11 +141,25 @@ def test_bad_file_is_one_line_and_exit_2(message: str, tmp_path: Path, capsys: C
     assert re.search(message, printed.err)
 
 
-def test_tokens_must_be_of_full_column_rank(tmp_path: Path, capsys: Capture) -> None:
-    file = save(tmp_path / "P.npy", rb.random_context(4, 0))
-    tokens = save(tmp_path / "X.npy", rb.random_tokens(6, 4, 0, rank=2))
-    assert main(["head-size", file, "--tokens", tokens]) == 2
-    assert "numerical rank 2; expected full column rank 4" in capsys.readouterr().err
+def test_tokens_of_any_rank(tmp_path: Path, capsys: Capture) -> None:
+    """Which some contexts have no head on, and the contexts of heads have one."""
+    X, head = rb.random_tokens(6, 4, 0, rank=2), rb.random_head(6, 1, 0)
+    tokens = save(tmp_path / "X.npy", X)
+    out = tmp_path / "answer.json"
+    for P, least, shown in (
+        (rb.random_context(4, 0), "no head of any size", "no head of any size"),
+        (head.context(X), 1, " 1 "),
+    ):
+        file = save(tmp_path / "P.npy", P)
+        assert main(["head-size", file, "--tokens", tokens, "--json", str(out)]) == 0
+        printed = capsys.readouterr()
+        assert shown in printed.out
+        assert printed.err == ""
+        assert json.loads(out.read_text()) == {
+            "least head size": least,
+            "sequence length": 4,
+            "evidence": "supported",
+        }
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def test_exact_logits(M: Rows, data: st.DataObject) -> None:
     assert head.head_size == max(least, 1)
     if least > 1:
         with pytest.raises(rb.NotRepresentable):
-            rb.represent(logits=moved, head_size=least - 1)
+            rb.represent(logits=moved, head_size=int(least) - 1)
 
 
 @given(SQUARE)

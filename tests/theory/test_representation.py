@@ -100,7 +100,7 @@ def test_represent_keeps_its_promise(P: Array, data: st.DataObject) -> None:
     """
     n = len(P)
     X = data.draw(st.none() | tokens(d=n + 2, n=n, kinds="full_column_rank"))
-    least = rb.least_head_size(P, X)
+    least = int(rb.least_head_size(P, X))
     head = rb.represent(P, X)
     assert head.head_size == max(least, 1)
     log_Q = log_column_softmax(head.logits(X))
@@ -113,7 +113,7 @@ def test_represent_keeps_its_promise(P: Array, data: st.DataObject) -> None:
 @given(contexts(), st.integers(0, 9))
 def test_every_larger_size_will_do(P: Array, more: int) -> None:
     """Padding with zeros, and the scale that goes with it, changes P by rounding only."""
-    n, least = len(P), rb.least_head_size(P)
+    n, least = len(P), int(rb.least_head_size(P))
     head, larger = rb.represent(P), rb.represent(P, head_size=max(least, 1) + more)
     assert larger.head_size == head.head_size + more
     slack = 8 * (n + more) * EPS * np.linalg.norm(np.log(P))
@@ -248,12 +248,15 @@ def test_rows() -> None:
     np.testing.assert_allclose(rb.represent(P.T, rows=True).context(), P, rtol=1e-10)
 
 
-def test_tokens_of_too_low_rank_are_refused() -> None:
+def test_tokens_of_too_low_rank_reach_almost_no_context() -> None:
+    """At any size; the closed form of nearest_head is not for such tokens at all."""
     P = rb.random_context(4, seed=0)
     for X, got in ((np.eye(3, 4), "(3, 4)"), (np.ones((5, 4)), "(5, 4)")):
-        for function in (rb.least_head_size, rb.represent, lambda P, X: rb.nearest_head(P, 1, X)):
-            with refused(rb.InputError, f"X is {got}", "full column rank 4", "With X=None"):
-                function(P, X)
+        assert rb.least_head_size(P, X) == math.inf
+        with refused(rb.NotRepresentable, "no head of any size", "= 0 fails by"):
+            rb.represent(P, X)
+        with refused(rb.InputError, f"X is {got}", "expected full column rank 4", "closed form"):
+            rb.nearest_head(P, 1, X)
 
 
 def test_what_the_user_drops_is_not_counted_as_rounding() -> None:

@@ -8,6 +8,7 @@ from rankbound.certificates.checker import (
     counterexample,
     factorisation,
     fields,
+    masked_witness,
     nonsingular_enclosure,
     nonzero_minor,
     representation,
@@ -31,6 +32,7 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "spectral-gap": spectral_gap.verify,
     "representation": representation.verify,
     "counterexample": counterexample.verify,
+    "masked-witness": masked_witness.verify,
 }
 
 

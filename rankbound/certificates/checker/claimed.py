@@ -12,6 +12,7 @@ __all__ = [
     "LogRank",
     "LogRankWithin",
     "LogitRank",
+    "MaskedLogRank",
     "Rank",
     "RankAboveHeadSize",
     "RankUnderError",
@@ -152,6 +153,20 @@ class RepresentedWithin:
 
 
 @dataclass(frozen=True, eq=False)
+class MaskedLogRank:
+    """Bounds of the least rank of logits that agree with the given ones on the mask."""
+
+    logits: Table
+    visible: list[list[int]]
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.masked_log_rank(self.logits, self.lower, self.upper)
+
+
+@dataclass(frozen=True, eq=False)
 class RankAboveHeadSize:
     """P ∝ 2^exponents belongs to a head of size k and has rank above k."""
 
@@ -173,6 +188,7 @@ Statement = (
     | LogRankWithin
     | RepresentedExactly
     | RepresentedWithin
+    | MaskedLogRank
     | RankAboveHeadSize
 )
 

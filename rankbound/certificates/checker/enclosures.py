@@ -8,6 +8,7 @@ grid added on either side: what mpmath computes may be wrong by 2^36 times its l
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 from rankbound.certificates.checker.limits import LARGEST_EXPONENT, MOST_ENCLOSED, Budget
@@ -86,6 +87,21 @@ def logarithms(context: Table, enclosures: Enclosures) -> tuple[Rows, Rows]:
     return [[low for low, _ in row] for row in bounds], [
         [high for _, high in row] for row in bounds
     ]
+
+
+def normalised_logarithms(context: Table, enclosures: Enclosures) -> tuple[Rows, Rows]:
+    """Lower and upper bounds of the logarithm of each entry over the sum of its column."""
+    low, high = logarithms(context, enclosures)
+    enclosures.spend(context.columns)
+    sums = []
+    for j in range(context.columns):
+        pairs = zip(context.numerators, context.denominators, strict=True)
+        total = sum((Fraction(above[j], below[j]) for above, below in pairs), Fraction(0))
+        sums.append(enclosures.logarithm(total.numerator, total.numerator, total.denominator))
+    return (
+        [[x - most for x, (_, most) in zip(row, sums, strict=True)] for row in low],
+        [[x - least for x, (least, _) in zip(row, sums, strict=True)] for row in high],
+    )
 
 
 def log_differences(

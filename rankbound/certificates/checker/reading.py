@@ -9,6 +9,7 @@ from rankbound.certificates.checker.claimed import (
     LogitRank,
     LogRank,
     LogRankWithin,
+    MaskedLogRank,
     Rank,
     RankAboveHeadSize,
     RankUnderError,
@@ -27,6 +28,7 @@ from rankbound.certificates.checker.tables import (
     Table,
     constant,
     read_table,
+    transposed,
 )
 
 __all__ = ["read_statement"]
@@ -104,6 +106,18 @@ def _head(
     return keys, queries, tokens
 
 
+def _masked_log_rank(data: dict[str, object]) -> MaskedLogRank:
+    logits = _square(data["logits"], "the logits", EXACT)
+    mask = _alike(data["mask"], "the mask", INTEGER, logits)
+    visible = mask.numerators
+    if any(x not in (0, 1) for row in visible for x in row):
+        raise Rejected("an entry of the mask is neither 0 nor 1.")
+    if not all(any(column) for column in transposed(visible, logits.columns)):
+        raise Rejected("the mask hides every key from a query.")
+    lower, upper = _bounds(data)
+    return MaskedLogRank(logits, visible, lower, upper)
+
+
 def _rank_above_head_size(data: dict[str, object]) -> RankAboveHeadSize:
     exponents = _square(data["exponents"], "the exponents", INTEGER)
     if not all(0 <= x <= LARGEST_EXPONENT for row in exponents.numerators for x in row):
@@ -178,5 +192,6 @@ READERS: dict[
         ("tokens",),
         _represented_within,
     ),
+    "masked-log-rank": (("logits", "mask", "lower", "upper"), (), _masked_log_rank),
     "rank-above-head-size": (("exponents", "keys", "queries"), (), _rank_above_head_size),
 }

@@ -7,7 +7,7 @@ from rankbound.certificates.checker.claimed import RepresentedExactly, Represent
 from rankbound.certificates.checker.enclosures import (
     LEAST_GRID,
     Enclosures,
-    logarithms,
+    normalised_logarithms,
     require_enclosable,
 )
 from rankbound.certificates.checker.limits import Budget
@@ -71,7 +71,9 @@ def _within(statement: RepresentedWithin, budget: Budget) -> str:
     columns = [[x * above for x in column] for column in transposed(product, n)]
     over = over_keys * over_queries * below
     enclosures = Enclosures(LEAST_GRID, budget)
-    low, high = (transposed(bounds, n) for bounds in logarithms(statement.context, enclosures))
+    low, high = (
+        transposed(bounds, n) for bounds in normalised_logarithms(statement.context, enclosures)
+    )
     enclosures.spend(n * n + n)
     for j, column in enumerate(columns):
         distance = _distance(column, over, low[j], high[j], enclosures)

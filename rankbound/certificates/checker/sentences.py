@@ -9,6 +9,7 @@ __all__ = [
     "log_rank",
     "log_rank_within",
     "logit_rank",
+    "masked_log_rank",
     "rank",
     "rank_above_head_size",
     "rank_under_error",
@@ -95,7 +96,15 @@ def represented_within(context: Shaped, ratio: float, keys: Shaped, tokens: Shap
     on = "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
     return (
         f"the context of a head of size {keys.rows}, on {on}, is within a factor e^±{ratio!r} of "
-        f"the {_shape(context)} context given, entry by entry"
+        f"the {_shape(context)} context given, its columns normalised, entry by entry"
+    )
+
+
+def masked_log_rank(logits: Shaped, lower: int, upper: int) -> str:
+    """Bounds of the least head size under a mask."""
+    return (
+        f"the least head size with which a head has the logits L, {_shape(logits)} {logits.type}, "
+        f"up to a constant in each column, where the mask shows them, is in [{lower}, {upper}]"
     )
 
 

@@ -1,0 +1,12 @@
+"""How each figure is made: one file a figure, its name to its recipe."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from recipes.cliff import CLIFF
+from recipes.masks import MASKS
+from recipes.recipe import Recipe, Row
+
+__all__ = ["FIGURES", "Recipe", "Row"]
+
+FIGURES: Mapping[str, Recipe] = MappingProxyType({"cliff": CLIFF, "masks": MASKS})

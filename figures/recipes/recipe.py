@@ -1,0 +1,36 @@
+"""What a figure is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from matplotlib.figure import Figure
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one figure is made.
+
+    Attributes
+    ----------
+    columns : mapping of str to type
+        The columns of the table, in order: int, float, bool or str.
+    settings : mapping
+        Everything the numbers depend on besides the code; written into the provenance.
+    compute : callable
+        Settings to rows.
+    draw : callable
+        Rows and an empty figure to the drawn figure.
+    inches : tuple of float
+        Width and height.
+    """
+
+    columns: Mapping[str, type]
+    settings: Mapping[str, Any]
+    compute: Callable[[Mapping[str, Any]], Iterator[Row]]
+    draw: Callable[[Sequence[Row], Figure], None]
+    inches: tuple[float, float]

@@ -1,0 +1,299 @@
+"""What changes of logits do to the bound (section 6): ALiBi, T5's bias, soft caps, mixed heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from rankbound.arithmetic.elimination import prove_rank
+from rankbound.attention.variants import alibi_bias, mix_heads, relative_bias
+from rankbound.ranks.exact import exact_rank
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.variant_heads import (
+    HEADS,
+    HERE,
+    OFF_BY_ONE,
+    Draw,
+    Rows,
+    Table,
+    draws,
+    here,
+    keeps,
+    rational_table,
+)
+from rankbound.theory.certification import certified_log_rank
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+HALF = Fraction(1, 2)
+CAP = Fraction(50)  # Gemma 2's, for attention
+PRESS = Source("press2022", "section 3, linear biases", HERE)
+
+
+def _signed(draw: Draw) -> Table:
+    return alibi_bias(len(draw.X), HALF)
+
+
+def _bidirectional(draw: Draw) -> Table:
+    return alibi_bias(len(draw.X), HALF, bidirectional=True)
+
+
+def _random_table(draw: Draw) -> Table:
+    return relative_bias(draw.integers(2 * len(draw.X) - 1))
+
+
+def _plus(bias: Callable[[Draw], Table]) -> Callable[[Draw], Table]:
+    return lambda draw: draw.logits + bias(draw)
+
+
+def causal_log_rank(L: Rows) -> int:
+    """The masked log-rank under a causal mask: new rows of Theorem C, over the rationals."""
+    D = [[x - y for x, y in zip(row, L[0], strict=True)] for row in L[1:]]
+    new = 0
+    for i in range(len(D)):  # key i + 1, seen by queries from i + 1 on
+        seen = [row[i + 1 :] for row in D[: i + 1]]
+        new += prove_rank(seen).rank - (prove_rank(seen[:-1]).rank if i else 0)
+    return new
+
+
+def check_causal(
+    trial: Trial,
+    *,
+    bias: Callable[[Draw], Table] = _bidirectional,
+    bound: Callable[[int], int] = lambda head_size: head_size + 1,
+) -> Iterator[Instance]:
+    """Masked log-rank of a causal head with a bias; on the mask both forms of ALiBi agree."""
+    for draw, _, k in draws(trial):
+        measured = causal_log_rank(rational_table(draw.logits + bias(draw)))
+        yield Instance(draw.label, measured, bound(k), Verdict.CERTIFIED)
+
+
+def check_alone(
+    trial: Trial,
+    *,
+    bias: Callable[[int], Table] = lambda n: alibi_bias(n, HALF, bidirectional=True),
+    rank: Callable[[int], int] = lambda n: n - 1,
+) -> Iterator[Instance]:
+    """Log-rank of an ALiBi bias alone, that is, with a head of zero logits."""
+    for n in range(2, trial.count(12, 40)):
+        bounds = certified_log_rank(logits=bias(n))
+        yield Instance.of_bounds(f"n = {n}", bounds, rank(n))
+
+
+def check_any_rank(
+    trial: Trial, *, bases: Callable[[int], range] = lambda rank: range(2, rank + 2)
+) -> Iterator[Instance]:
+    """The table ``Σ_a a^l`` over r bases: ``Σ_a (a^i) (a^-j)^T``, of log-rank r.
+
+    The r columns (a^i) and 1 are independent (Vandermonde, for distinct a other than 1).
+    """
+    for n in range(2, trial.count(7, 12)):
+        for r in range(n):
+            distances = range(1 - n, n)
+            table: Any = [sum((Fraction(a) ** e for a in bases(r)), Fraction(0)) for e in distances]
+            rank = certified_log_rank(logits=relative_bias(table))
+            yield Instance.of_bounds(f"n = {n}, rank {r}", rank, r)
+
+
+def check_known_bias(
+    trial: Trial, *, removed: Callable[[Table], Table] = lambda B: B
+) -> Iterator[Instance]:
+    """What softmax leaves of log P, logits up to the gauge, less the bias."""
+    for draw, n, k in draws(trial):
+        B = _random_table(draw)
+        log_P = draw.logits + B - draw.integers(n)  # a constant a column
+        bounds = certified_log_rank(logits=rational_table(log_P - removed(B)))
+        yield Instance.of_bounds(draw.label, bounds, k)
+
+
+def _capped(x: int) -> Fraction:
+    """``cap tanh(L/cap)`` at L = cap x (log 2)/2: rational, for ``tanh(x (log 2)/2)`` is."""
+    return CAP * Fraction(2**x - 1, 2**x + 1)
+
+
+def check_soft_cap(
+    trial: Trial,
+    *,
+    cap: Callable[[int], Fraction] = _capped,
+    bound: Callable[[int], int] = lambda n: 1,
+) -> Iterator[Instance]:
+    """The head of size 1 with logits ``cap (log 2)/2 · i j``, capped: an exact witness."""
+    for n in range(3, trial.count(10, 20)):
+        L = [[cap(i * j) for j in range(n)] for i in range(n)]
+        bounds = certified_log_rank(logits=L)
+        yield Instance.of_bounds(f"L = cap (log 2)/2 · i j, n = {n}", bounds, bound(n))
+
+
+def check_mixed(
+    trial: Trial,
+    *,
+    mixed: Callable[[list[Table], Table], Table] = mix_heads,
+    bound: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n),
+) -> Iterator[Instance]:
+    """Exact rank of a mixture of the logits of h heads."""
+    for draw, n, k in draws(trial):
+        for h in (2, 3):
+            heads = [draw.integers(k, n).T @ draw.integers(k, n) for _ in range(h)]
+            for a, L in enumerate(mixed(heads, draw.integers(2, h))):
+                label = f"{draw.label}, {h} heads, mixture {a}"
+                yield Instance.of_bounds(label, exact_rank(rational_table(L)), bound(h, k, n))
+
+
+def _multiplied(heads: list[Table], mix: Table) -> Table:
+    product: Table = np.prod(np.stack(heads), axis=0)[None]
+    return product
+
+
+def check_mixed_attained(
+    trial: Trial,
+    *,
+    mix: Callable[[int], list[list[int]]] = lambda h: [[1] * h],
+    rank: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n - 1),
+) -> Iterator[Instance]:
+    """Heads with coordinates of their own, b k, …, b k + k - 1 of the identity, added up."""
+    for h in (2, 3):
+        for k in (1, 2, 3):
+            for n in range(k + 2, h * k + trial.count(2, 5)):
+                parts = [np.eye(n, dtype=int)[b * k : b * k + k] for b in range(h)]
+                heads = [part.T @ part for part in parts]
+                (L,) = mix_heads([head.astype(object) for head in heads], mix(h))
+                bounds = certified_log_rank(logits=rational_table(L))
+                yield Instance.of_bounds(f"{h} heads of size {k}, n = {n}", bounds, rank(h, k, n))
+
+
+def _broken(id: str, by: str, source: Source, bias: Callable[[Draw], Table]) -> Claim:
+    return Claim(
+        id=f"variant-{id}",
+        statement=f"The context of a head of size k has log-rank at most k + 1 with {by}.",
+        source=source,
+        hypotheses=(HEADS,),
+        relation=Relation.LE,
+        status=Verdict.REFUTED,
+        check=keeps(_plus(bias), gauge=True),
+        mutants=(
+            Mutant("ALiBi with a signed distance", {"logits": _plus(_signed)}),
+            Mutant("bounds by the length", {"bound": lambda head_size: 7}),
+        ),
+    )
+
+
+CLAIMS = (
+    Claim(
+        id="variant-alibi-signed",
+        statement="With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
+        source=PRESS,
+        hypotheses=(f"{HEADS}; key i, query j, m = 1/2",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=keeps(_plus(_signed), gauge=True),
+        mutants=(
+            OFF_BY_ONE,
+            Mutant("head size alone", {"bound": lambda head_size: head_size}),
+            Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
+        ),
+    ),
+    Claim(
+        id="variant-alibi-causal",
+        statement="With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
+        source=PRESS,
+        hypotheses=(f"{HEADS}; causal mask, m = 1/2",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_causal,
+        mutants=(
+            Mutant("head size alone", {"bound": lambda head_size: head_size}),
+            Mutant("a random table of relative biases", {"bias": _random_table}),
+        ),
+    ),
+    Claim(
+        id="variant-alibi-bidirectional-alone",
+        statement="Bidirectional ALiBi -m |i - j|, m != 0, alone has log-rank n - 1.",
+        source=here("bidirectional ALiBi"),
+        hypotheses=("m = 1/2",),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=check_alone,
+        mutants=(
+            Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
+            Mutant("n", {"rank": lambda n: n}),
+        ),
+    ),
+    _broken(
+        "alibi-bidirectional",
+        "bidirectional ALiBi -m |i - j|",
+        here("bidirectional ALiBi", "false: a generalisation of the causal case"),
+        _bidirectional,
+    ),
+    _broken(
+        "relative-bias",
+        "a table of relative biases",
+        Source("raffel2020", "section 2.1, relative position", f"false; {HERE}"),
+        _random_table,
+    ),
+    Claim(
+        id="variant-relative-bias-any-rank",
+        statement="A table of relative biases alone attains every log-rank from 0 to n - 1.",
+        source=here("relative biases"),
+        hypotheses=("a table of 2 n - 1 numbers, one a distance",),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=check_any_rank,
+        mutants=(Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),),
+    ),
+    Claim(
+        id="variant-known-bias",
+        statement="For a known additive bias B on the logits, rank C(log P - B) <= k.",
+        source=here("relative biases"),
+        hypotheses=(f"{HEADS}; B Toeplitz of integers",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_known_bias,
+        mutants=(
+            Mutant("forgets the bias", {"removed": lambda B: 0 * B}),
+            Mutant("subtracts its transpose", {"removed": lambda B: B.T}),
+        ),
+    ),
+    Claim(
+        id="variant-soft-cap",
+        statement="Soft-capping, cap tanh(L/cap), leaves the log-rank at most the head size.",
+        source=Source("gemma2024", "section 2, logit soft-capping", f"false; {HERE}"),
+        hypotheses=("head size 1, L = cap (log 2)/2 · i j, where the tanh is rational; cap = 50",),
+        relation=Relation.LE,
+        status=Verdict.REFUTED,
+        check=check_soft_cap,
+        mutants=(
+            Mutant("does not cap", {"cap": Fraction}),
+            Mutant("bounds by n", {"bound": lambda n: n}),
+        ),
+    ),
+    Claim(
+        id="variant-talking-heads",
+        statement="Mixed logits of h heads of size k have rank at most min(h k, n).",
+        source=Source("shazeer2020", "projection before the softmax", HERE),
+        hypotheses=(f"{HEADS}; h = 2 and 3",),
+        relation=Relation.LE,
+        status=Verdict.CERTIFIED,
+        check=check_mixed,
+        mutants=(
+            Mutant("one head's bound", {"bound": lambda h, k, n: k}),
+            Mutant("multiplies the logits", {"mixed": _multiplied}),
+        ),
+    ),
+    Claim(
+        id="variant-talking-heads-attained",
+        statement="A mixture of h heads of size k attains log-rank min(h k, n - 1), above k.",
+        source=here("talking heads"),
+        hypotheses=("h >= 2", "n >= k + 2"),
+        relation=Relation.EQ,
+        status=Verdict.CERTIFIED,
+        check=check_mixed_attained,
+        mutants=(
+            Mutant("mixes nothing", {"mix": lambda h: [[1] + [0] * (h - 1)]}),
+            Mutant("one head's bound", {"rank": lambda h, k, n: k}),
+        ),
+    ),
+)

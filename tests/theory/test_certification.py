@@ -1,0 +1,370 @@
+"""The log-rank with both sides proved: against SymPy, and against contexts built to be near."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+import rankbound as rb
+from rankbound.testing import contexts, logits
+from rankbound.theory import certification
+from tests.certificates.build import exact
+from tests.certificates.build import rank as true_rank
+from tests.helpers import (
+    Array,
+    Rows,
+    case,
+    less_column_means,
+    log_spectrum,
+    rational_rows,
+    refused,
+    sympy_rank,
+    transposed,
+)
+
+DIGITS = 60
+RATIOS = (0.0, 1e-300, 1e-12, 1e-9, 1e-6, 1e-3, 0.03, 0.3, 1.0, 10.0, 1e10, 1e300)
+
+
+def log_contexts(L: Rows) -> Any:
+    """Logarithms of the column softmax of exact logits, to 60 digits."""
+    with mpmath.workdps(DIGITS):
+        logs = mpmath.matrix([[mpmath.mpf(x.numerator) / x.denominator for x in row] for row in L])
+        for j in range(logs.cols):
+            total = mpmath.log(mpmath.fsum(mpmath.exp(x) for x in logs[:, j]))
+            for i in range(logs.rows):
+                logs[i, j] -= total
+        return logs
+
+
+def greatest_distance(P: Array, logs: Any, *, normalised: bool) -> Any:
+    """The largest |log P - log Q|, to 60 digits; P as given, or its columns over their sums."""
+    with mpmath.workdps(DIGITS):
+        reals = [[mpmath.mpf(x) for x in column] for column in P.T.tolist()]
+        totals = [mpmath.fsum(column) if normalised else mpmath.mpf(1) for column in reals]
+        return max(
+            abs(mpmath.log(x / total) - logs[i, j])
+            for j, (column, total) in enumerate(zip(reals, totals, strict=True))
+            for i, x in enumerate(column)
+        )
+
+
+def just_above(x: Any) -> float:
+    """A float that is at least x, by one unit in the last place or two."""
+    return math.nextafter(float(x), math.inf)
+
+
+@st.composite
+def near_low_log_rank(draw: Callable[..., Any]) -> tuple[Array, float, int]:
+    """P, a ratio, and the log-rank of a context within that ratio: as tight as a float can be.
+
+    The context is the softmax of exact logits of low rank; P that of the same plus a sign pattern
+    s t^T times ε, which moves singular values by as much as its n ratio allows.
+    """
+    n = draw(st.integers(2, 5))
+    r = draw(st.integers(0, n - 1))
+    factors = [draw(arrays(np.int64, (n, r), elements=st.integers(-2, 2))) for _ in range(2)]
+    L = factors[0] @ factors[1].T
+    s, t = (draw(arrays(np.int64, n, elements=st.sampled_from([-1, 1]))) for _ in range(2))
+    step = draw(st.sampled_from([0.0, 1e-15, 1e-9, 1e-3, 0.1, 1.0]))
+    P = rb.column_softmax(L + step * np.outer(s, t))
+    exact_logits = [[Fraction(int(x)) for x in row] for row in L]
+    ratio = just_above(greatest_distance(P, log_contexts(exact_logits), normalised=False))
+    return P, ratio, true_rank(less_column_means(exact_logits))
+
+
+# ---- exact logits
+
+
+@given(rational_rows(4, 4))
+def test_exact_logits_agree_with_sympy_and_log_rank(rows: Rows) -> None:
+    bounds = rb.certified_log_rank(logits=rows)
+    true = sympy_rank(less_column_means(rows))
+    assert (bounds.lower, bounds.upper) == (true, true) == (rb.log_rank(logits=rows),) * 2
+    assert bounds.verdict is rb.Verdict.CERTIFIED
+    assert rb.check(bounds.certificate).accepted
+    document = json.loads(bounds.certificate.to_json())
+    assert (document["statement"]["lower"], document["statement"]["upper"]) == (true, true)
+    assert rb.check(json.dumps(document)).accepted
+    for change in (("lower", 1), ("upper", -1)):
+        other = json.loads(json.dumps(document))
+        other["statement"][change[0]] += change[1]
+        assert not rb.check(other).accepted
+    assert bounds.upper_certificate is None
+
+
+@given(logits(largest=5))
+def test_float_logits_are_the_rationals_they_are(L: Array) -> None:
+    bounds = rb.certified_log_rank(logits=L)
+    fractions = exact(L.tolist())
+    assert int(bounds) == true_rank(less_column_means(fractions))
+    assert int(bounds) == rb.log_rank(logits=fractions)
+    assert rb.check(bounds.certificate).accepted
+
+
+@given(rational_rows(3, 3), st.lists(st.integers(-9, 9), min_size=3, max_size=3))
+def test_exact_logits_do_not_move(rows: Rows, gauge: list[int]) -> None:
+    """A constant added to each column, another order of the tokens, another base, rows=True."""
+    rank = int(rb.certified_log_rank(logits=rows))
+    shifted = [[x + c for x, c in zip(row, gauge, strict=True)] for row in rows]
+    rationals = sympy.Matrix(
+        [[sympy.Rational(x.numerator, x.denominator) for x in r] for r in rows]
+    )
+    for same in (shifted, rows[::-1], [row[::-1] for row in rows], sympy.log(2) * rationals):
+        assert int(rb.certified_log_rank(logits=same)) == rank
+    assert int(rb.certified_log_rank(logits=transposed(rows), rows=True)) == rank
+
+
+def test_rows_are_the_queries_where_it_says_so() -> None:
+    """Logits whose columns are constant are the uniform context; whose rows are, are not."""
+    constant = [[0, 1, 5], [0, 1, 5], [0, 1, 5]]
+    assert int(rb.certified_log_rank(logits=constant)) == 0
+    assert int(rb.certified_log_rank(logits=constant, rows=True)) == 1
+
+
+# ---- the lower side within a ratio
+
+
+@settings(max_examples=80)
+@given(near_low_log_rank())
+def test_lower_is_at_most_the_log_rank_of_any_context_within_the_ratio(
+    near: tuple[Array, float, int],
+) -> None:
+    P, ratio, rank = near
+    bounds = rb.certified_log_rank(P, ratio=ratio)
+    assert bounds.lower <= rank
+    assert bounds.lower <= bounds.upper <= len(P) - 1
+    if bounds.certificate is not None:
+        assert rb.check(bounds.certificate).accepted
+
+
+@pytest.mark.parametrize("n", [2, 4, 6, 16])
+@pytest.mark.parametrize("step", [1e-6, 1e-3, 0.25, 1.0])
+def test_weyl_is_used_with_its_constant_n(n: int, step: float) -> None:
+    """P ∝ exp(step s t^T), s balanced: s_1(C log P) is n step.
+
+    A positive matrix with equal rows lies within the ratio `step`, so the bound cannot be better.
+    """
+    s = np.array([1.0, -1.0] * (n // 2))
+    P = rb.column_softmax(step * np.outer(s, np.roll(s, 1)))
+    slack = 1e-5  # far above the rounding of log P, about 10 n log(n) u / step of the ratio
+    assert rb.certified_log_rank(P, ratio=step * (1 + slack)).lower == 0
+    inside = rb.certified_log_rank(P, ratio=step * (1 - slack))
+    assert inside.lower == 1
+    assert rb.check(inside.certificate).accepted
+
+
+@given(contexts(largest=6), st.sampled_from(RATIOS))
+def test_certificates_prove_both_sides(P: Array, ratio: float) -> None:
+    bounds = rb.certified_log_rank(P, ratio=ratio)
+    assert 0 <= bounds.lower <= bounds.upper <= len(P) - 1
+    if bounds.certificate is None:
+        assert bounds.verdict is rb.Verdict.UNDECIDED
+        return
+    statement = bounds.certificate.statement
+    assert (statement.lower, statement.ratio) == (bounds.lower, ratio)
+    assert statement.context.entries == tuple(P.ravel().tolist())
+    document = json.loads(bounds.certificate.to_json())
+    assert rb.check(json.dumps(document)).accepted
+    document["statement"]["lower"] += 1
+    assert not rb.check(document).accepted
+
+
+def test_a_larger_ratio_than_was_proved_is_rejected() -> None:
+    P = rb.random_context(5, seed=1)
+    bounds = rb.certified_log_rank(P, ratio=1e-3)
+    document = json.loads(bounds.certificate.to_json())
+    document["statement"]["ratio"] = (10.0).hex()
+    assert not rb.check(document).accepted
+    document["statement"]["ratio"] = (1e-4).hex()
+    assert rb.check(document).accepted
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 8, 16, 32, 64])
+def test_dirichlet_contexts_are_decided(n: int) -> None:
+    """Full log-rank, certified, at ratio 0: whether named or not."""
+    P = rb.random_context(n, seed=n)
+    for bounds in (rb.certified_log_rank(P), rb.certified_log_rank(P, ratio=0.0)):
+        assert (bounds.lower, bounds.upper) == (n - 1, n - 1)
+    assert rb.check(bounds.certificate).accepted
+    assert bounds.verdict is rb.Verdict.CERTIFIED
+
+
+# ---- the upper side: a head
+
+
+def is_enclosed(P: Array, statement: Any) -> bool:
+    """Whether the head's context is within the ratio, to 60 digits."""
+    keys, queries = (
+        np.array([Fraction(x) for x in m.entries], dtype=object).reshape(m.rows, m.columns)
+        for m in (statement.keys, statement.queries)
+    )
+    product = (keys.T @ queries) * Fraction(statement.scale)
+    assert statement.tokens is None
+    found = greatest_distance(P, log_contexts(product.tolist()), normalised=True)
+    return bool(found <= mpmath.mpf(statement.ratio))
+
+
+@given(contexts(largest=6), st.sampled_from(RATIOS[2:]))
+def test_the_upper_side_is_a_head(P: Array, ratio: float) -> None:
+    bounds = rb.certified_log_rank(P, ratio=ratio)
+    if bounds.prove_upper is None:
+        assert bounds.upper == len(P) - 1
+        assert bounds.upper_certificate is None
+        return
+    certificate = bounds.upper_certificate
+    statement = certificate.statement
+    assert rb.check(certificate).accepted
+    assert rb.check(certificate.to_json()).accepted
+    assert statement.context.entries == tuple(P.ravel().tolist())
+    assert statement.ratio == ratio
+    # zero keys give the uniform context, of log-rank 0
+    assert (statement.keys.rows if any(statement.keys.entries) else 0) == bounds.upper
+    assert is_enclosed(P, statement)
+    assert bounds.verdict is rb.Verdict.CERTIFIED
+
+
+@given(st.integers(2, 6), st.data())
+def test_a_context_of_low_log_rank_needs_no_larger_head(n: int, data: st.DataObject) -> None:
+    """Logits below 40 in magnitude: the truncated decomposition errs by far less than 1e-9."""
+    r = data.draw(st.integers(0, n - 1))
+    factors = [data.draw(arrays(np.int64, (n, r), elements=st.integers(-2, 2))) for _ in range(2)]
+    L = factors[0] @ factors[1].T
+    true = true_rank(less_column_means([[Fraction(int(x)) for x in row] for row in L]))
+    bounds = rb.certified_log_rank(rb.column_softmax(L.astype(float)), ratio=1e-9)
+    assert bounds.lower <= true
+    assert bounds.upper <= true
+    if true > 0 and log_spectrum(rb.column_softmax(L.astype(float)))[true - 1] > 1e-6:
+        assert bounds.lower == true
+
+
+# ---- monotone in the ratio
+
+
+@settings(max_examples=30)
+@given(contexts(largest=6))
+def test_bounds_fall_as_the_ratio_grows(P: Array) -> None:
+    bounds = [rb.certified_log_rank(P, ratio=ratio) for ratio in RATIOS]
+    assert [b.lower for b in bounds] == sorted((b.lower for b in bounds), reverse=True)
+    assert [b.upper for b in bounds] == sorted((b.upper for b in bounds), reverse=True)
+
+
+@pytest.mark.parametrize("n", [3, 5, 8, 40])
+def test_bounds_fall_as_the_ratio_passes_each_singular_value(n: int) -> None:
+    P = rb.random_context(n, seed=n)
+    steps = [-(10.0 ** -(e / 2)) for e in range(24, 32)]  # where a test may just fail, and above
+    ratios = sorted(s / n * (1 + d) for s in log_spectrum(P)[:-1] for d in (*steps, 1e-15, 1e-3))
+    lower = [rb.certified_log_rank(P, ratio=ratio).lower for ratio in ratios]
+    assert lower == sorted(lower, reverse=True)
+
+
+# ---- the ends
+
+
+@pytest.mark.parametrize("n", range(1, 10))
+def test_uniform(n: int) -> None:
+    """Log-rank 0: shown within any ratio above rounding, and not at 0."""
+    P = np.full((n, n), 1 / n)
+    here = rb.certified_log_rank(P)
+    assert (here.lower, here.upper) == (0, n - 1)
+    near = rb.certified_log_rank(P, ratio=1e-10)
+    assert (near.lower, near.upper) == (0, 0)
+    for bounds in (here, near):
+        assert rb.check(bounds.certificate).accepted
+    assert n == 1 or rb.check(near.upper_certificate).accepted
+
+
+def test_one_token_has_log_rank_0() -> None:
+    for bounds in (
+        rb.certified_log_rank([[1.0]]),
+        rb.certified_log_rank([[1.0]], ratio=3.0),
+        rb.certified_log_rank(logits=[[7]]),
+    ):
+        assert (bounds.lower, bounds.upper) == (0, 0)
+        assert rb.check(bounds.certificate).accepted
+        assert bounds.upper_certificate is None
+
+
+@given(contexts(largest=5), st.sampled_from(RATIOS))
+def test_rows_are_transposed_once(P: Array, ratio: float) -> None:
+    one, two = (
+        rb.certified_log_rank(P, ratio=ratio),
+        rb.certified_log_rank(P.T, ratio=ratio, rows=True),
+    )
+    assert (one.lower, one.upper) == (two.lower, two.upper)
+    if one.certificate is not None:
+        assert one.certificate.to_json() == two.certificate.to_json()
+
+
+def test_entries_next_to_underflow() -> None:
+    for tiny in (5e-324, 1e-310, 1e-300):
+        P = np.array([[1.0, tiny], [tiny, 1.0]])
+        for ratio in (0.0, 1.0, 300.0):
+            bounds = rb.certified_log_rank(P, ratio=ratio)
+            assert (bounds.lower, bounds.upper) == (1, 1)
+            assert rb.check(bounds.certificate).accepted
+
+
+def test_without_a_certificate_nothing_stays_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, side in (("spectral_gap", "certificate"), ("certify_head", "upper_certificate")):
+        monkeypatch.setattr(certification, name, lambda *_: None)
+        bounds = rb.certified_log_rank(rb.random_context(4, seed=0), ratio=1e-3)
+        verdicts = [bounds.verdict, getattr(bounds, side), bounds.verdict]
+        assert verdicts == [rb.Verdict.CERTIFIED, None, rb.Verdict.UNDECIDED]
+        monkeypatch.undo()
+
+
+# ---- what is refused
+
+HALF = np.full((2, 2), 0.5)
+THIRDS = [[Fraction(1, 2), Fraction(1, 3)], [Fraction(1, 2), Fraction(2, 3)]]
+BAD: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
+    "neither": ({}, rb.InputTypeError, ("neither of P and logits", "exactly one")),
+    "both": ({"P": HALF, "logits": HALF}, rb.InputTypeError, ("both of P and logits",)),
+    "a ratio with logits": (
+        {"logits": [[1, 2], [3, 4]], "ratio": 0.0},
+        rb.InputTypeError,
+        ("ratio goes with P", "rb.column_softmax(logits)"),
+    ),
+    "a negative ratio": ({"P": HALF, "ratio": -1e-9}, rb.InputError, ("ratio is -1e-09", "0.0")),
+    "no number": ({"P": HALF, "ratio": math.nan}, rb.InputError, ("ratio is nan", "finite")),
+    "infinite": ({"P": HALF, "ratio": math.inf}, rb.InputError, ("ratio is inf", "finite")),
+    "in words": ({"P": HALF, "ratio": "1"}, rb.InputTypeError, ("ratio is '1'", "real number")),
+    "exact P": ({"P": THIRDS}, rb.InputTypeError, ("irrational", "logits=", "P.astype(float)")),
+    "P of ints": ({"P": [[1, 0], [0, 1]]}, rb.InputTypeError, ("irrational", "logits=")),
+    "a batch": ({"P": HALF[None]}, rb.InputError, ("(1, 2, 2)", "a matrix (2 axes)")),
+    "a zero": ({"P": np.eye(2)}, rb.InputError, ("P is 0.0 at [0, 1]", "pass logits=")),
+    "columns": ({"P": 2 * HALF}, rb.InputError, ("columns that sum to 1 only", "Normalise")),
+    "transposed": ({"P": np.array([[0.9, 0.1], [0.8, 0.2]])}, rb.InputError, ("pass rows=True",)),
+    "oblong logits": ({"logits": [[1, 2, 3]]}, rb.InputError, ("(1, 3)", "expected (n, n)")),
+    "nan among logits": ({"logits": [[math.nan]]}, rb.InputError, ("nan at [0, 0]",)),
+    "rows in words": ({"P": HALF, "rows": "no"}, rb.InputTypeError, ("rows is 'no'",)),
+    "rows in words, with logits": (
+        {"logits": [[1, 2], [3, 4]], "rows": "no"},
+        rb.InputTypeError,
+        ("rows is 'no'",),
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "parts"),
+    [
+        case(name, kind, parts, rb.certified_log_rank, **arguments)
+        for name, (arguments, kind, parts) in BAD.items()
+    ],
+)
+def test_refuses(call: Callable[[], Any], error: type[Exception], parts: tuple[str, ...]) -> None:
+    with refused(error, *parts):
+        call()

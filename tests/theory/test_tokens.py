@@ -1,0 +1,428 @@
+"""Theorem B: which contexts a head on tokens of any rank has, and the least size of one.
+
+The independent side is linear algebra over the rationals: the logits of heads on X are the
+matrices X^T M X, so P has a head iff ``log P + 1 c^T = X^T M X`` is solvable in (c, M). Nothing of
+Theorem B (projectors, a forced gauge) enters that.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import sympy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rankbound as rb
+from tests.helpers import EPS, Array, refused, sympy_rank
+
+SEEDS = st.integers(0, 2**32 - 1)
+INTS = st.integers(-3, 3)
+Ints = npt.NDArray[np.int64]
+
+
+def table(rows: int, columns: int) -> st.SearchStrategy[Ints]:
+    row = st.lists(INTS, min_size=columns, max_size=columns)
+    return st.lists(row, min_size=rows, max_size=rows).map(lambda x: np.array(x, dtype=np.int64))
+
+
+@st.composite
+def deficient_tokens(draw: Any, n: int) -> Ints:
+    """Integer tokens whose rank is below n, each way of being so."""
+    kind = draw(st.sampled_from(["wide", "product", "repeated", "zero token", "affine", "zero"]))
+    if kind == "zero" or n == 1:
+        return np.zeros((draw(st.integers(1, 3)), n), dtype=np.int64)
+    if kind == "wide":
+        return draw(table(draw(st.integers(1, n - 1)), n))  # type: ignore[no-any-return]
+    if kind == "product":
+        r, d = draw(st.integers(1, n - 1)), draw(st.integers(n, n + 1))
+        return np.asarray(draw(table(d, r)) @ draw(table(r, n)))
+    if kind == "affine":  # 1 is in the row space
+        inner = draw(table(draw(st.integers(1, max(n - 2, 1))), n))
+        rows = np.vstack([inner, np.ones((1, n), dtype=np.int64)])
+        return np.asarray(rows[: n - 1] if n > 2 else rows[1:])
+    X = draw(table(n, n))
+    X[:, draw(st.integers(1, n - 1))] = X[:, 0] if kind == "repeated" else 0
+    return np.asarray(X)
+
+
+@st.composite
+def exact_cases(draw: Any) -> tuple[Ints, Ints]:
+    """Tokens and integer logits, about half of them those of a head on the tokens."""
+    n = draw(st.integers(1, 4))
+    X = draw(deficient_tokens(n))
+    d, free = len(X), draw(table(1, n))
+    kind = draw(st.sampled_from(["head", "head", "left", "right", "any"]))
+    L = X.T @ draw(table(d, d)) @ X
+    if kind == "left":  # N L = 0 alone
+        L = L + X.T @ draw(table(d, n))
+    elif kind == "right":  # L N = 0 alone
+        L = L + draw(table(n, d)) @ X
+    elif kind == "any":
+        L = draw(table(n, n))
+    return X, np.asarray(L + free)
+
+
+def truth(X: Ints, L: Ints) -> float:
+    """The least head size by its definition.
+
+    Solve for the gauge: an equation for each entry of L, linear in the entries of M and c. If
+    there is a solution, the least rank of L + 1 c^T over those c. Of a solution L' the others are
+    L' + 1 v^T with 1 v^T = X^T M X, that is, v in the row space of X and 1 in it too; then taking
+    v = -(row i of L') is allowed, and rank(L' - 1·row i) = rank(differences of rows), which no
+    gauge changes: a lower bound that is reached.
+    """
+    d, n = X.shape
+    heads = np.array([np.outer(X[a], X[b]).ravel() for a in range(d) for b in range(d)])
+    gauges = np.array([np.eye(n, dtype=np.int64)[j][None].repeat(n, 0).ravel() for j in range(n)])
+    A = sympy.Matrix(np.vstack([heads, gauges]).T.tolist())
+    b = sympy.Matrix(L.ravel().tolist())
+    if A.rank() < A.row_join(b).rank():
+        return math.inf
+    solution, parameters = A.gauss_jordan_solve(b)
+    gauge = solution.subs(dict.fromkeys(parameters, 0))[d * d :]
+    reached = sympy.Matrix(L.tolist()) - sympy.ones(n, 1) * sympy.Matrix([gauge])
+    ones = sympy.ones(1, n)
+    if sympy.Matrix(X.tolist()).col_join(ones).rank() > sympy_rank(X.tolist()):
+        return int(reached.rank())  # no 1 v^T is a head's, v = 0 apart: the gauge is unique
+    ranks = {(reached - sympy.ones(n, 1) * reached.row(i)).rank() for i in range(n)}
+    assert len(ranks) == 1
+    return int(ranks.pop())
+
+
+def b20_tokens() -> list[Any]:
+    return [[[1, 0]], np.array([[1, 0]]), np.array([[1.0, 0.0]]), sympy.Matrix([[1, 0]])]
+
+
+@pytest.mark.parametrize("X", b20_tokens(), ids=["list", "ints", "floats", "sympy"])
+def test_the_example_of_b20(X: Any) -> None:
+    """d = 1, n = 2: column 2 is (1/2, 1/2) whatever the weights; column 1 is free."""
+    assert rb.least_head_size([[0.5, 0.75], [0.5, 0.25]], X) == math.inf
+    assert rb.least_head_size([[0.6, 0.5], [0.4, 0.5]], X) == 1
+    assert rb.least_head_size([[0.5, 0.5], [0.5, 0.5]], X) == 0
+    head = rb.represent([[0.6, 0.5], [0.4, 0.5]], X)
+    assert (head.head_size, head.d) == (1, 1)
+    np.testing.assert_allclose(head.context([[1, 0]]), [[0.6, 0.5], [0.4, 0.5]], rtol=16 * EPS)
+    with refused(rb.NotRepresentable, "no head of any size", "query 1"):
+        rb.represent([[0.5, 0.75], [0.5, 0.25]], X)
+    log2 = sympy.log(2) * sympy.Matrix([[0, 1], [0, 0]])
+    assert rb.least_head_size(logits=log2, X=X) == math.inf
+    assert rb.least_head_size(logits=log2.T, X=X) == 1
+    assert rb.least_head_size(logits=sympy.log(2) * sympy.Matrix([[1, 3], [0, 3]]), X=X) == 1
+
+
+@settings(max_examples=100)
+@given(exact_cases())
+def test_agrees_with_linear_algebra_over_the_rationals(pair: tuple[Ints, Ints]) -> None:
+    """Exactly for exact logits and tokens; in floats small integers leave no doubt either."""
+    X, L = pair
+    expected = truth(X, L)
+    assert rb.least_head_size(logits=L, X=X) == expected
+    assert rb.least_head_size(logits=sympy.Matrix(L.tolist()) / 3, X=X.tolist()) == expected
+    floats = X.astype(np.float64)
+    assert rb.least_head_size(logits=L, X=floats) == expected
+    assert rb.least_head_size(logits=L.astype(np.float64), X=X) == expected
+    assert rb.least_head_size(logits=L / 8, X=floats) == expected
+    P = rb.column_softmax(L / 8)
+    assert rb.least_head_size(P, X) == rb.least_head_size(P, floats) == expected
+
+
+@settings(max_examples=60)
+@given(exact_cases())
+def test_represent_keeps_its_promise(pair: tuple[Ints, Ints]) -> None:
+    """At the least size and above it; one less is refused, and so is all where there is no head."""
+    X, L = pair
+    least = truth(X, L)
+    P = rb.column_softmax(L / 8)
+    for given_as in ({"P": P}, {"logits": [[Fraction(int(x), 8) for x in row] for row in L]}):
+        if least == math.inf:
+            unreachable(given_as, X)
+            continue
+        for size in (None, max(int(least), 1) + 2):
+            head = rb.represent(X=X, head_size=size, **given_as)
+            assert head.head_size == (size or max(least, 1))
+            np.testing.assert_allclose(head.context(X), P, rtol=1e-10, atol=0)
+        if least > 1:
+            too_small(given_as, X, int(least))
+
+
+def unreachable(given_as: dict[str, Any], X: Any, *parts: str) -> str:
+    with pytest.raises(rb.NotRepresentable) as caught:
+        rb.represent(X=X, **given_as)
+    error = caught.value
+    assert error.least_head_size == math.inf
+    assert error.reason in str(error)
+    for part in ("no head of any size", " = 0 fails", "for query ", *parts):
+        assert part in str(error)
+    return error.reason
+
+
+def too_small(given_as: dict[str, Any], X: Any, least: int) -> None:
+    with pytest.raises(rb.NotRepresentable, match=f"least head size is {least}") as caught:
+        rb.represent(X=X, head_size=least - 1, **given_as)
+    assert caught.value.least_head_size == least
+
+
+def spread(d: int, n: int, rank: int, seed: int) -> Array:
+    """Tokens of this rank, their other singular values from 1 to 2."""
+    left, right = (
+        np.linalg.qr(np.random.default_rng([seed, m]).standard_normal((m, rank)))[0] for m in (d, n)
+    )
+    return np.asarray(left * np.linspace(1, 2, rank) @ right.T)
+
+
+def with_ones(X: Array) -> Array:
+    """A row of ones appended (what biases on keys and queries do): 1 in the row space."""
+    return np.vstack([X, np.ones((1, X.shape[1]))])
+
+
+def head_on(X: Array, k: int, seed: int) -> rb.AttentionHead:
+    """A head of well-conditioned projections, so that its ranks are beyond doubt."""
+    keys, queries = np.random.default_rng(seed).standard_normal((2, len(X), len(X)))
+    return rb.AttentionHead(np.linalg.qr(queries)[0][:k], np.linalg.qr(keys)[0][:k], scale=1.0)
+
+
+SHAPES = [(4, 8, 4), (6, 8, 3), (10, 8, 5), (8, 8, 7), (20, 33, 16), (1, 5, 1)]
+
+
+@pytest.mark.parametrize(("d", "n", "r"), SHAPES)
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_context_of_a_head_needs_its_size(d: int, n: int, r: int, inside: bool) -> None:
+    """Or what tokens and gauge leave of it.
+
+    Logits X^T M X of a generic M of rank k have rank min(k, r). Where 1 is not in the row space
+    they are the only ones. Where it is, one dimension of the keys is constant over tokens, hence
+    gauge: min(k, r - 1), r the rank with the row of ones.
+    """
+    X = spread(d, n, r, seed=n)
+    if inside:
+        X, r = with_ones(X), r + 1
+    for k in sorted({1, max(r // 2, 1), max(r - 1, 1), min(r, len(X))}):
+        P = head_on(X, k, seed=k).context(X)
+        least = min(k, r - 1) if inside else min(k, r)
+        assert rb.least_head_size(P, X) == least
+        head = rb.represent(P, X)
+        assert (head.head_size, head.d) == (max(least, 1), len(X))
+        np.testing.assert_allclose(head.context(X), P, rtol=1e-10, atol=0)
+        if least > 1:
+            too_small({"P": P}, X, least)
+
+
+@pytest.mark.parametrize(("d", "n", "r"), SHAPES)
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_random_context_has_no_head(d: int, n: int, r: int, inside: bool) -> None:
+    X = spread(d, n, r, seed=n)
+    X = with_ones(X) if inside else X
+    if rb.numerical_rank(X) < n:
+        P = rb.random_context(n, seed=d)
+        assert rb.least_head_size(P, X) == math.inf
+        unreachable({"P": P}, X)
+
+
+@pytest.mark.parametrize("kind", ["repeated", "zero"])
+def test_repeated_and_zero_tokens(kind: str) -> None:
+    """A repeated token has the same column and row of P; a zero token a uniform column."""
+    n = 7
+    X = spread(9, n, n, seed=0)
+    X[:, 5] = X[:, 2] if kind == "repeated" else 0
+    P = head_on(X, 3, seed=0).context(X)
+    assert rb.least_head_size(P, X) == 3
+    Q = rb.random_context(n, seed=0)
+    reason = unreachable({"P": Q}, X)
+    if kind == "zero":  # the gauge makes its row 0, and its column is not
+        assert "L N = 0" in reason
+        assert "query 5," in reason
+        Q[:, 5] = 1 / n
+        assert rb.least_head_size(Q, X) == n - 1  # the other six span everything
+    else:
+        assert "N L = 0" in reason
+        # rows agree: N L = 0 holds, and L N does not
+        Q[[2, 5]] = Q[[2, 5]].mean(axis=0)
+        reason = unreachable({"P": Q}, X)
+        assert "L N = 0" in reason
+        assert "query 2" in reason or "query 5" in reason  # by as much
+        Q[:, 5] = Q[:, 2]
+        assert (
+            rb.least_head_size(Q, X) == n - 2
+        )  # distinct tokens less the gauge's one: B, 1 inside
+    np.testing.assert_allclose(rb.represent(P, X).context(X), P, rtol=1e-10, atol=0)
+
+
+def test_zero_tokens_alone() -> None:
+    """Every head is uniform on them."""
+    X = np.zeros((3, 4))
+    assert rb.least_head_size(np.full((4, 4), 0.25), X) == 0
+    np.testing.assert_allclose(rb.represent(np.full((4, 4), 0.25), X).context(X), 0.25)
+    assert rb.least_head_size(rb.random_context(4, 0), X) == math.inf
+    assert rb.least_head_size(logits=[[1, 2], [1, 2]], X=[[0, 0]]) == 0
+    assert rb.least_head_size(logits=[[1, 2], [1, 3]], X=[[0, 0]]) == math.inf
+    assert rb.least_head_size([[1.0]], [[0.0]]) == 0
+
+
+# metamorphic: what is added is useless, and the answer must not move
+@given(st.sampled_from([1, 2, 3, 5]), SEEDS, st.booleans(), st.data())
+def test_useless_structure(k: int, seed: int, inside: bool, data: st.DataObject) -> None:
+    n = 6
+    X = spread(5, n, 4, seed)
+    X = with_ones(X) if inside else X
+    P = head_on(X, min(k, len(X)), seed).context(X)
+    Q = P.copy()
+    Q[0, 1] *= 1.5
+    Q /= Q.sum(axis=0)
+    order = data.draw(st.permutations(range(n)))
+    G = spread(len(X) + 2, len(X), len(X), seed + 1)  # of full column rank: invertible on X
+    least = min(k, 4)  # of 4 + inside dimensions the gauge takes one where 1 is inside
+    for tokens in (
+        X,
+        G @ X,
+        np.vstack([X, np.zeros((2, n))]),
+        np.vstack([X[:1], X]),
+        np.ldexp(X, data.draw(st.integers(-400, 400))),
+    ):
+        assert rb.least_head_size(P, tokens) == least
+        assert rb.least_head_size(Q, tokens) == math.inf
+        assert rb.represent(P, tokens).head_size == least
+    moved = np.ix_(order, order)
+    assert rb.least_head_size(P[moved], X[:, order]) == least
+    assert rb.least_head_size(Q[moved], X[:, order]) == math.inf
+    assert rb.least_head_size(P.T, X, rows=True) == least
+    logits = head_on(X, min(k, len(X)), seed).logits(X) + np.random.default_rng(seed).normal(size=n)
+    assert rb.least_head_size(logits=logits, X=X) == least
+    assert rb.least_head_size(logits=np.ldexp(logits, 1000), X=X) == least
+
+
+@pytest.mark.parametrize("inside", [False, True])
+@pytest.mark.parametrize("query", [0, 4, 7])
+def test_near_the_reachable_set(query: int, inside: bool) -> None:
+    """Off it by 10^-6 in one entry: none, and the reason names the query. By rounding: as before.
+
+    N L then has that column alone, of norm 10^-6 times the distance of e_0 from the row space (and
+    from 1, if the gauge is forced).
+    """
+    n = 8
+    X = spread(6, n, 5, seed=2)
+    X = with_ones(X) if inside else X
+    P = head_on(X, 3, seed=1).context(X)
+    N = np.eye(n) - np.linalg.pinv(X) @ X
+    off = P.copy()
+    off[0, query] *= 1 + 1e-6
+    off /= off.sum(axis=0)
+    assert rb.least_head_size(off, X) == math.inf
+    reason = unreachable({"P": off}, X, "N L = 0", f"query {query},")
+    assert ("gauge that N 1 forces" if not inside else "any gauge, as N 1 = 0") in reason
+    column = N[:, 0].copy()
+    if not inside:
+        ones = N.sum(axis=1)
+        column -= ones * (ones @ column) / (ones @ ones)
+    size = float(reason.split("fails by ")[1].split(" ")[0])
+    assert size == pytest.approx(1e-6 * np.linalg.norm(column), rel=0.01)  # printed to 3 digits
+    near = P.copy()
+    near[0, query] *= 1 + 1e-15
+    assert rb.least_head_size(near, X) == 3
+    assert rb.least_head_size(near / near.sum(axis=0), X) == 3
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_the_second_condition_is_named_with_its_worst_query(inside: bool) -> None:
+    """Logits X^T M: N L = 0 whatever M is, and L N fails most where |M N| is largest."""
+    n = 8
+    X = spread(6, n, 5, seed=3)
+    X = with_ones(X) if inside else X
+    M = np.random.default_rng(0).standard_normal((len(X), n))
+    N = np.eye(n) - np.linalg.pinv(X) @ X
+    L = X.T @ M
+    residual = (L - L.mean(axis=0) if inside else L) @ N
+    worst = int(np.argmax(np.linalg.norm(residual, axis=0)))
+    reason = unreachable({"P": rb.column_softmax(L)}, X, "L N = 0", f"most for query {worst},")
+    size = float(reason.split("fails by ")[1].split(" ")[0])
+    assert size == pytest.approx(np.linalg.norm(residual), rel=0.01)
+
+
+@settings(max_examples=30)
+@given(exact_cases())
+def test_the_exact_reason_names_a_query_that_fails(pair: tuple[Ints, Ints]) -> None:
+    """With that query's condition alone, in rationals: column j of N L (or of L N) is not 0."""
+    X, L = pair
+    if truth(X, L) < math.inf:
+        return
+    reason = unreachable({"logits": L}, X, "fails exactly")
+    query = int(reason.split("for query ")[1].split(",")[0])
+    # a context that differs from the head's in other queries only does not fail N L for this one
+    if "N L" in reason:
+        column = L[:, [query]]
+        rows = np.hstack([X.T, np.ones((len(L), 1), dtype=np.int64)])
+        assert sympy_rank(np.hstack([rows, column]).tolist()) > sympy_rank(rows.tolist())
+    else:
+        assert "L N" in reason
+
+
+@given(st.integers(1, 5), SEEDS)
+def test_rtol_counts_values_above_it(k: int, seed: int) -> None:
+    """Times the largest of the logits that count: of C log P, 1 being in the row space."""
+    X = with_ones(spread(6, 9, 5, seed))
+    P = head_on(X, k, seed).context(X)
+    D = np.log(P) - np.log(P).mean(axis=0)
+    values = np.linalg.svd(D, compute_uv=False)
+    rtol = float(np.sqrt(values[k - 1] * values[k // 2]) / values[0]) * 0.99
+    assert rb.least_head_size(P, X, rtol=rtol) == np.sum(values > rtol * values[0])
+
+
+def test_low_precision_widens_the_tolerance() -> None:
+    """Tokens and contexts rounded to float32 are reached; taken for float64 they are not."""
+    X = spread(6, 8, 5, seed=0)
+    P = head_on(X, 3, seed=0).context(X)
+    P32 = P.astype(np.float32)
+    assert rb.least_head_size(P32, X) == 3
+    cast = P32.astype(np.float64)
+    cast /= cast.sum(axis=0)
+    assert rb.least_head_size(cast, X, stored=np.float32) == 3
+    assert rb.least_head_size(cast, X) == math.inf
+    X32 = X.astype(np.float32)  # of rank 5 to float32's rounding only
+    assert rb.least_head_size(P, X32) == 3
+    head = rb.represent(P, X32, ratio=1e-4)
+    # the row space moved by 1e-7: a few hundred eps of float32 in the logits
+    np.testing.assert_allclose(head.context(X32), P, rtol=500 * float(np.finfo(np.float32).eps))
+
+
+def test_entries_near_underflow_are_undecided_here_too() -> None:
+    P = rb.random_context(6, seed=0)
+    P[0, 0] = 5e-324
+    P /= P.sum(axis=0)
+    for X in (np.eye(5, 6), np.ones((2, 6))):
+        with pytest.raises(rb.Undecided, match="near the smallest positive number"):
+            rb.least_head_size(P, X)
+
+
+@pytest.mark.parametrize("big", [10**12, 10**17, 10**20, 10**40])
+def test_exact_tokens_of_widely_different_scales(big: int) -> None:
+    """Their rank is known exactly, and P does not become reachable because float64 cannot see it.
+
+    The row space is that of [[1, 0, 0], [0, 1, 0]]: column 3 of P is uniform over gauge and weights
+    whatever the scale.
+    """
+    X = [[big, 0, 0], [0, 1, 0]]
+    P = rb.random_context(3, seed=0)
+    assert rb.least_head_size(logits=[[1, 2, 3], [0, 1, 5], [7, 0, 0]], X=X) == math.inf
+    try:
+        assert rb.least_head_size(P, X) == math.inf
+        with pytest.raises(rb.NotRepresentable):
+            rb.represent(P, X)
+    except rb.Undecided:
+        assert big > 1e15  # float64 does not tell their rank
+
+
+def test_where_a_head_is_and_is_not_by_one_entry_of_exact_tokens() -> None:
+    """X = [[1, 1, 2]] and L = x x^T; shifted by the gauge; broken in one entry."""
+    X, L = [[1, 1, 2]], np.outer([1, 1, 2], [1, 1, 2])
+    assert rb.least_head_size(logits=L, X=X) == 1
+    assert rb.least_head_size(logits=L + np.array([5, 0, -7]), X=X) == 1
+    broken = L.copy()
+    broken[2, 1] += 1
+    assert rb.least_head_size(logits=broken, X=X) == math.inf
+    head = rb.represent(logits=L, X=X)
+    np.testing.assert_allclose(head.context(X), rb.column_softmax(L), rtol=100 * EPS)
