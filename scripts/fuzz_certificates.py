@@ -31,7 +31,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import rankbound as rb
-from tests.certificates.truth import holds
+from tests.certificates.truth import holds, matrix
 
 Exact = list[list[Fraction]]
 Floats = list[list[float]]
@@ -263,7 +263,7 @@ def without_error(draw: Random, tally: Counter[str], look: bool) -> None:
             raise Counterexample(f"rank {true} in [{bounds.lower}, {bounds.upper}]: {_hex(A)}")
         tally["undecided"] += int(bounds.lower < bounds.upper)
         if look:
-            certificate(draw, tally, bounds)
+            certificate(draw, tally, bounds, A, None)
 
 
 def with_error(draw: Random, tally: Counter[str], look: bool) -> None:
@@ -275,10 +275,12 @@ def with_error(draw: Random, tally: Counter[str], look: bool) -> None:
         raise Counterexample(f"lower {bounds.lower}, rank {r} within {_hex(E)} of {_hex(A)}")
     tally["sharp"] += int(bounds.lower == r)
     if look:
-        certificate(draw, tally, bounds)
+        certificate(draw, tally, bounds, A, E)
 
 
-def certificate(draw: Random, tally: Counter[str], bounds: rb.RankBounds) -> None:
+def certificate(
+    draw: Random, tally: Counter[str], bounds: rb.RankBounds, A: Floats, E: Floats | None
+) -> None:
     """It is accepted and states the bounds; with one number changed it is rejected, or true."""
     found = bounds.certificate
     if found is None:
@@ -290,7 +292,9 @@ def certificate(draw: Random, tally: Counter[str], bounds: rb.RankBounds) -> Non
     outcome, statement = rb.check(document), document["statement"]
     if not outcome.accepted:
         raise Counterexample(f"rejected: {outcome.reason} {found.to_json()}")
-    if (statement["lower"], statement.get("upper", bounds.upper)) != (bounds.lower, bounds.upper):
+    sides = statement["lower"], statement.get("upper", bounds.upper)
+    about = [matrix(statement[name]) for name in ("matrix", "error") if name in statement]
+    if sides != (bounds.lower, bounds.upper) or about != [exact(M) for M in (A, E) if M]:
         raise Counterexample(f"another statement: {found.to_json()}")
     tally["certificates"] += 1
     for _ in range(CHANGES):

@@ -157,6 +157,12 @@ def test_honest_certificates_leave_the_claim_certified(tmp_path: Path) -> None:
     assert len(list((tmp_path / "a" / "b").iterdir())) == 2
 
 
+def test_every_instance_has_files_of_its_own(tmp_path: Path) -> None:
+    instances = [Instance(str(i), 1, 1, Verdict.CERTIFIED, certificates=(honest,)) for i in (0, 1)]
+    assert write_certificates("sharp-necessary", instances, tmp_path) == (2, "")
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 @pytest.mark.parametrize(
     ("last", "reason"),
     [

@@ -426,3 +426,13 @@ def test_where_a_head_is_and_is_not_by_one_entry_of_exact_tokens() -> None:
     assert rb.least_head_size(logits=broken, X=X) == math.inf
     head = rb.represent(logits=L, X=X)
     np.testing.assert_allclose(head.context(X), rb.column_softmax(L), rtol=100 * EPS)
+
+
+def test_a_common_factor_of_exact_logits_is_kept() -> None:
+    """Where 1 is outside the row space and where it is inside."""
+    for X in ([[1, 0, 2]], [[1, 0, 2], [1, 1, 1]]):
+        L = np.outer(X[0], X[0]) + np.array([1, 0, -2])
+        head = rb.represent(logits=sympy.log(2) * sympy.Matrix(L.tolist()), X=X)
+        np.testing.assert_allclose(
+            head.context(X), rb.column_softmax(math.log(2) * L), rtol=100 * EPS
+        )
