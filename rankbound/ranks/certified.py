@@ -132,7 +132,10 @@ def _rounded_up(entry: Any) -> float:
         rounded = float(entry) if exact is None else float(exact)
     except OverflowError:
         return math.inf
-    low = exact is not None and Fraction(rounded) < exact
+    if exact is None:  # irrational, so rounded one way or the other; or not finite, and refused
+        low = not isinstance(entry, (float, np.floating))
+    else:
+        low = Fraction(rounded) < exact
     return math.nextafter(rounded, math.inf) if low else rounded
 
 

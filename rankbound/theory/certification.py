@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from numbers import Rational
 from typing import Any
 
 import numpy as np
@@ -116,7 +118,7 @@ def certified_log_rank(
                 "Pass rb.column_softmax(logits) as P for an answer within a ratio."
             )
         return _exact(logits, rows)
-    within = 0.0 if ratio is None else check_real("ratio", ratio, least=0.0)
+    within = 0.0 if ratio is None else _check_ratio(ratio)
     if is_exact(P):
         raise InputTypeError(
             "P holds exact numbers, whose logarithms are irrational; expected floats. "
@@ -147,6 +149,22 @@ def _exact(logits: Any, rows: bool) -> RankBounds:
     return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)
 
 
+def _check_ratio(ratio: Any) -> float:
+    """Return the ratio as the float64 it is: rounded, it would be wrong for one of the sides."""
+    within = check_real("ratio", ratio, least=0.0)
+    exact = isinstance(ratio, Rational | float | np.floating | np.integer) and (
+        Fraction(*ratio.as_integer_ratio())
+        if hasattr(ratio, "as_integer_ratio")
+        else Fraction(int(ratio.numerator), int(ratio.denominator))
+    ) == Fraction(within)
+    if not exact:
+        raise InputError(
+            f"ratio is {ratio!r}, which float64 does not hold exactly; expected one that it does, "
+            f"since both sides are proved for it. Pass float(ratio), which is {within!r}."
+        )
+    return within
+
+
 def _within(P: Array, ratio: float) -> RankBounds:
     n = len(P)
     log_P = np.log(P)
@@ -156,7 +174,9 @@ def _within(P: Array, ratio: float) -> RankBounds:
     radius = float(up(n * ratio, 1)) + frobenius(noise)
     lower = singular_values_above(D, radius)
     head = _least_head(D, log_P, lower, ratio) if ratio > 0 else None
-    upper = n - 1 if head is None else max(head.head_size if np.any(head.W_k) else 0, lower)
+    upper = n - 1 if head is None else (head.head_size if np.any(head.W_k) else 0)
+    if upper < lower:
+        raise ArithmeticError("a head below the certified bound; please report this as a bug.")
     above = "C has rank n - 1" if head is None else "a head enclosed within the ratio"
     return RankBounds(
         lower,

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+import sympy
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
@@ -701,3 +702,9 @@ def test_a_sample_of_the_long_search() -> None:
         script.trial(1, index, tally, sampled=0.1)
     assert tally["certificates"] > 50
     assert tally["rejected"] > 50
+
+
+def test_an_irrational_error_is_rounded_upward() -> None:
+    error = sympy.sqrt(2) / 10
+    stated = rb.certified_rank([[1.0]], error=error).certificate.statement.error.entries[0]
+    assert Fraction(*stated.as_integer_ratio()) ** 2 >= Fraction(2, 100)

@@ -399,3 +399,17 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
 def test_refuses(call: Callable[[], Any], error: type[Exception], parts: tuple[str, ...]) -> None:
     with refused(error, *parts):
         call()
+
+
+@pytest.mark.parametrize("ratio", [Fraction(1, 3), np.longdouble(1) / 3])
+def test_a_ratio_that_float64_rounds_is_refused(ratio: Any) -> None:
+    """Rounded down it would be too small for the lower side, rounded up for the upper one."""
+    with pytest.raises(rb.InputError, match="float64 does not hold exactly"):
+        rb.certified_log_rank(rb.random_context(4, 0), ratio=ratio)
+
+
+@pytest.mark.parametrize("ratio", [Fraction(1, 4), 0.25, np.float32(0.25), 1])
+def test_a_ratio_that_float64_holds_is_taken_as_it_is(ratio: Any) -> None:
+    P = rb.random_context(4, 0)
+    found, expected = (rb.certified_log_rank(P, ratio=x) for x in (ratio, float(ratio)))
+    assert (found.lower, found.upper) == (expected.lower, expected.upper)
