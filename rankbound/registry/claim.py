@@ -73,7 +73,8 @@ class Instance:
     measured, predicted : number or bool
         The two sides of the claim's relation.
     evidence : Verdict
-        Proved, certified (exact arithmetic) or supported (floating point).
+        Proved (for every instance), certified, or supported. What is certified carries
+        certificates; exact arithmetic that leaves none counts as supported (:attr:`word`).
     tolerance : float
         By how much the relation may fail, derived from a bound; 0 where the arithmetic is exact.
     certificates : tuple
@@ -86,6 +87,13 @@ class Instance:
     evidence: Verdict
     tolerance: float = 0.0
     certificates: tuple[Any, ...] = ()
+
+    @property
+    def word(self) -> Verdict:
+        """The evidence that the instance earns: certified only with certificates."""
+        if self.evidence is Verdict.CERTIFIED and not self.certificates:
+            return Verdict.SUPPORTED
+        return self.evidence
 
     @classmethod
     def of_bounds(cls, label: str, bounds: RankBounds, predicted: int) -> Instance:
@@ -176,17 +184,17 @@ class Claim:
     def judge(self, instances: list[Instance]) -> Verdict:
         """Turn instances into a word of evidence.
 
-        A violated instance refutes the claim when its own evidence is exact; in floating point it
+        A violated instance refutes the claim when it is itself proved or certified; elsewhere it
         leaves the claim undecided. Where none is violated the weakest evidence counts.
         """
         if not all(math.isfinite(i.tolerance) for i in instances):
             return Verdict.UNDECIDED  # such a tolerance would hold anything
         broken = [i for i in instances if self.residual(i) > i.tolerance]
-        if any(i.evidence in (Verdict.PROVED, Verdict.CERTIFIED) for i in broken):
+        if any(i.word in (Verdict.PROVED, Verdict.CERTIFIED) for i in broken):
             return Verdict.REFUTED
         if broken:
             return Verdict.UNDECIDED
-        return Verdict.weakest([i.evidence for i in instances])
+        return Verdict.weakest([i.word for i in instances])
 
     def residual(self, instance: Instance) -> float:
         """By how much an instance fails the relation; a NaN fails it infinitely."""

@@ -91,7 +91,7 @@ def check_bottleneck(
                 int(needed) > k,
                 True,
                 needed.verdict,
-                certificates=(needed.certificate,) if k == n - 2 else (),
+                certificates=(needed.certificate,),
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.arithmetic.elimination import prove_rank
+from rankbound.attention.masks import causal_mask
 from rankbound.attention.variants import alibi_bias, mix_heads, relative_bias
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
@@ -17,7 +17,6 @@ from rankbound.registry.variant_heads import (
     HERE,
     OFF_BY_ONE,
     Draw,
-    Rows,
     Table,
     draws,
     here,
@@ -50,16 +49,6 @@ def _plus(bias: Callable[[Draw], Table]) -> Callable[[Draw], Table]:
     return lambda draw: draw.logits + bias(draw)
 
 
-def causal_log_rank(L: Rows) -> int:
-    """The masked log-rank under a causal mask: new rows of Theorem C, over the rationals."""
-    D = [[x - y for x, y in zip(row, L[0], strict=True)] for row in L[1:]]
-    new = 0
-    for i in range(len(D)):  # key i + 1, seen by queries from i + 1 on
-        seen = [row[i + 1 :] for row in D[: i + 1]]
-        new += prove_rank(seen).rank - (prove_rank(seen[:-1]).rank if i else 0)
-    return new
-
-
 def check_causal(
     trial: Trial,
     *,
@@ -68,8 +57,9 @@ def check_causal(
 ) -> Iterator[Instance]:
     """Masked log-rank of a causal head with a bias; on the mask both forms of ALiBi agree."""
     for draw, _, k in draws(trial):
-        measured = causal_log_rank(rational_table(draw.logits + bias(draw)))
-        yield Instance(draw.label, measured, bound(k), Verdict.CERTIFIED)
+        logits = rational_table(draw.logits + bias(draw))
+        bounds = certified_log_rank(mask=causal_mask(len(logits)), logits=logits)
+        yield Instance.of_bounds(draw.label, bounds, bound(k))
 
 
 def check_alone(

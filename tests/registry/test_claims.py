@@ -66,7 +66,8 @@ def test_registry_cannot_be_changed() -> None:
 
 
 def _instance(measured: float, predicted: float, evidence: Verdict, tol: float = 0.0) -> Instance:
-    return Instance("case", measured, predicted, evidence, tol)
+    certificates = ("a certificate",) if evidence is Verdict.CERTIFIED else ()
+    return Instance("case", measured, predicted, evidence, tol, certificates)
 
 
 @pytest.mark.parametrize(
@@ -109,3 +110,17 @@ def test_streams_depend_on_seed_and_id_alone() -> None:
 def test_a_tolerance_that_holds_anything_holds_nothing(tolerance: float) -> None:
     claim = replace(CLAIMS[0], relation=Relation.EQ)
     assert claim.judge([_instance(1, 1, Verdict.SUPPORTED, tolerance)]) is Verdict.UNDECIDED
+
+
+def test_certified_without_a_certificate_is_supported() -> None:
+    """And it refutes nothing either: whoever doubts it has nothing to check."""
+    claim = replace(CLAIMS[0], relation=Relation.EQ)
+    bare = [Instance("case", 1, predicted, Verdict.CERTIFIED) for predicted in (1, 2)]
+    assert claim.judge(bare[:1]) is Verdict.SUPPORTED
+    assert claim.judge(bare) is Verdict.UNDECIDED
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_every_instance_called_certified_carries_a_certificate(claim: Claim) -> None:
+    instances = list(claim.check(claim.trial("quick", 0)))
+    assert all(i.word is i.evidence for i in instances)
