@@ -22,8 +22,9 @@ from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.errors import InputError
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
+from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.reach import Reach
+from rankbound.theory.spans import combine
 from rankbound.verdict import Verdict
 
 __all__ = ["MaskedLogs", "check_hidden", "complete", "complete_anyhow", "essential", "read_masked"]
@@ -180,30 +181,15 @@ def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float]:
     worst = 0.0
     for i in range(1, len(D)):
         seen = visible[i]
-        row, known = D[i, seen], float(np.linalg.norm(error[i, seen]))
-        if len(basis):
-            coefficients = np.linalg.lstsq(basis[:, seen].T, row, rcond=None)[0]
-        else:
-            coefficients = np.zeros(0)
-        combined = coefficients @ basis
-        size = (
-            float(np.abs(coefficients) @ np.linalg.norm(basis[:, seen], axis=1))
-            if len(basis)
-            else 0.0
-        )
-        tolerance = (
-            known
-            + float(np.abs(coefficients) @ noise)
-            # backward stable least squares: LAPACK's customary constant, eight times
-            + 8 * (len(row) + len(basis) + 1) * FLOAT64_EPS * (float(np.linalg.norm(row)) + size)
-        )
-        if float(np.linalg.norm(row - combined[seen])) > tolerance:
-            combined[seen] = row
-            basis = np.vstack([basis, combined])
+        row, known = D[i : i + 1, seen], np.linalg.norm(error[i : i + 1, seen], axis=1)
+        coefficients, outside, tolerance = combine(basis[:, seen], row, noise, known)
+        completed[i] = coefficients[0] @ basis
+        if outside[0]:
+            completed[i, seen] = row[0]
+            basis = np.vstack([basis, completed[i]])
             noise = np.append(noise, known)
         else:
-            worst = max(worst, tolerance)
-        completed[i] = combined
+            worst = max(worst, float(tolerance[0]))
     return len(basis), completed, worst
 
 

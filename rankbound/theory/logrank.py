@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy.typing as npt
 
+from rankbound.errors import InputError
 from rankbound.ranks.spectrum import check_rtol
 from rankbound.theory.decision import decide
+from rankbound.theory.head_logrank import log_rank_of_head
 from rankbound.theory.logs import read_logs
 
 __all__ = ["log_rank"]
@@ -18,6 +20,8 @@ def log_rank(
     mask: npt.ArrayLike | None = None,
     *,
     logits: Any = None,
+    head: Any = None,
+    X: npt.ArrayLike | None = None,
     rtol: float | None = None,
     stored: npt.DTypeLike | None = None,
     rows: bool = False,
@@ -40,6 +44,11 @@ def log_rank(
         Logits instead of P: free of underflow for floats; ints, Fractions and SymPy numbers (one
         matrix; rational up to a common factor such as log 2) are decided exactly. For a context
         ``P ∝ 2^M`` pass M: the factor log 2 does not change a rank.
+    head : AttentionHead, optional
+        A head instead of P, decided from its keys and queries in O(n k²): the n × n matrix is
+        never formed, unless the mask is not nested. It is at most the head size.
+    X : array_like, shape (d, n), optional
+        The tokens of `head`; None means the identity.
     rtol : float, optional
         Counts singular values above ``rtol`` times the largest, instead of above the threshold
         derived from the dtype. Unused for exact logits.
@@ -65,7 +74,7 @@ def log_rank(
         If the mask is not nested, unless the bounds meet; ``.bounds`` holds them.
     InputError, InputTypeError
         If P is not positive and column-stochastic, an entry is not finite, or not exactly one of
-        P and logits is given.
+        P, logits and head is given.
 
     References
     ----------
@@ -81,6 +90,18 @@ def log_rank(
     0
     """
     rtol = check_rtol(rtol)
+    if head is not None:
+        if P is not None or logits is not None or rows:
+            raise InputError(
+                "head is given beside P, logits or rows=True; expected a head alone: its context "
+                "is [key, query] already."
+            )
+        return log_rank_of_head(head, X, mask, rtol, stored)
+    if X is not None:
+        raise InputError(
+            "X is given without head; the log-rank of P or of logits does not depend on tokens. "
+            "For the least head size on tokens use rb.least_head_size(P, X)."
+        )
     if mask is not None:
         return int(decide(P, None, mask, logits, rtol, stored, rows)[0].least)
     return read_logs(P, logits, stored=stored, rows=rows, ndim=None).rank(rtol)

@@ -1,0 +1,139 @@
+"""The log-rank of a head from its factors, beside what the formed logits say."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rankbound as rb
+from rankbound.theory.head_logrank import chain_log_rank
+from rankbound.theory.spans import scan
+from tests.helpers import EPS, refused
+from tests.theory.test_completion import by_the_formula, nested_masks
+
+
+@st.composite
+def integer_heads(draw: Any) -> rb.AttentionHead:
+    """Small whole keys and queries, often repeated or zero; the scale is a power of two."""
+    k, n = draw(st.integers(1, 4)), draw(st.integers(1, 7))
+    entries = st.lists(st.integers(-2, 2), min_size=k * n, max_size=k * n)
+    keys, queries = (np.reshape(draw(entries), (k, n)) for _ in range(2))
+    return rb.AttentionHead(queries, keys, scale=draw(st.sampled_from([1.0, 0.25, -2.0])))
+
+
+@given(integer_heads(), st.data())
+@settings(max_examples=400, deadline=None)
+def test_it_is_the_theorem_in_rationals(head: rb.AttentionHead, data: st.DataObject) -> None:
+    mask = data.draw(nested_masks(n=head.d))
+    logits = (head.W_k.T @ head.W_q).astype(np.int64)
+    assert rb.log_rank(head=head, mask=mask) == by_the_formula(logits, mask)
+    whole = rb.log_rank(logits=logits.tolist())
+    assert rb.log_rank(head=head) == rb.log_rank(head=head, mask=rb.full_mask(head.d)) == whole
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_tokens_of_any_shape(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, d, k = (int(rng.integers(1, most)) for most in (30, 9, 12))
+    head, X = rb.random_head(d, k, seed), rb.random_tokens(d, n, seed + 1)
+    if n > 2 and seed % 3 == 0:  # the same token twice, early and late
+        X[:, -1] = X[:, 0]
+    mask = rb.prefix_mask(n, int(rng.integers(0, n + 1)))
+    for shown in (mask, mask[rng.permutation(n)]):
+        expected = rb.log_rank(logits=head.logits(X), mask=shown)
+        assert rb.log_rank(head=head, X=X, mask=shown) == expected
+        # at most the head size, the rank of the tokens, and n - 1
+        assert expected <= min(k, d, n - 1)
+
+
+def test_causal_heads_reach_their_size_when_the_sequence_is_twice_as_long() -> None:
+    head, X = rb.random_head(16, 8, 0), rb.random_tokens(16, 40, 1)
+    sizes = [rb.log_rank(head=head, X=X[:, :n], mask=rb.causal_mask(n)) for n in (8, 15, 16, 40)]
+    assert sizes == [4, 7, 8, 8]
+
+
+def test_a_difference_below_rounding_is_none() -> None:
+    """One key differs from the others by half a unit of float32."""
+    head = rb.AttentionHead(np.ones((1, 3)), np.array([[1.0, 1.0 + 2**-24, 1.0]]))
+    mask = rb.prefix_mask(3, 2)
+    assert rb.log_rank(head=head, mask=mask) == 1
+    assert rb.log_rank(head=head, mask=mask, stored=np.float32) == 0
+    assert rb.log_rank(head=head) == 1
+    assert rb.log_rank(head=head, stored=np.float32) == 0
+
+
+def test_no_matrix_of_keys_and_queries_is_formed() -> None:
+    n, k = 20_000, 4
+    rng = np.random.default_rng(0)
+    keys, queries = rng.standard_normal((2, k, n))
+    tracemalloc.start()
+    try:
+        assert chain_log_rank(keys, queries, np.arange(1, n + 1), EPS) == k
+        assert rb.log_rank(head=rb.AttentionHead(queries, keys)) == k
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 64 * n * k * 8  # n × n would be 5,000 n k
+
+
+def test_huge_and_tiny_factors() -> None:
+    keys, queries = np.random.default_rng(0).standard_normal((2, 3, 9))
+    for size in (1e200, 1e-200):
+        head = rb.AttentionHead(size * queries, size * keys)
+        assert rb.log_rank(head=head) == 3
+        assert rb.log_rank(head=head, mask=rb.causal_mask(9)) == 3
+    zero = rb.AttentionHead(np.zeros((2, 3)), np.zeros((2, 3)))
+    assert rb.log_rank(head=zero) == rb.log_rank(head=zero, mask=rb.causal_mask(3)) == 0
+
+
+def test_a_mask_that_is_not_nested_is_bounded_by_the_head_too() -> None:
+    n = 12
+    head = rb.random_head(16, 2, 0)
+    X = rb.random_tokens(16, n, 1)
+    # a fully visible block shows 2, and so does the head
+    assert rb.log_rank(head=head, X=X, mask=rb.sliding_mask(n, 8)) == 2
+    wide = rb.random_head(16, 6, 0)
+    with pytest.raises(rb.Undecided) as caught:
+        rb.log_rank(head=wide, X=X, mask=rb.sliding_mask(n, 8))
+    bounds = caught.value.bounds
+    assert 0 < bounds.lower < bounds.upper == 6
+
+
+def test_rows_that_are_combinations_are_not_new() -> None:
+    rng = np.random.default_rng(1)
+    basis = rng.standard_normal((3, 5))
+    rows = np.vstack([basis, rng.standard_normal((7, 3)) @ basis, rng.standard_normal((1, 5))])
+    error = EPS * np.abs(rows)
+    assert scan(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
+    assert scan(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
+    # on the first column alone one row spans all
+    assert scan(rows, error, np.full(11, 1)) == [0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"P": np.full((2, 2), 0.5)}, "a head alone"),
+        ({"logits": np.zeros((2, 2))}, "a head alone"),
+        ({"rows": True}, "a head alone"),
+        ({"rtol": 1e-3, "mask": rb.causal_mask(2)}, "not taken together"),
+        ({"mask": rb.causal_mask(3)}, "the same shape"),
+        ({"X": np.ones((3, 2))}, "as many columns"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], words: str) -> None:
+    head = rb.AttentionHead(np.ones((1, 2)), np.ones((1, 2)))
+    with refused(rb.InputError, words):
+        rb.log_rank(head=head, **arguments)
+
+
+def test_what_is_no_head() -> None:
+    with refused(rb.InputTypeError, "expected an AttentionHead"):
+        rb.log_rank(head=np.ones((2, 2)))
+    with refused(rb.InputError, "does not depend on tokens"):
+        rb.log_rank(np.full((2, 2), 0.5), X=np.eye(2))
