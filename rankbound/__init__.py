@@ -50,8 +50,10 @@ if TYPE_CHECKING:
     from rankbound.registry.verification import Report, verify
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.certification import certified_log_rank
+    from rankbound.theory.inclusion import widen
     from rankbound.theory.logrank import log_rank
     from rankbound.theory.representation import least_head_size, represent
+    from rankbound.theory.separation import Separation, separating_tokens
     from rankbound.verdict import Verdict
 
 _HOME = {
@@ -67,6 +69,7 @@ _HOME = {
     "RankBounds": "ranks.bounds",
     "RankboundError": "errors",
     "Report": "registry.verification",
+    "Separation": "theory.separation",
     "Spectrum": "ranks.spectrum",
     "Undecided": "errors",
     "Verdict": "verdict",
@@ -93,10 +96,12 @@ _HOME = {
     "random_multihead": "attention.ensembles",
     "random_tokens": "attention.ensembles",
     "represent": "theory.representation",
+    "separating_tokens": "theory.separation",
     "sliding_mask": "attention.masks",
     "spectrum": "ranks.spectrum",
     "stable_rank": "ranks.numerical",
     "verify": "registry.verification",
+    "widen": "theory.inclusion",
 }
 
 __all__ = [
@@ -112,6 +117,7 @@ __all__ = [
     "RankBounds",
     "RankboundError",
     "Report",
+    "Separation",
     "Spectrum",
     "Undecided",
     "Verdict",
@@ -138,10 +144,12 @@ __all__ = [
     "random_multihead",
     "random_tokens",
     "represent",
+    "separating_tokens",
     "sliding_mask",
     "spectrum",
     "stable_rank",
     "verify",
+    "widen",
 ]
 
 
