@@ -12,7 +12,17 @@ from typing import Any, Literal
 
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["Dyadic", "Matrix", "Minor", "encoded", "floating", "integer", "integers"]
+__all__ = [
+    "Dyadic",
+    "Layer",
+    "Matrix",
+    "Minor",
+    "encoded",
+    "floating",
+    "integer",
+    "integers",
+    "rational",
+]
 
 Number = int | Fraction | float
 
@@ -49,7 +59,7 @@ class Matrix:
     @classmethod
     def of_rationals(cls, rows: Sequence[Sequence[Any]], columns: int | None = None) -> Matrix:
         """Return the rational matrix of these rows of Fractions or ints."""
-        return cls("rational", *_flat(rows, columns, _rational))
+        return cls("rational", *_flat(rows, columns, rational))
 
     @classmethod
     def of_floats(cls, rows: Sequence[Sequence[Any]], columns: int | None = None) -> Matrix:
@@ -127,15 +137,69 @@ class Minor:
         return {"rows": list(self.rows), "columns": list(self.columns), "prime": hex(self.prime)}
 
 
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`.
+
+    Parameters
+    ----------
+    heads : int
+        Number of heads h.
+    queries, keys : Matrix, shape (h * k, d)
+        Projections, head after head.
+    values : Matrix, shape (h * v, d)
+        Value projections, head after head.
+    output : Matrix, shape (d, h * v)
+        Output projection; its columns belong to the heads in order.
+    scale : Fraction
+        What multiplies the logits.
+    """
+
+    heads: int
+    queries: Matrix
+    keys: Matrix
+    values: Matrix
+    output: Matrix
+    scale: Fraction
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heads", integer(self.heads))
+        object.__setattr__(self, "scale", rational(self.scale))
+
+    @classmethod
+    def of_rationals(cls, W_q: Any, W_k: Any, W_v: Any, W_o: Any, scale: Rational | int) -> Layer:
+        """Return the layer of stacks (h, k, d), (h, k, d), (h, v, d) and a matrix (d, h * v)."""
+        make = Matrix.of_rationals
+        queries, keys, values = (make(_stacked(W)) for W in (W_q, W_k, W_v))
+        return cls(len(W_q), queries, keys, values, make(W_o), rational(scale))
+
+    @classmethod
+    def of_floats(cls, W_q: Any, W_k: Any, W_v: Any, W_o: Any, scale: float) -> Layer:
+        """Return the layer of the exact numbers that these floats are, shaped likewise."""
+        make = Matrix.of_floats
+        queries, keys, values = (make(_stacked(W)) for W in (W_q, W_k, W_v))
+        return cls(len(W_q), queries, keys, values, make(W_o), Fraction(floating(scale)))
+
+    def to_data(self) -> dict[str, Any]:
+        """The layer as a certificate writes it."""
+        return {name: encoded(value) for name, value in vars(self).items()}
+
+
 def encoded(value: Any) -> Any:
     """A field of a statement or certificate as JSON holds it: floats as ``float.hex()``."""
-    if isinstance(value, Matrix | Dyadic | Minor):
+    if isinstance(value, Matrix | Dyadic | Minor | Layer):
         return value.to_data()
+    if isinstance(value, Fraction):
+        return _written_rational(value)
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, float):
         return value.hex()
     return value
+
+
+def _stacked(heads: Any) -> list[Any]:
+    return [row for head in heads for row in head]
 
 
 def _flat(
@@ -173,10 +237,11 @@ def floating(value: Any) -> float:
     return _float(float(value))
 
 
-def _rational(value: Any) -> Fraction:
+def rational(value: Any) -> Fraction:
+    """A Fraction, of any library's rational."""
     if not isinstance(value, Rational):
         raise InputTypeError(f"{value!r} is not a rational; expected a Fraction or an int.")
-    return Fraction(value)
+    return Fraction(int(value.numerator), int(value.denominator))
 
 
 def _float(value: Any) -> float:

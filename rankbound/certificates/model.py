@@ -20,6 +20,7 @@ __all__ = [
     "Counterexample",
     "Dyadic",
     "Factorisation",
+    "LayerSeparation",
     "MaskedWitness",
     "Matrix",
     "Minor",
@@ -187,6 +188,15 @@ class Counterexample(Certificate):
         return Minor(self.rows, self.columns, self.prime).to_data()
 
 
+@dataclass(frozen=True, eq=False)
+class LayerSeparation(Certificate):
+    """The statement gives the layers and the tokens; evaluating both is the proof."""
+
+    kind = "separation"
+    statement: Statement
+    claim: str | None = None
+
+
 KINDS: dict[str, type[Certificate]] = {
     certificate.kind: certificate
     for certificate in (
@@ -197,5 +207,6 @@ KINDS: dict[str, type[Certificate]] = {
         MaskedWitness,
         Representation,
         Counterexample,
+        LayerSeparation,
     )
 }

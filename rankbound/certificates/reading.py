@@ -9,7 +9,7 @@ from typing import Any
 
 from rankbound.certificates.checker.outcome import Rejected
 from rankbound.certificates.checker.text import parse
-from rankbound.certificates.matrices import Dyadic, Matrix, Minor
+from rankbound.certificates.matrices import Dyadic, Layer, Matrix, Minor
 from rankbound.certificates.model import KINDS, SCHEMA, Certificate
 from rankbound.certificates.statements import KINDS as STATEMENTS
 from rankbound.certificates.statements import Statement
@@ -47,7 +47,7 @@ def read_certificate(text: str | bytes) -> Certificate:
         return kind(statement=statement, claim=envelope["claim"], **data)  # type: ignore[call-arg]
     except (InputError, InputTypeError):
         raise
-    except (Rejected, LookupError, AttributeError, TypeError, ValueError, OverflowError) as error:
+    except (Rejected, LookupError, AttributeError, TypeError, ValueError, ArithmeticError) as error:
         raise InputError(
             f"the text is not that of a certificate ({type(error).__name__}: {error}); "
             "expected what to_json writes."
@@ -68,9 +68,13 @@ def _field(name: str, value: Any) -> Any:
         if "exponent" in value:
             entries = tuple(int(entry, 16) for entry in value["entries"])
             return Dyadic(value["rows"], value["columns"], entries, value["exponent"])
+        if "heads" in value:
+            return Layer(**{part: _field(part, held) for part, held in value.items()})
         return Minor(tuple(value["rows"]), tuple(value["columns"]), int(value["prime"], 16))
     if isinstance(value, list):
         return tuple(value)
+    if isinstance(value, str) and "/" in value:
+        return _rational(value)
     if isinstance(value, str):
         return int(value, 16) if name == "prime" else float.fromhex(value)
     return value

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from rankbound.certificates.checker import sentences
-from rankbound.certificates.matrices import Matrix, encoded, floating, integer
+from rankbound.certificates.matrices import Layer, Matrix, encoded, floating, integer, rational
 
 __all__ = [
     "KINDS",
+    "LayersDiffer",
     "LogRank",
     "LogRankWithin",
     "LogitRank",
@@ -212,6 +214,22 @@ class RankAboveHeadSize(Statement):
         return sentences.rank_above_head_size(self.exponents, self.keys)
 
 
+@dataclass(frozen=True, eq=False)
+class LayersDiffer(Statement):
+    """``‖f(X) - g(X)‖_F >= gap`` for two layers of attention heads on the tokens X."""
+
+    kind = "layers-differ"
+    f: Layer
+    g: Layer
+    tokens: Matrix
+    gap: Fraction
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        f, g = ((layer.heads, layer.keys.rows // layer.heads) for layer in (self.f, self.g))
+        return sentences.layers_differ(f, g, self.tokens, self.gap)
+
+
 def _uniform(error: float | Matrix) -> float | None:
     return None if isinstance(error, Matrix) else error
 
@@ -229,6 +247,7 @@ CONVERTED: dict[str, Callable[[Any], object]] = {
     "error": _error,
     "ratio": floating,
     "bound": floating,
+    "gap": rational,
     "scale": floating,
 }
 
@@ -246,5 +265,6 @@ KINDS: dict[str, type[Statement]] = {
         RepresentedWithin,
         MaskedLogRank,
         RankAboveHeadSize,
+        LayersDiffer,
     )
 }

@@ -396,6 +396,54 @@ def counterexample() -> Doc:
     return document("counterexample", statement, minor(P))
 
 
+def layer(
+    kind: str,
+    W_q: list[list[list[Any]]],
+    W_k: list[list[list[Any]]],
+    W_v: list[list[list[Any]]],
+    W_o: list[list[Any]],
+    scale: Any,
+) -> Doc:
+    """A layer as a certificate writes it, of stacks of matrices, one a head."""
+    stacks = {"queries": W_q, "keys": W_k, "values": W_v}
+    flat = {name: table(kind, [row for head in W for row in head]) for name, W in stacks.items()}
+    number = f"{Fraction(scale).numerator:#x}/{Fraction(scale).denominator:#x}"
+    return {"heads": len(W_q), **flat, "output": table(kind, W_o), "scale": number}
+
+
+def separation(f: Doc, g: Doc, tokens: Doc, gap: Any) -> Doc:
+    """A separation for `layers-differ`."""
+    written = f"{Fraction(gap).numerator:#x}/{Fraction(gap).denominator:#x}"
+    statement = {"kind": "layers-differ", "f": f, "g": g, "tokens": tokens, "gap": written}
+    return document("separation", statement, {})
+
+
+ONE_HEAD = layer(
+    "rational",
+    [[[1, 0], [Fraction(1, 2), 1]]],
+    [[[1, -1], [2, Fraction(1, 3)]]],
+    [[[1, 2]]],
+    [[1], [1]],
+    Fraction(1, 2),
+)
+TWO_HEADS = layer(
+    "float", [[[1.0, 0.5]], [[0.0, 2.0]]], [[[1.0, 1.0]], [[-0.25, 1.0]]],
+    [[[1.0, 0.0], [0.0, 1.0]], [[0.5, 0.0], [1.0, -1.0]]],
+    [[1.0, 0.0, 1.0, 0.0], [0.0, 1.0, 0.0, 1.0]], 1.0,
+)  # fmt: skip
+
+
+def separated() -> Doc:
+    """Two layers of unlike shapes; the outputs differ by 6.75998."""
+    tokens = table("float", [[1.0, 0.0, -1.0], [0.5, 2.0, 1.0]])
+    return separation(ONE_HEAD, TWO_HEADS, tokens, Fraction(6759, 1000))
+
+
+def separated_exactly() -> Doc:
+    """One token (1, 1) four times: f has (3, 3) and g (1.5, 1), which differ by 2.5, so by 5."""
+    return separation(ONE_HEAD, TWO_HEADS, table("integer", [[1] * 4] * 2), 5)
+
+
 CENTRED_TOKENS = [[1, 0, -1], [0, 2, -2], [3, -1, -2]]  # what projects them is centred already
 FIRST = [[Fraction(1)], [Fraction(0)], [Fraction(0)]]
 FIRST_TWO = [row[:2] for row in identity(3)]
@@ -437,6 +485,8 @@ EXAMPLES: dict[str, Doc] = {
     "representation, within, on tokens": represented_within_on_tokens(),
     "masked witness": masked_witness(),
     "counterexample": counterexample(),
+    "separation": separated(),
+    "separation, one token": separated_exactly(),
 }
 
 

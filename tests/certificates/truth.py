@@ -227,6 +227,38 @@ def _masked_log_rank(statement: Doc) -> bool:
     return bool(lower <= least <= upper)
 
 
+def _layers_differ(statement: Doc) -> bool:
+    X, gap = matrix(statement["tokens"]), number(statement["gap"])
+    assert gap > 0
+    with mpmath.workdps(60):
+        f, g = (_output(statement[name], X) for name in ("f", "g"))
+        norm = mpmath.sqrt(sum(abs(x) ** 2 for x in f - g))
+        return bool(norm >= _real(gap) * (1 - mpmath.mpf(10) ** -40))
+
+
+def _output(layer: Doc, X: Matrix) -> Any:
+    """Σ_i W_o^i W_v^i X softmax(scale (W_k^i X)^T (W_q^i X)), head by head."""
+    W_q, W_k, W_v, W_o = (matrix(layer[name]) for name in ("queries", "keys", "values", "output"))
+    h, scale = layer["heads"], number(layer["scale"])
+    assert type(h) is int and h > 0 and len(W_q) == len(W_k)
+    assert len(W_q) % h == len(W_v) % h == 0 and len(W_o) == len(X)
+    k, v = len(W_q) // h, len(W_v) // h
+    total = mpmath.zeros(len(X), len(X[0]))
+    assert len(W_o[0]) == h * v
+    for i in range(h):
+        keys, queries = (times(W[i * k : (i + 1) * k], X) for W in (W_k, W_q))
+        columns = []
+        for logits in transposed(times(transposed(keys), queries)):
+            powers = [mpmath.exp(_real(scale * (x - max(logits)))) for x in logits]
+            columns.append([power / sum(powers) for power in powers])
+        P = mpmath.matrix(columns).T
+        carried = times(
+            [row[i * v : (i + 1) * v] for row in W_o], times(W_v[i * v : (i + 1) * v], X)
+        )
+        total += mpmath.matrix([[_real(x) for x in row] for row in carried]) * P
+    return total
+
+
 def _real(x: Fraction) -> Any:
     return mpmath.mpf(x.numerator) / x.denominator
 
@@ -242,4 +274,5 @@ ORACLES = {
     "represented-within": _represented_within,
     "masked-log-rank": _masked_log_rank,
     "rank-above-head-size": _rank_above_head_size,
+    "layers-differ": _layers_differ,
 }

@@ -12,6 +12,7 @@ from rankbound.certificates.checker import (
     nonsingular_enclosure,
     nonzero_minor,
     representation,
+    separation,
     spectral_gap,
 )
 from rankbound.certificates.checker.claimed import Statement
@@ -33,6 +34,7 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "representation": representation.verify,
     "counterexample": counterexample.verify,
     "masked-witness": masked_witness.verify,
+    "separation": separation.verify,
 }
 
 

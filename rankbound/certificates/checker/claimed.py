@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 
 from rankbound.certificates.checker import sentences
 from rankbound.certificates.checker.outcome import Rejected
 from rankbound.certificates.checker.tables import Table
 
 __all__ = [
+    "Layer",
+    "LayersDiffer",
     "LogRank",
     "LogRankWithin",
     "LogitRank",
@@ -179,6 +182,43 @@ class RankAboveHeadSize:
         return sentences.rank_above_head_size(self.exponents, self.keys)
 
 
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Heads of one shape, their projections one after the other, and what multiplies the logits."""
+
+    heads: int
+    queries: Table
+    keys: Table
+    values: Table
+    output: Table
+    scale: Fraction
+
+    @property
+    def head_size(self) -> int:
+        """Query and key coordinates of each head."""
+        return self.keys.rows // self.heads
+
+    @property
+    def value_size(self) -> int:
+        """Value coordinates of each head."""
+        return self.values.rows // self.heads
+
+
+@dataclass(frozen=True, eq=False)
+class LayersDiffer:
+    """‖f(X) - g(X)‖_F >= gap."""
+
+    f: Layer
+    g: Layer
+    tokens: Table
+    gap: Fraction
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        f, g = ((layer.heads, layer.head_size) for layer in (self.f, self.g))
+        return sentences.layers_differ(f, g, self.tokens, self.gap)
+
+
 Statement = (
     Rank
     | RankUnderError
@@ -190,6 +230,7 @@ Statement = (
     | RepresentedWithin
     | MaskedLogRank
     | RankAboveHeadSize
+    | LayersDiffer
 )
 
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 from rankbound.certificates.checker import fields
 from rankbound.certificates.checker.claimed import (
+    Layer,
+    LayersDiffer,
     LogitRank,
     LogRank,
     LogRankWithin,
@@ -128,6 +131,30 @@ def _rank_above_head_size(data: dict[str, object]) -> RankAboveHeadSize:
     return RankAboveHeadSize(exponents, keys, queries)
 
 
+def _layers_differ(data: dict[str, object]) -> LayersDiffer:
+    tokens = read_table(data["tokens"], "the matrix of tokens", ANY)
+    f, g = (_layer(data[name], name, tokens.rows) for name in ("f", "g"))
+    gap = Fraction(*fields.rational(data["gap"], "the gap"))
+    if gap <= 0:
+        raise Rejected("the gap is not positive.")
+    return LayersDiffer(f, g, tokens, gap)
+
+
+def _layer(value: object, name: str, d: int) -> Layer:
+    data = fields.keyed(value, f"the layer {name}", LAYER)
+    heads = fields.size(data["heads"], f"the number of heads of {name}", 1)
+    keys = read_table(data["keys"], f"the keys of {name}", ANY)
+    queries = _alike(data["queries"], f"the queries of {name}", ANY, keys)
+    values = read_table(data["values"], f"the values of {name}", ANY)
+    output = read_table(data["output"], f"the output of {name}", ANY)
+    if keys.rows % heads or values.rows % heads:
+        raise Rejected(f"the rows of {name} do not divide into {heads} heads.")
+    if not keys.columns == values.columns == output.rows == d or output.columns != values.rows:
+        raise Rejected(f"the projections of {name} do not fit each other and tokens of {d} rows.")
+    scale = Fraction(*fields.rational(data["scale"], f"the scale of {name}"))
+    return Layer(heads, queries, keys, values, output, scale)
+
+
 def _bounds(data: dict[str, object]) -> tuple[int, int]:
     lower, upper = _lower(data), fields.size(data["upper"], "the upper bound")
     if lower > upper:
@@ -177,6 +204,8 @@ def _as_many(tokens: int, square: Table) -> None:
         raise Rejected(f"the head has {tokens} tokens and the matrix {square.rows} rows.")
 
 
+LAYER = ("heads", "queries", "keys", "values", "output", "scale")
+
 READERS: dict[
     str, tuple[tuple[str, ...], tuple[str, ...], Callable[[dict[str, object]], Statement]]
 ] = {
@@ -194,4 +223,5 @@ READERS: dict[
     ),
     "masked-log-rank": (("logits", "mask", "lower", "upper"), (), _masked_log_rank),
     "rank-above-head-size": (("exponents", "keys", "queries"), (), _rank_above_head_size),
+    "layers-differ": (("f", "g", "tokens", "gap"), (), _layers_differ),
 }

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import ROUND_FLOOR, Context, Decimal
+from fractions import Fraction
 from typing import Protocol
 
 __all__ = [
     "Shaped",
+    "layers_differ",
     "log_rank",
     "log_rank_within",
     "logit_rank",
@@ -116,6 +119,18 @@ def rank_above_head_size(exponents: Shaped, keys: Shaped) -> str:
     )
 
 
+def layers_differ(f: tuple[int, int], g: tuple[int, int], tokens: Shaped, gap: Fraction) -> str:
+    """‖f(X) - g(X)‖_F >= gap; a layer is said by its number of heads and their size."""
+    return (
+        f"on the {_shape(tokens)} tokens given, the outputs of the layer f of {_heads(*f)} and of "
+        f"the layer g of {_heads(*g)} differ by at least {_downward(gap)} in the Frobenius norm"
+    )
+
+
+def _heads(count: int, size: int) -> str:
+    return f"{count} head{'' if count == 1 else 's'} of size {size}"
+
+
 def _shape(matrix: Shaped) -> str:
     return f"{matrix.rows} × {matrix.columns}"
 
@@ -126,6 +141,12 @@ def _given(matrix: Shaped) -> str:
 
 def _error(error: float | None) -> str:
     return "the errors given" if error is None else repr(error)
+
+
+def _downward(value: Fraction) -> str:
+    """Six digits, rounded down; the statement holds the number exactly."""
+    context = Context(prec=6, rounding=ROUND_FLOOR)
+    return str(context.divide(Decimal(value.numerator), Decimal(value.denominator)))
 
 
 def _between(lower: int, upper: int) -> str:
