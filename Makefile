@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures bench fuzz claims clean
+.PHONY: verify test check figures bench fuzz separate claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -27,6 +27,10 @@ bench: .venv/core
 # A long search for a wrong certificate; `make test` runs a small sample of it.
 fuzz: .venv/dev
 	$(BIN)/python scripts/fuzz_certificates.py
+
+# A thousand opponents of layers of fixed head size, each told apart; about a minute.
+separate: .venv/core
+	$(BIN)/python scripts/separate_opponents.py
 
 # What the checker knows of the registry; a test compares the two.
 claims: .venv/core

@@ -12,6 +12,10 @@ from rankbound.arithmetic.elimination import prove_rank
 from rankbound.arithmetic.exact import rational_product
 from rankbound.arithmetic.layers import Weights, gap_of_outputs
 from rankbound.attention.layer import MultiHead
+from rankbound.certificates.checker import check
+from rankbound.certificates.matrices import Layer, Matrix
+from rankbound.certificates.model import LayerSeparation
+from rankbound.certificates.statements import LayersDiffer
 from rankbound.errors import InputError
 from rankbound.theory.inclusion import check_layer
 from rankbound.theory.separating import attention_witness, random_witness, value_witness
@@ -51,6 +55,26 @@ class Separation:
     case: str
     failing: tuple[str, ...]
     _layers: tuple[MultiHead, MultiHead] = field(repr=False)
+
+    @property
+    def certificate(self) -> LayerSeparation | None:
+        """What proves the gap to :func:`rankbound.check`, built on first use; None where undecided.
+
+        It is handed out only if the checker accepts it; if not (layers beyond its limits, for one),
+        the verdict falls to undecided.
+        """
+        if self.tokens is None or self.verdict is not Verdict.CERTIFIED:
+            return None
+        if "_certificate" not in self.__dict__:
+            f, g = (_recorded(layer) for layer in self._layers)
+            tokens, gap = Matrix.of_floats(self.tokens.tolist()), Fraction(self.gap)
+            certificate = LayerSeparation(LayersDiffer(f, g, tokens, gap))
+            if not check(certificate).accepted:
+                object.__setattr__(self, "verdict", Verdict.UNDECIDED)
+                return None
+            object.__setattr__(self, "_certificate", certificate)
+        found: LayerSeparation = self.__dict__["_certificate"]
+        return found
 
 
 def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
@@ -132,6 +156,11 @@ def _certified(
         return Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing, (f, g))
     relative = float(np.nextafter(gap / size, 0.0))  # size is an upper bound, above 0
     return Separation(frozen_copy(tokens), gap, relative, Verdict.CERTIFIED, case, failing, (f, g))
+
+
+def _recorded(layer: MultiHead) -> Layer:
+    W_q, W_k, W_v, W_o = (W.tolist() for W in (layer.W_q, layer.W_k, layer.W_v, layer.W_o))
+    return Layer.of_floats(W_q, W_k, W_v, W_o, layer.scale)
 
 
 def _weights(layer: MultiHead) -> Weights:

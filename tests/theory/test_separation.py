@@ -281,3 +281,26 @@ def test_the_gap_is_a_bound_at_every_precision() -> None:
     assert size >= np.linalg.norm(g.output(X)) * (1 - 1e-14)
     assert gap_of_outputs(one, one, X)[0] == 0.0
     assert gap_of_outputs(one, replace(one, scale=one.scale * (1 + 2**-52)), X)[0] > 0
+
+
+@pytest.mark.parametrize("family", ["random", "values"])
+def test_the_certificate_is_checked_apart_from_its_producer(family: str) -> None:
+    g = random_fixed_layer(6, 3, 4, 0)
+    f = same_values(g, 3, 0) if family == "values" else rb.random_multihead(6, 3, 0)
+    found = rb.separating_tokens(f, g, 3)
+    certificate = found.certificate
+    assert certificate is not None and found.certificate is certificate
+    checked = rb.check(certificate.to_json())
+    assert checked.accepted, checked.reason
+    # twice the gap is false, and refused
+    larger = replace(certificate.statement, gap=2 * certificate.statement.gap)  # type: ignore[attr-defined,type-var]
+    refuted = rb.check(replace(certificate, statement=larger))
+    assert not refuted.accepted and "less than the gap" in refuted.reason
+    assert rb.separating_tokens(f, rb.widen(f, 4), 3).certificate is None
+
+
+def test_beyond_the_checkers_limits_nothing_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = rb.separating_tokens(rb.random_multihead(4, 2, 0), random_fixed_layer(4, 2, 3, 0), 2)
+    refusal = rb.check("{}")
+    monkeypatch.setattr("rankbound.theory.separation.check", lambda _: refusal)
+    assert found.certificate is None and found.verdict is rb.Verdict.UNDECIDED

@@ -1,0 +1,273 @@
+"""Theorem 2 of Bhojanapalli et al. 2020 (B20): fixed head size is strictly more expressive."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+
+from rankbound.attention.accounting import LayerCost
+from rankbound.attention.ensembles import random_multihead
+from rankbound.attention.layer import MultiHead
+from rankbound.attention.opponents import (
+    nearest_products,
+    random_fixed_layer,
+    same_values,
+    skew_pair,
+)
+from rankbound.fitting.layer import fit_layer
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.theory.inclusion import widen
+from rankbound.theory.separation import Separation, separating_tokens
+from rankbound.verdict import Verdict
+
+__all__ = ["CLAIMS"]
+
+THEOREM_2 = Source(
+    "bhojanapalli2020",
+    "Theorem 2",
+    "in our words; the witness is computed, where the paper shows that one exists",
+)
+STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
+FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
+SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
+
+Search = Callable[[MultiHead, MultiHead, int], Separation]
+Opponent = Callable[[MultiHead, int, int], MultiHead]
+
+
+def check_inclusion(
+    trial: Trial, *, pad: Callable[[Any, Any], Any] | None = None
+) -> Iterator[Instance]:
+    """Zero rows and columns change no product, for every size at once."""
+    import sympy
+
+    d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
+
+    def padded(W: Any, extra: Any) -> Any:
+        return sympy.BlockMatrix([[W], [extra]])
+
+    pad = pad or (lambda W, size: padded(W, sympy.ZeroMatrix(size, d)))
+    W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
+    wide = sympy.block_collapse(pad(W_k, e).T * pad(W_q, e))
+    yield Instance(
+        "W_k^T W_q, all d, k, d_p and weights", wide == W_k.T * W_q, True, Verdict.PROVED
+    )
+    W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
+    wide = sympy.block_collapse(pad(W_o.T, e).T * pad(W_v, e))
+    yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
+
+
+def check_widened(trial: Trial, *, wider: Callable[..., MultiHead] = widen) -> Iterator[Instance]:
+    """Layers and their widened forms: no tokens are claimed to separate them."""
+    for d, h, head_size, _ in SHAPES:
+        f = random_multihead(d, h, trial.rng)
+        for n in (1, 2, 4):
+            gap = separating_tokens(f, wider(f, head_size), n).gap
+            yield Instance(
+                f"d = {d}, h = {h}, d_p = {head_size}, n = {n}", gap, 0, Verdict.SUPPORTED
+            )
+
+
+def _separated(
+    label: str, f: MultiHead, g: MultiHead, n: int, search: Search
+) -> Iterator[Instance]:
+    found = search(f, g, n)
+    yield Instance(
+        label,
+        found.gap > 0,
+        True,
+        found.verdict if found.gap > 0 else Verdict.SUPPORTED,
+        certificates=(lambda: found.certificate,) if found.gap > 0 else (),
+    )
+
+
+def _against(opponent: Opponent, shapes: tuple[tuple[int, int, int, int], ...] = SHAPES) -> Any:
+    """A check that separates g from an opponent of each shape."""
+
+    def check(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
+        for d, h, head_size, heads in shapes:
+            for _ in range(trial.count(1, 6)):
+                seed = int(trial.rng.integers(2**31))
+                g = random_fixed_layer(d, heads, head_size, seed)
+                f, n = opponent(g, h, seed), int(trial.rng.integers(2, 5))
+                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+                yield from _separated(label, f, g, n, search)
+
+    return check
+
+
+def check_skew(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
+    """The third case of the paper's proof."""
+    for d, h, head_size in ((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)):
+        for _ in range(trial.count(1, 6)):
+            seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
+            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+            yield from _separated(label, *skew_pair(d, h, head_size, seed), n, search)
+
+
+def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
+    return fit_layer(g, h, n=3, sequences=48, seed=seed, max_iterations=150).layer
+
+
+def check_single_token(
+    trial: Trial,
+    *,
+    output: Callable[[MultiHead, Any], Any] = lambda layer, x: layer.output(x),
+) -> Iterator[Instance]:
+    """Layers with the same values on single tokens of integers: every product is exact."""
+    for d, h, head_size, heads in SHAPES:
+        g = random_fixed_layer(d, heads, head_size, trial.rng)
+        f = same_values(g, h, trial.rng)
+        x = np.array(trial.integers(d, 1, bound=64), dtype=np.float64)
+        gap = float(np.max(np.abs(output(f, x) - output(g, x))))
+        yield Instance(f"d = {d}, h = {h}, d_p = {head_size}", gap, 0, Verdict.SUPPORTED)
+
+
+def check_parameters(
+    trial: Trial, *, count: Callable[[Any, Any, Any], Any] = lambda d, h, k: 4 * d * h * k
+) -> Iterator[Instance]:
+    """The weights of each projection counted, for every size at once."""
+    import sympy
+
+    d, h, k = sympy.symbols("d h k", integer=True, positive=True)
+    shapes = [(h * k, d)] * 3 + [(d, h * k)]  # W_q, W_k, W_v, W_o, all heads together
+    total = sum(rows * columns for rows, columns in shapes)
+    fixed = sympy.simplify(total - count(d, h, k)) == 0
+    yield Instance("fixed head size d_p: 4 d d_p h", fixed, True, Verdict.PROVED)
+    standard = sympy.simplify(count(d, h, d / h) - 4 * d**2) == 0
+    yield Instance("standard head size d/h: 4 d²", standard, True, Verdict.PROVED)
+
+
+def check_costs(
+    trial: Trial, *, cost: Callable[[LayerCost], int] = lambda cost: cost.parameters
+) -> Iterator[Instance]:
+    """Layers counted against the formula."""
+    for d, h, head_size, heads in SHAPES:
+        for layer in (random_multihead(d, h, 0), random_fixed_layer(d, heads, head_size, 0)):
+            size = LayerCost(d, layer.heads, layer.head_size)
+            label = f"d = {d}, h = {layer.heads}, head size {layer.head_size}"
+            yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
+
+
+def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
+    return separating_tokens(f, widen(f, f.head_size + 1), n)
+
+
+def _one_token(f: MultiHead, g: MultiHead, n: int) -> Separation:
+    return separating_tokens(f, g, 1)
+
+
+def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
+    wide = widen(layer, head_size)
+    return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
+
+
+BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
+SINGLE = Mutant("one token instead of n >= 2", {"search": _one_token})
+
+
+def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Claim:
+    return Claim(
+        id=f"b20-theorem2-separation-{name}",
+        statement=f"Some tokens tell g from f, where f is {opponents}.",
+        source=THEOREM_2,
+        hypotheses=(STANDARD, FIXED, "n >= 2"),
+        relation=Relation.EXISTS,
+        status=Verdict.CERTIFIED,
+        check=check,
+        mutants=(BLIND, *mutants),
+    )
+
+
+CLAIMS = (
+    Claim(
+        id="b20-theorem2-inclusion",
+        statement="Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
+        "the same outputs: F is contained in G.",
+        source=THEOREM_2,
+        hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
+        relation=Relation.EXISTS,
+        status=Verdict.PROVED,
+        check=check_inclusion,
+        mutants=(
+            Mutant(
+                "projections repeated instead of padded",
+                {"pad": lambda W, size: _repeated(W)},
+            ),
+        ),
+    ),
+    Claim(
+        id="b20-theorem2-inclusion-widened",
+        statement="No tokens are found to tell a layer from its widened form.",
+        source=THEOREM_2,
+        hypotheses=("the scale is kept",),
+        relation=Relation.EQ,
+        status=Verdict.SUPPORTED,
+        check=check_widened,
+        mutants=(Mutant("the temperature of the larger head size", {"wider": _rescaled}),),
+    ),
+    _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
+    _separation(
+        "same-values", "one with Σ W_o W_v = V_o V_v exactly", _against(same_values), SINGLE
+    ),
+    _separation(
+        "nearest-products",
+        "one with the same values and W_k^T W_q the best approximation of U of rank d/h",
+        _against(nearest_products),
+        SINGLE,
+    ),
+    _separation(
+        "skew", "one with the same values and U - W_k^T W_q skew-symmetric", check_skew, SINGLE
+    ),
+    _separation(
+        "imitating",
+        "trained to imitate g",
+        _against(_imitator, SHAPES[:2]),
+    ),
+    Claim(
+        id="b20-theorem2-single-token",
+        statement="On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
+        "whatever their heads.",
+        source=THEOREM_2,
+        hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
+        relation=Relation.EQ,
+        status=Verdict.SUPPORTED,
+        check=check_single_token,
+        mutants=(
+            Mutant(
+                "two tokens",
+                {"output": lambda layer, x: layer.output(np.hstack([x, x[::-1]]))},
+            ),
+        ),
+    ),
+    Claim(
+        id="b20-parameters",
+        statement="A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        source=Source("bhojanapalli2020", "Section 3", "in our words"),
+        hypotheses=("query, key and value size d_p", "no biases"),
+        relation=Relation.EXISTS,
+        status=Verdict.PROVED,
+        check=check_parameters,
+        mutants=(
+            Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
+        ),
+    ),
+    Claim(
+        id="b20-parameters-counted",
+        statement="The weights of layers are as many as the formula says.",
+        source=Source("bhojanapalli2020", "Section 3", "in our words"),
+        hypotheses=("query, key and value size d_p", "no biases"),
+        relation=Relation.EQ,
+        status=Verdict.SUPPORTED,
+        check=check_costs,
+        mutants=(Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),),
+    ),
+)
+
+
+def _repeated(W: Any) -> Any:
+    import sympy
+
+    return sympy.BlockMatrix([[W], [W]])
