@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from itertools import zip_longest
+from typing import Any, cast
 
 from rankbound.arithmetic.exact import flint_module
+from rankbound.arithmetic.lifting import Lifting, Prepared, lifting_of
 from rankbound.arithmetic.rational import IntegerMatrix, integer_rows
 
 __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
-SMALL = 40  # ranks up to which either side is solved at once, without asking which is cheaper
-MOST_PRIMES = 64  # numbers beyond 1,900 bits are not small
+SMALL = 40  # ranks up to which python-flint solves sooner than the residues are set up
 
 Rational = list[list[Fraction]]
 Pivots = tuple[int, ...]
+Factors = Callable[[], tuple[Rational, Rational]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +44,7 @@ class RankProof:
     rows: Pivots
     columns: Pivots
     prime: int
-    factors: Callable[[], tuple[Rational, Rational]] | None
+    factors: Factors | None
 
 
 def prove_rank(A: Rational, most: int | None = None) -> RankProof:
@@ -58,17 +59,17 @@ def prove_rank(A: Rational, most: int | None = None) -> RankProof:
     coefficients are the smaller numbers. Far cheaper than elimination over Q.
     """
     flint = flint_module()
-    cleared, _ = integer_rows(A)
-    whole = flint.fmpz_mat(cleared)
-    full = min(len(A), len(A[0])) if most is None else most
+    cleared, multipliers = integer_rows(A)
+    shape = min(len(A), len(A[0]))
+    full = shape if most is None else min(most, shape)
     for prime in _primes(flint):
-        rows, columns = _minor(flint, whole, prime)
+        rows, columns = _minor(flint, cleared, prime)
         rank = len(columns)
         if rank == full:
             return RankProof(rank, rows, columns, prime, None)
         if rank == 0 and not any(map(any, cleared)):
             return RankProof(0, (), (), prime, lambda: ([[] for _ in A], []))
-        factors = _factors(flint, A, cleared, rows, columns) if rank else None
+        factors = _factors(A, cleared, multipliers, rows, columns) if rank else None
         if factors is not None:  # else the prime divides a larger minor
             return RankProof(rank, rows, columns, prime, factors)
     raise ArithmeticError("the primes ran out; please report this matrix as a bug.")
@@ -79,8 +80,7 @@ def pivots_modulo_prime(M: IntegerMatrix) -> tuple[Pivots, Pivots, int]:
 
     The size of the minor is never above the rank over Q.
     """
-    flint = flint_module()
-    return *_minor(flint, flint.fmpz_mat(M), LARGEST_PRIME), LARGEST_PRIME
+    return *_minor(flint_module(), M, LARGEST_PRIME), LARGEST_PRIME
 
 
 def _primes(flint: Any) -> Iterator[int]:
@@ -90,8 +90,8 @@ def _primes(flint: Any) -> Iterator[int]:
             yield candidate
 
 
-def _minor(flint: Any, whole: Any, prime: int) -> tuple[Pivots, Pivots]:
-    reduced = flint.nmod_mat(whole, prime)
+def _minor(flint: Any, M: IntegerMatrix, prime: int) -> tuple[Pivots, Pivots]:
+    reduced = flint.nmod_mat(len(M), len(M[0]), [x % prime for row in M for x in row], prime)
     return _pivots(reduced.transpose()), _pivots(reduced)
 
 
@@ -107,105 +107,81 @@ def _pivots(matrix: Any) -> Pivots:
 
 
 def _factors(
-    flint: Any, A: Rational, cleared: IntegerMatrix, rows: Pivots, columns: Pivots
-) -> Callable[[], tuple[Rational, Rational]] | None:
+    A: Rational, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
+) -> Factors | None:
     """Show that the chosen columns span the others, or the chosen rows; None if they do not."""
-    # for the rows, clear the columns of denominators: the coefficients do not see that scaling
-    transposed = integer_rows([list(column) for column in zip(*A, strict=True)])[0]
-    sides = [(cleared, rows, columns), (transposed, columns, rows)]
-    if len(columns) > SMALL and _smaller_solution(flint, sides):
-        sides.reverse()
-    M, across, along = sides[0]
-    span = _span(flint, M, across, along)
+    prepared = lifting_of(cleared, rows, columns) if len(columns) > SMALL else None
+    if prepared is not None:
+        lifting, ordered = prepared
+        if lifting.refuted():
+            return None
+        for side, denominator in _denominators(lifting):
+            if side.lift(denominator) is not None:
+                transposed = side is not lifting
+                return lambda: _lifted(A, multipliers, ordered, columns, denominator, transposed)
+    span = _span(cleared, rows, columns)
     if span is None:
         return None
-    if M is cleared:
-        return lambda: ([[row[j] for j in columns] for row in A], span())
-    return lambda: (
-        [list(column) for column in zip(*span(), strict=True)],
-        [A[i] for i in rows],
-    )
+    return lambda: (_columns(A, columns), span())
 
 
-def _smaller_solution(flint: Any, sides: list[tuple[IntegerMatrix, Pivots, Pivots]]) -> int:
-    """Which side has the smaller coefficients: 0 or 1, and 0 where neither are small.
-
-    One combination of them is found modulo more and more primes until a fraction with numerator
-    and denominator well below the square root of their product explains it. A wrong guess costs
-    time, never truth.
-    """
-    systems = [_system(flint, *side) for side in sides]
-    residues, modulus = [0, 0], 1
-    for count, prime in enumerate(_primes(flint), 1):
-        try:
-            found = [_combination(flint, *system, prime) for system in systems]
-        except ZeroDivisionError:  # singular modulo this prime
-            continue
-        inverse = pow(modulus, -1, prime)
-        residues = [
-            x + modulus * ((y - x) * inverse % prime) for x, y in zip(residues, found, strict=True)
-        ]
-        modulus *= prime
-        if count & (count - 1) == 0:  # at 1, 2, 4, … primes
-            for side in (0, 1):
-                if _explained(residues[side], modulus):
-                    return side
-        if count >= MOST_PRIMES:
-            break
-    return 0
+def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
+    """Guesses for the columns and for the rows, those of the fewest digits first."""
+    sides = lifting, lifting.transposed()
+    for guesses in zip_longest(*(side.denominators() for side in sides), fillvalue=0):
+        yield from ((side, d) for side, d in zip(sides, guesses, strict=True) if d)
 
 
-def _system(flint: Any, M: IntegerMatrix, rows: Pivots, columns: Pivots) -> tuple[Any, Any]:
-    """The pivotal minor, and one combination of the columns on its rows."""
-    core = flint.fmpz_mat([[M[i][j] for j in columns] for i in rows])
-    return core, flint.fmpz_mat([[sum(c * x for c, x in enumerate(M[i], 1))] for i in rows])
+def _lifted(
+    A: Rational,
+    multipliers: list[int],
+    rows: Pivots,
+    columns: Pivots,
+    denominator: int,
+    transposed: bool,
+) -> tuple[Rational, Rational]:
+    """Lift once more, and write out the factors."""
+    lifting, _ = cast(Prepared, lifting_of(integer_rows(A)[0], rows, columns))
+    side = lifting.transposed() if transposed else lifting
+    numerators = side.numerators(cast(list[Any], side.lift(denominator)))
+    if not transposed:
+        return _columns(A, columns), _coefficients(numerators, denominator, columns, len(A[0]))
+    # the coefficients are those of the rows cleared of denominators
+    table = _coefficients(numerators, denominator, rows, len(A))
+    left = [
+        [row[i] * multipliers[k] / multipliers[i] for k, row in zip(rows, table, strict=True)]
+        for i in range(len(A))
+    ]
+    return left, [A[i] for i in rows]
 
 
-def _combination(flint: Any, core: Any, right: Any, prime: int) -> int:
-    solution = flint.nmod_mat(core, prime).solve(flint.nmod_mat(right, prime))
-    return sum(c * int(x) for c, x in enumerate(solution.entries(), 1)) % prime
+def _columns(A: Rational, columns: Pivots) -> Rational:
+    return [[row[j] for j in columns] for row in A]
 
 
-def _explained(residue: int, modulus: int) -> bool:
-    """Whether some a/b, both below sqrt(modulus) 2^-20, has this residue (Wang's algorithm)."""
-    bound = math.isqrt(modulus) >> 20
-    (a, x), (b, y) = (modulus, 0), (residue, 1)
-    while b > bound:
-        q = a // b
-        (a, x), (b, y) = (b, y), (a - q * b, x - q * y)
-    return 0 < abs(y) <= bound
+def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> Rational:
+    """The coefficients of all columns: those chosen are themselves."""
+    others = sorted(set(range(count)) - set(chosen))
+    table = [[Fraction(0)] * count for _ in chosen]
+    for place, (row, j) in enumerate(zip(table, chosen, strict=True)):
+        row[j] = Fraction(1)
+        for k, other in enumerate(others):
+            row[other] = Fraction(int(numerators[place, k]), denominator)
+    return table
 
 
-def _solve(flint: Any, core: Any, right: Any) -> tuple[Any, Any]:
-    """Return numerators and common denominator of ``core^{-1} right``, by p-adic lifting."""
-    solution = flint.fmpq_mat(core).solve(flint.fmpq_mat(right), algorithm="dixon")
-    numerators, denominator = solution.numer_denom()
-    return numerators, denominator
-
-
-def _span(
-    flint: Any, M: IntegerMatrix, rows: Pivots, columns: Pivots
-) -> Callable[[], Rational] | None:
+def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], Rational] | None:
     """Coefficients Y with ``M[:, columns] · Y = M``, exactly, or None if there are none."""
+    flint = flint_module()
     others = sorted(set(range(len(M[0]))) - set(columns))
     rest = sorted(set(range(len(M))) - set(rows))
-    core = flint.fmpz_mat([[M[i][j] for j in columns] for i in rows])
-    numerators, denominator = _solve(
-        flint, core, flint.fmpz_mat([[M[i][j] for j in others] for i in rows])
-    )
-    if rest:  # on the chosen rows it holds by construction
-        left = flint.fmpz_mat([[M[i][j] for j in columns] for i in rest])
-        target = flint.fmpz_mat([[M[i][j] for j in others] for i in rest])
-        if left * numerators != target * denominator:
-            return None
 
-    def coefficients() -> Rational:
-        scale = int(denominator)
-        table = [[Fraction(0)] * len(M[0]) for _ in columns]
-        for place, (row, j) in enumerate(zip(table, columns, strict=True)):
-            row[j] = Fraction(1)
-            for k, other in enumerate(others):
-                row[other] = Fraction(int(numerators[place, k]), scale)
-        return table
+    def part(chosen: Sequence[int], places: Sequence[int]) -> Any:
+        return flint.fmpz_mat([[M[i][j] for j in places] for i in chosen])
 
-    return coefficients
+    core, right = flint.fmpq_mat(part(rows, columns)), flint.fmpq_mat(part(rows, others))
+    numerators, denominator = core.solve(right, algorithm="dixon").numer_denom()
+    # on the chosen rows it holds by construction
+    if rest and part(rest, columns) * numerators != part(rest, others) * denominator:
+        return None
+    return lambda: _coefficients(numerators, int(denominator), columns, len(M[0]))
