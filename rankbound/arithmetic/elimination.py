@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import zip_longest
 from typing import Any, cast
 
 from rankbound.arithmetic.exact import flint_module
@@ -15,7 +14,6 @@ from rankbound.arithmetic.rational import IntegerMatrix, integer_rows
 __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
-SMALL = 40  # ranks up to which python-flint solves sooner than the residues are set up
 
 Rational = list[list[Fraction]]
 Pivots = tuple[int, ...]
@@ -56,7 +54,9 @@ def prove_rank(A: Rational, most: int | None = None) -> RankProof:
     The row-reduced form modulo a prime names a minor (for every prime its rank is a lower bound
     over Q). Solving with that minor over Q and multiplying out shows that the other columns lie in
     the span of the chosen ones, or the other rows in that of the chosen rows: the side whose
-    coefficients are the smaller numbers. Far cheaper than elimination over Q.
+    coefficients are the smaller numbers. Far cheaper than elimination over Q. Large systems are
+    lifted digit by digit until the digits are exact (:mod:`rankbound.arithmetic.lifting`), and the
+    factors are written out only when they are called for.
     """
     flint = flint_module()
     cleared, multipliers = integer_rows(A)
@@ -110,13 +110,13 @@ def _factors(
     A: Rational, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
 ) -> Factors | None:
     """Show that the chosen columns span the others, or the chosen rows; None if they do not."""
-    prepared = lifting_of(cleared, rows, columns) if len(columns) > SMALL else None
+    prepared = lifting_of(cleared, rows, columns)
     if prepared is not None:
         lifting, ordered = prepared
         if lifting.refuted():
             return None
         for side, denominator in _denominators(lifting):
-            if side.lift(denominator) is not None:
+            if side.proves(denominator):
                 transposed = side is not lifting
                 return lambda: _lifted(A, multipliers, ordered, columns, denominator, transposed)
     span = _span(cleared, rows, columns)
@@ -126,10 +126,16 @@ def _factors(
 
 
 def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
-    """Guesses for the columns and for the rows, those of the fewest digits first."""
+    """Guesses for the columns and for the rows in turn, those of the fewest digits first."""
     sides = lifting, lifting.transposed()
-    for guesses in zip_longest(*(side.denominators() for side in sides), fillvalue=0):
-        yield from ((side, d) for side, d in zip(sides, guesses, strict=True) if d)
+    guesses = [(side, side.denominators()) for side in sides]
+    while True:
+        for side, guess in guesses:
+            denominator = next(guess, None)
+            if denominator is None:
+                return
+            if denominator:
+                yield side, denominator
 
 
 def _lifted(
@@ -143,7 +149,7 @@ def _lifted(
     """Lift once more, and write out the factors."""
     lifting, _ = cast(Prepared, lifting_of(integer_rows(A)[0], rows, columns))
     side = lifting.transposed() if transposed else lifting
-    numerators = side.numerators(cast(list[Any], side.lift(denominator)))
+    numerators = side.numerators(denominator)
     if not transposed:
         return _columns(A, columns), _coefficients(numerators, denominator, columns, len(A[0]))
     # the coefficients are those of the rows cleared of denominators

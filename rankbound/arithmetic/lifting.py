@@ -40,6 +40,7 @@ from rankbound.arithmetic.residues import (
 
 __all__ = ["Lifting", "Prepared", "lifting_of"]
 
+LEAST_WORK = 100_000  # rank^2 · bits, from which all this is sooner done than solving by flint
 DIGIT_PRIMES = 48
 MOST_ENTRIES = 2**24  # of an array of residues
 MOST_BITS = 2**14  # of an entry
@@ -151,8 +152,9 @@ class Lifting:
         most = 3 * (r * (self.bits + r.bit_length()) + X.bit_length())
         while modulus.bit_length() < most:
             S = reduce(self.inverse @ self.to_digits(E), P)
+            parts = mixed(S.reshape(len(S), -1), self.digits).reshape(-1, r, 2)
             sums = [
-                w + modulus * _combination(self.digits, S[:, :, j], weights[:, j])
+                w + modulus * _whole(self.digits, parts[:, :, j] @ weights[:, j])
                 for j, w in enumerate(sums)
             ]
             modulus, count = modulus * X, count + 1
@@ -167,33 +169,37 @@ class Lifting:
         right = self.by_residuals[:, : self.rank, self.rank :]
         return reduce(right @ _weights(right.shape[2]), self.residuals.column[:, None, None])
 
-    def lift(self, denominator: int) -> list[Array] | None:
-        """The digits S_i, by their residues, if ``G S = denominator · T`` exactly; else None."""
+    def proves(self, denominator: int, kept: list[Array] | None = None) -> bool:
+        """Whether ``G S = denominator · T`` exactly for some whole S, which is found by its digits.
+
+        sound: rank M = rank A then. The residues of the digits are appended to `kept`.
+        """
         if denominator <= 0:
             raise ValueError("0 S = 0 T proves nothing.")
         X, r = self.digits.modulus, self.rank
         m, n = self.by_digits.shape[1:]
         most = denominator.bit_length() + self.bits + 2 * X.bit_length()
-        lifted: list[Array] = []
-        T = np.ascontiguousarray(self.by_digits[:, :, r:])
+        count = 0
         E = np.zeros((len(self.residuals.primes), m, n - r))
         while denominator or E.any():
-            if len(lifted) * X.bit_length() > most:
-                return None  # the denominator is none
+            if count * X.bit_length() > most:
+                return False  # the denominator is none
             denominator, d = divmod(denominator, X)
             wide = self.to_digits.unreduced(E)
             S = np.empty((len(wide), r, n - r))
             for i, (d_i, p) in enumerate(zip(self.digits.of(d), self.digits.primes, strict=True)):
                 right = wide[i]
-                right += d_i * T[i]
+                right += d_i * self.by_digits[i, :, r:]
                 found = self.solver[i] @ reduce(right[:r], p)
                 found[r:] -= right[r:]
                 if reduce(found, p)[r:].any():
-                    return None  # the division of these rows by X is not exact
+                    return False  # the division of these rows by X is not exact
                 S[i] = found[:r]
-            lifted.append(S)
+            if kept is not None:
+                kept.append(S)
+            count += 1
             E = self._residual(E, self.residuals.of(d), self.to_residuals(S))
-        return lifted
+        return True
 
     def _residual(self, E: Array, d: Array, S: Array) -> Array:
         """(E + d T - G S)/X, known to be whole."""
@@ -204,9 +210,12 @@ class Lifting:
             reduce(E[j], self.residuals.primes[j])
         return E
 
-    def numerators(self, lifted: list[Array]) -> Any:
-        """S = Σ S_i X^i as a matrix of integers."""
+    def numerators(self, denominator: int) -> Any:
+        """S = Σ S_i X^i of :meth:`proves` as a matrix of integers."""
         flint, basis = flint_module(), self.digits
+        lifted: list[Array] = []
+        if not self.proves(denominator, lifted):
+            raise ValueError("this is no common denominator.")
         shape = lifted[0].shape[1:]
         weights = flint.fmpz_mat([[c] for c in basis.summands])
         total, power = flint.fmpz_mat(math.prod(shape), 1), flint.fmpz(1)
@@ -222,10 +231,9 @@ def _weights(count: int) -> Array:
     return np.random.default_rng(0).integers(1, count + 1, (count, 2)).astype(np.float64)
 
 
-def _combination(basis: Basis, x: Array, weights: Array) -> int:
-    """The sum of the integers of `mixed` with these weights."""
-    sums = (mixed(x, basis) @ weights).tolist()
-    return sum(int(a) * c for a, c in zip(sums, basis.summands, strict=True))
+def _whole(basis: Basis, parts: Array) -> int:
+    """The integer that is this combination of the summands."""
+    return sum(int(a) * c for a, c in zip(parts.tolist(), basis.summands, strict=True))
 
 
 def _shared_denominator(modulus: int, sums: list[int]) -> int:
@@ -246,15 +254,15 @@ def lifting_of(
     """Prepare M for lifting with the minor on these rows and columns.
 
     Also return the rows in the order in which they stand; the columns keep theirs, and the others
-    follow in order. None where the matrix is not one for this method: entries too large, or a minor
-    that is singular modulo every prime tried.
+    follow in order. None where the matrix is not one for this method: too little work, too large
+    entries, or a minor that is singular modulo the primes tried.
     """
     m, n, r = len(M), len(M[0]), len(rows)
     bits, size = max(max(map(int.bit_length, row)) for row in M), max(m, n)
-    if bits > MOST_BITS or size > MOST_SIZE:
+    if r * r * bits < LEAST_WORK or bits > MOST_BITS or size > MOST_SIZE:
         return None
     spare = bits + 2 * size.bit_length() + 4  # residuals are at most size^2 2^(bits + 2)
-    count = max(4, min(max(DIGIT_PRIMES, spare // 16), MOST_ENTRIES // (m * n)))
+    count = max(4, min(max(min(DIGIT_PRIMES, r // 2), spare // 16), MOST_ENTRIES // (m * n)))
     # the longest sums: a digit beside an unreduced residual, and an extension
     below = largest_prime(size + count + spare // 16)
     second = (spare + 2) // (below.bit_length() - 2) + 1  # of primes above below/2

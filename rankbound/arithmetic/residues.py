@@ -31,7 +31,7 @@ __all__ = [
 EXACT = 2**52
 LIMB = 16
 BLOCK = 2**15  # limbs in memory at a time
-FEW = 8  # rows up to which an inverse is found by elimination
+FEW = 13  # rows up to which an inverse is found by elimination
 
 Array = Any
 
@@ -109,7 +109,9 @@ def reduce(x: Array, p: Array) -> Array:
 
 
 def reduce_each(x: Array, basis: Basis) -> Array:
-    """As :func:`reduce`, of shape (primes, ...), a prime at a time, which is kinder to caches."""
+    """As :func:`reduce`, of shape (primes, N): large arrays a prime at a time, to stay in cache."""
+    if x.size <= BLOCK:
+        return reduce(x, basis.column[:, None])
     for part, p in zip(x, basis.primes, strict=True):
         reduce(part, p)
     return x
@@ -140,9 +142,8 @@ def mixed(x: Array, basis: Basis) -> Array:
     the right whole.
     """
     result = np.empty((len(x) + 1, x.shape[1]))
-    for part, row, factor, p in zip(result, x, basis.inverse_cofactors, basis.primes, strict=False):
-        reduce(np.multiply(row, factor, out=part), p)
-    np.rint((1.0 / basis.column) @ result[:-1], out=result[-1])
+    parts = np.multiply(x, basis.inverse_cofactors[:, None], out=result[:-1])
+    np.rint((1.0 / basis.column) @ reduce_each(parts, basis), out=result[-1])
     return result
 
 
@@ -159,12 +160,17 @@ class Extension:
 
     def unreduced(self, x: Array) -> Array:
         """From shape (source primes, ...) to (target primes, ...), as sums of products."""
-        result = self._weights @ mixed(x.reshape(len(x), -1), self.source)
-        return result.reshape(len(result), *x.shape[1:])
+        return self.of_mixed(mixed(x.reshape(len(x), -1), self.source)).reshape(-1, *x.shape[1:])
+
+    def of_mixed(self, x: Array) -> Array:
+        """The same of what :func:`mixed` returns."""
+        return self._weights @ x
 
     def __call__(self, x: Array) -> Array:
         """From shape (source primes, ...) to (target primes, ...)."""
-        return reduce_each(self.unreduced(x), self.target)
+        sums = self.unreduced(x)
+        reduce_each(sums.reshape(len(sums), -1), self.target)
+        return sums
 
 
 def inverses(matrices: Array, basis: Basis) -> tuple[Array, list[int]]:
@@ -201,7 +207,7 @@ def _eliminated(a: Array, basis: Basis) -> Array:
     p = basis.column
     for k in range(a.shape[1]):
         pivots = zip(a[:, k, k].astype(np.int64).tolist(), basis.primes, strict=True)
-        inverse = np.array([float(pow(x, -1, q)) if x else 0.0 for x, q in pivots])
+        inverse = reduce(np.array([float(pow(x, -1, q)) if x else 0.0 for x, q in pivots]), p)
         row = reduce(a[:, k, :] * inverse[:, None], p[:, None])
         column = a[:, :, k].copy()
         a -= column[:, :, None] * row[:, None, :]
