@@ -33,6 +33,7 @@ from rankbound.arithmetic.residues import (
     basis_of,
     inverses,
     largest_prime,
+    leading_order,
     mixed,
     reduce,
     residues,
@@ -270,7 +271,7 @@ def lifting_of(
         return None
     together = basis_of(count + second, below)
     p = together.primes[0]
-    order = _leading(np.array([[float(M[i][j] % p) for j in columns] for i in rows]), p)
+    order = leading_order(np.array([[float(M[i][j] % p) for j in columns] for i in rows]), p)
     if order is None:
         return None
     rows = tuple(rows[i] for i in order)
@@ -285,19 +286,3 @@ def lifting_of(
     kept = slice(count) if len(good) == count else good  # a slice copies nothing
     lifting = Lifting(primes.only(good), others, table[kept], table[count:], inverse[good], bits)
     return lifting, rows
-
-
-def _leading(a: Array, p: int) -> list[int] | None:
-    """An order of the rows in which no leading minor vanishes modulo p."""
-    order = list(range(len(a)))
-    for k in range(len(a)):
-        pivots = np.flatnonzero(a[k:, k])
-        if not len(pivots):
-            return None
-        if (i := k + int(pivots[0])) != k:
-            a[[k, i]] = a[[i, k]]
-            order[k], order[i] = order[i], order[k]
-        factors = reduce(a[k + 1 :, k] * pow(int(a[k, k]), -1, p), p)
-        a[k + 1 :, k + 1 :] -= np.outer(factors, a[k, k + 1 :])
-        reduce(a[k + 1 :, k + 1 :], p)
-    return order

@@ -23,6 +23,7 @@ __all__ = [
     "basis_of",
     "inverses",
     "largest_prime",
+    "leading_order",
     "mixed",
     "reduce",
     "residues",
@@ -160,11 +161,8 @@ class Extension:
 
     def unreduced(self, x: Array) -> Array:
         """From shape (source primes, ...) to (target primes, ...), as sums of products."""
-        return self.of_mixed(mixed(x.reshape(len(x), -1), self.source)).reshape(-1, *x.shape[1:])
-
-    def of_mixed(self, x: Array) -> Array:
-        """The same of what :func:`mixed` returns."""
-        return self._weights @ x
+        sums = self._weights @ mixed(x.reshape(len(x), -1), self.source)
+        return sums.reshape(-1, *x.shape[1:])
 
     def __call__(self, x: Array) -> Array:
         """From shape (source primes, ...) to (target primes, ...)."""
@@ -216,3 +214,19 @@ def _eliminated(a: Array, basis: Basis) -> Array:
         a[:, :, k] = reduce(-column * inverse[:, None], p[:, None])
         a[:, k, k] = inverse
     return a
+
+
+def leading_order(a: Array, p: int) -> list[int] | None:
+    """An order of the rows in which no leading minor vanishes modulo p; None if a is singular."""
+    order = list(range(len(a)))
+    for k in range(len(a)):
+        pivots = np.flatnonzero(a[k:, k])
+        if not len(pivots):
+            return None
+        if (i := k + int(pivots[0])) != k:
+            a[[k, i]] = a[[i, k]]
+            order[k], order[i] = order[i], order[k]
+        factors = reduce(a[k + 1 :, k] * pow(int(a[k, k]), -1, p), p)
+        a[k + 1 :, k + 1 :] -= np.outer(factors, a[k, k + 1 :])
+        reduce(a[k + 1 :, k + 1 :], p)
+    return order
