@@ -41,7 +41,7 @@ from rankbound.arithmetic.residues import (
 
 __all__ = ["Lifting", "Prepared", "lifting_of"]
 
-LEAST_WORK = 100_000  # rank^2 · bits, from which all this is sooner done than solving by flint
+LEAST_WORK = 1_500_000  # rank^2 · bits · other columns, above which flint solves later than this
 DIGIT_PRIMES = 48
 MOST_ENTRIES = 2**24  # of an array of residues
 MOST_BITS = 2**14  # of an entry
@@ -260,7 +260,7 @@ def lifting_of(
     """
     m, n, r = len(M), len(M[0]), len(rows)
     bits, size = max(max(map(int.bit_length, row)) for row in M), max(m, n)
-    if r * r * bits < LEAST_WORK or bits > MOST_BITS or size > MOST_SIZE:
+    if r * r * bits * (n - r) < LEAST_WORK or bits > MOST_BITS or size > MOST_SIZE:
         return None
     spare = bits + 2 * size.bit_length() + 4  # residuals are at most size^2 2^(bits + 2)
     count = max(4, min(max(min(DIGIT_PRIMES, r // 2), spare // 16), MOST_ENTRIES // (m * n)))
