@@ -1,0 +1,292 @@
+"""Sparse patterns are easy: head size 2s approximates any context with s keys a query."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_context, check_real
+from rankbound.arithmetic.rounding import U, check_model, product_error, up
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.softmax import _softmax
+from rankbound.errors import InputError, NotRepresentable, Undecided
+from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.theory.construction import full_rank_tokens, head_from_factors
+from rankbound.theory.key_order import Ints, Supports, key_orders
+from rankbound.theory.logs import centre
+from rankbound.theory.reach import Reach
+from rankbound.theory.tokens import Tokens
+
+__all__ = ["sparse_head", "total_variation_bound"]
+
+HOPELESS = 1e100  # a β beyond which no logits are formed: rounding leaves nothing of P near 1e16
+MOST_NUMBERS = 2**22  # in one array of many small systems
+
+
+def sparse_head(
+    P: npt.ArrayLike,
+    X: npt.ArrayLike | None = None,
+    error: float = 1e-6,
+    *,
+    rows: bool = False,
+    stored: npt.DTypeLike | None = None,
+) -> AttentionHead:
+    """Return a head of size min(2s, n - 1) whose context is within `error` of a sparse P.
+
+    *Sparse patterns are easy.* Let each query of P attend to at most s keys. For every n and every
+    error a head of size min(2s, n - 1) has a context within it in total variation, in each column.
+
+    Keys sit on the trigonometric moment curve ``(cos mt, sin mt)``, m = 1, …, s, at equal angles in
+    an order that keeps the keys of one query apart; a key that no query attends to sits at the
+    origin. The query with keys S is the functional ``g(t) - β Π_{i in S} (1 - cos(t - t_i))``, g of
+    least norm with ``g(t_i) = log p_i`` up to a constant, and β as small as the error allows. For
+    2s >= n - 1 the zeros of P are filled instead, and the head has the context exactly (Theorem A).
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n)
+        One matrix, zeros allowed, columns sum to 1, [key, query]. Columns are normalised first.
+    X : array_like, shape (d, n), optional
+        Tokens of full column rank; None means the identity.
+    error : float
+        Total variation allowed in each column, between 0 and 1. It is bounded for the context that
+        the head has in float64 in any order of summation, not for exact arithmetic only.
+    rows, stored
+        As in :func:`rankbound.log_rank`.
+
+    Returns
+    -------
+    AttentionHead
+
+    Raises
+    ------
+    NotRepresentable
+        If a head of this size exists and float64 logits do not hold it: the larger β, the more
+        digits are lost. ``.reason`` says which β exact arithmetic would need and which error is
+        reached; ``.least_head_size`` is n - 1, which does if `error` is not below rounding (the
+        least that does in float64 is not known).
+    Undecided
+        If only the tokens X stand in the way, being ill-conditioned.
+    InputError, InputTypeError
+        If an argument is not as described.
+
+    References
+    ----------
+    docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rankbound as rb
+    >>> P = np.eye(1000)[np.random.default_rng(0).permutation(1000)]
+    >>> head = rb.sparse_head(P)
+    >>> head.head_size, bool(np.abs(head.context() - P).sum(axis=0).max() < 2e-6)
+    (2, True)
+    """
+    error = check_real("error", error, above=0.0)
+    if not U < error < 1:
+        raise InputError(
+            f"error is {error}; expected a total variation between {U:.1e}, below which float64 "
+            "probabilities do not resolve it, and 1, which every context meets."
+        )
+    target, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    target = target / target.sum(axis=0)
+    n = len(target)
+    tokens = None if X is None else full_rank_tokens(X, n)
+    check_model()
+    most = int(np.count_nonzero(target, axis=0).max())
+    if 2 * most >= n - 1:
+        return _filled(target, tokens, error)
+    return _on_the_curve(target, most, tokens, error)
+
+
+def total_variation_bound(head: AttentionHead, P: Array, X: Array | None = None) -> Array:
+    """Bound the total variation between P and the head's context, a column; input unchecked.
+
+    It holds for the context in exact arithmetic and for the one computed in float64 with sums in
+    any order. The context is computed once: its logits are within δ of the exact ones, and those of
+    another order within 2δ. Logits that differ by at most 2δ have contexts that differ by at most
+    tanh δ <= δ in total variation: the log-odds of a set of keys move by at most 4δ, and the
+    logistic function has a slope of at most 1/4. A softmax adds a relative error of n + 16
+    roundings to each entry, twice.
+    """
+    L = head.logits(X)
+    n = len(L)
+    measured = np.abs(_softmax(L) - P).sum(axis=0) / 2
+    return up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (n + 16) * U, n + 8)
+
+
+def _logit_error(head: AttentionHead, L: Array, X: Array | None) -> Array:
+    """How far the computed logits may be from the exact ones."""
+    keys, queries = head.keys(X), head.queries(X)
+    spread = product_error(keys.T, queries)
+    if X is not None:
+        key_error, query_error = product_error(head.W_k, X), product_error(head.W_q, X)
+        with np.errstate(under="ignore"):
+            spread = (
+                spread
+                + up(np.abs(keys.T) @ query_error, len(keys))
+                + up(key_error.T @ (np.abs(queries) + query_error), len(keys) + 1)
+            )
+    return up(abs(head.scale) * spread + 2 * U * np.abs(L), 6)
+
+
+def _filled(P: Array, tokens: Tokens | None, error: float) -> AttentionHead:
+    """The head of size n - 1 whose context is P with half the error spread over its zeros."""
+    zero = P == 0
+    count = zero.sum(axis=0)
+    given = np.where(count > 0, error / 2, 0.0)
+    filled = np.where(zero, given / np.maximum(count, 1), P * (1 - given))
+    L = centre(np.log(np.maximum(filled, np.finfo(np.float64).tiny)))
+    size = max(len(P) - 1, 1)
+    left, right = Reach(size, L).factors(size)
+    return _checked(left, right, P, tokens, error)
+
+
+def _checked(
+    keys: Array, queries: Array, P: Array, tokens: Tokens | None, error: float
+) -> AttentionHead:
+    head = head_from_factors(keys, queries, len(keys), tokens)
+    reached = _reached(head, P, tokens)
+    if not reached <= error:
+        remedy = "take a larger error="
+        if tokens is not None:
+            remedy += ", or better conditioned tokens"
+        raise Undecided(
+            f"a head of size {head.head_size} exists, but the one found in float64 has a context "
+            f"within {reached:.1e} of P in total variation only, and {error:.1e} is allowed: "
+            f"{remedy}.",
+            remedy=remedy,
+        )
+    return head
+
+
+def _reached(head: AttentionHead, P: Array, tokens: Tokens | None) -> float:
+    X = None if tokens is None else tokens.matrix
+    return float(total_variation_bound(head, P, X).max())
+
+
+@dataclass(frozen=True, eq=False)
+class _Attempt:
+    """Keys and queries for one order of the keys, and the largest β among them."""
+
+    keys: Array
+    queries: Array
+    beta: float
+
+    def head(self) -> AttentionHead:
+        """The head on the identity."""
+        return head_from_factors(self.keys, self.queries, len(self.keys), None)
+
+
+def _on_the_curve(P: Array, most: int, tokens: Tokens | None, error: float) -> AttentionHead:
+    used = np.flatnonzero(P.any(axis=1))
+    supports = _supports(P[used])
+    orders = key_orders(len(used), supports)
+    best = _attempt(P, used, next(orders), supports, most, error)
+    for place in orders:  # the natural order is kept only if a search finds none with less β
+        best = min(best, _attempt(P, used, place, supports, most, error), key=lambda a: a.beta)
+        if _reached(best.head(), P, None) <= error:
+            break
+    reached = _reached(best.head(), P, None)
+    if not reached <= error:
+        raise NotRepresentable(
+            f"heads of size {2 * most} come within {error:.1e} of P in total variation, but none "
+            f"was found whose float64 logits do: in exact arithmetic β = {best.beta:.1e} does, and "
+            f"rounding such logits leaves {reached:.1e}. Take error={2 * reached:.0e}; or fill the "
+            f"zeros of P and take rb.represent, whose head size is at most {len(P) - 1}.",
+            least_head_size=len(P) - 1,
+            reason=f"β = {best.beta:.1e}, at which rounding leaves a total variation {reached:.1e}",
+        )
+    return _checked(best.keys, best.queries, P, tokens, error)
+
+
+def _supports(P: Array) -> Supports:
+    """Queries by their number of keys, with these keys."""
+    counts = np.count_nonzero(P, axis=0)
+    groups = []
+    for m in np.unique(counts):
+        queries = np.flatnonzero(counts == m)
+        groups.append((queries, np.nonzero(P.T[queries])[1].reshape(-1, m)))
+    return groups
+
+
+def _parts(supports: Supports, most: int) -> Iterator[tuple[Ints, Ints]]:
+    """The supports in parts that fit into memory."""
+    for columns, members in supports:
+        size = max(1, MOST_NUMBERS // (2 * most * members.shape[1]))
+        for start in range(0, len(columns), size):
+            yield columns[start : start + size], members[start : start + size]
+
+
+def _attempt(
+    P: Array, used: Ints, place: Ints, supports: Supports, most: int, error: float
+) -> _Attempt:
+    """Keys and queries with the used keys at these places of the circle."""
+    angles = 2 * math.pi * place / len(used)
+    orders = np.arange(1, most + 1)[:, None]
+    keys = np.zeros((2 * most, len(P)))
+    keys[:, used] = np.concatenate([np.cos(orders * angles), np.sin(orders * angles)])
+    queries, beta = np.zeros((2 * most, P.shape[1])), 0.0
+    for columns, members in _parts(supports, most):
+        found, largest = _queries(P, keys, angles, used, columns, members, error)
+        queries[:, columns] = found
+        beta = max(beta, largest)
+    return _Attempt(keys, queries, beta)
+
+
+def _queries(
+    P: Array, keys: Array, angles: Array, used: Ints, columns: Ints, members: Ints, error: float
+) -> tuple[Array, float]:
+    """The functionals ``g - β w`` of queries with equally many keys, and the largest β.
+
+    Probabilities below error/(8m) are raised to it, at a cost of error/8; error/2 may leak to other
+    keys, and the rest is for rounding.
+    """
+    n, m = len(P), members.shape[1]
+    support = used[members]  # (c, m)
+    log_p = np.log(np.maximum(P[support, columns[:, None]], error / (8 * m)))
+    at = np.swapaxes(keys[:, support], 0, 1)  # (c, 2s, m)
+    # as a map to values on the support, up to a constant
+    differences = np.swapaxes(at - at.mean(axis=2, keepdims=True), 1, 2)
+    inverse = np.linalg.pinv(differences, rcond=8 * m * FLOAT64_EPS)
+
+    def interpolate(values: Array) -> Array:
+        centred = values - values.mean(axis=1, keepdims=True)
+        return np.asarray((inverse @ centred[:, :, None])[:, :, 0], np.float64)
+
+    g = interpolate(log_p)
+    gauge = ((g[:, :, None] * at).sum(axis=1) - log_p).mean(axis=1)
+    coefficients, mean = _product(angles[members], len(keys) // 2)
+    product = np.tile(mean, (n, 1))  # what it is at the origin, where the unused keys are
+    product[used] = 1.0
+    for own in angles[members].T:
+        product[used] *= 2 * np.sin((angles[:, None] - own) / 2) ** 2
+    product[support, np.arange(len(members))[:, None]] = np.inf
+    above = (g @ keys).T - gauge + math.log((n - m) * (2 - error) / error)
+    with np.errstate(divide="ignore", over="ignore"):  # a product may underflow
+        beta = (np.maximum(above, 0.0) / product).max(axis=0)
+    if not beta.max() < HOPELESS:
+        return np.zeros_like(g).T, float(beta.max())
+    found = g - beta[:, None] * coefficients
+    # once more on the support, for what rounding in the coefficients left there
+    found += interpolate(log_p - (found[:, :, None] * at).sum(axis=1))
+    return found.T, float(beta.max())
+
+
+def _product(angles: Array, most: int) -> tuple[Array, Array]:
+    """Coefficients of ``Π_i (1 - cos(t - t_i))`` on the curve, (c, 2 most), and its mean."""
+    count, m = angles.shape
+    terms = np.zeros((count, 2 * m + 1), complex)  # of e^{ikt}, k = -m, …, m
+    terms[:, m] = 1.0
+    for i in range(m):
+        turn = np.exp(1j * angles[:, i])[:, None] / 2
+        terms = terms - np.roll(terms, -1, axis=1) * turn - np.roll(terms, 1, axis=1) * turn.conj()
+    coefficients = np.zeros((count, 2 * most))
+    coefficients[:, :m] = 2 * terms[:, m + 1 :].real
+    coefficients[:, most : most + m] = -2 * terms[:, m + 1 :].imag
+    return coefficients, terms[:, m].real
