@@ -22,6 +22,8 @@ Ints = npt.NDArray[np.intp]
 Supports = list[tuple[Ints, Ints]]  # for each number of keys m: queries (c,) and their keys (c, m)
 
 MOST_STEPS = 256  # affine orders that are tried
+MOST_WORK = 1e8  # logarithms that affine orders, and each round of swaps, may add up
+TRANSFORM = 16  # a Fourier transform costs as much as so many sums over all places
 SWEEPS = 60  # of the ascent that spreads keys round the circle
 ROUNDS = (16, 64)  # swaps a key that the search tries, round by round
 LARGEST = 690.0  # a logarithm above which the cost of a query no longer grows, nor overflows
@@ -31,16 +33,21 @@ def least_log_products(place: Ints, keys: Ints) -> Array:
     """``min log Π_{i in S} (1 - cos(t - t_i))`` over places t not of S, for each row S of `keys`.
 
     Between neighbouring places of S each logarithm is concave in t, hence so is the sum, and the
-    least value is beside a place of S.
+    least value is beside a place of S. Many keys are convolved with the logarithms instead.
     """
-    n = len(place)
-    at = place[keys]
-    beside = np.concatenate([at - 1, at + 1], axis=1) % n
-    table = _log_table(n)
-    values: Array = table[(beside[:, :, None] - at[:, None, :]) % n].sum(axis=2)
-    values[np.isneginf(values)] = np.inf  # a place of S
-    least: Array = values.min(axis=1)
-    return least
+    n, (count, m) = len(place), keys.shape
+    at, table = place[keys], _log_table(n)
+    if 2 * m * m <= TRANSFORM * n:
+        beside = np.concatenate([at - 1, at + 1], axis=1) % n
+        values = table[(beside[:, :, None] - at[:, None, :]) % n].sum(axis=2)
+        values[np.isneginf(values)] = np.inf  # a place of S
+        return np.asarray(values.min(axis=1), np.float64)
+    table[0] = 0.0
+    own = np.zeros((count, n))
+    own[np.arange(count)[:, None], at] = 1.0
+    values = np.fft.irfft(np.fft.rfft(own) * np.fft.rfft(table), n)
+    values[own > 0] = np.inf
+    return np.asarray(values.min(axis=1), np.float64)
 
 
 def _log_table(n: int) -> Array:
@@ -62,13 +69,21 @@ def key_orders(n: int, supports: Supports) -> Iterator[Ints]:
     if all(keys.shape[1] == 1 for _, keys in supports):
         return
     steps = [a for a in range(2, n // 2 + 1) if math.gcd(a, n) == 1]
-    stride = max(1, -(-len(steps) // MOST_STEPS))
+    whole = float(sum(_work(n, keys) * len(keys) for _, keys in supports))
+    stride = max(1, -(-len(steps) // max(1, min(MOST_STEPS, int(MOST_WORK / whole)))))
     candidates = [natural, *(natural * a % n for a in steps[::stride]), _repelled(n, supports)]
     place = min(candidates, key=lambda p: sum(float(_costs(p, keys).sum()) for _, keys in supports))
     rng = np.random.default_rng(0)
+    # a swap concerns the queries that hold either key
+    one = sum(2 * _work(n, keys) * keys.size / n for _, keys in supports)
     for swaps in ROUNDS:
-        place = _swapped(place, supports, swaps * n, rng)
+        place = _swapped(place, supports, min(swaps * n, int(MOST_WORK / one)), rng)
         yield place
+
+
+def _work(n: int, keys: Ints) -> int:
+    m: int = keys.shape[1]
+    return min(2 * m * m, TRANSFORM * n)
 
 
 def _costs(place: Ints, keys: Ints) -> Array:

@@ -117,7 +117,8 @@ def total_variation_bound(head: AttentionHead, P: Array, X: Array | None = None)
     L = head.logits(X)
     n = len(L)
     measured = np.abs(_softmax(L) - P).sum(axis=0) / 2
-    return up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (n + 16) * U, n + 8)
+    bound = up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (n + 16) * U, n + 8)
+    return np.minimum(bound, 1.0)
 
 
 def _logit_error(head: AttentionHead, L: Array, X: Array | None) -> Array:
@@ -194,11 +195,12 @@ def _on_the_curve(P: Array, most: int, tokens: Tokens | None, error: float) -> A
             break
     reached = _reached(best.head(), P, None)
     if not reached <= error:
+        larger = f"Take error={2 * reached:.0e}; or fill" if 2 * reached < 1 else "Fill"
         raise NotRepresentable(
             f"heads of size {2 * most} come within {error:.1e} of P in total variation, but none "
             f"was found whose float64 logits do: in exact arithmetic β = {best.beta:.1e} does, and "
-            f"rounding such logits leaves {reached:.1e}. Take error={2 * reached:.0e}; or fill the "
-            f"zeros of P and take rb.represent, whose head size is at most {len(P) - 1}.",
+            f"rounding such logits leaves {reached:.1e}. {larger} the zeros of P and take "
+            f"rb.represent, whose head size is at most {len(P) - 1}.",
             least_head_size=len(P) - 1,
             reason=f"β = {best.beta:.1e}, at which rounding leaves a total variation {reached:.1e}",
         )

@@ -1,0 +1,251 @@
+"""The sign rank: how small a rank a pattern of signs allows, from both sides."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import as_array, frozen_copy
+from rankbound.arithmetic.elimination import prove_rank
+from rankbound.arithmetic.exact import product
+from rankbound.arithmetic.rounding import check_model
+from rankbound.errors import InputError, InputTypeError
+from rankbound.ranks.bounds import RankBounds
+from rankbound.verdict import Verdict
+
+__all__ = ["SignChanges", "sign_change_bound", "sign_rank_bound", "sign_rank_bounds"]
+
+Signs = npt.NDArray[np.int64]
+MOST_POWER = 8  # of the Gram matrix, whose entries then have some 60 bits at n = 256
+MOST_ROWS = 512  # of a Gram matrix that is multiplied exactly
+
+
+def sign_rank_bound(H: npt.ArrayLike) -> int:
+    """Forster's lower bound of the sign rank, ``sqrt(m n)/‖H‖_2``, certified in integers.
+
+    *Forster 2002.* Every real matrix with the signs of H, of shape m × n, has a rank of at least
+    ``sqrt(m n)/‖H‖_2``. With G the Gram matrix of rows or of columns, ``‖H‖_2^{2p} = ‖G^p‖_2`` is
+    at most the greatest absolute row sum of G^p, an integer B; the least r with
+    ``r^{2p} B >= (m n)^p`` is returned, the best over both sides at p = 1 and the smaller side at
+    p = 2, 4, 8. It is at most Forster's bound, rounded up, and never above the sign rank.
+
+    Parameters
+    ----------
+    H : array_like, shape (m, n)
+        Entries 1 and -1.
+
+    Returns
+    -------
+    int
+        At least 1.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an entry is neither 1 nor -1.
+
+    References
+    ----------
+    Forster, A linear lower bound on the unbounded error probabilistic communication complexity,
+    J. Comput. Syst. Sci. 65 (2002); docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> from scipy.linalg import hadamard
+    >>> [rb.sign_rank_bound(hadamard(n)) for n in (2, 4, 8, 16)]
+    [2, 2, 3, 4]
+    """
+    return _forster(_signs(H))
+
+
+def _signs(H: npt.ArrayLike) -> Signs:
+    array = as_array("H", H)
+    if array.ndim != 2 or 0 in array.shape:
+        raise InputError(
+            f"H has shape {array.shape}; expected one matrix (m, n) with a row and a column."
+        )
+    if array.dtype.kind == "b":
+        raise InputTypeError("H is bool; expected entries 1 and -1. Pass 2 * H.astype(int) - 1.")
+    wrong = ~np.isin(array, (-1, 1))
+    if wrong.any():
+        where = [int(i) for i in np.argwhere(wrong)[0]]
+        raise InputError(
+            f"H holds {array[tuple(where)]} at {where}; expected 1 and -1: a sign rank is that of "
+            "a pattern of signs. Pass np.where(H > 0, 1, -1)."
+        )
+    return np.asarray(array, np.int64)
+
+
+def _forster(H: Signs) -> int:
+    check_model()
+    area = H.size
+    # sums of ±1 are integers below 2^53, so each order of summation gives them exactly
+    Hf = H.astype(np.float64)
+    grams = [Hf @ Hf.T, Hf.T @ Hf]
+    sums = [int(np.abs(G).sum(axis=1).max()) for G in grams]
+    best = max(_least_root(area, total, 1) for total in sums)
+    small = grams[0] if len(grams[0]) <= len(grams[1]) else grams[1]
+    if len(small) <= MOST_ROWS:
+        power, p = [[int(x) for x in row] for row in small.tolist()], 1
+        while p < MOST_POWER:
+            power, p = product(power, power), 2 * p
+            best = max(best, _least_root(area, max(sum(map(abs, row)) for row in power), p))
+    return best
+
+
+def _least_root(area: int, bound: int, p: int) -> int:
+    """The least integer r with ``r^{2p} bound >= area^p``."""
+    r: int = max(1, round(float(area**p / bound) ** (0.5 / p)) - 1)
+    while r > 1 and (r - 1) ** (2 * p) * bound >= area**p:
+        r -= 1
+    while r ** (2 * p) * bound < area**p:
+        r += 1
+    return r
+
+
+@dataclass(frozen=True, eq=False)
+class SignChanges:
+    """An upper bound of the sign rank with its witness, polynomials in the row number.
+
+    Column j of the witness is ``leading_j Π_r (2i - r)`` at row i, the product over the roots of
+    the column, odd integers: an integer matrix with exactly the signs of H, and of rank at most
+    `upper`, since its columns are polynomials of degree below it.
+
+    Attributes
+    ----------
+    upper : int
+        The most sign changes in a column, plus 1.
+    changes : ndarray of int, shape (n,)
+        Sign changes down each column.
+    leading : ndarray of int, shape (n,)
+        1 or -1.
+    roots : tuple of tuple of int
+        The roots of each column, in units of half a row.
+    """
+
+    upper: int
+    changes: Signs
+    leading: Signs
+    roots: tuple[tuple[int, ...], ...]
+
+    def signs(self, rows: int) -> Signs:
+        """The signs of the witness on so many rows: each root below a row turns the sign."""
+        twice = 2 * np.arange(rows)
+        columns = [  # an even number 2i has so many roots above it
+            sign * (-1) ** (len(roots) - np.searchsorted(np.array(roots, np.int64), twice))
+            for sign, roots in zip(self.leading, self.roots, strict=True)
+        ]
+        return np.array(columns, np.int64).T
+
+    def matrix(self, rows: int) -> list[list[int]]:
+        """The witness on so many rows, in exact integers."""
+        return [
+            [
+                int(sign) * math.prod(2 * i - root for root in roots)
+                for sign, roots in zip(self.leading, self.roots, strict=True)
+            ]
+            for i in range(rows)
+        ]
+
+
+def sign_change_bound(H: npt.ArrayLike) -> SignChanges:
+    """Bound the sign rank by the most sign changes in a column, plus 1, for the rows as ordered.
+
+    A column with s sign changes has the signs of a polynomial of degree s in the row number, with a
+    root at each change. The signs of these polynomials, products of integers, are compared with H.
+
+    Parameters
+    ----------
+    H : array_like, shape (m, n)
+        Entries 1 and -1; reorder the rows, or transpose, for other bounds.
+
+    Returns
+    -------
+    SignChanges
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an entry is neither 1 nor -1.
+
+    References
+    ----------
+    Alon, Frankl & Rödl 1985; docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> bound = sign_change_bound([[1, 1], [-1, 1], [1, -1]])
+    >>> bound.upper, bound.roots
+    (3, ((1, 3), (3,)))
+    >>> bound.matrix(3)
+    [[3, 3], [-1, 1], [3, -1]]
+    """
+    return _changes(_signs(H))
+
+
+def _changes(H: Signs) -> SignChanges:
+    turns = H[1:] != H[:-1]
+    changes = turns.sum(axis=0)
+    roots = tuple(tuple(int(2 * i + 1) for i in np.flatnonzero(column)) for column in turns.T)
+    # below its least root a polynomial of degree s with leading sign 1 has the sign (-1)^s
+    leading = H[0] * np.where(changes % 2, -1, 1)
+    found = SignChanges(int(changes.max()) + 1, frozen_copy(changes), frozen_copy(leading), roots)
+    if not np.array_equal(found.signs(len(H)), H):
+        raise ArithmeticError("the witness has other signs than H; please report this as a bug.")
+    return found
+
+
+def sign_rank_bounds(H: npt.ArrayLike) -> RankBounds:
+    """Bound the sign rank of H: the least rank of a real matrix with exactly these signs.
+
+    *Lower:* Forster's bound; and 2 unless H is an outer product, since the signs of a matrix of
+    rank 1 are one. *Upper:* sign changes plus 1, along columns and along rows, and the rank of H.
+
+    Parameters
+    ----------
+    H : array_like, shape (m, n)
+        Entries 1 and -1.
+
+    Returns
+    -------
+    RankBounds
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an entry is neither 1 nor -1.
+
+    References
+    ----------
+    Forster 2002; docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> bounds = sign_rank_bounds([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    >>> bounds.lower, bounds.upper
+    (2, 3)
+    """
+    signs = _signs(H)
+    lower, upper = _lower(signs), _upper(signs)
+    return RankBounds(lower, upper, Verdict.SUPPORTED, f"{FORSTER}; sign changes, rank of H")
+
+
+FORSTER = "Forster's bound in integers, outer products"
+
+
+def _lower(H: Signs) -> int:
+    outer = np.array_equal(H, np.outer(H[:, 0] * H[0, 0], H[0]))
+    return 1 if outer else max(2, _forster(H))
+
+
+def _upper(H: Signs) -> int:
+    return min(_changes(H).upper, _changes(H.T).upper, prove_rank(_rational(H)).rank)
+
+
+def _rational(H: Signs) -> list[list[Fraction]]:
+    return [[Fraction(x) for x in row] for row in H.tolist()]
