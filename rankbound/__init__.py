@@ -49,11 +49,14 @@ if TYPE_CHECKING:
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report, verify
     from rankbound.theory.approximation import aitchison_error, nearest_head
+    from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certification import certified_log_rank
     from rankbound.theory.inclusion import widen
     from rankbound.theory.logrank import log_rank
     from rankbound.theory.representation import least_head_size, represent
     from rankbound.theory.separation import Separation, separating_tokens
+    from rankbound.theory.signrank import sign_rank_bound
+    from rankbound.theory.sparse import sparse_head
     from rankbound.verdict import Verdict
 
 _HOME = {
@@ -74,6 +77,7 @@ _HOME = {
     "Undecided": "errors",
     "Verdict": "verdict",
     "aitchison_error": "theory.approximation",
+    "argmaxable": "theory.argmax",
     "causal_mask": "attention.masks",
     "certified_log_rank": "theory.certification",
     "certified_rank": "ranks.certified",
@@ -97,7 +101,9 @@ _HOME = {
     "random_tokens": "attention.ensembles",
     "represent": "theory.representation",
     "separating_tokens": "theory.separation",
+    "sign_rank_bound": "theory.signrank",
     "sliding_mask": "attention.masks",
+    "sparse_head": "theory.sparse",
     "spectrum": "ranks.spectrum",
     "stable_rank": "ranks.numerical",
     "verify": "registry.verification",
@@ -122,6 +128,7 @@ __all__ = [
     "Undecided",
     "Verdict",
     "aitchison_error",
+    "argmaxable",
     "causal_mask",
     "certified_log_rank",
     "certified_rank",
@@ -145,7 +152,9 @@ __all__ = [
     "random_tokens",
     "represent",
     "separating_tokens",
+    "sign_rank_bound",
     "sliding_mask",
+    "sparse_head",
     "spectrum",
     "stable_rank",
     "verify",
