@@ -67,7 +67,7 @@ def sparse_contexts(draw: Any, most: int = 10) -> Array:
     return P
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(sparse_contexts(), ERRORS)
 def test_size_and_total_variation(P: Array, error: float) -> None:
     head = rb.sparse_head(P, error=error)
@@ -79,7 +79,7 @@ def test_size_and_total_variation(P: Array, error: float) -> None:
     assert (np.abs(head.context() - P).sum(axis=0) / 2 <= bound).all()
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([1.0, 1e6, 1e12]))
 def test_the_bound_covers_rounding(k: int, seed: int, size: float) -> None:
     """Logits so large that float64 loses digits of the context, on tokens and without."""
@@ -93,9 +93,10 @@ def test_the_bound_covers_rounding(k: int, seed: int, size: float) -> None:
 
 def test_the_bound_is_not_vacuous() -> None:
     head = rb.sparse_head(np.eye(50), error=1e-6)
-    assert total_variation_bound(head, np.eye(50)).max() < 2 * exact_total_variation(
-        head, np.eye(50)
-    ).max()
+    assert (
+        total_variation_bound(head, np.eye(50)).max()
+        < 2 * exact_total_variation(head, np.eye(50)).max()
+    )
 
 
 def test_permutations_need_head_size_2() -> None:
@@ -166,7 +167,7 @@ def test_positive_contexts_are_reached_exactly() -> None:
     np.testing.assert_allclose(head.context(), P, rtol=1e-12)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(sparse_contexts(8), st.integers(0, 2**32 - 1))
 def test_on_tokens(P: Array, seed: int) -> None:
     n = len(P)

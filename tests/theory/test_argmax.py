@@ -1,0 +1,230 @@
+"""Which keys can win: against convex hulls, envelopes of lines, and the evidence by itself."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial import ConvexHull
+
+import rankbound as rb
+from rankbound.theory.argmax import Argmaxable
+from tests.helpers import Array, refused
+
+
+def exactly(x: Any) -> Fraction:
+    return Fraction(float(x))
+
+
+def check_evidence(found: Argmaxable, K: Array, b: Array | None = None) -> None:
+    """Every answer is shown by what comes with it, over the rationals."""
+    k, n = np.shape(K)
+    biases = np.zeros(n) if b is None else b
+    told = np.stack([found.argmaxable, found.unargmaxable, found.undecided])
+    assert (told.sum(axis=0) == 1).all()
+    assert (np.isnan(found.queries).all(axis=0) == ~found.argmaxable).all()
+    assert set(found.weights) == set(np.flatnonzero(found.unargmaxable).tolist())
+    keys = [[exactly(x) for x in column] for column in np.transpose(K)]
+    offsets = [exactly(x) for x in biases]
+    for i in np.flatnonzero(found.argmaxable).tolist():
+        query = [exactly(x) for x in found.queries[:, i]]
+        scores = [
+            sum((x * y for x, y in zip(query, key, strict=True)), offset)
+            for key, offset in zip(keys, offsets, strict=True)
+        ]
+        assert all(scores[i] > score for j, score in enumerate(scores) if j != i)
+    for i, weights in found.weights.items():
+        assert i not in weights
+        assert min(weights.values()) > 0
+        assert sum(weights.values()) == 1
+        for row in range(k):
+            assert sum(w * keys[j][row] for j, w in weights.items()) == keys[i][row]
+        assert sum(w * offsets[j] for j, w in weights.items()) >= offsets[i]
+
+
+def strict_vertices(points: list[tuple[int, int]]) -> set[tuple[int, int]]:
+    """Strict vertices of a hull in the plane: Andrew's monotone chain, in integers."""
+
+    def chain(ordered: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        out: list[tuple[int, int]] = []
+        for p in ordered:
+            while len(out) > 1 and _turn(out[-2], out[-1], p) <= 0:
+                out.pop()
+            out.append(p)
+        return out
+
+    ordered = sorted(set(points))
+    return {*chain(ordered), *chain(ordered[::-1])}
+
+
+def _turn(a: tuple[int, int], b: tuple[int, int], c: tuple[int, int]) -> int:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+@pytest.mark.parametrize(("k", "n"), [(2, 40), (3, 40), (4, 30)])
+def test_vertices_of_the_convex_hull(k: int, n: int) -> None:
+    for seed in range(3):
+        K = np.random.default_rng(seed).standard_normal((k, n))
+        found = rb.argmaxable(K)
+        vertices = np.isin(np.arange(n), ConvexHull(K.T).vertices)
+        np.testing.assert_array_equal(found.argmaxable, vertices)
+        np.testing.assert_array_equal(found.unargmaxable, ~vertices)
+        check_evidence(found, K)
+
+
+small = st.integers(-3, 3)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(small, small), min_size=1, max_size=9))
+def test_points_of_a_grid(points: list[tuple[int, int]]) -> None:
+    """Repeated, collinear and inner keys: none undecided."""
+    K = np.array(points, float).T
+    found = rb.argmaxable(K)
+    vertices = strict_vertices(points)
+    expected = [p in vertices and points.count(p) == 1 for p in points]
+    assert found.argmaxable.tolist() == expected
+    assert not found.undecided.any()
+    check_evidence(found, K)
+
+
+def on_the_envelope(lines: list[tuple[int, int]]) -> list[bool]:
+    """Lines q -> k q + b strictly above all others somewhere: tried between all crossings."""
+    crossings = sorted(
+        {
+            Fraction(b2 - b1, k1 - k2)
+            for (k1, b1), (k2, b2) in itertools.combinations(lines, 2)
+            if k1 != k2
+        }
+    )
+    tries = [Fraction(0)]
+    if crossings:
+        tries = [crossings[0] - 1, crossings[-1] + 1]
+        tries += [(x + y) / 2 for x, y in itertools.pairwise(crossings)]
+    wins = [False] * len(lines)
+    for q in tries:
+        scores = [k * q + b for k, b in lines]
+        if scores.count(max(scores)) == 1:
+            wins[scores.index(max(scores))] = True
+    return wins
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(st.tuples(small, small), min_size=1, max_size=8),
+    st.sampled_from([1.0, 2.0**-1000, 2.0**1000]),
+    st.sampled_from([1.0, 2.0**-1000, 2.0**1000]),
+)
+def test_biases_by_the_upper_envelope(
+    lines: list[tuple[int, int]], scale: float, bias_scale: float
+) -> None:
+    """No power of two that scales keys or biases changes who can win."""
+    K = np.array([[k for k, _ in lines]], float) * scale
+    b = np.array([b for _, b in lines], float) * bias_scale
+    found = rb.argmaxable(K, b)
+    expected = on_the_envelope(lines)
+    extreme = {scale, bias_scale} == {2.0**-1000, 2.0**1000}
+    if not extreme or not b.any():  # float64 holds the queries, of size bias_scale / scale
+        assert found.argmaxable.tolist() == expected
+        assert not found.undecided.any()
+    assert not (found.argmaxable & ~np.array(expected)).any()
+    assert not (found.unargmaxable & np.array(expected)).any()
+    check_evidence(found, K, b)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 3), st.integers(1, 9), st.integers(0, 2**32 - 1), st.booleans())
+def test_evidence(k: int, n: int, seed: int, biased: bool) -> None:
+    rng = np.random.default_rng(seed)
+    K = rng.standard_normal((k, n)) * 10.0 ** rng.integers(-8, 8, (k, 1))
+    K[:, rng.integers(n)] = K[:, rng.integers(n)]
+    b = rng.standard_normal(n) if biased else None
+    check_evidence(rb.argmaxable(K, b), K, b)
+
+
+def test_keys_on_a_sphere_always_win() -> None:
+    K = np.random.default_rng(0).standard_normal((3, 400))
+    assert rb.argmaxable(K / np.linalg.norm(K, axis=0)).argmaxable.all()
+
+
+def test_at_most_k_plus_1_keys_in_general_position_win() -> None:
+    K = np.random.default_rng(0).standard_normal((5, 6))
+    assert rb.argmaxable(K).argmaxable.all()
+
+
+def test_repeated_keys() -> None:
+    K = np.array([[0.0, 1.0, 1.0, 3.0]])
+    found = rb.argmaxable(K)
+    assert found.argmaxable.tolist() == [True, False, False, True]
+    assert dict(found.weights[1]) == {2: Fraction(1)}
+    assert dict(found.weights[2]) == {1: Fraction(1)}
+    lifted = rb.argmaxable(K, [0.0, 5.0, 4.0, 0.0])
+    assert lifted.argmaxable.tolist() == [True, True, False, True]
+    check_evidence(lifted, K, np.array([0.0, 5.0, 4.0, 0.0]))
+    assert rb.argmaxable(np.zeros((2, 3))).unargmaxable.all()
+    assert rb.argmaxable(np.zeros((2, 1))).argmaxable.all()
+
+
+def test_floats_are_exact_numbers() -> None:
+    """(0.2, 0.8) is not on the segment from (0.1, 0.7) to (0.3, 0.9) once these are rounded."""
+    K = np.array([[0.1, 0.3, 0.2], [0.7, 0.9, 0.8]])
+    a, c, m = ([exactly(x) for x in K[:, j]] for j in range(3))
+    assert (c[0] - a[0]) * (m[1] - a[1]) != (c[1] - a[1]) * (m[0] - a[0])
+    found = rb.argmaxable(K)
+    assert not found.unargmaxable.any()
+    check_evidence(found, K)
+
+
+@pytest.mark.parametrize("size", [5e-324, 1e-310, 1e300, 1.7e308])
+def test_the_ends_of_float64(size: float) -> None:
+    K = size * np.array([[1.0, -1.0, 1.0, -1.0, 0.0], [1.0, 1.0, -1.0, -1.0, 0.0]])
+    found = rb.argmaxable(K)
+    assert found.argmaxable.tolist() == [True] * 4 + [False]
+    check_evidence(found, K)
+
+
+@pytest.mark.parametrize("offset", [2.0**-53, -(2.0**-53)])
+def test_within_rounding_of_the_hull_nothing_is_guessed(offset: float) -> None:
+    """One key is beside an edge, by less than the linear program resolves."""
+    K = np.array([[0.0, 1.0, 0.5 + offset, 1.0], [0.0, 1.0, 0.5, 0.0]])
+    found = rb.argmaxable(K)
+    outside = offset < 0
+    assert not (found.argmaxable[2] if not outside else found.unargmaxable[2])
+    assert found.argmaxable[[0, 1, 3]].all()
+    check_evidence(found, K)
+
+
+def test_a_program_that_fails_leaves_keys_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *_, **__: SimpleNamespace(success=False))
+    K = np.array([[0.0, 2.0, 0.0, 0.5], [0.0, 0.0, 2.0, 0.5]])
+    found = rb.argmaxable(K)
+    assert found.undecided[3]
+    assert not found.unargmaxable.any()
+    check_evidence(found, K)
+
+
+def test_records_are_read_only() -> None:
+    found = rb.argmaxable(np.eye(2))
+    with pytest.raises(ValueError, match="read-only"):
+        found.queries[0, 0] = 1.0
+    with pytest.raises(TypeError):
+        found.weights[0] = {}  # type: ignore[index]
+
+
+def test_refused() -> None:
+    with refused(rb.InputError, "keys holds nan", "expected finite"):
+        rb.argmaxable([[np.nan, 1.0]])
+    with refused(rb.InputError, "keys has shape (3,)", "expected a matrix"):
+        rb.argmaxable([1.0, 2.0, 3.0])
+    with refused(rb.InputError, "biases have shape (2,)", "expected (3,)"):
+        rb.argmaxable(np.ones((2, 3)), [1.0, 2.0])
+    with refused(rb.InputError, "biases holds inf", "expected finite"):
+        rb.argmaxable(np.ones((2, 2)), [1.0, np.inf])
+    with refused(rb.InputTypeError, "complex128", "expected real"):
+        rb.argmaxable(np.eye(2) * 1j)
