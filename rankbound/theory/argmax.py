@@ -226,11 +226,11 @@ def _query(
     k = len(K)
     direction, scale = x[:k], x[k]
     with np.errstate(all="ignore"):
-        if b.any():
+        size = float(np.abs(difference[k]).max())
+        if size > 0:
             # where the biases do not help, a scale that leaves half of the margin does no harm
             margin = float((direction @ difference[:k]).min())
-            size = float(np.abs(difference[k]).max())
-            scale = max(scale, margin / 2 / size if margin > 0 and size > 0 else 0.0)
+            scale = max(scale, margin / 2 / size)
             if scale <= 0:
                 return None
             query = np.ldexp(direction / scale, scales[k] - scales[:k])
