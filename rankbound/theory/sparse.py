@@ -256,12 +256,7 @@ def _queries(
     # as a map to values on the support, up to a constant
     differences = np.swapaxes(at - at.mean(axis=2, keepdims=True), 1, 2)
     inverse = np.linalg.pinv(differences, rcond=8 * m * FLOAT64_EPS)
-
-    def interpolate(values: Array) -> Array:
-        centred = values - values.mean(axis=1, keepdims=True)
-        return np.asarray((inverse @ centred[:, :, None])[:, :, 0], np.float64)
-
-    g = interpolate(log_p)
+    g = (inverse @ (log_p - log_p.mean(axis=1, keepdims=True))[:, :, None])[:, :, 0]
     gauge = ((g[:, :, None] * at).sum(axis=1) - log_p).mean(axis=1)
     coefficients, mean = _product(angles[members], len(keys) // 2)
     product = np.tile(mean, (n, 1))  # what it is at the origin, where the unused keys are
@@ -274,10 +269,7 @@ def _queries(
         beta = (np.maximum(above, 0.0) / product).max(axis=0)
     if not beta.max() < HOPELESS:
         return np.zeros_like(g).T, float(beta.max())
-    found = g - beta[:, None] * coefficients
-    # once more on the support, for what rounding in the coefficients left there
-    found += interpolate(log_p - (found[:, :, None] * at).sum(axis=1))
-    return found.T, float(beta.max())
+    return (g - beta[:, None] * coefficients).T, float(beta.max())
 
 
 def _product(angles: Array, most: int) -> tuple[Array, Array]:

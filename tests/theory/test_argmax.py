@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
 import rankbound as rb
-from rankbound.theory.argmax import Argmaxable
+from rankbound.theory.argmax import Argmaxable, _weights
 from tests.helpers import Array, refused
 
 
@@ -146,6 +146,23 @@ def test_evidence(k: int, n: int, seed: int, biased: bool) -> None:
     K[:, rng.integers(n)] = K[:, rng.integers(n)]
     b = rng.standard_normal(n) if biased else None
     check_evidence(rb.argmaxable(K, b), K, b)
+
+
+def test_biases_that_balance() -> None:
+    """Where the weights of k + 2 keys are determined by the biases only."""
+    for seed in range(4):
+        K = np.random.default_rng(seed).standard_normal((2, 10))
+        b = np.random.default_rng(seed + 1).standard_normal(10)
+        found = rb.argmaxable(K, b)
+        assert not found.undecided.any()
+        check_evidence(found, K, b)
+
+
+def test_negative_weights_prove_nothing() -> None:
+    K = np.array([[0.0, 1.0, 2.0]])
+    assert _weights(K, np.zeros(3), 2, np.array([0, 1]), np.ones(2)) is None
+    found = _weights(K, np.zeros(3), 1, np.array([0, 2]), np.ones(2))
+    assert found == {0: Fraction(1, 2), 2: Fraction(1, 2)}
 
 
 def test_keys_on_a_sphere_always_win() -> None:

@@ -106,6 +106,17 @@ def test_forsters_bound_by_its_formula(m: int, n: int, seed: int) -> None:
         assert found >= math.ceil(math.sqrt(Fraction(m * n, row)) - 1e-12)
 
 
+@given(st.integers(9, 24), st.integers(9, 24), st.integers(0, 2**32 - 1))
+def test_gershgorin_alone_takes_the_better_side(m: int, n: int, seed: int) -> None:
+    """As for patterns whose Gram matrix is too large to multiply."""
+    H = np.random.default_rng(seed).choice([-1, 1], (m, n))
+    rows = min(int(np.abs(G).sum(axis=1).max()) for G in (H @ H.T, H.T @ H))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rankbound.theory.signrank.MOST_ROWS", 0)
+        found = rb.sign_rank_bound(H)
+    assert found**2 * rows >= m * n > (found - 1) ** 2 * rows
+
+
 def test_powers_of_the_gram_matrix_help() -> None:
     """Gershgorin alone gives 5 on a random pattern of 256, and Forster's bound is 8.2."""
     H = np.random.default_rng(0).choice([-1, 1], (256, 256))
