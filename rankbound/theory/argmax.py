@@ -106,8 +106,8 @@ def _biases(biases: npt.ArrayLike | None, n: int) -> Array:
 
 
 def _argmaxable(K: Array, b: Array) -> Argmaxable:
-    k, n = K.shape
-    queries = np.full((k, n), np.nan)
+    n = K.shape[1]
+    queries = np.full(K.shape, np.nan)
     weights: dict[int, Weights] = dict(_repeated(K, b))
     for candidates in _guesses(K):
         for i, won in zip(*_winners(K, b, candidates), strict=True):
@@ -115,20 +115,47 @@ def _argmaxable(K: Array, b: Array) -> Argmaxable:
                 queries[:, i] = candidates[:, won]
     for i in range(n):
         if i not in weights and np.isnan(queries[0, i]):
-            query, found = _solve(K, b, i)
-            if query is not None:
-                queries[:, i] = query
-            elif found is not None:
+            found = _settled(K, b, i, queries)
+            if found is not None:
                 weights[i] = found
     wins = ~np.isnan(queries[0])
     loses = np.isin(np.arange(n), list(weights))
-    return Argmaxable(
-        frozen_copy(wins),
-        frozen_copy(loses),
-        frozen_copy(~(wins | loses)),
-        frozen_copy(queries),
-        MappingProxyType(weights),
-    )
+    flags = (frozen_copy(flag) for flag in (wins, loses, ~(wins | loses)))
+    return Argmaxable(*flags, frozen_copy(queries), MappingProxyType(weights))
+
+
+def _settled(K: Array, b: Array, i: int, queries: Array) -> Weights | None:
+    """Weights for key i; or a query for it, written into `queries`; or neither.
+
+    Against the keys that are known to win, which are few, before all: a query that key i wins among
+    them is won by it or by a key that was not known to win, and each time there is one more.
+    """
+    everyone = np.delete(np.arange(K.shape[1]), i)
+    while True:
+        known = np.flatnonzero(~np.isnan(queries[0]))
+        others = known if len(known) else everyone
+        query, multipliers = _solve(K, b, i, others)
+        winner = _winner(K, b, query)
+        if winner is None or not np.isnan(queries[0, winner]):
+            break
+        queries[:, winner] = query
+        if winner == i:
+            return None
+    found = _weights(K, b, i, others, multipliers)
+    if found is None and len(others) < len(everyone):
+        query, multipliers = _solve(K, b, i, everyone)
+        found = _weights(K, b, i, everyone, multipliers)
+    if found is None and query is not None and _wins_exactly(K, b, i, query):
+        queries[:, i] = query
+    return found
+
+
+def _winner(K: Array, b: Array, query: Array | None) -> int | None:
+    """The key that wins this query beyond rounding."""
+    if query is None:
+        return None
+    found = _winners(K, b, query[:, None])[0]
+    return int(found[0]) if len(found) else None
 
 
 def _repeated(K: Array, b: Array) -> dict[int, Weights]:
@@ -182,18 +209,17 @@ def _winners(
     return best[certain], columns[certain]
 
 
-def _solve(K: Array, b: Array, i: int) -> tuple[Array | None, Weights | None]:
-    """A query that key i wins, or weights that show that there is none, or neither.
+def _solve(K: Array, b: Array, i: int, others: npt.NDArray[np.intp]) -> tuple[Array | None, Array]:
+    """The query that key i wins most clearly among these keys, and the multipliers, unchecked.
 
     The linear program maximises the margin t over |q| <= 1 and 0 <= λ <= 1, the scale of biases:
     ``q·(k_i - k_j) + λ (b_i - b_j) >= t``. Its multipliers are the weights where t is 0.
     """
     from scipy.optimize import linprog
 
-    k, n = K.shape
-    others = np.delete(np.arange(n), i)
-    if not len(others):
-        return np.zeros(k), None
+    k, m = len(K), len(others)
+    if m == 0:  # a single key wins every query
+        return np.zeros(k), np.zeros(0)
     rows = np.vstack([K, b[None]])
     with np.errstate(all="ignore"):
         first = np.frexp(np.abs(rows).max(axis=1))[1]  # so that no difference over- or underflows
@@ -201,29 +227,22 @@ def _solve(K: Array, b: Array, i: int) -> tuple[Array | None, Weights | None]:
         difference = rows[:, [i]] - rows[:, others]
         second = np.frexp(np.abs(difference).max(axis=1))[1]
         difference = np.ldexp(difference, -second[:, None])
-        scales = first + second
-    # q·d + λ e >= t, a row for each other key
-    matrix = np.concatenate([-difference.T, np.ones((n - 1, 1))], axis=1)
     answer = linprog(
         np.r_[np.zeros(k + 1), -1.0],
-        A_ub=matrix,
-        b_ub=np.zeros(n - 1),
+        A_ub=np.concatenate([-difference.T, np.ones((m, 1))], axis=1),
+        b_ub=np.zeros(m),
         bounds=[(-1, 1)] * k + [(0, 1), (None, 1)],
         method="highs-ds",
     )
     if not answer.success:
-        return None, None
-    query = _query(K, b, i, answer.x, scales, difference)
-    if query is not None:
-        return query, None
-    return None, _weights(K, b, i, others, -np.asarray(answer.ineqlin.marginals, np.float64))
+        return None, np.zeros(m)
+    multipliers = -np.asarray(answer.ineqlin.marginals, np.float64)
+    return _query(answer.x, first + second, difference), multipliers
 
 
-def _query(
-    K: Array, b: Array, i: int, x: Array, scales: npt.NDArray[np.int32], difference: Array
-) -> Array | None:
-    """The query of a solution, brought to the scale of the biases, if key i wins it."""
-    k = len(K)
+def _query(x: Array, scales: npt.NDArray[np.int32], difference: Array) -> Array | None:
+    """The query of a solution, brought to the scale of the biases."""
+    k = len(difference) - 1
     direction, scale = x[:k], x[k]
     with np.errstate(all="ignore"):
         size = float(np.abs(difference[k]).max())
@@ -236,10 +255,7 @@ def _query(
             query = np.ldexp(direction / scale, scales[k] - scales[:k])
         else:
             query = np.ldexp(direction, scales[:k].min() - scales[:k])
-    if not np.isfinite(query).all():
-        return None
-    found, _ = _winners(K, b, query[:, None])
-    return query if i in found or _wins_exactly(K, b, i, query) else None
+    return query if np.isfinite(query).all() else None
 
 
 def _wins_exactly(K: Array, b: Array, i: int, query: Array) -> bool:
@@ -259,7 +275,7 @@ def _weights(
     K: Array, b: Array, i: int, others: npt.NDArray[np.intp], multipliers: Array
 ) -> Weights | None:
     """Solve for the weights exactly on the keys that the linear program gives weight to."""
-    if not np.isfinite(multipliers).all() or not multipliers.max() > 0:
+    if not np.isfinite(multipliers).all() or not multipliers.max(initial=0.0) > 0:
         return None
     support = others[multipliers > SHARE * multipliers.max()]
     table = np.vstack([K, np.ones(K.shape[1]), b])
