@@ -120,8 +120,8 @@ def _argmaxable(K: Array, b: Array) -> Argmaxable:
                 weights[i] = found
     wins = ~np.isnan(queries[0])
     loses = np.isin(np.arange(n), list(weights))
-    flags = (frozen_copy(flag) for flag in (wins, loses, ~(wins | loses)))
-    return Argmaxable(*flags, frozen_copy(queries), MappingProxyType(weights))
+    wins, loses, unknown = map(frozen_copy, (wins, loses, ~(wins | loses)))
+    return Argmaxable(wins, loses, unknown, frozen_copy(queries), MappingProxyType(weights))
 
 
 def _settled(K: Array, b: Array, i: int, queries: Array) -> Weights | None:

@@ -23,6 +23,7 @@ from rankbound.theory.tokens import Tokens
 
 __all__ = ["sparse_head", "total_variation_bound"]
 
+FLOAT64_TINY = float(np.finfo(np.float64).tiny)
 HOPELESS = 1e100  # a β beyond which no logits are formed: rounding leaves nothing of P near 1e16
 MOST_NUMBERS = 2**22  # in one array of many small systems
 
@@ -111,13 +112,14 @@ def total_variation_bound(head: AttentionHead, P: Array, X: Array | None = None)
     any order. The context is computed once: its logits are within δ of the exact ones, and those of
     another order within 2δ. Logits that differ by at most 2δ have contexts that differ by at most
     tanh δ <= δ in total variation: the log-odds of a set of keys move by at most 4δ, and the
-    logistic function has a slope of at most 1/4. A softmax adds a relative error of n + 16
-    roundings to each entry, twice.
+    logistic function has a slope of at most 1/4. Each softmax adds a relative error of n + 16
+    roundings to each entry, and, subtracting the largest logit, one of d to an entry e^{-d}, of
+    which d e^{-d} <= 1/e is left.
     """
     L = head.logits(X)
     n = len(L)
     measured = np.abs(_softmax(L) - P).sum(axis=0) / 2
-    bound = up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (n + 16) * U, n + 8)
+    bound = up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (2 * n + 16) * U, n + 8)
     return np.minimum(bound, 1.0)
 
 
@@ -142,7 +144,7 @@ def _filled(P: Array, tokens: Tokens | None, error: float) -> AttentionHead:
     count = zero.sum(axis=0)
     given = np.where(count > 0, error / 2, 0.0)
     filled = np.where(zero, given / np.maximum(count, 1), P * (1 - given))
-    L = centre(np.log(np.maximum(filled, np.finfo(np.float64).tiny)))
+    L = centre(np.log(np.maximum(filled, FLOAT64_TINY)))
     size = max(len(P) - 1, 1)
     left, right = Reach(size, L).factors(size)
     return _checked(left, right, P, tokens, error)
@@ -265,8 +267,8 @@ def _queries(
         product[used] *= 2 * np.sin((angles[:, None] - own) / 2) ** 2
     product[support, np.arange(len(members))[:, None]] = np.inf
     above = (g @ keys).T - gauge + math.log((n - m) * (2 - error) / error)
-    with np.errstate(divide="ignore", over="ignore"):  # a product may underflow
-        beta = (np.maximum(above, 0.0) / product).max(axis=0)
+    with np.errstate(over="ignore"):  # a product may underflow
+        beta = (np.maximum(above, 0.0) / np.maximum(product, FLOAT64_TINY)).max(axis=0)
     if not beta.max() < HOPELESS:
         return np.zeros_like(g).T, float(beta.max())
     return (g - beta[:, None] * coefficients).T, float(beta.max())

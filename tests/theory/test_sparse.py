@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -253,7 +254,7 @@ def test_known_least_product_and_the_search() -> None:
     """Crowded supports in natural order: the value of the theory; the search does far better."""
     n, h = 256, 2 * math.pi / 256
     keys = circulant(n, 0, 1, 2)
-    natural, *searched = key_orders(n, [(np.arange(n), keys)])
+    natural, searched = itertools.islice(key_orders(n, [(np.arange(n), keys)]), 2)
     expected = (1 - math.cos(h)) * (1 - math.cos(2 * h)) * (1 - math.cos(3 * h))
     found = float(least_log_products(natural, keys).min())
     assert found == pytest.approx(math.log(expected), rel=1e-6)
@@ -262,6 +263,5 @@ def test_known_least_product_and_the_search() -> None:
     smallest = (1 - math.cos(h)) ** 2 * (1 - math.cos(2 * h))
     assert crowded == pytest.approx(math.log(smallest), rel=1e-6)
     assert smallest == pytest.approx(1.1e-10, rel=0.05)
-    for place in searched:
-        assert sorted(place) == list(range(n))
-        assert float(least_log_products(place, keys).min()) > math.log(1e-4)
+    assert sorted(searched) == list(range(n))
+    assert float(least_log_products(searched, keys).min()) > math.log(1e-4)
