@@ -19,7 +19,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import rankbound as rb
-from rankbound.fitting.objective import KLObjective, kl_divergence
+from rankbound.fitting.objective import Objective, kl_divergence
 from rankbound.plots import cliff, head_sizes_by_mask
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
@@ -181,7 +181,7 @@ def least_curvature(P: np.ndarray[Any, np.dtype[np.float64]], head_size: int) ->
     k² + k flat directions, and the gap behind them shows that there are no others.
     """
     head, k = rb.fit_head(P, head_size, random_starts=0).head, head_size
-    objective, step = KLObjective(P), 1e-5
+    objective, step = Objective(P), 1e-5
     x = np.stack([head.W_k, head.W_q / np.sqrt(k)]).ravel()
     moves = step * np.eye(x.size)
     ascents = [objective(x + move, k)[1] - objective(x - move, k)[1] for move in moves]

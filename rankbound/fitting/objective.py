@@ -1,47 +1,26 @@
-"""The mean KL divergence of a head's context from P, and its analytic gradient."""
+"""A loss of a head's context, its gradient and its Hessian, in the factors of the logits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.fitting.losses import KL, Loss, kl_divergence
 
-__all__ = ["KLObjective", "kl_divergence"]
+__all__ = ["Objective", "Point", "kl_divergence"]
 
-
-def kl_divergence(P: Array, log_Q: Array) -> float:
-    """``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, free of the cancellation near 0.
-
-    ``KL = Σ p φ(log p - log q)`` with ``φ(t) = t - 1 + e^{-t} >= 0``, since both columns sum to 1;
-    where p = 0 the term is q. Rounding then costs ``u t p`` a term instead of ``u |log p| p``.
-
-    Parameters
-    ----------
-    P, log_Q : ndarray, shape (n, n)
-        A context matrix, zeros allowed, and the log of another.
-
-    Returns
-    -------
-    float
-    """
-    positive = P > 0
-    return _kl(P, np.log(np.where(positive, P, 1.0)), positive, log_Q, np.exp(log_Q))
-
-
-def _kl(P: Array, log_P: Array, positive: npt.NDArray[np.bool_], log_Q: Array, Q: Array) -> float:
-    t = log_P - log_Q
-    near = np.clip(t, -1.0, 1.0)
-    terms = np.where(near == t, P * (np.expm1(-near) + near), P * (t - 1.0) + Q)
-    return float(np.sum(np.where(positive, terms, Q)) / P.shape[1])
+CHUNK = 2**22  # entries of the largest temporary array
 
 
 @dataclass(frozen=True, eq=False)
-class KLObjective:
-    """``f(A, B) = KL(P ‖ softmax(L))`` with ``L = (A R)^T (B R)``, A, B of shape (k, r).
+class Objective:
+    """``f(A, B) = loss(softmax(L))`` with ``L = (A R)^T (B R)``, A, B of shape (k, r).
 
     Attributes
     ----------
@@ -51,36 +30,140 @@ class KLObjective:
         R: orthonormal rows that span the row space of the tokens; None means the identity.
     mask : ndarray of bool, shape (n, n), or None
         [key, query], True = visible; P is 0 where it hides.
+    loss : Loss
+        The mean KL divergence from P unless given.
     """
 
     P: Array
     basis: Array | None = None
     mask: npt.NDArray[np.bool_] | None = None
-    _positive: npt.NDArray[np.bool_] = field(init=False, repr=False)
-    _log_P: Array = field(init=False, repr=False)
+    loss: Loss = None  # type: ignore[assignment]  # filled in just below
 
     def __post_init__(self) -> None:
-        positive = self.P > 0
-        object.__setattr__(self, "_positive", positive)
-        object.__setattr__(self, "_log_P", np.log(np.where(positive, self.P, 1.0)))
+        if self.loss is None:
+            object.__setattr__(self, "loss", KL(self.P))
 
     def __call__(self, flat: Array, head_size: int) -> tuple[float, Array]:
-        """Value and gradient at the flattened factors.
+        """Value and gradient at the flattened factors."""
+        point = self.at(flat.reshape(2, head_size, -1))
+        return point.value, point.gradient.ravel()
 
-        With ``G = df/dL = (Q - P)/n`` the gradients are ``B G^T`` and ``A G`` (times ``R^T``).
-        """
-        factors = flat.reshape(2, head_size, -1)
+    def at(self, factors: Array) -> Point:
+        """The objective at factors A, B, shape (2, k, r)."""
         A, B = factors if self.basis is None else factors @ self.basis
         log_Q = log_column_softmax(A.T @ B, self.mask)
         Q = np.exp(log_Q)
         if self.mask is not None:  # where P and Q are both 0, no log enters
             log_Q = np.where(self.mask, log_Q, 0.0)
-        slope = (Q - self.P) / self.P.shape[1]
-        gradient = np.stack([B @ slope.T, A @ slope])
-        if self.basis is not None:
-            gradient = gradient @ self.basis.T
-        return self.divergence(log_Q, Q), gradient.ravel()
+        return Point(self, factors, A, B, log_Q, Q)
 
-    def divergence(self, log_Q: Array, Q: Array) -> float:
-        """The mean KL divergence of Q from P; `log_Q` is 0 where the mask hides."""
-        return _kl(self.P, self._log_P, self._positive, log_Q, Q)
+
+@dataclass(frozen=True, eq=False)
+class Point:
+    """An objective at one pair of factors; what is computed once is kept.
+
+    Attributes
+    ----------
+    objective : Objective
+        Of which this is a point.
+    factors : ndarray, shape (2, k, r)
+        A and B.
+    A, B : ndarray, shape (k, n)
+        The factors times the basis: keys and queries of the tokens.
+    log_Q, Q : ndarray, shape (n, n)
+        The context; both 0 where the mask hides.
+    """
+
+    objective: Objective
+    factors: Array
+    A: Array
+    B: Array
+    log_Q: Array
+    Q: Array
+
+    @cached_property
+    def value(self) -> float:
+        """The loss."""
+        return self.objective.loss.value(self.log_Q, self.Q)
+
+    @cached_property
+    def slope(self) -> Array:
+        """``G = df/dL``, shape (n, n)."""
+        return self.objective.loss.slope(self.log_Q, self.Q)
+
+    @cached_property
+    def gradient(self) -> Array:
+        """``B G^T`` and ``A G``, times ``R^T``; shape (2, k, r)."""
+        return self._restrict(np.stack([self.B @ self.slope.T, self.A @ self.slope]))
+
+    def hessian(self, direction: Array) -> Array:
+        """The Hessian times a direction, exactly: with dG the change of G along the direction,
+
+        ``B dG^T + dB G^T`` and ``A dG + dA G``.
+        """
+        basis = self.objective.basis
+        dA, dB = direction if basis is None else direction @ basis
+        dL = dA.T @ self.B
+        dL += self.A.T @ dB
+        T = self.Q * dL  # dq = F dl
+        T -= self.Q * T.sum(axis=0)
+        dG = self.objective.loss.bend(self.log_Q, self.Q, T)
+        product = np.empty((2, *self.A.shape))
+        np.matmul(self.B, dG.T, out=product[0])
+        np.matmul(self.A, dG, out=product[1])
+        product[0] += dB @ self.slope.T
+        product[1] += dA @ self.slope
+        return self._restrict(product)
+
+    def _restrict(self, factors: Array) -> Array:
+        basis = self.objective.basis
+        return factors if basis is None else factors @ basis.T
+
+    def blocks(self) -> Array:
+        """The Gauss–Newton Hessian in each key a_i alone and each query b_j alone, (2n, k, k).
+
+        With c² the loss's weights: ``Σ_j b_j b_j^T w_ij`` for a_i, where w_ij is the diagonal
+        ``c_ij² (1 - 2 q_ij) + q_ij² Σ_i c_ij²``; and ``Σ_i c_ij² (a_i - ā)(a_i - ā)^T`` for b_j,
+        where ā = A q_j. For KL these are the Fisher blocks ``Σ_j b_j b_j^T q_ij (1 - q_ij)`` and
+        ``A diag(q_j) A^T - ā ā^T``. All over n.
+        """
+        A, B, Q, n = self.A, self.B, self.Q, self.Q.shape[1]
+        squares = self.objective.loss.weights(Q) / n
+        totals = squares.sum(axis=0)
+        mixed = A @ Q
+        first = A @ squares
+        keys = squares * (1 - 2 * Q) + Q * Q * totals
+        blocks = np.empty((2 * n, len(A), len(A)))
+        for part in _parts(n, A.size):
+            np.matmul(B * keys[part, None, :], B.T, out=blocks[:n][part])
+            np.matmul(A * squares.T[part, None, :], A.T, out=blocks[n:][part])
+        ā, s = mixed.T, first.T
+        cross = s[:, :, None] * ā[:, None, :]
+        blocks[n:] -= cross + np.swapaxes(cross, 1, 2)
+        blocks[n:] += (totals[:, None] * ā)[:, :, None] * ā[:, None, :]
+        return blocks
+
+    def preconditioner(self, damping: float) -> Callable[[Array], Array]:
+        """A positive definite approximation of the inverse Hessian: that of its damped blocks.
+
+        On a basis the inverse acts on the tokens and is restricted: ``R M^{-1} R^T``.
+        """
+        blocks = self.blocks()
+        k, n, basis = len(self.A), self.Q.shape[1], self.objective.basis
+        traces = np.maximum(np.trace(blocks, axis1=1, axis2=2), 0.0) / k
+        floor = max(float(traces.mean()) * 1e-6, 1e-100)  # a block may vanish, and so may all
+        diagonal = np.arange(k)
+        blocks[:, diagonal, diagonal] += (damping * traces + floor)[:, None]
+        inverse = np.linalg.inv(blocks)
+
+        def apply(factors: Array) -> Array:
+            columns = (factors if basis is None else factors @ basis).swapaxes(1, 2)
+            solved = np.matmul(inverse, columns.reshape(2 * n, k, 1)).reshape(2, n, k)
+            return self._restrict(np.ascontiguousarray(solved.swapaxes(1, 2)))
+
+        return apply
+
+
+def _parts(n: int, size: int) -> list[slice]:
+    step = max(1, CHUNK // size)
+    return [slice(start, start + step) for start in range(0, n, step)]

@@ -2,32 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import (
-    Array,
-    check_context,
-    check_head_size,
-    check_int,
-    check_matrix,
-    check_real,
-)
+from rankbound._validate import Array, check_head_size, check_int, check_real
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.masks import Mask, check_mask
-from rankbound.attention.softmax import _softmax, log_column_softmax
 from rankbound.errors import InputError
-from rankbound.fitting.objective import KLObjective, kl_divergence
-from rankbound.ranks.spectrum import spectrum
-from rankbound.theory.completion import MaskedLogs, check_hidden, complete, read_masked
-from rankbound.theory.construction import head_from_factors
-from rankbound.theory.logs import centre, read_logs
+from rankbound.fitting.descent import METHODS, SMOOTHINGS, descend
+from rankbound.fitting.losses import LOSSES, measure
+from rankbound.fitting.newton import End
+from rankbound.fitting.problem import Problem, read_problem
 
-__all__ = ["Fit", "fit_head"]
+__all__ = ["Fit", "Fitting", "fit_head"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,20 +28,35 @@ class Fit:
     head : AttentionHead
         The best head found: an upper bound on what its size can reach, never a lower one.
     kl : float
-        ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context.
+        ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context, whatever the loss.
     gradient_norm : float
-        Euclidean norm of the gradient at the head, in the factors A, B of its logits ``A^T B``.
+        Euclidean norm of the gradient of the loss at the head, in the factors A, B of its logits
+        ``A^T B``. The total variation has kinks: for it, of the loss smoothed by ``smoothing``.
     iterations : int
-        Of the start that won.
+        Of the start that won: steps of the method, for the total variation of all its stages.
     converged : bool
         Whether ``gradient_norm <= gradient_tolerance``. False means: not even a stationary point.
     gradient_tolerance : float
         What was asked.
     start_kls : tuple of float
-        Where each start ended: the truncated SVD first (if asked), then the random ones. Their
-        agreement is the only sign of a global optimum, and no proof of it.
+        The KL where each start ended: the truncated SVD first (if asked), then the random ones.
+        Their agreement is the only sign of a global optimum, and no proof of it.
     seed : int
         From which the random starts can be drawn again.
+    loss : str
+        The name of the loss that was minimised: "kl", "reverse_kl" or "total_variation".
+    value : float
+        That loss of the head, ``kl`` if it is "kl"; the total variation itself, not smoothed.
+    start_values : tuple of float
+        The loss where each start ended.
+    smoothing : float
+        μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``, which is less by at most μ; else 0.
+    curvature : float or None
+        The least curvature that Newton's last step met, in units of the Fisher metric. Below 0:
+        the head may be at a saddle. Above 0: the step met none, which proves no minimum. None:
+        no step was taken, or the method sees no curvature.
+    method : str
+        "newton" or "l-bfgs".
     """
 
     head: AttentionHead
@@ -63,6 +67,12 @@ class Fit:
     gradient_tolerance: float
     start_kls: tuple[float, ...]
     seed: int
+    loss: str
+    value: float
+    start_values: tuple[float, ...]
+    smoothing: float
+    curvature: float | None
+    method: str
 
 
 def fit_head(
@@ -77,10 +87,12 @@ def fit_head(
     random_starts: int = 3,
     gradient_tolerance: float = 1e-8,
     max_iterations: int = 10_000,
+    loss: str = "kl",
+    method: str = "newton",
     stored: npt.DTypeLike | None = None,
     rows: bool = False,
 ) -> Fit:
-    """Fit a head of this size to P by L-BFGS, in mean KL divergence.
+    """Fit a head of this size to P, in mean KL divergence unless another loss is named.
 
     The problem is not convex. One start is the truncated singular value decomposition of
     ``C log P`` (the exact optimum in Aitchison distance), the others are Gaussian; the best end
@@ -89,8 +101,8 @@ def fit_head(
     Parameters
     ----------
     P : array_like, shape (n, n), optional
-        One matrix, columns sum to 1, [key, query]. Zeros are allowed: then the infimum need not
-        be attained, and the fit follows it until the gradient is small.
+        One matrix, columns sum to 1, [key, query]. Zeros are allowed, but not in the reverse KL:
+        then the infimum need not be attained, and the fit follows it until the gradient is small.
     head_size : int
         k >= 1.
     X : array_like, shape (d, n), optional
@@ -109,6 +121,12 @@ def fit_head(
         Euclidean norm of the gradient at which a start is called converged.
     max_iterations : int
         For each start.
+    loss : {"kl", "reverse_kl", "total_variation"}
+        Mean over columns of ``KL(P_j ‖ Q_j)``, of ``KL(Q_j ‖ P_j)`` or of ``½ Σ_i |p_ij - q_ij|``.
+        The last has kinks and is minimised smoothed, less and less, down to μ = 1e-4/n.
+    method : {"newton", "l-bfgs"}
+        Trust-region Newton–CG, or SciPy's L-BFGS-B, which ends in the same points and near
+        k = n - 1 takes thousands of iterations.
     stored, rows
         As in :func:`rankbound.log_rank`.
 
@@ -129,143 +147,117 @@ def fit_head(
     >>> fit.converged, fit.kl < 1e-20
     (True, True)
     """
-    context, visible = _target(P, logits, mask, stored, rows)
+    problem = read_problem(P, X, mask, logits, stored, rows)
     k = check_head_size(head_size)
-    basis, lift = _row_space(X, len(context))
-    tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
-    limit = check_int("max_iterations", max_iterations, least=1)
-    seed = check_int("seed", seed, least=0, why="fits are written down by an integer seed")
-    rng = np.random.default_rng(seed)
-    objective = KLObjective(context / context.sum(axis=0), basis, visible)
-    r = len(context) if basis is None else len(basis)
-    starts = [_spectral_start(objective, k)] if spectral_start else []
-    for _ in range(check_int("random_starts", random_starts, least=0)):
-        starts.append(rng.standard_normal((2, k, r)) / np.sqrt(np.sqrt(k)))
+    fitting = Fitting.read(
+        problem,
+        loss,
+        method,
+        gradient_tolerance,
+        max_iterations,
+        seed,
+        spectral_start,
+        random_starts,
+    )
+    starts = fitting.starts(k)
     if not starts:
         raise InputError("no start is left; expected spectral_start=True or random_starts >= 1.")
-    ends = [_descend(objective, start, tolerance, limit) for start in starts]
-    best = min(ends, key=lambda end: end.kl)
-    head = lift(best.factors)
-    # of the head itself: on ill-conditioned tokens it is not quite what was fitted
-    kl = best.kl if X is None else _kl_of(head, X, objective)
-    return Fit(
-        head=head,
-        kl=kl,
-        gradient_norm=best.gradient_norm,
-        iterations=best.iterations,
-        converged=best.gradient_norm <= tolerance,
-        gradient_tolerance=tolerance,
-        start_kls=tuple(end.kl for end in ends),
-        seed=seed,
-    )
-
-
-def _kl_of(head: AttentionHead, X: npt.ArrayLike, objective: KLObjective) -> float:
-    log_Q = log_column_softmax(head.logits(X), objective.mask)
-    if objective.mask is not None:
-        log_Q = np.where(objective.mask, log_Q, 0.0)
-        Q = np.where(objective.mask, np.exp(log_Q), 0.0)
-        return objective.divergence(log_Q, Q)
-    return kl_divergence(objective.P, log_Q)
-
-
-def _target(
-    P: Any, logits: Any, mask: Any, stored: npt.DTypeLike | None, rows: bool
-) -> tuple[Array, Mask | None]:
-    if (P is None) == (logits is None):
-        read_logs(P, logits)  # says what is missing, or too much
-    if logits is not None and mask is not None:
-        logs = read_masked(None, logits, mask, stored=stored, rows=rows)
-        return _softmax(logs.values, logs.mask), logs.mask
-    if logits is not None:
-        return _softmax(read_logs(None, logits, stored=stored, rows=rows).centred()), None
-    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
-    if mask is None:
-        return context, None
-    visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
-    check_hidden(context, visible)
-    return context, visible
-
-
-def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
-    """An orthonormal basis (r, n) of the row space of X, and the map from factors to a head."""
-    if X is None:
-        return None, _head
-    tokens = check_matrix("X", X, ndim=2)
-    if tokens.shape[1] != n:
-        raise InputError(
-            f"X is {tokens.shape} but P is {(n, n)}: X must have one column a token, {n} of them."
-        )
-    U, values, Vt = np.linalg.svd(tokens, full_matrices=False)
-    r = spectrum(X).rank
-    if r == 0:
-        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
-    with np.errstate(over="ignore"):  # reported just below
-        inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
-    if not np.isfinite(inverse).all():
-        raise InputError("X is so small that weights on it overflow float64; scale it up.")
-
-    return Vt[:r], lambda factors: _head(factors @ inverse.T)
-
-
-def _head(factors: Array) -> AttentionHead:
-    left, right = factors
-    return head_from_factors(left, right, factors.shape[1], None)
-
-
-def _start_logits(objective: KLObjective) -> Array:
-    """``C log P`` with a floor, which is all a start needs; completed where a mask is nested."""
-    log_P = np.log(np.maximum(objective.P, 1e-12))
-    if objective.mask is None:
-        return centre(log_P)
-    logs = MaskedLogs(np.where(objective.mask, log_P, 0.0), np.zeros_like(log_P), objective.mask)
-    completed = complete(logs)
-    if completed is not None:
-        return np.asarray(np.ldexp(completed.scaled, completed.exponent), np.float64)
-    means = (log_P * objective.mask).sum(axis=0) / objective.mask.sum(axis=0)
-    return np.where(objective.mask, log_P - means, 0.0)
-
-
-def _spectral_start(objective: KLObjective, k: int) -> Array:
-    D = _start_logits(objective)
-    if objective.basis is not None:
-        D = objective.basis @ D @ objective.basis.T
-    U, values, Vt = np.linalg.svd(D)
-    root = np.sqrt(values[:k, None])
-    start = np.zeros((2, k, len(D)))
-    start[:, : len(root)] = root * U.T[:k], root * Vt[:k]
-    return start
+    return fitting.record([fitting.descend(start) for start in starts])
 
 
 @dataclass(frozen=True, eq=False)
-class _End:
-    factors: Array
-    kl: float
-    gradient_norm: float
-    iterations: int
+class Fitting:
+    """A problem and how it is to be solved, checked."""
+
+    problem: Problem
+    loss: str
+    method: str
+    tolerance: float
+    limit: int
+    seed: int
+    spectral_start: bool
+    random_starts: int
+
+    @classmethod
+    def read(
+        cls,
+        problem: Problem,
+        loss: Any,
+        method: Any,
+        tolerance: Any,
+        limit: Any,
+        seed: Any,
+        spectral_start: bool,
+        random_starts: Any,
+    ) -> Fitting:
+        """Check the settings."""
+        fitting = cls(
+            problem,
+            _check_choice("loss", loss, LOSSES),
+            _check_choice("method", method, METHODS),
+            check_real("gradient_tolerance", tolerance, above=0.0),
+            check_int("max_iterations", limit, least=1),
+            check_int("seed", seed, least=0, why="fits are written down by an integer seed"),
+            spectral_start,
+            check_int("random_starts", random_starts, least=0),
+        )
+        if loss == "reverse_kl":
+            _check_positive(problem)
+        return fitting
+
+    def starts(self, k: int) -> list[Array]:
+        """The spectral start and the random ones, of shape (2, k, r)."""
+        rng = np.random.default_rng(self.seed)
+        first = [self.problem.spectral_start(k)] if self.spectral_start else []
+        return first + [self.problem.random_start(k, rng) for _ in range(self.random_starts)]
+
+    def descend(self, start: Array) -> End:
+        """The end of one start."""
+        return descend(self.problem, self.loss, start, self.tolerance, self.limit, self.method)
+
+    def value(self, end: End) -> float:
+        """The loss at an end, not smoothed."""
+        return measure(self.loss, self.problem.P, end.point.log_Q, end.point.Q)
+
+    def record(self, ends: list[End]) -> Fit:
+        """The fit: the best of these ends."""
+        P, values = self.problem.P, [self.value(end) for end in ends]
+        best = ends[values.index(min(values))]
+        head = self.problem.lift(best.point.factors)
+        context = best.point.log_Q, best.point.Q
+        if self.problem.X is not None:  # ill-conditioned tokens: the head is not quite the factors
+            context = self.problem.context(head)
+        norm = best.gradient_norm
+        return Fit(
+            head=head,
+            kl=measure("kl", P, *context),
+            gradient_norm=norm,
+            iterations=best.iterations,
+            converged=norm <= self.tolerance,
+            gradient_tolerance=self.tolerance,
+            start_kls=tuple(measure("kl", P, end.point.log_Q, end.point.Q) for end in ends),
+            seed=self.seed,
+            loss=self.loss,
+            value=measure(self.loss, P, *context),
+            start_values=tuple(values),
+            smoothing=SMOOTHINGS[-1] / len(P) if self.loss == "total_variation" else 0.0,
+            curvature=best.curvature,
+            method=self.method,
+        )
 
 
-def _descend(objective: KLObjective, start: Array, tolerance: float, limit: int) -> _End:
-    from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        expected = ", ".join(repr(choice) for choice in choices)
+        raise InputError(f"{name} is {value!r}; expected one of {expected}.")
+    return value
 
-    k, x, iterations = start.shape[1], start.ravel(), 0
-    # max |g_i| <= tolerance / sqrt(size) implies ‖g‖_2 <= tolerance
-    options = {"gtol": tolerance / np.sqrt(x.size), "ftol": 0.0, "maxcor": 20, "maxls": 50}
-    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
-        while True:
-            left = limit - iterations
-            result = minimize(
-                objective,
-                x,
-                args=(k,),
-                jac=True,
-                method="L-BFGS-B",
-                options=options | {"maxiter": left, "maxfun": 2 * left + 20},
-            )
-            moved, x = not np.array_equal(result.x, x), result.x
-            iterations += int(result.nit)
-            norm = float(np.linalg.norm(result.jac))
-            # a line search that fails on rounding starts afresh, from steepest descent
-            if norm <= tolerance or not moved or iterations >= limit:
-                return _End(x.reshape(start.shape), float(result.fun), norm, iterations)
+
+def _check_positive(problem: Problem) -> None:
+    zeros = problem.P == 0 if problem.mask is None else (problem.P == 0) & problem.mask
+    if zeros.any():
+        where = [int(i) for i in np.argwhere(zeros)[0]]
+        raise InputError(
+            f"P is 0 at {where}; expected positive entries: KL(Q ‖ P) is infinite for every head, "
+            "since a softmax is positive. Hide the entry by a mask, or take loss='kl'."
+        )

@@ -13,7 +13,7 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.objective import KLObjective, kl_divergence
+from rankbound.fitting.objective import Objective, kl_divergence
 from rankbound.testing import contexts
 from tests.helpers import EPS, Array, log_spectrum
 
@@ -116,7 +116,7 @@ def test_gradient_norm_is_that_of_the_head() -> None:
     P = rb.random_context(6, seed=1)
     fit = rb.fit_head(P, 2, random_starts=0, max_iterations=5)
     flat = np.concatenate([fit.head.W_k.ravel(), (fit.head.W_q * fit.head.scale).ravel()])
-    value, gradient = KLObjective(P)(flat, 2)
+    value, gradient = Objective(P)(flat, 2)
     assert np.linalg.norm(gradient) == pytest.approx(fit.gradient_norm, rel=1e-9)
     assert value == pytest.approx(fit.kl, rel=1e-9)
 

@@ -13,7 +13,7 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.objective import KLObjective, kl_divergence
+from rankbound.fitting.objective import Objective, kl_divergence
 from rankbound.testing import contexts, logits
 from tests.helpers import EPS, Array
 
@@ -48,7 +48,7 @@ def test_gradient(sizes: tuple[int, int], seed: int, zeros: bool, low: bool) -> 
     basis = np.linalg.qr(rng.standard_normal((n, max(n - 1, 1))))[0].T if low else None
     r = n if basis is None else len(basis)
     flat = rng.standard_normal(2 * k * r)
-    value, gradient = KLObjective(P, basis)(flat, k)
+    value, gradient = Objective(P, basis)(flat, k)
 
     def at(x: list[Any]) -> Any:
         halves = [[x[h * k * r + a * r : h * k * r + a * r + r] for a in range(k)] for h in (0, 1)]

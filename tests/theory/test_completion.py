@@ -24,7 +24,7 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.objective import KLObjective
+from rankbound.fitting.objective import Objective
 from rankbound.testing import contexts
 from rankbound.theory.completion import complete, complete_anyhow, read_masked
 from tests.helpers import EPS, Array, refused, sympy_rank
@@ -676,7 +676,7 @@ def test_gradient_under_a_mask(n: int, k: int, seed: int, low: bool, data: st.Da
     R = np.eye(n) if basis is None else basis
     r = len(R)
     flat = rng.standard_normal(2 * k * r)
-    value, gradient = KLObjective(P, basis, mask)(flat, k)
+    value, gradient = Objective(P, basis, mask)(flat, k)
 
     def at(x: list[Any]) -> Any:
         half = k * r
@@ -711,5 +711,5 @@ def test_divergence_ignores_what_is_hidden() -> None:
     P[:, 3] = [0.5, 0, 0.5, 0]
     log_Q = log_column_softmax(gaussian(4), mask)
     Q = np.exp(log_Q)
-    value = KLObjective(P, None, mask).divergence(np.where(mask, log_Q, 0.0), Q)
+    value = Objective(P, None, mask).loss.value(np.where(mask, log_Q, 0.0), Q)
     assert value == pytest.approx(np.sum(rel_entr(P, Q)[mask]) / 4, rel=64 * EPS)

@@ -1,0 +1,160 @@
+"""Trust-region Newton–CG: exact Hessian products, negative curvature followed to the border."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankbound._validate import Array
+from rankbound.fitting.objective import Objective, Point
+
+__all__ = ["End", "newton"]
+
+DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
+REBUILT = 40  # products after which the blocks, which cost about as much, are built anew
+MOST_PRODUCTS = 250  # for one step
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    point : Point
+        The factors, the value and the gradient there.
+    iterations : int
+        Steps tried.
+    curvature : float or None
+        The least ``p^T H p / p^T M p`` over the directions p of the last step's conjugate
+        gradients; None where no step was taken, or the method knows no Hessian.
+    """
+
+    point: Point
+    iterations: int
+    curvature: float | None = None
+
+    @property
+    def gradient_norm(self) -> float:
+        """Euclidean norm of the gradient."""
+        return float(np.linalg.norm(self.point.gradient))
+
+
+def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> End:
+    """Descend from factors of shape (2, k, r) until the gradient's norm is within the tolerance.
+
+    Each step minimises the quadratic model, whose Hessian is exact, over a ball (Steihaug 1983).
+    The ball and the preconditioner take the metric of the Fisher blocks, in which a step measures
+    the loss it can win, and which moves with A -> G A, B -> G^{-T} B as the factors do. A step is
+    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is minimised.
+    start : ndarray, shape (2, k, r)
+        Where to start.
+    tolerance : float
+        Of the Euclidean norm of the gradient.
+    limit : int
+        Steps at most.
+
+    Returns
+    -------
+    End
+
+    References
+    ----------
+    Steihaug 1983; Conn, Gould & Toint 2000, sections 7.5 and 17.4.
+    """
+    point = objective.at(start)
+    norm = first = float(np.linalg.norm(point.gradient))
+    radius, curvature, steps, products = math.sqrt(2 * point.value), None, 0, REBUILT
+    while norm > tolerance and steps < limit:
+        if products >= REBUILT:
+            precondition, products = point.preconditioner(DAMPING), 0
+        accuracy = min(0.1, math.sqrt(norm / first))
+        step = _steihaug(point.hessian, precondition, point.gradient, radius, accuracy)
+        steps, products = steps + 1, products + step.products
+        trial = objective.at(point.factors + step.direction)
+        fall = point.value - trial.value
+        if step.fall <= _rounding(point):  # the loss no longer tells; the gradient may
+            kept = float(np.linalg.norm(trial.gradient)) < norm
+            if not kept:
+                break
+        else:
+            kept = fall > 1e-4 * step.fall
+            radius = _next_radius(radius, step, fall / step.fall)
+        if kept:
+            point, curvature = trial, step.curvature
+            norm = float(np.linalg.norm(point.gradient))
+    return End(point, steps, curvature)
+
+
+def _rounding(point: Point) -> float:
+    """About how much of the value is rounding.
+
+    Logits L are off by eps |L|, and so is each log q; that moves the loss by its slope in L times
+    as much, and the slope is about the square root of the loss (exactly so for a norm squared).
+    """
+    value = max(point.value, math.sqrt(point.value))
+    return 4 * EPS * value * (1 + float(np.abs(point.log_Q).max()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    direction: Array
+    length: float  # in the metric of the preconditioner
+    fall: float  # of the model
+    border: bool
+    products: int
+    curvature: float
+
+
+def _next_radius(radius: float, step: _Step, ratio: float) -> float:
+    if not ratio >= 0.25:  # also where the trial is not a number
+        return 0.25 * min(radius, step.length)
+    return max(radius, 2.5 * step.length) if ratio > 0.75 and step.border else radius
+
+
+def _steihaug(
+    hessian: Callable[[Array], Array],
+    precondition: Callable[[Array], Array],
+    gradient: Array,
+    radius: float,
+    accuracy: float,
+) -> _Step:
+    """Conjugate gradients on the model from 0, until accurate, at the border, or curved down.
+
+    Lengths in the metric M of the preconditioner follow from the recurrences: M is never applied.
+    """
+    x, r = np.zeros_like(gradient), gradient
+    z = precondition(r)
+    p, rz = -z, float(np.vdot(r, z))
+    first, fall, curvature = rz, 0.0, math.inf
+    xx, xp, pp = 0.0, 0.0, rz  # inner products in M
+    for products in range(1, MOST_PRODUCTS + 1):
+        Hp = hessian(p)
+        curve = float(np.vdot(p, Hp))
+        curvature = min(curvature, curve / pp)
+        length = rz / curve if curve > 0 else math.inf
+        longer = xx + 2 * length * xp + length * length * pp if curve > 0 else math.inf
+        if not longer < radius * radius:
+            length = (-xp + math.sqrt(xp * xp + pp * (radius * radius - xx))) / pp
+            fall += length * rz - 0.5 * length * length * curve
+            return _Step(x + length * p, radius, fall, True, products, curvature)
+        x = x + length * p
+        r = r + length * Hp
+        fall, xx = fall + 0.5 * length * rz, longer
+        z = precondition(r)
+        last, rz = rz, float(np.vdot(r, z))
+        if not rz > accuracy * accuracy * first:
+            break
+        ratio = rz / last
+        xp, pp = ratio * (xp + length * pp), rz + ratio * ratio * pp
+        p = ratio * p - z
+    return _Step(x, math.sqrt(xx), fall, False, products, curvature)

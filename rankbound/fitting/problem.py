@@ -1,0 +1,148 @@
+"""What is fitted: the target, the row space of the tokens, and where to start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_context, check_matrix
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.softmax import _softmax, log_column_softmax
+from rankbound.errors import InputError
+from rankbound.ranks.spectrum import spectrum
+from rankbound.theory.completion import MaskedLogs, check_hidden, complete, read_masked
+from rankbound.theory.construction import head_from_factors
+from rankbound.theory.logs import centre, read_logs
+
+__all__ = ["Problem", "read_problem", "truncated"]
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """A context matrix to fit, on tokens and under a mask.
+
+    Attributes
+    ----------
+    P : ndarray, shape (n, n)
+        The target; columns sum to 1.
+    basis : ndarray, shape (r, n), or None
+        Orthonormal rows that span the row space of the tokens; None means the identity.
+    mask : ndarray of bool, shape (n, n), or None
+        [key, query], True = visible.
+    X : array_like, shape (d, n), or None
+        The tokens.
+    lift : callable
+        From factors (2, k, r) to the head that has them.
+    """
+
+    P: Array
+    basis: Array | None
+    mask: Mask | None
+    X: npt.ArrayLike | None
+    lift: Callable[[Array], AttentionHead]
+
+    @property
+    def rank(self) -> int:
+        """The dimension r in which the factors live."""
+        return len(self.P) if self.basis is None else len(self.basis)
+
+    def random_start(self, k: int, rng: np.random.Generator) -> Array:
+        """Gaussian factors whose logits have entries of variance 1."""
+        start: Array = rng.standard_normal((2, k, self.rank)) / np.sqrt(np.sqrt(k))
+        return start
+
+    def spectral_start(self, k: int) -> Array:
+        """The truncated singular value decomposition of the logits, in the basis."""
+        D = _start_logits(self.P, self.mask)
+        return truncated(D if self.basis is None else self.basis @ D @ self.basis.T, k)
+
+    def context(self, head: AttentionHead) -> tuple[Array, Array]:
+        """Log Q and Q of a head on the tokens, both 0 where the mask hides."""
+        log_Q = log_column_softmax(head.logits(self.X), self.mask)
+        Q = np.exp(log_Q)
+        return (log_Q if self.mask is None else np.where(self.mask, log_Q, 0.0)), Q
+
+
+def read_problem(
+    P: Any,
+    X: Any,
+    mask: Any,
+    logits: Any,
+    stored: npt.DTypeLike | None,
+    rows: bool,
+) -> Problem:
+    """Check what a fit is given, and read it."""
+    context, visible = _target(P, logits, mask, stored, rows)
+    basis, lift = _row_space(X, len(context))
+    return Problem(context / context.sum(axis=0), basis, visible, X, lift)
+
+
+def truncated(D: Array, k: int) -> Array:
+    """Factors (2, k, r) of the truncated singular value decomposition of D, padded with zeros."""
+    U, values, Vt = np.linalg.svd(D)
+    root = np.sqrt(values[:k, None])
+    factors = np.zeros((2, k, len(D)))
+    factors[:, : len(root)] = root * U.T[:k], root * Vt[:k]
+    return factors
+
+
+def _target(
+    P: Any, logits: Any, mask: Any, stored: npt.DTypeLike | None, rows: bool
+) -> tuple[Array, Mask | None]:
+    if (P is None) == (logits is None):
+        read_logs(P, logits)  # says what is missing, or too much
+    if logits is not None and mask is not None:
+        logs = read_masked(None, logits, mask, stored=stored, rows=rows)
+        return _softmax(logs.values, logs.mask), logs.mask
+    if logits is not None:
+        return _softmax(read_logs(None, logits, stored=stored, rows=rows).centred()), None
+    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    if mask is None:
+        return context, None
+    visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
+    check_hidden(context, visible)
+    return context, visible
+
+
+def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
+    """An orthonormal basis (r, n) of the row space of X, and the map from factors to a head."""
+    if X is None:
+        return None, _head
+    tokens = check_matrix("X", X, ndim=2)
+    if tokens.shape[1] != n:
+        raise InputError(
+            f"X is {tokens.shape} but P is {(n, n)}: X must have one column a token, {n} of them."
+        )
+    U, values, Vt = np.linalg.svd(tokens, full_matrices=False)
+    r = spectrum(X).rank
+    if r == 0:
+        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
+    with np.errstate(over="ignore"):  # reported just below
+        inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
+    if not np.isfinite(inverse).all():
+        raise InputError("X is so small that weights on it overflow float64; scale it up.")
+
+    return Vt[:r], lambda factors: _head(factors @ inverse.T)
+
+
+def _head(factors: Array) -> AttentionHead:
+    left, right = factors
+    return head_from_factors(left, right, factors.shape[1], None)
+
+
+def _start_logits(P: Array, mask: Mask | None) -> Array:
+    """``C log P`` with a floor, which is all a start needs; completed where a mask is nested."""
+    log_P = np.log(np.maximum(P, 1e-12))
+    if mask is None:
+        return centre(log_P)
+    logs = MaskedLogs(np.where(mask, log_P, 0.0), np.zeros_like(log_P), mask)
+    completed = complete(logs)
+    if completed is not None:
+        return np.asarray(np.ldexp(completed.scaled, completed.exponent), np.float64)
+    means = (log_P * mask).sum(axis=0) / mask.sum(axis=0)
+    return np.where(mask, log_P - means, 0.0)
