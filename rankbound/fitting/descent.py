@@ -13,36 +13,40 @@ from rankbound.fitting.problem import Problem
 __all__ = ["METHODS", "SMOOTHINGS", "descend", "lbfgs"]
 
 METHODS = ("newton", "l-bfgs")
-SMOOTHINGS = (1.0, 1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
+SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
+ROUGH = 1e-4  # tolerance of a stage that only leads to the next
 
 
 def descend(
     problem: Problem, loss: str, start: Array, tolerance: float, limit: int, method: str
 ) -> End:
-    """Minimise the loss of this name from a start; the total variation smoothed less and less."""
+    """Minimise the loss of this name from a start, in stages that share what is left of the limit.
+
+    The total variation has kinks, and is flat where a probability is missed by far; it begins
+    at a head good in KL, and is smoothed less and less.
+    """
     from threadpoolctl import threadpool_limits
 
-    solve, iterations = newton if method == "newton" else lbfgs, 0
-    first, *rest = _objectives(problem, loss)
+    solve = newton if method == "newton" else lbfgs
+    *rough, last = (
+        Objective(problem.P, problem.basis, problem.mask, each) for each in _stages(problem, loss)
+    )
+    left = limit
     with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
-        end = solve(first, start, tolerance, limit)
-        for objective in rest:
-            iterations, factors = iterations + end.iterations, end.point.factors
-            if iterations < limit:
-                end = solve(objective, factors, tolerance, limit - iterations)
-            else:  # out of steps: the last objective says how far from done
-                end = End(objective.at(factors), 0)
-    return End(end.point, iterations + end.iterations, end.curvature)
+        for done, objective in enumerate(rough):
+            share = left // (len(rough) + 1 - done)
+            if share > 0:
+                end = solve(objective, start, max(tolerance, ROUGH), share)
+                start, left = end.point.factors, left - end.iterations
+        end = solve(last, start, tolerance, left)
+    return End(end.point, limit - left + end.iterations, end.curvature)
 
 
-def _objectives(problem: Problem, loss: str) -> list[Objective]:
+def _stages(problem: Problem, loss: str) -> list[Loss]:
     P, n = problem.P, len(problem.P)
-    losses: list[Loss]
     if loss == "total_variation":
-        losses = [TotalVariation(P, factor / n) for factor in SMOOTHINGS]
-    else:
-        losses = [KL(P) if loss == "kl" else ReverseKL(P)]
-    return [Objective(P, problem.basis, problem.mask, each) for each in losses]
+        return [KL(P), *(TotalVariation(P, factor / n) for factor in SMOOTHINGS)]
+    return [KL(P) if loss == "kl" else ReverseKL(P)]
 
 
 def lbfgs(objective: Objective, start: Array, tolerance: float, limit: int) -> End:

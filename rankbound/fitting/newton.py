@@ -28,7 +28,7 @@ class End:
     point : Point
         The factors, the value and the gradient there.
     iterations : int
-        Steps tried.
+        Hessian products, or the method's own count.
     curvature : float or None
         The least ``p^T H p / p^T M p`` over the directions p of the last step's conjugate
         gradients; None where no step was taken, or the method knows no Hessian.
@@ -61,7 +61,7 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     tolerance : float
         Of the Euclidean norm of the gradient.
     limit : int
-        Steps at most.
+        Hessian products at most.
 
     Returns
     -------
@@ -73,13 +73,13 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     """
     point = objective.at(start)
     norm = first = float(np.linalg.norm(point.gradient))
-    radius, curvature, steps, products = math.sqrt(2 * point.value), None, 0, REBUILT
-    while norm > tolerance and steps < limit:
-        if products >= REBUILT:
-            precondition, products = point.preconditioner(DAMPING), 0
-        accuracy = min(0.1, math.sqrt(norm / first))
-        step = _steihaug(point.hessian, precondition, point.gradient, radius, accuracy)
-        steps, products = steps + 1, products + step.products
+    radius, curvature, products, built = math.sqrt(2 * point.value), None, 0, -REBUILT
+    while norm > tolerance and products < limit:
+        if products - built >= REBUILT:
+            precondition, built = point.preconditioner(DAMPING), products
+        accuracy, most = min(0.1, math.sqrt(norm / first)), min(limit - products, MOST_PRODUCTS)
+        step = _steihaug(point.hessian, precondition, point.gradient, radius, accuracy, most)
+        products += step.products
         trial = objective.at(point.factors + step.direction)
         fall = point.value - trial.value
         if step.fall <= _rounding(point):  # the loss no longer tells; the gradient may
@@ -92,17 +92,16 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
         if kept:
             point, curvature = trial, step.curvature
             norm = float(np.linalg.norm(point.gradient))
-    return End(point, steps, curvature)
+    return End(point, products, curvature)
 
 
 def _rounding(point: Point) -> float:
-    """About how much of the value is rounding.
+    """About how much of the value is rounding: that of the sum, and that of the logits.
 
-    Logits L are off by eps |L|, and so is each log q; that moves the loss by its slope in L times
-    as much, and the slope is about the square root of the loss (exactly so for a norm squared).
+    Each log q is off by some eps |log q|, which moves the loss by its slope in L times as much.
     """
-    value = max(point.value, math.sqrt(point.value))
-    return 4 * EPS * value * (1 + float(np.abs(point.log_Q).max()))
+    moved = np.abs(point.slope) * (1 + np.abs(point.log_Q))
+    return 4 * EPS * (point.value + float(moved.sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,6 +126,7 @@ def _steihaug(
     gradient: Array,
     radius: float,
     accuracy: float,
+    most: int,
 ) -> _Step:
     """Conjugate gradients on the model from 0, until accurate, at the border, or curved down.
 
@@ -137,7 +137,7 @@ def _steihaug(
     p, rz = -z, float(np.vdot(r, z))
     first, fall, curvature = rz, 0.0, math.inf
     xx, xp, pp = 0.0, 0.0, rz  # inner products in M
-    for products in range(1, MOST_PRODUCTS + 1):
+    for products in range(1, most + 1):
         Hp = hessian(p)
         curve = float(np.vdot(p, Hp))
         curvature = min(curvature, curve / pp)

@@ -15,7 +15,7 @@ from rankbound.fitting.losses import KL, Loss, kl_divergence
 
 __all__ = ["Objective", "Point", "kl_divergence"]
 
-CHUNK = 2**22  # entries of the largest temporary array
+CHUNK = 2**17  # entries of a temporary array: what a cache holds
 
 
 @dataclass(frozen=True, eq=False)

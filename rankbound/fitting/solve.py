@@ -33,7 +33,8 @@ class Fit:
         Euclidean norm of the gradient of the loss at the head, in the factors A, B of its logits
         ``A^T B``. The total variation has kinks: for it, of the loss smoothed by ``smoothing``.
     iterations : int
-        Of the start that won: steps of the method, for the total variation of all its stages.
+        Of the start that won: Hessian products of Newton's method, each of about the cost of an
+        iteration of L-BFGS, or iterations of that; for the total variation of all its stages.
     converged : bool
         Whether ``gradient_norm <= gradient_tolerance``. False means: not even a stationary point.
     gradient_tolerance : float
@@ -120,10 +121,11 @@ def fit_head(
     gradient_tolerance : float
         Euclidean norm of the gradient at which a start is called converged.
     max_iterations : int
-        For each start.
+        For each start, counted as :attr:`Fit.iterations`.
     loss : {"kl", "reverse_kl", "total_variation"}
         Mean over columns of ``KL(P_j ‖ Q_j)``, of ``KL(Q_j ‖ P_j)`` or of ``½ Σ_i |p_ij - q_ij|``.
-        The last has kinks and is minimised smoothed, less and less, down to μ = 1e-4/n.
+        The last has kinks and is minimised smoothed, less and less, down to μ = 1e-4/n. The last
+        two may be least at infinity also for a positive P.
     method : {"newton", "l-bfgs"}
         Trust-region Newton–CG, or SciPy's L-BFGS-B, which ends in the same points and near
         k = n - 1 takes thousands of iterations.
