@@ -124,6 +124,18 @@ def exact_small() -> tuple[Work, Work]:
     return lambda: rb.exact_rank(rows), sympy_rank
 
 
+def fit_cliff() -> tuple[Work, Work]:
+    """A fit near the cliff, from the truncated decomposition to a gradient norm of 1e-8."""
+    P = np.random.default_rng(0).dirichlet(np.ones(64), size=64).T
+    P = np.maximum(P, 1e-12)
+    P /= P.sum(axis=0)
+
+    def fit(method: str) -> Work:
+        return lambda: rb.fit_head(P, 48, random_starts=0, method=method)
+
+    return fit("newton"), fit("l-bfgs")
+
+
 RACES = {
     "logit-spectrum": Race(
         "logit spectrum, n = 2048, k = 64", "numpy.linalg.matrix_rank", 300, logit_spectrum, 3
@@ -155,6 +167,13 @@ RACES = {
         100,
         exact_large(99),
         1,
+    ),
+    "fit-cliff": Race(
+        "fit, n = 64, k = 48, to gradient norm 1e-8",
+        "SciPy L-BFGS-B, same objective and start",
+        3,
+        fit_cliff,
+        7,
     ),
     "exact-small": Race("exact rank, 20 × 20 rationals", "sympy.Matrix.rank", 1000, exact_small, 1),
 }
