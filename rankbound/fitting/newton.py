@@ -137,6 +137,8 @@ def _steihaug(
     p, rz = -z, float(np.vdot(r, z))
     first, fall, curvature = rz, 0.0, math.inf
     xx, xp, pp = 0.0, 0.0, rz  # inner products in M
+    if not rz > 0:  # the gradient's square underflows
+        return _Step(x, 0.0, 0.0, False, 0, 0.0)
     for products in range(1, most + 1):
         Hp = hessian(p)
         curve = float(np.vdot(p, Hp))
@@ -155,6 +157,7 @@ def _steihaug(
         if not rz > accuracy * accuracy * first:
             break
         ratio = rz / last
-        xp, pp = ratio * (xp + length * pp), rz + ratio * ratio * pp
+        # x·p is positive in exact arithmetic, and the length of x never falls
+        xp, pp = max(ratio * (xp + length * pp), 0.0), rz + ratio * ratio * pp
         p = ratio * p - z
     return _Step(x, math.sqrt(xx), fall, False, products, curvature)

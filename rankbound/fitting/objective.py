@@ -129,18 +129,14 @@ class Point:
         """
         A, B, Q, n = self.A, self.B, self.Q, self.Q.shape[1]
         squares = self.objective.loss.weights(Q) / n
-        totals = squares.sum(axis=0)
+        keys = np.maximum(squares * (1 - 2 * Q) + Q * Q * squares.sum(axis=0), 0.0)
         mixed = A @ Q
-        first = A @ squares
-        keys = squares * (1 - 2 * Q) + Q * Q * totals
         blocks = np.empty((2 * n, len(A), len(A)))
         for part in _parts(n, A.size):
             np.matmul(B * keys[part, None, :], B.T, out=blocks[:n][part])
-            np.matmul(A * squares.T[part, None, :], A.T, out=blocks[n:][part])
-        ā, s = mixed.T, first.T
-        cross = s[:, :, None] * ā[:, None, :]
-        blocks[n:] -= cross + np.swapaxes(cross, 1, 2)
-        blocks[n:] += (totals[:, None] * ā)[:, :, None] * ā[:, None, :]
+            centred = A - mixed.T[part, :, None]  # first: what the a_i have in common may be large
+            weighted = centred * squares.T[part, None, :]
+            np.matmul(weighted, centred.swapaxes(1, 2), out=blocks[n:][part])
         return blocks
 
     def preconditioner(self, damping: float) -> Callable[[Array], Array]:
