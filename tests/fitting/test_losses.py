@@ -189,6 +189,17 @@ def test_smoothing_takes_what_it_says(n: int, seed: int, smoothing: float) -> No
     assert true - n * smoothing / 2 - 4 * EPS <= less <= true + 4 * EPS
 
 
+def test_weights() -> None:
+    """q² times the curvature in q: 1/q where Q = P, and that of sqrt(x² + μ²)/2 plus a share."""
+    rng = np.random.default_rng(0)
+    P, Q = (rng.dirichlet(np.ones(5), size=5).T for _ in range(2))
+    for name in ("kl", "reverse_kl"):
+        np.testing.assert_array_equal(OF[name][0](P).weights(Q), Q)
+    bent = SMOOTHING**2 / (2 * ((Q - P) ** 2 + SMOOTHING**2) ** 1.5)
+    found = OF["total_variation"][0](P).weights(Q)
+    np.testing.assert_allclose(found, Q * Q * bent + 0.1 * Q, rtol=64 * EPS)
+
+
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("kind", ["plain", "basis", "mask"])
 def test_blocks(name: str, kind: str) -> None:
