@@ -15,8 +15,10 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.fitting.descent import _stages
 from rankbound.fitting.losses import KL, LOSSES, Loss, ReverseKL, TotalVariation, measure
 from rankbound.fitting.objective import Objective
+from rankbound.fitting.problem import read_problem
 from tests.helpers import EPS, Array, refused
 
 SMOOTHING = 0.125
@@ -310,6 +312,23 @@ def test_each_loss_is_least_where_it_is_fitted() -> None:
         assert fit.iterations <= 2000
     assert fits["kl"].value == fits["kl"].kl
     assert fits["kl"].start_values == fits["kl"].start_kls
+
+
+def test_stages_of_the_total_variation() -> None:
+    """KL, then less and less smoothing, down to what the fit says; they share the iterations."""
+    P = rb.random_context(8, seed=0)
+    first, *rest = _stages(read_problem(P, None, None, None, None, False), "total_variation")
+    assert isinstance(first, KL)
+    smoothings = [each.smoothing for each in rest if isinstance(each, TotalVariation)]
+    assert smoothings == sorted(smoothings, reverse=True)
+    for method in ("newton", "l-bfgs"):
+        fit = rb.fit_head(
+            P, 3, loss="total_variation", random_starts=0, max_iterations=50, method=method
+        )
+        assert smoothings[-1] == fit.smoothing
+        assert not fit.converged
+        assert fit.iterations == 50
+        assert fit.kl == fit.start_kls[0] != fit.start_values[0] == fit.value
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -55,11 +55,19 @@ def test_the_path_of_theory_5() -> None:
     assert all(fit.converged for fit in fits)
 
 
+def test_each_size_is_started_from_its_neighbours() -> None:
+    """Spectral and random everywhere, grown but for the first, cut but for the last."""
+    fits = fit_path(rb.random_context(6, 0), [2, 3, 5], random_starts=2)
+    assert [len(fit.start_kls) for fit in fits] == [4, 5, 4]
+
+
 @pytest.mark.parametrize("loss", LOSSES)
 def test_a_path_in_every_loss(loss: str) -> None:
     fits = fit_path(rb.random_context(6, 0), [1, 2, 3, 5], loss=loss, max_iterations=500)
     assert all(more.value <= fewer.value for fewer, more in pairwise(fits))
     assert {fit.loss for fit in fits} == {loss}
+    for fit in fits:
+        assert fit.kl in fit.start_kls
     assert fits[-1].value < 1e-12
 
 
