@@ -14,7 +14,7 @@ from scipy.special import rel_entr
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.bracket import _monotone, cut, fit_path, grown
-from rankbound.fitting.losses import LOSSES, kl_divergence
+from rankbound.fitting.losses import LOSSES, TotalVariation, kl_divergence
 from rankbound.fitting.objective import Objective
 from rankbound.fitting.problem import read_problem
 from rankbound.testing import contexts
@@ -105,6 +105,16 @@ def test_growing_lowers_the_loss(tokens: bool, masked: bool, k: int) -> None:
     assert start.shape == (2, k, 4 if tokens else 6)
     np.testing.assert_array_equal(start[:, :2], point.factors)
     assert point.objective.at(start).value < point.value
+
+
+@pytest.mark.parametrize(("seed", "scale"), [(14, 3), (17, 1)])
+def test_a_first_step_too_long_is_halved(seed: int, scale: int) -> None:
+    """Here the steps along five directions together raise a loss that bends sharply."""
+    P = rb.column_softmax(scale * np.random.default_rng(seed).standard_normal((6, 6)))
+    problem = read_problem(P, None, None, None, None, False)
+    objective = Objective(problem.P, loss=TotalVariation(problem.P, 0.01 / 6))
+    point = objective.at(5 * problem.random_start(1, np.random.default_rng(seed)))
+    assert objective.at(grown(point, 6)).value < point.value
 
 
 def test_cutting_keeps_what_fits() -> None:
