@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certification import certified_log_rank
     from rankbound.theory.inclusion import widen
+    from rankbound.theory.kl_bound import kl_lower_bound
     from rankbound.theory.logrank import log_rank
     from rankbound.theory.representation import least_head_size, represent
     from rankbound.theory.separation import Separation, separating_tokens
@@ -95,6 +96,7 @@ _HOME = {
     "nearest_head": "theory.approximation",
     "numerical_rank": "ranks.numerical",
     "prefix_mask": "attention.masks",
+    "kl_lower_bound": "theory.kl_bound",
     "random_context": "attention.ensembles",
     "random_head": "attention.ensembles",
     "random_multihead": "attention.ensembles",
@@ -140,6 +142,7 @@ __all__ = [
     "fit_head",
     "full_mask",
     "is_nested",
+    "kl_lower_bound",
     "least_head_size",
     "log_rank",
     "logit_spectrum",

@@ -1,0 +1,212 @@
+"""How far in KL divergence every head of a given size stays from P: rigorous lower bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_context, check_head_size
+from rankbound.arithmetic.rounding import U, check_model, up
+from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
+
+__all__ = ["entrywise_lower_bound", "kl_lower_bound"]
+
+FLOOR = 1e-100  # keys of probabilities below are left out of a block: their weight is nothing
+BUDGETS = 8  # column budgets tried on a block,
+REFINED = 5  # and more of them near the best
+ROUNDS = 4  # of improving a minorant
+SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
+LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
+
+
+def kl_lower_bound(
+    P: npt.ArrayLike,
+    head_size: int,
+    *,
+    rows: bool = False,
+    stored: npt.DTypeLike | None = None,
+) -> float:
+    """A number that no head of this size comes below in mean KL divergence, on any tokens.
+
+    ``KL = (1/n) Σ_j K_j`` with ``K_j = Σ_i p_ij φ(Δ_ij)``, ``Δ = log P - log Q`` and
+    ``φ(t) = t - 1 + e^{-t}``. For every budget θ > 0 let ``φ(T_ij) = θ/p_ij``, and let
+    ``a_i² b_j² <= p_ij φ(T_ij)/T_ij²``. In a column with ``K_j < θ`` every ``|Δ_ij| < T_ij``, so
+    ``K_j >= Σ_i (a_i Δ_ij b_j)²``. Let M be ``diag(a) log P diag(b)`` with the gauge projected out.
+    With at most m columns of ``K_j >= θ``
+
+        n KL >= tail_k(M)² - (the m largest (‖M_j‖² - θ)_+),
+
+    and with more than m, n KL >= (m + 1) θ; the smaller of the two holds, for every m and θ. The
+    same holds on blocks of keys and queries, and for disjoint blocks the bounds add up.
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n)
+        One matrix, columns sum to 1, [key, query]; zeros are allowed.
+    head_size : int
+        k >= 1.
+    rows, stored
+        As in :func:`rankbound.log_rank`.
+
+    Returns
+    -------
+    float
+        In nats; 0 where nothing is shown, as for ``head_size >= n - 1``. Roundings are bounded
+        outward; NumPy's logarithm and expm1 are taken to be within 4 units in the last place, and
+        P, columns normalised, to be the exact numbers that its floats are.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If P is not one column-stochastic matrix.
+    RankboundError
+        If this machine's arithmetic is not that of the bounds.
+
+    References
+    ----------
+    docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(16, seed=0, law="gibbs", scale=0.3)
+    >>> fit, bound = rb.fit_head(P, 4), rb.kl_lower_bound(P, 4)
+    >>> 0 < bound <= fit.kl < 3 * bound
+    True
+    """
+    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    k = check_head_size(head_size)
+    check_model()
+    n = len(context)
+    if k >= n - 1:
+        return 0.0
+    low = context / up(context.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
+    splits = SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]
+    best = max(sum(_blocks(context, low, k, split)) for split in splits)
+    return float(best * (1 - 4 * n * U) / n)
+
+
+def entrywise_lower_bound(
+    P: npt.ArrayLike | None = None, head_size: int = 1, *, rows: bool = False
+) -> float:
+    """By how much every head of this size misses some entry of log P, at least.
+
+    ``max |log P - log Q| >= τ_k/n``, τ_k the least Aitchison distance, since centring raises no
+    Frobenius norm and n² entries carry it. On tokens of any rank.
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n)
+        Positive, columns sum to 1, [key, query].
+    head_size : int
+        k >= 1.
+    rows : bool
+        True if the rows of P are the queries.
+
+    Returns
+    -------
+    float
+        In natural logarithms of ratios, rounding bounded as in :func:`kl_lower_bound`.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If P is not one positive column-stochastic matrix.
+
+    References
+    ----------
+    docs/theory.md, section 5.
+    """
+    context, _ = check_context("P", P, stored=None, rows=rows)
+    k = check_head_size(head_size)
+    check_model()
+    n = len(context)
+    ones = np.ones(n)
+    return float(np.sqrt(explained(np.log(context), ones, ones, k).tail) / n * (1 - 8 * U))
+
+
+def _blocks(P: Array, low: Array, k: int, split: tuple[int, int]) -> Iterator[float]:
+    """Lower bounds of the parts of n KL that lie in disjoint blocks; none where k is too large."""
+    rng = np.random.default_rng(0)
+    keys, queries = (np.array_split(rng.permutation(len(P)), parts) for parts in split)
+    if min(*map(len, queries), *(len(part) - 1 for part in keys)) <= k:
+        return
+    for some in keys:
+        for columns in queries:
+            # sound: leaving keys out leaves out terms that are not negative
+            kept = some[(low[np.ix_(some, columns)] > FLOOR).all(axis=1)]
+            if len(kept) - 1 > k:
+                block = np.ix_(kept, columns)
+                yield _bound(np.log(P[block]), low[block], k)
+
+
+def _bound(ell: Array, p: Array, k: int) -> float:
+    """The best bound of ``Σ p φ(Δ)`` over budgets, on one block."""
+    direct = max(_direct(ell, k, *minorant) for minorant in _simple(p))
+    tried = {float(budget): _with_budget(ell, p, k, budget) for budget in _budgets(ell, p, k)}
+    if not tried:
+        return direct
+    for _ in range(REFINED):  # between the best and its neighbours, where the ratio is largest
+        budgets = sorted(tried)
+        at = budgets.index(max(budgets, key=lambda budget: tried[budget]))
+        near = [b for b in (at - 1, at) if 0 <= b < len(budgets) - 1]
+        gap = max(near, key=lambda b: budgets[b + 1] / budgets[b])
+        middle = float(np.sqrt(budgets[gap] * budgets[gap + 1]))
+        tried[middle] = _with_budget(ell, p, k, middle)
+    return max(direct, *tried.values())
+
+
+def _simple(p: Array) -> Iterator[tuple[Array, Array]]:
+    """Minorants of p itself: the least entry everywhere, and one that is large on average."""
+    m, n = p.shape
+    root = float(np.sqrt(p.min())) * (1 - 4 * U)
+    yield np.full(m, root), np.ones(n)
+    yield rank_one_minorant(p, np.ones_like(p))
+
+
+def _direct(ell: Array, k: int, a: Array, b: Array) -> float:
+    """``w φ(τ/√w)``, w = min (a_i b_j)²: all that is unexplained, carried by the cheapest entry."""
+    least = np.square(a.min() * b.min()) * (1 - 4 * U)
+    tail = np.sqrt(explained(ell, a, b, k).tail / least) * (1 - 4 * U)
+    return float(least * phi_low(np.asarray(tail)) * (1 - 2 * U))
+
+
+def _with_budget(ell: Array, p: Array, k: int, budget: float) -> float:
+    c = phi_threshold(up(budget / p, 2))[1]
+    W = p * c * (1 - 2 * U)
+    if not W.min() > 0:
+        return 0.0
+    best, mass, start = 0.0, np.ones_like(p), None
+    for _ in range(ROUNDS):
+        a, b = rank_one_minorant(W, mass, start)
+        found = explained(ell, a, b, k)
+        best = max(best, _judged(found.tail, found.columns, budget))
+        if not found.mass.any():
+            break
+        # towards where the unexplained part lies, by halves: it moves with the minorant
+        start, mass = 2 * np.log(b), mass / mass.sum() + found.mass / found.mass.sum()
+    return best
+
+
+def _budgets(ell: Array, p: Array, k: int) -> Array:
+    """From what all columns are likely to spend together to what one of them may need."""
+    share = p / p.sum(axis=0)
+    variance = np.sum(p * np.square(ell - np.sum(share * ell, axis=0)), axis=0)
+    a, b = rank_one_minorant(p / 2, np.ones_like(p))
+    least = explained(ell, a, b, k).tail
+    one, together = float(np.median(variance)), min(least, float(variance.sum()) / 2)
+    if not (one > 0 and together > 0):
+        return np.zeros(0)
+    return np.geomspace(min(one, together) / 8, 1.5 * max(one, together), BUDGETS)
+
+
+def _judged(tail: float, columns: Array, budget: float) -> float:
+    """The best over m of the smaller of both cases, rounded down."""
+    loss = np.sort(np.maximum(columns - budget, 0.0))[::-1]
+    n = len(loss)
+    lost = up(np.concatenate([[0.0], np.cumsum(loss)]), 2 * n)
+    few = (tail - lost) * (1 - 4 * U)
+    many = np.append(np.arange(1, n + 1) * budget * (1 - 4 * U), np.inf)
+    return float(max(np.max(np.minimum(few, many)), 0.0))

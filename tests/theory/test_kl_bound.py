@@ -1,0 +1,220 @@
+"""Lower bounds of the KL divergence: each step against a second computation, and against fits."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rankbound as rb
+from rankbound.attention.softmax import log_column_softmax
+from rankbound.fitting.objective import kl_divergence
+from rankbound.testing import contexts
+from rankbound.theory.kl_bound import entrywise_lower_bound, kl_lower_bound
+from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
+from tests.helpers import Array, refused
+
+SEEDS = st.integers(0, 2**31)
+POSITIVE = st.floats(1e-250, 1e8)
+
+
+def phi(t: Any) -> Any:
+    with mpmath.workdps(400):
+        t = mpmath.mpf(float(t))
+        return t - 1 + mpmath.exp(-t)
+
+
+# the function φ
+
+
+@given(st.floats(0, 1e8))
+def test_phi_from_below(t: float) -> None:
+    low = float(phi_low(np.array(t)))
+    true = phi(t)
+    assert low <= true
+    if t > 1e-140:  # and near: three digits where the series takes over, more elsewhere
+        assert low >= true * (1 - 1e-6)
+
+
+@given(POSITIVE)
+def test_the_threshold_is_above_the_root_and_its_ratio_below(y: float) -> None:
+    T, ratio = (float(x) for x in phi_threshold(np.array(y)))
+    assert phi(T) >= mpmath.mpf(y)
+    with mpmath.workdps(400):
+        true = phi(T) / mpmath.mpf(T) ** 2
+    assert true * (1 - 1e-5) <= ratio <= true
+    assert phi(T * (1 - 1e-3)) < mpmath.mpf(y)  # it is no wide guess
+    assert ratio <= 0.5
+
+
+def test_the_ratio_falls() -> None:
+    ratios = phi_threshold(np.geomspace(1e-12, 1e6, 400))[1]
+    assert (np.diff(ratios) <= 1e-9).all()
+
+
+# minorants
+
+
+@st.composite
+def weights(draw: Any) -> Array:
+    shape = draw(st.integers(1, 6)), draw(st.integers(1, 6))
+    rng = np.random.default_rng(draw(SEEDS))
+    scale = draw(st.sampled_from([0.0, 0.3, 3.0, 30.0]))
+    return np.asarray(np.exp(scale * rng.standard_normal(shape)), np.float64)
+
+
+@given(weights(), SEEDS)
+@settings(max_examples=100, deadline=None)
+def test_minorants_are_below_in_rationals(W: Array, seed: int) -> None:
+    mass = np.random.default_rng(seed).random(W.shape) + 1e-3
+    a, b = rank_one_minorant(W, mass)
+    assert (a > 0).all() and (b > 0).all()
+    for i, x in enumerate(a):
+        for j, y in enumerate(b):
+            assert (Fraction(x) * Fraction(y)) ** 2 <= Fraction(W[i, j])
+    # tight: neither factor can grow in any place
+    share = np.square(np.multiply.outer(a, b)) / W
+    assert share.max(axis=1).min() > 1 - 1e-9
+
+
+def test_a_minorant_comes_near_the_linear_program() -> None:
+    from scipy.optimize import linprog
+
+    rng = np.random.default_rng(0)
+    W, mass = np.exp(rng.standard_normal((6, 5))), rng.random((6, 5))
+    rows = [np.concatenate([np.eye(6)[i], np.eye(5)[j]]) for i in range(6) for j in range(5)]
+    best = linprog(
+        -np.concatenate([mass.sum(axis=1), mass.sum(axis=0)]),
+        A_ub=np.array(rows),
+        b_ub=np.log(W).ravel(),
+        bounds=(None, None),
+    )
+    a, b = rank_one_minorant(W, mass)
+    reached = 2 * (mass.sum(axis=1) @ np.log(a) + mass.sum(axis=0) @ np.log(b))
+    assert -best.fun - 0.05 * mass.sum() <= reached <= -best.fun + 1e-9
+
+
+# the unexplained part
+
+
+def exact_tail(P: Array, a: Array, b: Array, k: int) -> tuple[Any, list[Any]]:
+    """By mpmath to 50 digits: tail² of diag(a) log P diag(b), gauge removed, and column norms²."""
+    with mpmath.workdps(50):
+        m, n = P.shape
+        w = [mpmath.mpf(float(x)) for x in a]
+        M = mpmath.matrix(m, n)
+        for j in range(n):
+            ell = [mpmath.log(mpmath.mpf(float(P[i, j]))) for i in range(m)]
+            mean = sum(x * x * y for x, y in zip(w, ell, strict=True)) / sum(x * x for x in w)
+            for i in range(m):
+                M[i, j] = w[i] * (ell[i] - mean) * mpmath.mpf(float(b[j]))
+        s = sorted((x for x in mpmath.svd_r(M, compute_uv=False)), reverse=True)
+        return sum(x * x for x in s[k:]), [sum(M[i, j] ** 2 for i in range(m)) for j in range(n)]
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_unexplained_is_bounded_from_below(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, k = int(rng.integers(3, 8)), int(rng.integers(0, 3))
+    P = rb.random_context(n, seed, law="logrank", rank=min(k + seed % 2, n - 1))
+    a, b = np.exp(rng.standard_normal((2, n)))
+    found = explained(np.log(P), a, b, k)
+    tail, columns = exact_tail(P, a, b, k)
+    assert found.tail <= tail
+    assert all(low >= true for low, true in zip(found.columns, columns, strict=True))
+    # near to within a relative 1e-9 where there is something, or rounding in the square
+    scale = float(sum(columns))
+    assert found.tail >= float(tail) * (1 - 1e-9) - 1e-12 * scale - 1e-24
+    np.testing.assert_allclose(found.columns, [float(x) for x in columns], rtol=1e-9, atol=1e-24)
+
+
+# the bound
+
+
+@given(
+    contexts(kinds=("gaussian", "near_low_rank", "low_rank"), largest=6), st.integers(1, 4), SEEDS
+)
+@settings(max_examples=60, deadline=None)
+def test_no_fitted_head_is_below(P: Array, k: int, seed: int) -> None:
+    bound = kl_lower_bound(P, k)
+    fit = rb.fit_head(P, k, seed=seed, random_starts=2, max_iterations=300)
+    assert bound <= fit.kl * (1 + 1e-6) + 1e-15
+    for start in fit.start_kls:
+        assert bound <= start * (1 + 1e-6) + 1e-15
+    nearest = kl_divergence(P, log_column_softmax(rb.nearest_head(P, k).logits()))
+    assert bound <= nearest * (1 + 1e-6) + 1e-15
+
+
+@given(contexts(kinds="gaussian", largest=6), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_never_weaker_than_the_least_probability_alone(P: Array, k: int) -> None:
+    n = len(P)
+    tail = rb.aitchison_error(P, k) if k < n - 1 else 0.0
+    floor = P.min() / n * float(phi(tail))
+    assert kl_lower_bound(P, k) >= floor * (1 - 1e-5) - 1e-15
+
+
+def test_budgets_need_the_minimum() -> None:
+    """Without it the crossing would be false here (THEORY 5)."""
+    P = rb.column_softmax([[0.0, 0.0, 3.0], [3.0, 6.0, 6.0], [2.0, 2.0, 5.0]])
+    fit = rb.fit_head(P, 1, random_starts=10)
+    assert 0 < kl_lower_bound(P, 1) <= fit.kl
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_soft_contexts_are_bracketed_within_three(seed: int) -> None:
+    P = rb.random_context(16, seed, law="gibbs", scale=0.3)
+    for k in (1, 8, 14):
+        fit = rb.fit_head(P, k)
+        assert 1 <= fit.kl / kl_lower_bound(P, k) <= 3
+
+
+def test_published_values() -> None:
+    """n = 64, Dirichlet(1): above the crossing with four simple minorants (theory, section 5)."""
+    P = np.maximum(np.random.default_rng(0).dirichlet(np.ones(64), size=64).T, 1e-12)
+    P /= P.sum(axis=0)
+    for k, simple in ((32, 4.5e-5), (62, 2.65e-8)):
+        assert simple < kl_lower_bound(P, k) < {32: 2.593e-2, 62: 1.387e-6}[k]
+
+
+def test_where_nothing_is_shown() -> None:
+    P = rb.random_context(5, 0)
+    assert kl_lower_bound(P, 4) == kl_lower_bound(P, 100) == 0.0
+    assert kl_lower_bound([[1.0]], 1) == 0.0
+    assert kl_lower_bound(np.full((6, 6), 1 / 6), 1) < 1e-30
+    exact = rb.random_context(8, 0, law="logrank", rank=3)
+    assert kl_lower_bound(exact, 3) < 1e-28 < 1e-6 < kl_lower_bound(exact, 2)
+
+
+def test_zeros_are_left_out() -> None:
+    P = rb.random_context(8, 0, law="gibbs")
+    P[0, 0] = 0
+    P /= P.sum(axis=0)
+    bound = kl_lower_bound(P, 2)
+    assert 0 < bound <= rb.fit_head(P, 2).kl
+    assert kl_lower_bound(np.eye(4), 1) == 0.0
+
+
+def test_rows_and_columns() -> None:
+    P = rb.random_context(6, 1)
+    assert kl_lower_bound(P.T, 2, rows=True) == kl_lower_bound(P, 2)
+    with refused(rb.InputError, "rows=True"):
+        kl_lower_bound(P.T, 2)
+    with refused(rb.InputError, "head_size"):
+        kl_lower_bound(P, 0)
+
+
+@given(contexts(kinds="gaussian", largest=6), st.integers(1, 4))
+@settings(max_examples=30, deadline=None)
+def test_some_entry_is_missed(P: Array, k: int) -> None:
+    bound = entrywise_lower_bound(P, k)
+    head = rb.nearest_head(P, k)
+    miss = np.abs(np.log(P) - log_column_softmax(head.logits()))
+    assert bound <= np.max(miss) + 1e-12
+    assert bound <= rb.aitchison_error(P, k) / len(P) * (1 + 1e-12)
+    assert bound >= rb.aitchison_error(P, k) / len(P) * (1 - 1e-9) - 1e-12
