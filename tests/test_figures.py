@@ -19,8 +19,9 @@ import pytest
 from matplotlib.figure import Figure
 
 import rankbound as rb
+from rankbound.fitting.layer import LayerFit, fit_layer
 from rankbound.fitting.objective import Objective, kl_divergence
-from rankbound.plots import cliff, head_sizes_by_mask
+from rankbound.plots import cliff, head_sizes_by_mask, student_errors
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
@@ -38,6 +39,7 @@ def load_script() -> Any:
 regenerate = load_script()
 cliff_recipe: Any = importlib.import_module("recipes.cliff")
 masks_recipe: Any = importlib.import_module("recipes.masks")
+separation_recipe: Any = importlib.import_module("recipes.separation")
 NAMES = sorted(regenerate.FIGURES)
 
 
@@ -411,6 +413,201 @@ def test_axes_of_the_masks_are_one() -> None:
         head_sizes_by_mask([MASK_ROW], pair_of_axes())  # type: ignore[arg-type]
 
 
+# the separation
+
+STUDENT_ROWS = published("separation")
+SEEDS = [0, 1, 2]
+SIZES_OF = {  # heads to (head size, value size), d = 16
+    "standard": {1: (16, 16), 2: (8, 8), 4: (4, 4), 8: (2, 2), 16: (1, 1)},
+    "fixed": {1: (16, 16), 2: (16, 16), 4: (16, 16)},
+    "narrow-values": {4: (16, 4)},
+    "narrow-keys": {4: (4, 16)},
+}
+
+
+def student(series: str, heads: int, seed: int) -> dict[str, Any]:
+    (row,) = [
+        row
+        for row in STUDENT_ROWS
+        if (row["series"], row["heads"], row["seed"]) == (series, heads, seed)
+    ]
+    return row
+
+
+def test_each_student_has_a_row_for_each_teacher() -> None:
+    rows = {(row["series"], row["heads"], row["seed"]): row for row in STUDENT_ROWS}
+    assert len(rows) == len(STUDENT_ROWS)
+    assert set(rows) == {(s, h, seed) for s in SIZES_OF for h in SIZES_OF[s] for seed in SEEDS}
+    for (series, heads, _), row in rows.items():
+        k, v = SIZES_OF[series][heads]
+        assert (row["head_size"], row["value_size"]) == (k, v)
+        assert row["parameters"] == heads * (2 * 16 * k + 2 * 16 * v)
+
+
+def test_the_mixed_designs_have_equally_many_parameters() -> None:
+    counts = {s: student(s, 4, 0)["parameters"] for s in ("narrow-values", "narrow-keys", "fixed")}
+    assert counts == {"narrow-values": 2560, "narrow-keys": 2560, "fixed": 4096}
+    assert {row["parameters"] for row in STUDENT_ROWS if row["series"] == "standard"} == {4 * 16**2}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_a_teacher_meets_the_hypotheses_of_the_theorem(seed: int) -> None:
+    g = separation_recipe.teacher(seed, separation_recipe.SETTINGS)
+    products = np.swapaxes(g.W_k, 1, 2) @ g.W_q
+    assert np.ptp(products, axis=0).max() == 0
+    assert rb.numerical_rank(products[0]) == 16
+    assert rb.numerical_rank(g.W_o @ g.W_v.reshape(-1, 16)) == 16
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("heads", [2, 4, 8, 16])
+def test_small_heads_miss_what_large_ones_do_not(heads: int, seed: int) -> None:
+    assert student("standard", heads, seed)["error"] >= 100 * student("fixed", 4, seed)["error"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_the_size_of_heads_and_not_their_number(seed: int) -> None:
+    """One standard head has size d; the heads of the fixed students have it at every h."""
+    small = min(student("standard", heads, seed)["error"] for heads in (2, 4, 8, 16))
+    for large in [student("standard", 1, seed), *(student("fixed", h, seed) for h in (1, 2, 4))]:
+        assert large["error"] < 1e-4
+        assert 100 * large["error"] <= small
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_the_size_of_keys_and_not_of_values(seed: int) -> None:
+    """The heads of a teacher share their attention, so its values can be split among them."""
+    cut = student("narrow-keys", 4, seed)["error"]
+    assert cut >= 100 * student("narrow-values", 4, seed)["error"]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_one_head_of_size_d_is_one_fit_under_two_names(seed: int) -> None:
+    assert {**student("standard", 1, seed), "series": "fixed"} == student("fixed", 1, seed)
+
+
+def test_students_say_whether_they_converged_and_do_not_overfit() -> None:
+    settings = separation_recipe.SETTINGS
+    for row in STUDENT_ROWS:
+        assert row["converged"] == (row["gradient_norm"] <= settings["gradient_tolerance"])
+        assert 0 < row["iterations"] <= settings["max_iterations"]
+        assert 0 < row["error"] <= 2 * row["fitted_error"]
+
+
+def test_a_student_can_be_fitted_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One head of size d, which contains the teacher: the least error is 0.
+
+    Near weights w* of error 0 the error f is quadratic, so ``f = ½ ∇f · (w - w*)`` to first order,
+    and ``‖∇f‖ ‖w - w*‖`` allows for the change of curvature. Two descents, stopped at gradients of
+    norm at most g, both end in ``[0, g ‖w - w*‖]``, however their roundings differ.
+    """
+    fits: list[LayerFit] = []
+
+    def kept(*arguments: Any, **options: Any) -> LayerFit:
+        fits.append(fit_layer(*arguments, **options))
+        return fits[-1]
+
+    monkeypatch.setattr(separation_recipe, "fit_layer", kept)
+    settings, stored = separation_recipe.SETTINGS, student("standard", 1, 0)
+    row = separation_recipe.separation_row(["standard", 1, 16, 16], 0, settings)
+    distance = distance_to_teacher(fits[0].layer, separation_recipe.teacher(0, settings))
+    assert fits[0].seed == row["seed"]
+    assert row["fitted_error"] <= row["gradient_norm"] * distance
+    tolerance = settings["gradient_tolerance"] * distance
+    # else the comparison would say nothing
+    assert tolerance < 1e-5 * student("standard", 2, 0)["fitted_error"]
+    assert row["fitted_error"] == pytest.approx(stored["fitted_error"], rel=0, abs=tolerance)
+    assert row["error"] == pytest.approx(stored["error"], rel=0, abs=2 * tolerance)  # no overfit
+    exact = ("series", "heads", "head_size", "value_size", "parameters", "seed", "converged")
+    assert [row[key] for key in exact] == [stored[key] for key in exact]
+
+
+def distance_to_teacher(f: rb.MultiHead, g: rb.MultiHead) -> float:
+    """From a student of one head of size d to weights that equal g, moving W_q and W_v."""
+    logits = g.scale / f.scale * g.W_k[0].T @ g.W_q[0]
+    W_q = np.linalg.solve(f.W_k[0].T, logits)
+    W_v = np.linalg.solve(f.W_o, g.W_o @ g.W_v.reshape(-1, g.d))
+    return float(np.linalg.norm([W_q - f.W_q[0], W_v - f.W_v[0]]))
+
+
+@pytest.mark.parametrize("series", SIZES_OF)
+def test_the_drawing_shows_each_student(series: str) -> None:
+    axes = student_errors(STUDENT_ROWS, Figure().subplots())
+    lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
+    places: dict[int, float] = {}
+    for state in ("converged", "stopped"):
+        line = lines[f"{series}-{state}"]
+        xs, ys = np.asarray(line.get_data(), dtype=float)
+        rows = [row for row in STUDENT_ROWS if row["series"] == series]
+        shown = [row for row in rows if row["converged"] == (state == "converged")]
+        assert sorted(ys) == sorted(row["error"] for row in shown)
+        assert (line.get_markerfacecolor() == "white") == (state == "stopped")
+        of_error = {row["error"]: row["heads"] for row in shown}
+        places |= {of_error[y]: x for x, y in zip(xs, ys, strict=True)}
+    shifts = {x - np.log2(heads) for heads, x in places.items()}
+    assert np.ptp(list(shifts)) < 1e-12
+    assert max(map(abs, shifts)) < 0.5  # nearer to its own number of heads than to the next
+    (ranges,) = [c for c in axes.collections if c.get_gid() == f"{series}-range"]
+    assert len(ranges.get_paths()) == len(SIZES_OF[series])
+
+
+def test_the_drawing_says_what_the_sizes_are() -> None:
+    axes = student_errors(STUDENT_ROWS, Figure().subplots())
+    labels = [label.get_text() for label in axes.get_xticklabels()]
+    assert labels == ["1\n(16)", "2\n(8)", "4\n(4)", "8\n(2)", "16\n(1)"]
+    texts = "\n".join(text.get_text() for text in axes.texts)
+    assert "$d_k = d_v = d/h$; 1024 parameters" in texts
+    assert "$d_k = d_v = 16$; 4096 parameters at h = 4" in texts
+    assert "$d_k = 16$, $d_v = 4$; 2560 parameters" in texts
+    assert "$d_k = 4$, $d_v = 16$; 2560 parameters" in texts
+    assert "upper bound" in axes.get_title(loc="left")
+
+
+@pytest.mark.parametrize("state", [True, False])
+def test_hollow_students_are_explained(state: bool) -> None:
+    rows = [{**row, "converged": state} for row in STUDENT_ROWS]
+    axes = student_errors(rows, Figure().subplots())
+    explained = "hollow: fit not converged" in [text.get_text() for text in axes.texts]
+    assert explained != state
+
+
+STUDENT = {
+    "series": "standard",
+    "heads": 4,
+    "head_size": 4,
+    "value_size": 4,
+    "parameters": 1024,
+    "seed": 0,
+    "error": 0.2,
+}
+
+
+@pytest.mark.parametrize(
+    ("rows", "error", "words"),
+    [
+        ([], rb.InputError, "rows is empty"),
+        ([STUDENT, STUDENT], rb.InputError, "repeats series = 'standard', heads = 4, seed = 0"),
+        ([{"series": "standard"}], rb.InputError, "no 'heads'"),
+        ([{**STUDENT, "series": "wide"}], rb.InputError, "expected one of standard, "),
+        ([{**STUDENT, "error": 0.0}], rb.InputError, "error"),
+        ([{**STUDENT, "error": float("nan")}], rb.InputError, "expected a finite number"),
+        ([{**STUDENT, "heads": "4"}], rb.InputTypeError, "expected an integer"),
+        ([{**STUDENT, "converged": "true"}], rb.InputTypeError, "expected True or False"),
+        ([7], rb.InputTypeError, "expected a mapping"),
+    ],
+)
+def test_bad_rows_of_students_are_refused(
+    rows: list[Mapping[str, Any]], error: type, words: str
+) -> None:
+    with pytest.raises(error, match=words):
+        student_errors(rows, Figure().subplots())
+
+
+def test_axes_of_the_students_are_one() -> None:
+    with pytest.raises(rb.InputTypeError, match="expected Axes"):
+        student_errors([STUDENT], pair_of_axes())  # type: ignore[arg-type]
+
+
 # the command
 
 
@@ -451,7 +648,7 @@ def test_a_small_table_is_written_and_read_back(
 @pytest.mark.parametrize(
     ("arguments", "spoil", "words"),
     [
-        (["nothing"], None, "no figure 'nothing'; expected one of cliff, masks"),
+        (["nothing"], None, "no figure 'nothing'; expected one of cliff, masks, separation"),
         (["cliff", "--draw-only"], "delete", "no cliff.csv"),
         (["cliff", "--draw-only"], "change", "SHA-256 differs"),
     ],

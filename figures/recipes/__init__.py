@@ -6,7 +6,10 @@ from types import MappingProxyType
 from recipes.cliff import CLIFF
 from recipes.masks import MASKS
 from recipes.recipe import Recipe, Row
+from recipes.separation import SEPARATION
 
 __all__ = ["FIGURES", "Recipe", "Row"]
 
-FIGURES: Mapping[str, Recipe] = MappingProxyType({"cliff": CLIFF, "masks": MASKS})
+FIGURES: Mapping[str, Recipe] = MappingProxyType(
+    {"cliff": CLIFF, "masks": MASKS, "separation": SEPARATION}
+)

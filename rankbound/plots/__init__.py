@@ -2,5 +2,6 @@
 
 from rankbound.plots.approximation import cliff
 from rankbound.plots.masks import head_sizes_by_mask
+from rankbound.plots.separation import student_errors
 
-__all__ = ["cliff", "head_sizes_by_mask"]
+__all__ = ["cliff", "head_sizes_by_mask", "student_errors"]
