@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         RankboundError,
         Undecided,
     )
+    from rankbound.fitting.bracket import Bracket, kl_bracket
     from rankbound.fitting.solve import Fit, fit_head
     from rankbound.ranks.bounds import RankBounds
     from rankbound.ranks.certified import certified_rank
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
 _HOME = {
     "AttentionHead": "attention.head",
     "BackendMissing": "errors",
+    "Bracket": "fitting.bracket",
     "Check": "certificates.checker",
     "Claim": "registry.claim",
     "Fit": "fitting.solve",
@@ -96,6 +98,7 @@ _HOME = {
     "nearest_head": "theory.approximation",
     "numerical_rank": "ranks.numerical",
     "prefix_mask": "attention.masks",
+    "kl_bracket": "fitting.bracket",
     "kl_lower_bound": "theory.kl_bound",
     "random_context": "attention.ensembles",
     "random_head": "attention.ensembles",
@@ -115,6 +118,7 @@ _HOME = {
 __all__ = [
     "AttentionHead",
     "BackendMissing",
+    "Bracket",
     "Check",
     "Claim",
     "Fit",
@@ -142,6 +146,7 @@ __all__ = [
     "fit_head",
     "full_mask",
     "is_nested",
+    "kl_bracket",
     "kl_lower_bound",
     "least_head_size",
     "log_rank",

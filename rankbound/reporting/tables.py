@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rankbound.fitting.bracket import Bracket
 from rankbound.registry.claim import Claim
 from rankbound.registry.verification import Report, Row
 from rankbound.verdict import Verdict
@@ -14,7 +15,14 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-__all__ = ["claims_table", "console", "report_summary", "report_table", "simple_table"]
+__all__ = [
+    "bracket_table",
+    "claims_table",
+    "console",
+    "report_summary",
+    "report_table",
+    "simple_table",
+]
 
 _COLOURS = {
     Verdict.PROVED: "bold green",
@@ -35,6 +43,20 @@ def console() -> Console:
             raise BrokenPipeError  # for the command line to end quietly; rich would exit with 1
 
     return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+def bracket_table(bracket: Bracket) -> Table:
+    """Return the two sides for each head size."""
+    table = _table("head size", "KL, at least", "KL of a head", "ratio", "gradient")
+    for column in table.columns:
+        column.justify = "right"
+    for k, low, high, fit in zip(
+        bracket.head_size, bracket.lower, bracket.upper, bracket.fits, strict=True
+    ):
+        ratio = f"{high / low:.3g}" if low > 0 else "-"
+        gradient = f"{fit.gradient_norm:.1e}" + ("" if fit.converged else " (not converged)")
+        table.add_row(str(k), f"{low:.4g}", f"{high:.4g}", ratio, gradient)
+    return table
 
 
 def report_table(report: Report) -> Table:

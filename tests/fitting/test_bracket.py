@@ -1,0 +1,74 @@
+"""The two sides of a bracket, and its command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import rankbound as rb
+from rankbound.cli.main import main
+from tests.helpers import refused
+
+
+@pytest.mark.parametrize("law", ["gibbs", "dirichlet"])
+def test_sides_are_in_order_and_fall(law: str) -> None:
+    P = rb.random_context(9, 0, law=law)
+    sizes = [8, 1, 3, 5, 7]
+    bracket = rb.kl_bracket(P, sizes)
+    assert bracket.head_size.tolist() == sizes
+    assert (bracket.lower >= 0).all() and (bracket.lower <= bracket.upper).all()
+    order = np.argsort(bracket.head_size)
+    for side in (bracket.lower, bracket.upper):
+        assert (np.diff(side[order]) <= 0).all()
+    assert bracket.lower[0] == 0 and bracket.upper[0] < 1e-18  # n - 1 reaches P
+    assert (bracket.lower[1:] > 0).all()
+    for fit, upper in zip(bracket.fits, bracket.upper, strict=True):
+        assert fit.kl == upper
+
+
+def test_each_lower_side_is_the_functions_or_better() -> None:
+    P = rb.random_context(8, 1)
+    bracket = rb.kl_bracket(P, [2, 4])
+    assert bracket.lower[1] == rb.kl_lower_bound(P, 4)
+    assert bracket.lower[0] == max(rb.kl_lower_bound(P, k) for k in (2, 4))
+    assert not bracket.lower.flags.writeable
+
+
+def test_records() -> None:
+    bracket = rb.kl_bracket(rb.random_context(5, 0), [1, 2])
+    rows = json.loads(bracket.to_json())
+    assert [row["head_size"] for row in rows] == [1, 2]
+    assert rows[0]["lower"] == bracket.lower[0]
+    assert bracket.to_markdown().count("\n") == 3
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, out = tmp_path / "P.npy", tmp_path / "out.json"
+    P = rb.random_context(6, 0)
+    np.save(file, P.T)
+    assert main(["bracket", str(file), "--head-sizes", "1,3-4", "--rows", "--json", str(out)]) == 0
+    rows = json.loads(out.read_text())
+    assert [row["head_size"] for row in rows] == [1, 3, 4]
+    assert rows[1]["upper"] == rb.kl_bracket(P, [1, 3, 4]).upper[1]
+    assert f"{rows[1]['upper']:.4g}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sizes", ["", "a", "0", "1,,2", "1-", "-3", "5-2", "1-99999999", "1.5"])
+def test_sizes_that_are_none(
+    tmp_path: Path, sizes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "P.npy"
+    np.save(file, np.full((2, 2), 0.5))
+    assert main(["bracket", str(file), f"--head-sizes={sizes}"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_bad_arguments() -> None:
+    P = rb.random_context(4, 0)
+    with refused(rb.InputError, "each size once"):
+        rb.kl_bracket(P, [1, 1])
+    with refused(rb.InputError, "at least one head size"):
+        rb.kl_bracket(P, [])
