@@ -28,6 +28,7 @@ __all__ = [
     "NonzeroMinor",
     "Representation",
     "SpectralGap",
+    "UnreachableWitness",
 ]
 
 SCHEMA = "rankbound-certificate-1"
@@ -197,6 +198,17 @@ class LayerSeparation(Certificate):
     claim: str | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class UnreachableWitness(Certificate):
+    """Vectors, n × 1: ``left^T L right`` is 0 for the logits of every head, and not for these."""
+
+    kind = "unreachable"
+    statement: Statement
+    left: Matrix
+    right: Matrix
+    claim: str | None = None
+
+
 KINDS: dict[str, type[Certificate]] = {
     certificate.kind: certificate
     for certificate in (
@@ -208,5 +220,6 @@ KINDS: dict[str, type[Certificate]] = {
         Representation,
         Counterexample,
         LayerSeparation,
+        UnreachableWitness,
     )
 }

@@ -6,13 +6,12 @@ Each holds its parameters, not its proof; docs/certificates.md says what each cl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, ClassVar
 
 from rankbound.certificates.checker import sentences
-from rankbound.certificates.matrices import Layer, Matrix, encoded, floating, integer, rational
+from rankbound.certificates.matrices import Layer, Matrix
+from rankbound.certificates.statement import Statement
 
 __all__ = [
     "KINDS",
@@ -28,27 +27,9 @@ __all__ = [
     "RepresentedWithin",
     "SingularValue",
     "Statement",
+    "Unreachable",
+    "UnreachableWithin",
 ]
-
-
-class Statement:
-    """What a certificate states: a kind and parameters."""
-
-    kind: ClassVar[str]
-
-    def __post_init__(self) -> None:
-        for name, convert in CONVERTED.items():
-            if hasattr(self, name):
-                object.__setattr__(self, name, convert(getattr(self, name)))
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        raise NotImplementedError
-
-    def to_data(self) -> dict[str, Any]:
-        """The statement as a certificate writes it."""
-        parameters = fields(self)  # type: ignore[arg-type]  # every statement is a dataclass
-        return {"kind": self.kind, **{p.name: encoded(getattr(self, p.name)) for p in parameters}}
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,7 +130,7 @@ class LogRankWithin(Statement):
 
 @dataclass(frozen=True, eq=False)
 class RepresentedExactly(Statement):
-    """``(keys tokens)^T (queries tokens) = C logits``; tokens None: the identity."""
+    """``C (keys tokens)^T (queries tokens) = C logits``; tokens None: the identity."""
 
     kind = "represented-exactly"
     logits: Matrix
@@ -230,26 +211,35 @@ class LayersDiffer(Statement):
         return sentences.layers_differ(f, g, self.tokens, self.gap)
 
 
+@dataclass(frozen=True, eq=False)
+class Unreachable(Statement):
+    """No head of any size has the context P ∝ exp(logits) on the tokens, nor P ∝ b^logits."""
+
+    kind = "unreachable"
+    logits: Matrix
+    tokens: Matrix
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.unreachable(self.logits, self.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class UnreachableWithin(Statement):
+    """No head of any size has, on the tokens, a context within e^±ratio of `context`."""
+
+    kind = "unreachable-within"
+    context: Matrix
+    ratio: float
+    tokens: Matrix
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.unreachable_within(self.context, self.ratio, self.tokens)
+
+
 def _uniform(error: float | Matrix) -> float | None:
     return None if isinstance(error, Matrix) else error
-
-
-def _error(value: Any) -> float | Matrix:
-    return value if isinstance(value, Matrix) else floating(value)
-
-
-# numbers of other libraries become Python's, and the integers 0 and 1 floats where those are meant
-CONVERTED: dict[str, Callable[[Any], object]] = {
-    "lower": integer,
-    "upper": integer,
-    "index": integer,
-    "centred": bool,
-    "error": _error,
-    "ratio": floating,
-    "bound": floating,
-    "gap": rational,
-    "scale": floating,
-}
 
 
 KINDS: dict[str, type[Statement]] = {
@@ -266,5 +256,7 @@ KINDS: dict[str, type[Statement]] = {
         MaskedLogRank,
         RankAboveHeadSize,
         LayersDiffer,
+        Unreachable,
+        UnreachableWithin,
     )
 }

@@ -444,6 +444,30 @@ def separated_exactly() -> Doc:
     return separation(ONE_HEAD, TWO_HEADS, table("integer", [[1] * 4] * 2), 5)
 
 
+def unreachable(tokens: list[list[Any]], left: list[Any], right: list[Any]) -> Doc:
+    """No head has these logits where the tokens map a vector that fits to zero."""
+    statement = {
+        "kind": "unreachable",
+        "logits": table("integer", [[0, 1, 2], [3, 0, 1], [1, 1, 1]]),
+        "tokens": table("integer", tokens),
+    }
+    vectors = {"left": left, "right": right}
+    data = {name: table("rational", [[x] for x in vector]) for name, vector in vectors.items()}
+    return document("unreachable", statement, data)
+
+
+def unreachable_within(ratio: float = 0.5) -> Doc:
+    """B20's example: the product is log 3, and may move by 2 ratio."""
+    statement = {
+        "kind": "unreachable-within",
+        "context": table("float", [[0.5, 0.75], [0.5, 0.25]]),
+        "ratio": ratio.hex(),
+        "tokens": table("float", [[1.0, 0.0]]),
+    }
+    data = {"left": table("integer", [[1], [-1]]), "right": table("integer", [[0], [1]])}
+    return document("unreachable", statement, data)
+
+
 CENTRED_TOKENS = [[1, 0, -1], [0, 2, -2], [3, -1, -2]]  # what projects them is centred already
 FIRST = [[Fraction(1)], [Fraction(0)], [Fraction(0)]]
 FIRST_TWO = [row[:2] for row in identity(3)]
@@ -485,6 +509,11 @@ EXAMPLES: dict[str, Doc] = {
     "representation, within, on tokens": represented_within_on_tokens(),
     "masked witness": masked_witness(),
     "counterexample": counterexample(),
+    "unreachable, by queries": unreachable(
+        [[1, 0, 1], [0, 1, 1]], [Fraction(1, 2), Fraction(-1, 2), 0], [1, 1, -1]
+    ),
+    "unreachable, by keys": unreachable([[1, 1, 1], [0, 1, 3]], [2, -3, 1], [1, 0, 0]),
+    "unreachable, within": unreachable_within(),
     "separation": separated(),
     "separation, one token": separated_exactly(),
 }

@@ -22,6 +22,7 @@ BLOCKED = [
     "flint",
     "gmpy2",
     "rankbound.certificates.model",
+    "rankbound.certificates.statement",
     "rankbound.certificates.statements",
     "rankbound.certificates.matrices",
     "rankbound.certificates.reading",

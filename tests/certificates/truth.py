@@ -13,7 +13,15 @@ from typing import Any
 import mpmath
 import sympy
 
-from tests.certificates.build import Doc, Matrix, centred, times, transposed
+from tests.certificates.build import (
+    Doc,
+    Matrix,
+    centred,
+    eliminated,
+    left_inverse,
+    times,
+    transposed,
+)
 
 VERTICES = 300  # at most so many corners of a box of matrices
 
@@ -162,7 +170,7 @@ def _represented_exactly(statement: Doc) -> bool:
         X = matrix(statement["tokens"])
         assert len(X) == len(K[0])
         K, Q = times(K, X), times(Q, X)
-    return times(transposed(K), Q) == centred(L)
+    return centred(times(transposed(K), Q)) == centred(L)
 
 
 def _represented_within(statement: Doc) -> bool:
@@ -236,6 +244,35 @@ def _layers_differ(statement: Doc) -> bool:
         return bool(norm >= _real(gap) * (1 - mpmath.mpf(10) ** -40))
 
 
+def _heads_and_gauges(statement: Doc, n: int) -> Matrix:
+    """Rows that span the logits of all heads on the tokens, X^T M X + 1 c^T, n² numbers each."""
+    X = matrix(statement["tokens"])
+    assert len(X[0]) == n
+    heads = [[x * y for x in one for y in two] for one in X for two in X]
+    gauges = [[Fraction(int(j == g)) for _ in range(n) for j in range(n)] for g in range(n)]
+    return heads + gauges
+
+
+def _unreachable(statement: Doc) -> bool:
+    L = matrix(statement["logits"])
+    assert len(L) == len(L[0])
+    spanned = _heads_and_gauges(statement, len(L))
+    return rank([*spanned, [x for row in L for x in row]]) > rank(spanned)
+
+
+def _unreachable_within(statement: Doc) -> bool:
+    """Necessary: the head nearest in least squares is not within the ratio."""
+    P, ratio = matrix(statement["context"]), number(statement["ratio"])
+    n = len(P)
+    assert n == len(P[0]) and ratio >= 0 and all(x > 0 for row in P for x in row)
+    spanned = _heads_and_gauges(statement, n)
+    basis = [spanned[i] for i in eliminated(spanned)[0]]
+    logs = [[x] for row in _exact_logs(P) for x in row]
+    nearest = times(left_inverse(transposed(basis)), logs)
+    fitted = times(transposed(basis), nearest)
+    return max(abs(x[0] - y[0]) for x, y in zip(logs, fitted, strict=True)) > ratio
+
+
 def _output(layer: Doc, X: Matrix) -> Any:
     """Σ_i W_o^i W_v^i X softmax(scale (W_k^i X)^T (W_q^i X)), head by head."""
     W_q, W_k, W_v, W_o = (matrix(layer[name]) for name in ("queries", "keys", "values", "output"))
@@ -275,4 +312,6 @@ ORACLES = {
     "masked-log-rank": _masked_log_rank,
     "rank-above-head-size": _rank_above_head_size,
     "layers-differ": _layers_differ,
+    "unreachable": _unreachable,
+    "unreachable-within": _unreachable_within,
 }

@@ -14,6 +14,7 @@ from rankbound.certificates.checker import (
     representation,
     separation,
     spectral_gap,
+    unreachable,
 )
 from rankbound.certificates.checker.claimed import Statement
 from rankbound.certificates.checker.claims import registered, require_claim
@@ -35,6 +36,7 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "counterexample": counterexample.verify,
     "masked-witness": masked_witness.verify,
     "separation": separation.verify,
+    "unreachable": unreachable.verify,
 }
 
 

@@ -23,6 +23,8 @@ __all__ = [
     "RepresentedWithin",
     "SingularValue",
     "Statement",
+    "Unreachable",
+    "UnreachableWithin",
     "require_shape_bound",
 ]
 
@@ -219,6 +221,31 @@ class LayersDiffer:
         return sentences.layers_differ(f, g, self.tokens, self.gap)
 
 
+@dataclass(frozen=True, eq=False)
+class Unreachable:
+    """No head of any size has the context of the logits on the tokens."""
+
+    logits: Table
+    tokens: Table
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.unreachable(self.logits, self.tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class UnreachableWithin:
+    """No head of any size has a context within the ratio of this on the tokens."""
+
+    context: Table
+    ratio: float
+    tokens: Table
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return sentences.unreachable_within(self.context, self.ratio, self.tokens)
+
+
 Statement = (
     Rank
     | RankUnderError
@@ -231,6 +258,8 @@ Statement = (
     | MaskedLogRank
     | RankAboveHeadSize
     | LayersDiffer
+    | Unreachable
+    | UnreachableWithin
 )
 
 

@@ -20,6 +20,8 @@ from rankbound.certificates.checker.claimed import (
     RepresentedWithin,
     SingularValue,
     Statement,
+    Unreachable,
+    UnreachableWithin,
 )
 from rankbound.certificates.checker.limits import LARGEST_EXPONENT
 from rankbound.certificates.checker.outcome import Rejected, shown
@@ -155,6 +157,23 @@ def _layer(value: object, name: str, d: int) -> Layer:
     return Layer(heads, queries, keys, values, output, scale)
 
 
+def _unreachable(data: dict[str, object]) -> Unreachable:
+    logits = _square(data["logits"], "the logits", EXACT)
+    return Unreachable(logits, _tokens(data["tokens"], logits))
+
+
+def _unreachable_within(data: dict[str, object]) -> UnreachableWithin:
+    context = _context(data["context"])
+    ratio = fields.nonnegative(data["ratio"], "the ratio")
+    return UnreachableWithin(context, ratio, _tokens(data["tokens"], context))
+
+
+def _tokens(value: object, square: Table) -> Table:
+    tokens = read_table(value, "the matrix of tokens", ANY)
+    _as_many(tokens.columns, square)
+    return tokens
+
+
 def _bounds(data: dict[str, object]) -> tuple[int, int]:
     lower, upper = _lower(data), fields.size(data["upper"], "the upper bound")
     if lower > upper:
@@ -224,4 +243,6 @@ READERS: dict[
     "masked-log-rank": (("logits", "mask", "lower", "upper"), (), _masked_log_rank),
     "rank-above-head-size": (("exponents", "keys", "queries"), (), _rank_above_head_size),
     "layers-differ": (("f", "g", "tokens", "gap"), (), _layers_differ),
+    "unreachable": (("logits", "tokens"), (), _unreachable),
+    "unreachable-within": (("context", "ratio", "tokens"), (), _unreachable_within),
 }

@@ -10,10 +10,11 @@ from rankbound.certificates.checker.enclosures import (
     normalised_logarithms,
     require_enclosable,
 )
-from rankbound.certificates.checker.limits import Budget
+from rankbound.certificates.checker.limits import Budget, digits, longest
 from rankbound.certificates.checker.outcome import Rejected
 from rankbound.certificates.checker.products import equals, multiply
 from rankbound.certificates.checker.tables import (
+    Table,
     centred,
     cleared_by_columns,
     cleared_whole,
@@ -52,9 +53,16 @@ def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
         over_keys = [over_k * common for common in over]
         over_queries = [over_q * common for common in over]
     product = multiply(transposed(keys, n), queries, n, budget)
-    if not equals(product, over_keys, over_queries, centred(statement.logits, budget), budget):
-        raise Rejected("the head's logits are not the centred logits.")
-    return "the head's logits are the centred logits exactly"
+    target = centred(statement.logits, budget)
+    if equals(product, over_keys, over_queries, target, budget):
+        return "the head's logits are the centred logits exactly"
+    length = digits(longest([over_keys])) * digits(longest([over_queries]))
+    budget.spend(n * n * (100 + length), "the denominators of the logits")
+    below = [[x * y for y in over_queries] for x in over_keys]
+    own = centred(Table("rational", n, n, product, below), budget)
+    if not equals(own.numerators, [1] * n, own.denominators[0], target, budget):
+        raise Rejected("the head's logits are not the logits given, in any gauge.")
+    return "the head's logits, centred, are the centred logits exactly"
 
 
 def _within(statement: RepresentedWithin, budget: Budget) -> str:

@@ -19,6 +19,8 @@ __all__ = [
     "represented_exactly",
     "represented_within",
     "singular_value",
+    "unreachable",
+    "unreachable_within",
 ]
 
 
@@ -90,7 +92,7 @@ def represented_exactly(logits: Shaped, keys: Shaped, tokens: Shaped | None) -> 
     on = "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
     return (
         f"a head of size {keys.rows}, on {on}, has exactly the context P ∝ exp(L) of the "
-        f"{_shape(logits)} {logits.type} logits L"
+        f"{_shape(logits)} {logits.type} logits L, and one has P ∝ b^L for every base b > 0"
     )
 
 
@@ -124,6 +126,22 @@ def layers_differ(f: tuple[int, int], g: tuple[int, int], tokens: Shaped, gap: F
     return (
         f"on the {_shape(tokens)} tokens given, the outputs of the layer f of {_heads(*f)} and of "
         f"the layer g of {_heads(*g)} differ by at least {_downward(gap)} in the Frobenius norm"
+    )
+
+
+def unreachable(logits: Shaped, tokens: Shaped) -> str:
+    """No head has the context of the logits on the tokens."""
+    return (
+        f"no head of any size has, on the {_shape(tokens)} tokens given, the context P ∝ exp(L) of "
+        f"the {_shape(logits)} {logits.type} logits L, nor P ∝ b^L for any base b > 0 other than 1"
+    )
+
+
+def unreachable_within(context: Shaped, ratio: float, tokens: Shaped) -> str:
+    """No head has a context within the ratio of P on the tokens."""
+    return (
+        f"no head of any size has, on the {_shape(tokens)} tokens given, a context within a factor "
+        f"e^±{ratio!r} of the {_shape(context)} context given, entry by entry"
     )
 
 
