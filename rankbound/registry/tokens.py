@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from rankbound.arithmetic.exact import product
+from rankbound.certificates.matrices import Matrix as Table
+from rankbound.certificates.model import Representation
+from rankbound.certificates.statements import RepresentedExactly
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.theory.certification import certified_log_rank
 from rankbound.theory.representation import least_head_size
+from rankbound.theory.unreachable import unreachability_certificate
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -98,26 +104,43 @@ def check_unreachable(trial: Trial, *, least: Decide = decide) -> Iterator[Insta
     """Random integer logits: no head of any size, whether 1 is in the row space or not."""
     for n in range(3, trial.count(9, 14)):
         for ones in (False, True):
-            X = _tokens(n, n - 1, ones, trial)
-            reached = least(trial.integers(n, n), X)
+            X, L = _tokens(n, n - 1, ones, trial), trial.integers(n, n)
             label = f"n = {n}, 1 {'in' if ones else 'not in'} the row space"
-            yield Instance(label, math.isinf(reached), True, Verdict.SUPPORTED)
+            proof = partial(unreachability_certificate, X=X, logits=L)
+            reached = math.isinf(least(L, X))
+            yield Instance(label, reached, True, Verdict.CERTIFIED, certificates=(proof,))
 
 
 def check_example(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]:
     """B20's X = [1, 0]: its P has no head; P = [[.6, .5], [.4, .5]] has one of size 1.
 
-    The logits are log 3 and log 3/2 times integer matrices, so both are decided exactly.
+    The logits are log 3 and log 3/2 times integer matrices, so both are decided exactly, and the
+    certificates, which hold for every base, are of these integers.
     """
     import sympy
 
-    log_3, log_3_2 = sympy.log(3), sympy.log(sympy.Rational(3, 2))
-    for label, logits, predicted in (
-        ("P = [[.5, .75], [.5, .25]]", [[0, log_3], [0, 0]], math.inf),
-        ("P = [[.6, .5], [.4, .5]]", [[log_3_2, 0], [0, 0]], 1),
+    X = [[1, 0]]
+    for label, base, logits, predicted, proofs in (
+        ("P = [[.5, .75], [.5, .25]]", 3, [[0, 1], [0, 0]], math.inf, _no_head),
+        ("P = [[.6, .5], [.4, .5]]", sympy.Rational(3, 2), [[1, 0], [0, 0]], 1, _size_one),
     ):
-        found = least(sympy.Matrix(logits), [[1, 0]])
-        yield Instance(label, found == predicted, True, Verdict.SUPPORTED)
+        found = least(sympy.log(base) * sympy.Matrix(logits), X)
+        certificates = tuple(proofs(logits, X))
+        yield Instance(
+            label, found == predicted, True, Verdict.CERTIFIED, certificates=certificates
+        )
+
+
+def _no_head(logits: Matrix, X: Matrix) -> Iterator[Any]:
+    yield partial(unreachability_certificate, X=X, logits=logits)
+
+
+def _size_one(logits: Matrix, X: Matrix) -> Iterator[Any]:
+    """X = [1, 0] and W_k = W_q = 1 have the logits [[1, 0], [0, 0]]; size 0 is for uniform P."""
+    one = Table.of_integers([[1]])
+    L, tokens = Table.of_integers(logits), Table.of_integers(X)
+    yield Representation(RepresentedExactly(L, one, one, tokens))
+    yield certified_log_rank(logits=logits).certificate
 
 
 def _claim(
@@ -126,7 +149,6 @@ def _claim(
     relation: Relation,
     check: Callable[..., Iterator[Instance]],
     *mutants: Mutant,
-    status: Verdict = Verdict.CERTIFIED,
 ) -> Claim:
     return Claim(
         id=name,
@@ -134,7 +156,7 @@ def _claim(
         source=THEOREM_B,
         hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
         relation=relation,
-        status=status,
+        status=Verdict.CERTIFIED,
         check=check,
         mutants=mutants,
     )
@@ -163,7 +185,6 @@ CLAIMS = (
         Relation.EXISTS,
         check_unreachable,
         FORGETS,
-        status=Verdict.SUPPORTED,  # decided over the rationals; no certificate kind states it
     ),
     _claim(
         "b20-example-decided",
@@ -171,6 +192,5 @@ CLAIMS = (
         Relation.EXISTS,
         check_example,
         FORGETS,
-        status=Verdict.SUPPORTED,  # decided over the rationals; no certificate kind states it
     ),
 )
