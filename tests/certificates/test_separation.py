@@ -97,6 +97,18 @@ def test_the_precision_is_raised_until_the_gap_is_decided(power: int) -> None:
     assert LESS in two(below + Fraction(1, 2**power), 1).reason
 
 
+@pytest.mark.parametrize("weight", range(1, 9))
+def test_errors_of_opposite_weights_do_not_cancel(weight: int) -> None:
+    """Tokens 1 and -1 pool ±tanh(weight), whose two terms have errors of like size."""
+    f, g = scalar(weight, 1), scalar(weight, 1, 0)
+    with mpmath.workdps(400):
+        norm = mpmath.sqrt(2) * mpmath.tanh(weight)
+    for power in range(120, 140):
+        for step, expected in ((0, True), (1, False)):
+            gap = near(norm, power) + Fraction(step, 2**power)
+            assert check(separation(f, g, table("integer", [[1, -1]]), gap)).accepted == expected
+
+
 def test_beyond_the_finest_grid_nothing_is_decided() -> None:
     assert UNDECIDED in two(near(distance(1, 1400), 4400), 1).reason
 
