@@ -59,7 +59,8 @@ def least_head_size(
     Returns
     -------
     int or math.inf
-        0 for uniform columns, which a head of any size has; infinite where no head has P.
+        0 for uniform columns, which a head of any size has; infinite where no head has P, which
+        ``rankbound.theory.unreachable.unreachability_certificate`` proves.
 
     Raises
     ------
