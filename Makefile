@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures bench fuzz separate claims clean
+.PHONY: verify test check figures bench fuzz separate attack claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -31,6 +31,10 @@ fuzz: .venv/dev
 # A thousand opponents of layers of fixed head size, each told apart; about a minute.
 separate: .venv/core
 	$(BIN)/python scripts/separate_opponents.py
+
+# Ten thousand small contexts: no fitted head may come below its proved bound; about 20 minutes.
+attack: .venv/core
+	$(BIN)/python scripts/attack_brackets.py
 
 # What the checker knows of the registry; a test compares the two.
 claims: .venv/core
