@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from rankbound.registry import (
+    approximation,
     bhojanapalli2020,
     bhojanapalli2020_converse,
     bias_variants,
@@ -13,6 +14,7 @@ from rankbound.registry import (
     layers,
     logit_variants,
     masked,
+    selection,
     sharpened,
     tokens,
     variants,
@@ -34,5 +36,7 @@ claims: Mapping[str, Claim] = by_id(
     *bias_variants.CLAIMS,
     *variants.CLAIMS,
     *logit_variants.CLAIMS,
+    *approximation.CLAIMS,
+    *selection.CLAIMS,
     *folklore.CLAIMS,
 )

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_head_size
 from rankbound.arithmetic.rounding import U, check_model, up
+from rankbound.attention.masks import Mask, check_mask
+from rankbound.theory.completion import check_hidden
 from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
+
+Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
 
 __all__ = ["entrywise_lower_bound", "kl_lower_bound"]
 
@@ -18,12 +22,14 @@ BUDGETS = 8  # column budgets tried on a block,
 REFINED = 5  # and more of them near the best
 ROUNDS = 4  # of improving a minorant
 SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
+MOST_BLOCKS = 6  # fully visible ones, under a mask
 LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
 
 
 def kl_lower_bound(
     P: npt.ArrayLike,
     head_size: int,
+    mask: npt.ArrayLike | None = None,
     *,
     rows: bool = False,
     stored: npt.DTypeLike | None = None,
@@ -47,6 +53,9 @@ def kl_lower_bound(
         One matrix, columns sum to 1, [key, query]; zeros are allowed.
     head_size : int
         k >= 1.
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible; transposed too with ``rows=True``. Then the best bound of a
+        fully visible block holds: the keys that most queries see, and the queries that see them.
     rows, stored
         As in :func:`rankbound.log_rank`.
 
@@ -60,7 +69,7 @@ def kl_lower_bound(
     Raises
     ------
     InputError, InputTypeError
-        If P is not one column-stochastic matrix.
+        If P is not one column-stochastic matrix, or not 0 where the mask hides.
     RankboundError
         If this machine's arithmetic is not that of the bounds.
 
@@ -82,9 +91,15 @@ def kl_lower_bound(
     n = len(context)
     if k >= n - 1:
         return 0.0
+    blocks: Iterable[list[Block]]
+    if mask is None:
+        blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
+    else:
+        visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
+        check_hidden(context, visible)
+        blocks = ([block] for block in _visible_blocks(visible, k))
     low = context / up(context.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
-    splits = SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]
-    best = max(sum(_blocks(context, low, k, split)) for split in splits)
+    best = max((sum(_bounds(context, low, k, parts)) for parts in blocks), default=0.0)
     return float(best * (1 - 4 * n * U) / n)
 
 
@@ -127,19 +142,33 @@ def entrywise_lower_bound(
     return float(np.sqrt(explained(np.log(context), ones, ones, k).tail) / n * (1 - 8 * U))
 
 
-def _blocks(P: Array, low: Array, k: int, split: tuple[int, int]) -> Iterator[float]:
-    """Lower bounds of the parts of n KL that lie in disjoint blocks; none where k is too large."""
+def _grid(n: int, split: tuple[int, int]) -> list[Block]:
+    """Disjoint blocks: so many parts of keys times so many parts of queries, at random."""
     rng = np.random.default_rng(0)
-    keys, queries = (np.array_split(rng.permutation(len(P)), parts) for parts in split)
-    if min(*map(len, queries), *(len(part) - 1 for part in keys)) <= k:
+    keys, queries = (np.array_split(rng.permutation(n), parts) for parts in split)
+    return [(some, columns) for some in keys for columns in queries]
+
+
+def _visible_blocks(visible: Mask, k: int) -> Iterator[Block]:
+    """The first keys in the order of how many queries see them, and the queries that see all."""
+    order = np.argsort(-visible.sum(axis=1), kind="stable")
+    sees = np.logical_and.accumulate(visible[order], axis=0)
+    sizes = np.minimum(np.arange(len(order)), sees.sum(axis=1))  # keys - 1 and queries
+    for last in np.argsort(-sizes, kind="stable")[:MOST_BLOCKS]:
+        if sizes[last] > k:
+            yield order[: last + 1], np.flatnonzero(sees[last])
+
+
+def _bounds(P: Array, low: Array, k: int, blocks: list[Block]) -> Iterator[float]:
+    """Lower bounds of the parts of n KL that lie in disjoint blocks; none where k is too large."""
+    if min(min(len(keys) - 1, len(queries)) for keys, queries in blocks) <= k:
         return
-    for some in keys:
-        for columns in queries:
-            # sound: leaving keys out leaves out terms that are not negative
-            kept = some[(low[np.ix_(some, columns)] > FLOOR).all(axis=1)]
-            if len(kept) - 1 > k:
-                block = np.ix_(kept, columns)
-                yield _bound(np.log(P[block]), low[block], k)
+    for keys, queries in blocks:
+        # sound: leaving keys out leaves out terms that are not negative
+        kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        if len(kept) - 1 > k:
+            block = np.ix_(kept, queries)
+            yield _bound(np.log(P[block]), low[block], k)
 
 
 def _bound(ell: Array, p: Array, k: int) -> float:

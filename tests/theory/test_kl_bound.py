@@ -218,3 +218,19 @@ def test_some_entry_is_missed(P: Array, k: int) -> None:
     assert bound <= np.max(miss) + 1e-12
     assert bound <= rb.aitchison_error(P, k) / len(P) * (1 + 1e-12)
     assert bound >= rb.aitchison_error(P, k) / len(P) * (1 - 1e-9) - 1e-12
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_under_a_mask(seed: int) -> None:
+    n = 8
+    P, mask = rb.random_context(n, seed, law="causal"), rb.causal_mask(n)
+    least = rb.least_head_size(P, mask=mask)
+    assert least == 4
+    for k in range(1, n):
+        bound = kl_lower_bound(P, k, mask)
+        fit = rb.fit_head(P, k, mask=mask, random_starts=2)
+        assert bound <= fit.kl * (1 + 1e-6) + 1e-15
+        assert (bound > 0) is (k < least)  # almost every causal context stays at a distance
+    assert kl_lower_bound(P.T, 2, mask.T, rows=True) == kl_lower_bound(P, 2, mask)
+    with refused(rb.InputError, "which the mask hides"):
+        kl_lower_bound(rb.random_context(n, seed), 2, mask)
