@@ -47,7 +47,7 @@ def console() -> Console:
 
 def bracket_table(bracket: Bracket) -> Table:
     """Return the two sides for each head size."""
-    table = _table("head size", "KL, at least", "KL of a head", "ratio", "gradient")
+    table = plain_table("head size", "KL, at least", "KL of a head", "ratio", "gradient")
     for column in table.columns:
         column.justify = "right"
     for k, low, high, fit in zip(
@@ -61,7 +61,7 @@ def bracket_table(bracket: Bracket) -> Table:
 
 def report_table(report: Report) -> Table:
     """Return the report as a table, a row a claim."""
-    table = _table("claim", "evidence", "instances", "residual", "tolerance", "source")
+    table = plain_table("claim", "evidence", "instances", "residual", "tolerance", "source")
     for column in table.columns[2:5]:
         column.justify = "right"
     for row in report.rows:
@@ -97,7 +97,7 @@ def report_summary(report: Report) -> list[str]:
 
 def claims_table(claims: Iterable[Claim]) -> Table:
     """Return the registry as a table."""
-    table = _table("claim", "status", "relation", "mutants", "statement", "source")
+    table = plain_table("claim", "status", "relation", "mutants", "statement", "source")
     for claim in claims:
         table.add_row(
             claim.id,
@@ -114,14 +114,15 @@ def simple_table(rows: Iterable[tuple[str, str]]) -> Table:
     """Return a table of two columns without a head."""
     from rich.text import Text
 
-    table = _table("", "")
+    table = plain_table("", "")
     table.show_header = False
     for name, value in rows:
         table.add_row(Text(name), Text(value))  # as it stands: brackets are no markup
     return table
 
 
-def _table(*columns: str) -> Table:
+def plain_table(*columns: str) -> Table:
+    """Return an empty table with these columns, ruled under its head alone."""
     from rich import box
     from rich.table import Table
 

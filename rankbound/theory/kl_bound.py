@@ -15,7 +15,7 @@ from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_on
 
 Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
 
-__all__ = ["entrywise_lower_bound", "kl_lower_bound"]
+__all__ = ["entrywise_lower_bound", "kl_lower_bound", "stays_away"]
 
 FLOOR = 1e-100  # keys of probabilities below are left out of a block: their weight is nothing
 BUDGETS = 8  # column budgets tried on a block,
@@ -140,6 +140,23 @@ def entrywise_lower_bound(
     n = len(context)
     ones = np.ones(n)
     return float(np.sqrt(explained(np.log(context), ones, ones, k).tail) / n * (1 - 8 * U))
+
+
+def stays_away(P: Array, head_size: int, mask: Mask | None = None) -> bool:
+    """Whether heads of this size keep a positive KL divergence from P, for a checked context.
+
+    sound: a visible block of positive entries whose logarithms have a positive distance from rank k
+    and gauge. incomplete: other blocks may show it.
+    """
+    n = len(P)
+    blocks = _grid(n, (1, 1)) if mask is None else list(_visible_blocks(mask, head_size))
+    for keys, queries in blocks:
+        kept = keys[(P[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        if min(len(kept) - 1, len(queries)) > head_size:
+            ones = np.ones(len(kept)), np.ones(len(queries))
+            if explained(np.log(P[np.ix_(kept, queries)]), *ones, head_size).tail > 0:
+                return True
+    return False
 
 
 def _grid(n: int, split: tuple[int, int]) -> list[Block]:

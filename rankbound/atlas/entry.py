@@ -1,0 +1,159 @@
+"""An entry of the atlas, and the atlas as a table."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from rankbound.errors import InputError
+from rankbound.verdict import Verdict
+
+__all__ = ["NOTIONS", "PATTERNS", "Atlas", "Entry"]
+
+NOTIONS = MappingProxyType(
+    {
+        "exact": "some head has this context exactly",
+        "closure": "heads come as near to it as wished",
+        "bounded": "a head with bounded logits comes within a total variation",
+        "sign": "some head prefers the same keys",
+    }
+)
+PATTERNS = MappingProxyType(
+    {
+        "worst-positive": "worst positive context",
+        "random-positive": "random positive context",
+        "random-causal": "random causal context",
+        "worst-causal": "worst causal context",
+        "random-prefix": "random context, prefix of 3n/4",
+        "hadamard": "Hadamard pattern, P ∝ 2^H",
+        "one-hot": "one key a query, a permutation",
+        "sparse": "three keys a query",
+        "random-signs": "random signs",
+        "orderings": "every order of the keys",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """An interval that holds the least head size for a pattern, in one sense.
+
+    Attributes
+    ----------
+    pattern, notion : str
+        Of :data:`PATTERNS` and :data:`NOTIONS`.
+    n : int
+        Tokens of this pattern.
+    lower, upper : float
+        Head sizes; both infinite where no head of any size will do.
+    lower_evidence, upper_evidence : Verdict
+        For each side.
+    how : str
+        What was computed for each side.
+    theorem : str
+        Where it is proved.
+    claims : tuple of str
+        Ids of the registered claims that verify it on other instances.
+    """
+
+    pattern: str
+    notion: str
+    n: int
+    lower: float
+    upper: float
+    lower_evidence: Verdict
+    upper_evidence: Verdict
+    how: str
+    theorem: str
+    claims: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.pattern not in PATTERNS or self.notion not in NOTIONS:
+            raise InputError(f"no entry {self.pattern!r}, {self.notion!r} in the atlas.")
+        if not 0 <= self.lower <= self.upper:
+            raise InputError(
+                f"the least head size of {self.pattern}, {self.notion} would lie between "
+                f"{self.lower} and {self.upper}; expected 0 <= lower <= upper."
+            )
+
+    @property
+    def interval(self) -> str:
+        """The interval in a cell."""
+        if math.isinf(self.lower):
+            return "none"
+        low, high = int(self.lower), self.upper
+        if low == high:
+            return str(low)
+        return f"{low}–{'…' if math.isinf(high) else int(high)}"
+
+
+@dataclass(frozen=True)
+class Atlas:
+    """The entries for sequences of n tokens.
+
+    Attributes
+    ----------
+    n, seed : int
+        Tokens, and the seed of the random patterns.
+    scale, error : float
+        In the bounded sense: the largest ``|q| |k|``, and the total variation a column.
+    entries : tuple of Entry
+        Those that exist; a pattern need not have an entry in every sense.
+    """
+
+    n: int
+    seed: int
+    scale: float
+    error: float
+    entries: tuple[Entry, ...]
+
+    def entry(self, pattern: str, notion: str) -> Entry | None:
+        """The entry of a pattern in a sense, if there is one."""
+        for entry in self.entries:
+            if (entry.pattern, entry.notion) == (pattern, notion):
+                return entry
+        return None
+
+    def to_markdown(self) -> str:
+        """Return the atlas as a Markdown table, a row a pattern."""
+        heads = {**NOTIONS, "bounded": f"|q||k| ≤ {self.scale:g}, TV ≤ {self.error:g}"}
+        names = {"exact": "exact", "closure": "to any precision", "sign": "sign"}
+        titles = [names.get(notion, heads[notion]) for notion in NOTIONS]
+        lines = [f"| n = {self.n} | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
+        for pattern, title in PATTERNS.items():
+            cells = [self._cell(pattern, notion) for notion in NOTIONS]
+            lines.append(f"| {title} | {' | '.join(cells)} |")
+        return "\n".join(lines)
+
+    def _cell(self, pattern: str, notion: str) -> str:
+        entry = self.entry(pattern, notion)
+        if entry is None:
+            return "—"
+        words = sorted({str(entry.lower_evidence), str(entry.upper_evidence)})
+        return f"{entry.interval} ({', '.join(words)})"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """The entries as records of plain values; an infinite side is None."""
+        return [
+            {
+                "pattern": e.pattern,
+                "notion": e.notion,
+                "n": e.n,
+                "lower": None if math.isinf(e.lower) else int(e.lower),
+                "upper": None if math.isinf(e.upper) else int(e.upper),
+                "lower_evidence": str(e.lower_evidence),
+                "upper_evidence": str(e.upper_evidence),
+                "how": e.how,
+                "theorem": e.theorem,
+                "claims": list(e.claims),
+            }
+            for e in self.entries
+        ]
+
+    def to_json(self) -> str:
+        """Return the settings and the entries as a JSON object."""
+        settings = {"n": self.n, "seed": self.seed, "scale": self.scale, "error": self.error}
+        return json.dumps({**settings, "entries": self.rows()})
