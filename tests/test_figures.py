@@ -648,7 +648,7 @@ def test_a_small_table_is_written_and_read_back(
 @pytest.mark.parametrize(
     ("arguments", "spoil", "words"),
     [
-        (["nothing"], None, "no figure 'nothing'; expected one of cliff, masks, separation"),
+        (["nothing"], None, "no figure 'nothing'; expected one of atlas, cliff, masks, separation"),
         (["cliff", "--draw-only"], "delete", "no cliff.csv"),
         (["cliff", "--draw-only"], "change", "SHA-256 differs"),
     ],

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from recipes.atlas import ATLAS
 from recipes.cliff import CLIFF
 from recipes.masks import MASKS
 from recipes.recipe import Recipe, Row
@@ -11,5 +12,5 @@ from recipes.separation import SEPARATION
 __all__ = ["FIGURES", "Recipe", "Row"]
 
 FIGURES: Mapping[str, Recipe] = MappingProxyType(
-    {"cliff": CLIFF, "masks": MASKS, "separation": SEPARATION}
+    {"atlas": ATLAS, "cliff": CLIFF, "masks": MASKS, "separation": SEPARATION}
 )

@@ -1,0 +1,49 @@
+"""The head-size atlas for one number of tokens: a row an entry, as ``rankbound atlas`` has it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from rankbound.atlas.compute import compute_atlas
+from rankbound.plots import atlas_intervals
+from recipes.recipe import Recipe, Row
+
+COLUMNS: Mapping[str, type] = MappingProxyType(
+    {
+        "pattern": str,
+        "notion": str,
+        "n": int,  # tokens of the pattern
+        "lower": float,  # of the least head size; infinite where no head will do
+        "upper": float,
+        "lower_evidence": str,
+        "upper_evidence": str,
+        "how": str,
+        "theorem": str,
+        "claims": str,
+    }
+)
+SETTINGS: Mapping[str, Any] = MappingProxyType({"n": 128, "seed": 0, "scale": 50.0, "error": 0.01})
+
+
+def atlas_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
+    """The entries of the atlas."""
+    atlas = compute_atlas(
+        settings["n"], settings["seed"], scale=settings["scale"], error=settings["error"]
+    )
+    for entry in atlas.entries:
+        yield {
+            **{name: getattr(entry, name) for name in COLUMNS if name != "claims"},
+            "claims": " ".join(entry.claims),
+        }
+
+
+def draw(rows: Sequence[Row], figure: Figure) -> None:
+    """Draw the atlas into an empty figure."""
+    atlas_intervals(rows, figure.subplots())
+
+
+ATLAS = Recipe(COLUMNS, SETTINGS, atlas_rows, draw, (7.2, 5.2))
