@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from rankbound._validate import check_int
+from rankbound._validate import check_int, check_real
 from rankbound.atlas.dense import dense_entries
 from rankbound.atlas.entry import Atlas
 from rankbound.atlas.patterns import pattern_entries
+from rankbound.errors import InputError
 
 __all__ = ["compute_atlas"]
 
@@ -49,5 +50,9 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
     """
     n = check_int("n", n, least=3, most=LARGEST, why="patterns differ from 3 tokens on")
     seed = check_int("seed", seed, least=0)
-    entries = (*dense_entries(n, seed), *pattern_entries(n, seed))
+    scale = check_real("scale", scale, above=0.0)
+    error = check_real("error", error, above=0.0)
+    if not error < 1:
+        raise InputError(f"error is {error}; expected a total variation below 1.")
+    entries = (*dense_entries(n, seed), *pattern_entries(n, seed, scale, error))
     return Atlas(n, seed, scale, error, entries)

@@ -11,10 +11,13 @@ import numpy.typing as npt
 from rankbound._validate import Array
 from rankbound.atlas.entry import Entry
 from rankbound.attention.ensembles import random_context
+from rankbound.errors import InputError, Undecided
 from rankbound.ranks.exact import exact_rank
 from rankbound.theory.argmax import argmaxable
+from rankbound.theory.scale import least_scale_bound
 from rankbound.theory.selection import selection_head_size
 from rankbound.theory.sparse import sparse_head
+from rankbound.theory.spread_keys import random_keys, selecting_head
 from rankbound.verdict import Verdict
 
 __all__ = ["pattern_entries"]
@@ -23,9 +26,10 @@ ERROR = 1e-6  # to which sparse heads are built
 SPREAD = 1000  # of random integer keys
 
 
-def pattern_entries(n: int, seed: int) -> Iterator[Entry]:
+def pattern_entries(n: int, seed: int, scale: float, error: float) -> Iterator[Entry]:
     """Entries of patterns with zeros, of signs and of orders."""
     yield from _one_hot(n, seed)
+    yield from _at_a_scale(n, seed, scale, error)
     yield from _sparse(n, seed)
     yield _signs(n, seed)
     yield _orderings(n, seed)
@@ -83,6 +87,43 @@ def _one_hot(n: int, seed: int) -> Iterator[Entry]:
         "section 5",
         ("one-hot-two", "sign-changes"),
     )
+
+
+def _at_a_scale(n: int, seed: int, scale: float, error: float) -> Iterator[Entry]:
+    """One key a query where logits are bounded: none where the scale is too small for any head."""
+    sizes = range(1, n)
+    lower = next((d for d in sizes if least_scale_bound(n, d, error) <= scale), n)
+    if lower == n:
+        return
+    P = random_context(n, seed, law="permutation")
+    targets = np.argmax(P, axis=0)
+    for d in range(lower, n):
+        keys = random_keys(n, d, seed) if d < n - 1 else _simplex(n)
+        try:
+            found = selecting_head(keys, error, targets=targets)
+        except (InputError, Undecided):  # a key that does not win its own direction, for one
+            continue
+        if found.scale <= scale:
+            yield Entry(
+                "one-hot",
+                "bounded",
+                n,
+                lower,
+                d,
+                Verdict.SUPPORTED,
+                Verdict.SUPPORTED,
+                "lower: volume, caps, averages; upper: a head with spread keys within the error",
+                "section 5, price of scale",
+                ("one-hot-two",),
+            )
+            return
+
+
+def _simplex(n: int) -> Array:
+    """N keys at equal angles, shape (n - 1, n): no scale is smaller (docs/theory.md, section 5)."""
+    basis = np.linalg.qr(np.eye(n)[:, 1:] - 1 / n)[0]  # of the orthogonal complement of 1
+    keys: Array = basis.T * np.sqrt(n / (n - 1))
+    return keys
 
 
 def _sparse(n: int, seed: int) -> Iterator[Entry]:

@@ -62,6 +62,17 @@ def test_a_seed_draws_the_same_atlas() -> None:
     assert compute_atlas(4, seed=1).to_json() != ATLASES[4].to_json()
 
 
+def test_bounded_logits_cost_coordinates() -> None:
+    sizes = {}
+    for scale in (8.0, 50.0, 1e6):
+        entry = compute_atlas(12, scale=scale).entry("one-hot", "bounded")
+        assert entry is not None and 2 <= entry.lower <= entry.upper <= 11
+        sizes[scale] = entry.upper
+    assert sizes[1e6] == 2 < sizes[50.0] < sizes[8.0]
+    # below the average bound log((n - 1)(1 - ε)/ε)(1 - 1/n) no head of any size selects every key
+    assert compute_atlas(12, scale=2.0).entry("one-hot", "bounded") is None
+
+
 def test_records() -> None:
     atlas = ATLASES[9]
     data = json.loads(atlas.to_json())
@@ -82,6 +93,9 @@ def test_an_interval_out_of_order_is_no_entry() -> None:
 
 
 def test_bad_arguments() -> None:
+    for changes in ({"scale": 0.0}, {"error": 1.0}, {"error": -1.0}):
+        with refused(rb.InputError, "expected"):
+            compute_atlas(4, **changes)  # type: ignore[arg-type]
     for n in (2, 513):
         with refused(rb.InputError, f"n is {n}"):
             compute_atlas(n)
