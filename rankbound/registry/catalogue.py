@@ -14,6 +14,7 @@ from rankbound.registry import (
     layers,
     logit_variants,
     masked,
+    scale,
     selection,
     sharpened,
     tokens,
@@ -38,5 +39,6 @@ claims: Mapping[str, Claim] = by_id(
     *logit_variants.CLAIMS,
     *approximation.CLAIMS,
     *selection.CLAIMS,
+    *scale.CLAIMS,
     *folklore.CLAIMS,
 )
