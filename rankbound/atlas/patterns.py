@@ -114,7 +114,7 @@ def _at_a_scale(n: int, seed: int, scale: float, error: float) -> Iterator[Entry
                 Verdict.SUPPORTED,
                 "lower: volume, caps, averages; upper: a head with spread keys within the error",
                 "section 5, price of scale",
-                ("one-hot-two",),
+                ("price-of-scale", "spread-keys"),
             )
             return
 
