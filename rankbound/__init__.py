@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from rankbound.registry.catalogue import claims
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report, verify
+    from rankbound.sweeps.results import Sweep
+    from rankbound.sweeps.run import sweep
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certification import certified_log_rank
@@ -77,6 +79,7 @@ _HOME = {
     "Report": "registry.verification",
     "Separation": "theory.separation",
     "Spectrum": "ranks.spectrum",
+    "Sweep": "sweeps.results",
     "Undecided": "errors",
     "Verdict": "verdict",
     "aitchison_error": "theory.approximation",
@@ -111,6 +114,7 @@ _HOME = {
     "sparse_head": "theory.sparse",
     "spectrum": "ranks.spectrum",
     "stable_rank": "ranks.numerical",
+    "sweep": "sweeps.run",
     "verify": "registry.verification",
     "widen": "theory.inclusion",
 }
@@ -131,6 +135,7 @@ __all__ = [
     "Report",
     "Separation",
     "Spectrum",
+    "Sweep",
     "Undecided",
     "Verdict",
     "aitchison_error",
@@ -165,6 +170,7 @@ __all__ = [
     "sparse_head",
     "spectrum",
     "stable_rank",
+    "sweep",
     "verify",
     "widen",
 ]

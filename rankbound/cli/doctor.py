@@ -19,6 +19,7 @@ CORE = (
     "rich",
     "joblib",
     "threadpoolctl",
+    "cloudpickle",
 )
 EXTRAS = {
     "test": ("hypothesis", "pytest"),

@@ -19,6 +19,7 @@ __all__ = [
     "bracket_table",
     "claims_table",
     "console",
+    "plain_table",
     "report_summary",
     "report_table",
     "simple_table",

@@ -1,0 +1,261 @@
+"""The store of a sweep: one SQLite file, one transaction a cell, written by the parent alone.
+
+``synchronous=NORMAL`` under a write-ahead log: a killed process loses nothing that was recorded;
+a power failure may lose the last cells, which are then run again, and never the file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rankbound.errors import InputError, InputTypeError
+from rankbound.sweeps.cell import DONE, Outcome
+from rankbound.sweeps.plan import Cell, Plan
+
+__all__ = ["PENDING", "SCHEMA", "Record", "Store", "open_store", "store_path"]
+
+PENDING = "pending"
+SCHEMA = 1  # in SQLite's user_version
+APPLICATION = 0x726B6264  # "rkbd", in SQLite's application_id
+TABLE = """
+CREATE TABLE cells (
+    id TEXT PRIMARY KEY,
+    function TEXT NOT NULL,
+    version TEXT NOT NULL,
+    parameters TEXT NOT NULL,
+    seed INTEGER,
+    status TEXT NOT NULL,
+    result TEXT,
+    error TEXT,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    wall_time REAL,
+    python TEXT,
+    numpy TEXT,
+    scipy TEXT,
+    rankbound TEXT
+)
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Record:
+    """What the store knows of a cell.
+
+    Attributes
+    ----------
+    id, function, version : str
+        Of the cell, its function (``__qualname__``) and the version.
+    parameters : dict
+        As the function got them, without a derived seed.
+    seed : int or None
+        The derived seed, where the function took one.
+    status : {"done", "failed", "pending"}
+    result : dict or None
+        Names and scalars, if done.
+    error : str or None
+        Class, message and place of what stopped the last attempt, if failed.
+    attempts : int
+        Over all runs.
+    wall_time : float or None
+        Seconds of the last attempt.
+    versions : dict
+        Of Python, NumPy, SciPy and rankbound, where the cell was run; empty if it was not.
+    """
+
+    id: str
+    function: str
+    version: str
+    parameters: dict[str, Any]
+    seed: int | None
+    status: str
+    result: dict[str, Any] | None
+    error: str | None
+    attempts: int
+    wall_time: float | None
+    versions: dict[str, str]
+
+
+class Store:
+    """An open store. Made by :func:`open_store`."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    def admit(self, plan: Plan) -> list[Cell]:
+        """Enter the cells that are new, and return those to run: not done, in the plan's order."""
+        known = {record.id: record for record in self.records(plan)}
+        for cell in plan.cells:
+            record = known.get(cell.id)
+            if record is not None and record.status == DONE and record.seed != cell.seed:
+                raise InputError(
+                    f"{self.path} has the cell {cell.parameters} of {plan.function} done with "
+                    f"seed {record.seed}, and this sweep derives {cell.seed}; expected the seed= "
+                    "of the earlier run, another store or another version. To run several seeds, "
+                    'add a parameter such as "replicate": [0, 1, 2].'
+                )
+        rows = [
+            (cell.id, plan.function, plan.version, cell.parameters, cell.seed, PENDING)
+            for cell in plan.cells
+        ]
+        with _reported(self.path), self._transaction():
+            self._connection.executemany(
+                "INSERT INTO cells (id, function, version, parameters, seed, status) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seed = excluded.seed",
+                rows,
+            )
+        done = {key for key, record in known.items() if record.status == DONE}
+        return [cell for cell in plan.cells if cell.id not in done]
+
+    def record(self, cell: Cell, outcome: Outcome) -> None:
+        """Write what came of a cell: one statement, so one transaction. Never over a done one."""
+        with _reported(self.path):
+            cursor = self._connection.execute(
+                "UPDATE cells SET status = ?, result = ?, error = ?, attempts = attempts + ?, "
+                "wall_time = ?, python = ?, numpy = ?, scipy = ?, rankbound = ? "
+                "WHERE id = ? AND status <> ?",
+                (
+                    outcome.status,
+                    outcome.result,
+                    outcome.error,
+                    outcome.attempts,
+                    outcome.wall_time,
+                    *(outcome.versions.get(name) for name in _VERSIONS),
+                    cell.id,
+                    DONE,
+                ),
+            )
+        if cursor.rowcount != 1:
+            raise InputError(
+                f"{self.path} was changed while a sweep was at work on it: the cell "
+                f"{cell.parameters} is gone or done; expected no other writer."
+            )
+
+    def records(self, plan: Plan | None = None) -> tuple[Record, ...]:
+        """The records of a plan's cells in its order, those that there are; or all of them."""
+        with _reported(self.path):
+            rows = self._connection.execute(
+                f"SELECT {', '.join((*_FIELDS, *_VERSIONS))} FROM cells ORDER BY rowid"
+            ).fetchall()
+        found = {row[0]: _record(self.path, row) for row in rows if plan is None or _of(plan, row)}
+        if plan is None:
+            return tuple(found.values())
+        return tuple(found[cell.id] for cell in plan.cells if cell.id in found)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+
+_VERSIONS = ("python", "numpy", "scipy", "rankbound")
+_FIELDS = tuple(name for name in Record.__dataclass_fields__ if name != "versions")
+
+
+def _of(plan: Plan, row: tuple[Any, ...]) -> bool:
+    return row[1:3] == (plan.function, plan.version)
+
+
+def _record(path: Path, row: tuple[Any, ...]) -> Record:
+    values = dict(zip((*_FIELDS, *_VERSIONS), row, strict=True))
+    versions = {name: values.pop(name) for name in _VERSIONS}
+    try:
+        values["parameters"] = json.loads(values["parameters"])
+        values["result"] = None if values["result"] is None else json.loads(values["result"])
+    except (TypeError, ValueError):
+        raise InputError(f"{path}: the cell {row[0]} is damaged: it holds no JSON.") from None
+    return Record(**values, versions={name: v for name, v in versions.items() if v is not None})
+
+
+def store_path(store: Any) -> Path:
+    """The store's own path, however it is named, so that its lock has one name too."""
+    if not isinstance(store, (str, os.PathLike)) or not os.fspath(store):
+        raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
+    path = Path(os.path.realpath(os.fspath(store)))
+    if path.is_dir():
+        raise InputError(f"{path} is a directory; expected the path of an SQLite file.")
+    if not path.parent.is_dir():
+        raise InputError(f"{path.parent} is no directory; expected one for the store to be in.")
+    return path
+
+
+@contextmanager
+def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
+    """Open a store, whole and of this schema, or make it.
+
+    Parameters
+    ----------
+    path : Path
+        From :func:`store_path`.
+    read_only : bool
+        Then it must exist. Allowed while a run is at work.
+
+    Raises
+    ------
+    InputError
+        If the file is no SQLite database, no store, of another schema, or damaged.
+    """
+    if read_only and not path.exists():
+        raise InputError(f"{path}: no such file; expected the store of a sweep.")
+    uri = f"{path.as_uri()}?mode={'rw' if read_only else 'rwc'}"
+    with _reported(path):
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+    try:
+        store = Store(path, connection)
+        with _reported(path):
+            _check(path, connection, read_only)
+        yield store
+    finally:
+        connection.close()
+
+
+def _check(path: Path, connection: sqlite3.Connection, read_only: bool) -> None:
+    def value(pragma: str) -> Any:
+        return connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema")}
+    application, schema = value("application_id"), value("user_version")
+    if not tables and not application and not schema and not read_only:
+        value("journal_mode = WAL")
+        connection.executescript(
+            f"BEGIN; {TABLE}; PRAGMA application_id = {APPLICATION}; "
+            f"PRAGMA user_version = {SCHEMA}; COMMIT;"
+        )
+    elif application != APPLICATION or "cells" not in tables:
+        raise InputError(f"{path} is an SQLite file, but no store of sweeps; expected another.")
+    elif schema != SCHEMA:
+        raise InputError(
+            f"{path} is a store of schema {schema}; expected schema {SCHEMA}. Read it with the "
+            "version of rankbound that wrote it, or name another store."
+        )
+    whole = value("integrity_check")
+    if whole != "ok":
+        raise InputError(f"{path} is damaged: {whole}. Restore it, or name another store.")
+    connection.execute("PRAGMA synchronous = NORMAL")
+    if read_only:  # opened for writing, as it is so that SQLite tidies up behind a killed run
+        connection.execute("PRAGMA query_only = ON")
+
+
+@contextmanager
+def _reported(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise InputError(f"{path} cannot be read or written: SQLite says {error}.") from None
+    except sqlite3.DatabaseError as error:
+        raise InputError(
+            f"{path} is no store, or a damaged one: SQLite says {error}. Restore it, or name "
+            "another store."
+        ) from None

@@ -1,0 +1,127 @@
+"""Functions that the tests sweep, importable by worker processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+
+def drawn(x: int, seed: int) -> dict[str, Any]:
+    import numpy as np
+
+    return {"y": x * x, "draw": float(np.random.default_rng(seed).standard_normal())}
+
+
+def slow(x: int, seed: int) -> dict[str, Any]:
+    """A few milliseconds a cell; from x = 150 a minute, as long as the file SLOW names exists."""
+    stall = os.environ.get("RANKBOUND_TEST_STALL")
+    time.sleep(60 if stall and x >= 150 else 0.004)
+    return drawn(x, seed)
+
+
+def named(name: str, folder: str) -> dict[str, Any]:
+    """Counts its calls for each name in a file."""
+    with (Path(folder) / name).open("a") as file:
+        file.write("x")
+    return {"length": len(name)}
+
+
+def flaky(folder: str, failures: int) -> dict[str, Any]:
+    """Fails so many times and then succeeds."""
+    file = Path(folder) / f"flaky-{failures}"
+    calls = int(file.read_text()) if file.exists() else 0
+    file.write_text(str(calls + 1))
+    if calls < failures:
+        raise OSError(f"call {calls}")
+    return {"calls": calls}
+
+
+def sleeper(seconds: float) -> dict[str, Any]:
+    time.sleep(seconds)
+    return {"slept": seconds}
+
+
+def parent(folder: str) -> dict[str, Any]:
+    """Starts a process that holds a lock, and sleeps with it."""
+    code = (
+        "import fcntl, sys, time; file = open(sys.argv[1], 'w'); "
+        "fcntl.flock(file, fcntl.LOCK_EX); print(flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", code, f"{folder}/lock"]
+    child = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
+    time.sleep(600)
+    return {}
+
+
+def fatal(x: int) -> dict[str, Any]:
+    """Some cells end their process."""
+    if x == 3:
+        os._exit(7)
+    if x == 5:
+        os.kill(os.getpid(), 9)
+    return {"y": x}
+
+
+def returns(what: str) -> Any:
+    import numpy as np
+
+    values: dict[str, Any] = {
+        "number": 3,
+        "nothing": None,
+        "list": {"a": [1, 2]},
+        "array": {"a": np.arange(2)},
+        "complex": {"a": 1j},
+        "key": {1: 2},
+        "parameter": {"what": 2},
+        "column": {"cell_id": 2},
+        "scalars": {
+            "int": np.int64(3),
+            "float": np.float32(0.5),
+            "long": np.longdouble(0.25),
+            "bool": np.True_,
+            "zero-dim": np.array(2.0),
+            "nan": float("nan"),
+            "none": None,
+            "word": "w",
+        },
+    }
+    return values[what]
+
+
+def threads() -> dict[str, Any]:
+    import numpy.linalg  # noqa: F401 - loads BLAS
+    from threadpoolctl import threadpool_info
+
+    return {
+        "most": max(pool["num_threads"] for pool in threadpool_info()),
+        "environment": os.environ["OMP_NUM_THREADS"],
+    }
+
+
+def twice(x: float) -> dict[str, Any]:
+    sys.stdout.write("said by a cell\n")
+    return {"y": 2 * x}
+
+
+def exits(x: int) -> dict[str, Any]:
+    raise SystemExit(x)
+
+
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
+def mute(x: int) -> dict[str, Any]:
+    raise Mute
+
+
+def mutates(values: list[int]) -> dict[str, Any]:
+    values.append(1)
+    return {"length": len(values)}
