@@ -105,6 +105,10 @@ def threads() -> dict[str, Any]:
 
 
 def twice(x: float) -> dict[str, Any]:
+    return {"y": 2 * x}
+
+
+def says(x: float) -> dict[str, Any]:
     sys.stdout.write("said by a cell\n")
     return {"y": 2 * x}
 
@@ -125,3 +129,8 @@ def mute(x: int) -> dict[str, Any]:
 def mutates(values: list[int]) -> dict[str, Any]:
     values.append(1)
     return {"length": len(values)}
+
+
+def process(x: int) -> dict[str, Any]:
+    time.sleep(0.05)
+    return {"process": os.getpid()}

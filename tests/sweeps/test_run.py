@@ -199,7 +199,7 @@ def test_the_same_call_under_another_backend(backend: str, tmp_path: Path) -> No
 def test_what_a_cell_prints_is_not_its_answer(
     store: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    done = rb.sweep(functions.twice, {"x": [1, 2]}, store, time_limit=60.0)
+    done = rb.sweep(functions.says, {"x": [1, 2]}, store, time_limit=60.0)
     assert [cell.result for cell in done.cells] == [{"y": 2}, {"y": 4}]
     assert capfd.readouterr().err == "said by a cell\n" * 2  # and no bar, as it is no terminal
 
