@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures bench fuzz separate attack claims clean
+.PHONY: verify test check figures bench fuzz separate attack kill claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -35,6 +35,10 @@ separate: .venv/core
 # Ten thousand small contexts: no fitted head may come below its proved bound; about 20 minutes.
 attack: .venv/core
 	$(BIN)/python scripts/attack_brackets.py
+
+# Sweeps killed at random moments, resumed, and compared with sweeps left in peace; a quarter of an hour.
+kill: .venv/dev
+	$(BIN)/python scripts/kill_sweeps.py
 
 # What the checker knows of the registry; a test compares the two.
 claims: .venv/core

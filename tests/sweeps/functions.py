@@ -16,11 +16,21 @@ def drawn(x: int, seed: int) -> dict[str, Any]:
     return {"y": x * x, "draw": float(np.random.default_rng(seed).standard_normal())}
 
 
-def slow(x: int, seed: int) -> dict[str, Any]:
-    """A few milliseconds a cell; from x = 150 a minute, as long as the file SLOW names exists."""
-    stall = os.environ.get("RANKBOUND_TEST_STALL")
-    time.sleep(60 if stall and x >= 150 else 0.004)
+def killable(x: int, folder: str, milliseconds: float, seed: int) -> dict[str, Any]:
+    """Where a file named stall lies, the last quarter of 200 cells takes a minute each.
+
+    Its process holds a shared lock on a file named alive, so that one can see who survives.
+    """
+    import fcntl
+
+    if folder not in _alive:
+        _alive[folder] = os.open(f"{folder}/alive", os.O_RDWR | os.O_CREAT)
+        fcntl.flock(_alive[folder], fcntl.LOCK_SH)
+    time.sleep(60 if x >= 150 and Path(folder, "stall").exists() else milliseconds / 1000)
     return drawn(x, seed)
+
+
+_alive: dict[str, int] = {}
 
 
 def named(name: str, folder: str) -> dict[str, Any]:

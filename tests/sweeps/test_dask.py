@@ -11,7 +11,7 @@ from joblib import parallel_config
 
 import rankbound as rb
 from tests.sweeps import functions
-from tests.sweeps.test_run import contents
+from tests.sweeps.killing import contents
 
 pytestmark = pytest.mark.filterwarnings("default")  # what the cluster warns of is its own affair
 
