@@ -1,0 +1,126 @@
+"""All pairs of keys at head size 4, and what is certain of the scores."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rankbound as rb
+from rankbound.theory.pairs import check_pairs, curve_pairs, pair_margin_bound, pair_members
+from tests.helpers import Array, refused
+
+
+def exact_margins(keys: Array, queries: Array) -> list[Fraction]:
+    """Each pair's margin over the rationals, where there are other keys."""
+    n = keys.shape[1]
+    columns = [[Fraction(float(x)) for x in key] for key in keys.T]
+    margins = []
+    for query, pair in zip(queries.T, itertools.combinations(range(n), 2), strict=True):
+        q = [Fraction(float(x)) for x in query]
+        scores = [sum((a * b for a, b in zip(key, q, strict=True)), Fraction()) for key in columns]
+        others = [s for i, s in enumerate(scores) if i not in pair]
+        margins.append(min(scores[i] for i in pair) - max(others))
+    return margins
+
+
+def exact_length(columns: Array) -> float:
+    """The square of the largest length, to nearest."""
+    return max(float(sum(Fraction(float(x)) ** 2 for x in column)) for column in columns.T)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 10, 20, 50])
+def test_the_curve_realises_all_pairs_over_the_rationals(n: int) -> None:
+    found = curve_pairs(n)
+    assert found.keys.shape == (4, n)
+    assert found.realised == found.count == n * (n - 1) // 2 and found.share == 1
+    margins = exact_margins(found.keys, found.queries)
+    assert min(margins) > 0
+    lengths = math.sqrt(exact_length(found.keys) * exact_length(found.queries))
+    assert found.margin == pytest.approx(float(min(margins)) / lengths, rel=1e-9)
+    assert 0 < found.margin <= float(min(margins)) / lengths
+    assert found.margin <= pair_margin_bound(n, 4)
+    np.testing.assert_allclose((found.keys**2).sum(axis=0), 1)
+    np.testing.assert_allclose((found.queries**2).sum(axis=0), 1)
+
+
+def test_the_margin_falls_like_the_fourth_power() -> None:
+    """The pair around a single key is the tightest: (1 - cos h)², over the lengths."""
+    n, h = 200, 2 * math.pi / 200
+    query = np.array([2 * math.cos(h), 0, -0.5, 0])  # angles h and -h, the key between at 0
+    expected = (1 - math.cos(h)) ** 2 / (math.sqrt(2) * np.linalg.norm(query))
+    assert curve_pairs(n).margin == pytest.approx(expected, rel=1e-6)
+    assert curve_pairs(100).margin / curve_pairs(200).margin == pytest.approx(16, rel=0.01)
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(3, 6), st.integers(1, 4), st.integers(0, 2**32 - 1), st.sampled_from([0, 400, -400])
+)
+def test_margins_are_bounds(n: int, d: int, seed: int, exponent: int) -> None:
+    rng = np.random.default_rng(seed)
+    keys = np.ldexp(rng.standard_normal((d, n)), exponent)
+    members = pair_members(n)
+    noise = rng.standard_normal((d, len(members))) * 2.0**exponent
+    queries = keys[:, members[:, 0]] + keys[:, members[:, 1]] + noise / 3
+    exact = exact_margins(keys, queries)
+    found = check_pairs(keys, queries)
+    assert found.realised <= sum(margin > 0 for margin in exact)
+    if exponent >= 0:  # products that underflow are not certain
+        assert found.realised == sum(margin > 0 for margin in exact)
+        scale = math.sqrt(exact_length(np.ldexp(keys, -exponent)))
+        scale *= math.sqrt(exact_length(np.ldexp(queries, -exponent)))
+        worst = float(min(exact) / Fraction(2) ** (2 * exponent)) / scale
+        assert worst - 1e-13 <= found.margin <= worst + 1e-15
+
+
+def test_ties_do_not_count() -> None:
+    assert check_pairs([[1.0, 1.0, 1.0]], [[1.0, 1.0, 1.0]]).realised == 0
+    near = check_pairs([[1.0, 1.0, 1.0 - 2.0**-53]], [[1.0, 1.0, 1.0]])
+    assert near.realised == 0  # true of pair (0, 1), and within rounding
+    two = check_pairs([[1.0, -3.0]], [[1.0]])
+    assert two.realised == 1 and two.margin == math.inf
+
+
+def test_five_keys_in_space_are_not_enough() -> None:
+    """The curve without its last coordinate: K_5 is not planar, so no five keys in space do."""
+    found = curve_pairs(5)
+    assert check_pairs(found.keys[:3], found.queries[:3]).share < 1
+
+
+@given(st.integers(2, 10**6), st.integers(1, 50))
+def test_the_bound_on_margins(n: int, d: int) -> None:
+    bound = pair_margin_bound(n, d)
+    assert 0 < bound <= 2
+    assert bound >= pair_margin_bound(n + 1, d)
+    assert bound <= pair_margin_bound(n, d + 1)
+    if bound < 2:
+        assert bound == pytest.approx(2 / ((n * (n - 1) / 2) ** (1 / d) - 1), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("keys", "queries", "kind", "part"),
+    [
+        (np.ones((2, 3)), np.ones((2, 2)), rb.InputError, "expected (2, 3)"),
+        (np.ones((2, 3)), np.ones((3, 3)), rb.InputError, "expected (2, 3)"),
+        (np.ones((2, 1)), np.ones((2, 1)), rb.InputError, "from 2 to 1000"),
+        (np.ones((1, 1001)), np.ones((1, 3)), rb.InputError, "1000"),
+        (np.full((2, 3), np.nan), np.ones((2, 3)), rb.InputError, "nan"),
+    ],
+)
+def test_refused(keys: Any, queries: Any, kind: type[Exception], part: str) -> None:
+    with refused(kind, part):
+        check_pairs(keys, queries)
+
+
+def test_other_bad_arguments() -> None:
+    with refused(rb.InputError, "n is 1"):
+        curve_pairs(1)
+    with refused(rb.InputError, "n is 1"):
+        pair_margin_bound(1, 4)
