@@ -17,7 +17,12 @@ from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
 from rankbound.theory.spans import scan
 
-__all__ = ["chain_log_rank", "factors_of", "log_rank_of_head", "unmasked_log_rank"]
+__all__ = ["chain_log_rank",
+    "factors_of",
+    "log_rank_of_head",
+    "nested_chain",
+    "unmasked_log_rank",
+]
 
 
 def log_rank_of_head(
@@ -38,7 +43,7 @@ def log_rank_of_head(
             "rtol and mask are not taken together: under a mask rows are compared with spans, "
             "and no singular value is counted."
         )
-    chain = _chain(visible)
+    chain = nested_chain(visible)
     if chain is None:
         return _bounded(head, X, visible, stored)
     order, seen = chain
@@ -115,7 +120,7 @@ def chain_log_rank(keys: Array, queries: Array, seen: npt.NDArray[np.int64], uni
     return len(scan(D[1:], error[1:], shown[1:]))
 
 
-def _chain(visible: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+def nested_chain(visible: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
     """Keys in the order of nesting and how many of them each query sees; None if not nested.
 
     A query that sees one key is said to see none: it imposes nothing.

@@ -1,0 +1,1 @@
+"""Audits of pretrained models: what head size each head uses."""

@@ -1,0 +1,1 @@
+"""Measuring heads of trained models, from their queries and keys."""
