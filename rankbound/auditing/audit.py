@@ -1,0 +1,196 @@
+"""``audit``: what head size each head of a pretrained model uses on a text."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+
+from rankbound._validate import check_int
+from rankbound.auditing.capture import Captured, recording
+from rankbound.auditing.loading import find_model
+from rankbound.auditing.models import LoadedModel, load, run
+from rankbound.auditing.proof import Proof, Samples, eager_samples, prove
+from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
+from rankbound.auditing.texts import TextFacts, check_text, cut_windows
+from rankbound.errors import InputError, InputTypeError
+from rankbound.measuring.head import measure_heads
+
+__all__ = ["AuditInterrupted", "audit"]
+
+Progress = Callable[[int, int, str], None]
+
+
+class AuditInterrupted(KeyboardInterrupt):
+    """An audit was interrupted; ``.audit`` holds the heads that were finished."""
+
+    def __init__(self, audit: Audit) -> None:
+        super().__init__("the audit was interrupted")
+        self.audit = audit
+
+
+def audit(
+    model: str | os.PathLike[str],
+    text: str,
+    length: int | None = None,
+    layers: Iterable[int] | None = None,
+    *,
+    windows: int = 1,
+    dtype: str = "float32",
+    context_rank: bool = True,
+    progress: Progress | None = None,
+) -> Audit:
+    """Measure every attention head of a pretrained model on a text.
+
+    The model runs as transformers runs it; each attention layer's queries and keys are recorded
+    after biases, rotations and norms, and measured in float64 one layer at a time. On the first
+    window the attention weights recomputed from them must equal the model's own to rounding, or
+    nothing is reported.
+
+    Parameters
+    ----------
+    model : str or path
+        A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
+        installed package that carries one. Nothing is downloaded, unpickled or run as code.
+    text : str
+        The text itself.
+    length : int, optional
+        Tokens of a window, n, special tokens included; unless given as many as the text and the
+        model allow, at most 512.
+    layers : iterable of int, optional
+        Numbers of attention layers, from 0; all unless given.
+    windows : int
+        How many windows of the text, one after the other; each is measured by itself.
+    dtype : {"float32", "float64"}
+        In which the model runs, whatever its weights are stored in.
+    context_rank : bool
+        Whether to compute the effective rank of P, an SVD of n × n for each head.
+    progress : callable, optional
+        Called as ``progress(done, total, what)`` after each layer.
+
+    Returns
+    -------
+    Audit
+        ``.heads``, ``.to_frame()``, ``.to_json()``.
+
+    Raises
+    ------
+    BackendMissing
+        If torch or transformers is not installed.
+    InputError, InputTypeError
+        If the model, text or a number is not as described, or a layer does to its logits what the
+        audit does not understand: the message names the layer.
+    AuditInterrupted
+        A KeyboardInterrupt with what is finished.
+
+    References
+    ----------
+    docs/audit.md defines every column.
+    """
+    text = check_text(text)
+    chosen = None if layers is None else _check_layers(layers)
+    loaded = load(find_model(model), dtype)
+    cut, facts = cut_windows(loaded.tokenizer, text, length, windows, loaded.positions)
+    return _Run(loaded, facts, chosen, context_rank, progress).audit(cut)
+
+
+def _check_layers(layers: Iterable[int]) -> frozenset[int]:
+    if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
+        raise InputTypeError(f"layers is {layers!r}; expected integers, for example [0, 5].")
+    chosen = frozenset(check_int("layers", layer, least=0) for layer in layers)
+    if not chosen:
+        raise InputError("layers is empty; expected at least one, or None for all.")
+    return chosen
+
+
+class _Run:
+    """One audit under way: what was found so far, and what is still to do."""
+
+    def __init__(
+        self,
+        loaded: LoadedModel,
+        text: TextFacts,
+        chosen: frozenset[int] | None,
+        context_rank: bool,
+        progress: Progress | None,
+    ) -> None:
+        self.loaded, self.text, self.chosen = loaded, text, chosen
+        self.context_rank, self.progress = context_rank, progress
+        self.heads: list[AuditedHead] = []
+        self.proof = Proof(0.0, 0.0, 0)
+        self.samples: Samples = {}
+        self.window = self.layers = self.done = 0
+
+    def audit(self, windows: list[list[int]]) -> Audit:
+        """Prove on the first window, measure on all."""
+        try:
+            self._look(windows[0])
+            for window, ids in enumerate(windows):
+                self.window = window
+                with recording(self.loaded, self._visit, self._wanted):
+                    run(self.loaded, ids)
+        except KeyboardInterrupt:
+            raise AuditInterrupted(self._record(complete=False)) from None
+        return self._record(complete=True)
+
+    def _look(self, ids: list[int]) -> None:
+        """Run the model unobserved, and learn which layers have attention."""
+        with eager_samples(self.loaded, len(ids)) as samples:
+            run(self.loaded, ids)
+        self.samples = samples
+        self.layers = sum(len(calls) for calls in samples.values())
+        name = self.loaded.name
+        if not samples:
+            raise InputError(
+                f"{name}: {type(self.loaded.model).__name__} shows no attention weights; expected "
+                "a model with attention that transformers can run as eager."
+            )
+        if self.chosen is not None and max(self.chosen) >= self.layers:
+            raise InputError(
+                f"layers holds {max(self.chosen)}; expected at most {self.layers - 1}: {name} has "
+                f"{self.layers} attention layers, numbered from 0."
+            )
+
+    def _wanted(self, layer: int) -> bool:
+        return self.chosen is None or layer in self.chosen
+
+    def _visit(self, captured: Captured) -> None:
+        """Prove a layer on the first window, then measure its heads."""
+        if self.window == 0:
+            self.proof = self.proof.with_(prove(captured, self.samples))
+        group = len(captured.queries) // len(captured.keys)
+        measured = measure_heads(
+            captured.queries,
+            captured.keys,
+            captured.scale,
+            captured.mask,
+            captured.softcap,
+            unit=self.loaded.unit,
+            context_rank=self.context_rank,
+        )
+        self.heads.extend(
+            AuditedHead(
+                self.window, captured.layer, captured.module, h, h // group, measures,
+                self.loaded.storage_dtype, captured.dtype,
+            )
+            for h, measures in enumerate(measured)
+        )
+        self.done += 1
+        if self.progress is not None:
+            wanted = self.layers if self.chosen is None else len(self.chosen)
+            self.progress(self.done, wanted * self.text.windows, captured.place)
+
+    def _record(self, *, complete: bool) -> Audit:
+        model = self.loaded.model
+        facts = ModelFacts(
+            name=self.loaded.name,
+            architecture=type(model).__name__,
+            model_type=str(model.config.model_type),
+            parameters=sum(p.numel() for p in model.parameters()),
+            attention_layers=self.layers,
+            storage_dtype=self.loaded.storage_dtype,
+            compute_dtype=self.loaded.compute_dtype,
+            quantised=self.loaded.quantised,
+            positions=self.loaded.positions,
+            unit=self.loaded.unit,
+        )
+        return Audit(tuple(self.heads), facts, self.text, self.proof, complete)

@@ -1,0 +1,274 @@
+"""Queries and keys of any model that transformers runs, at the moment attention is computed.
+
+An attention function registered with transformers is called by each attention layer with its
+queries and keys after biases, rotations and norms. It records them and lets the layer's own
+function compute the attention, so that the model goes on as it would. What it does not understand
+in its arguments it refuses: a guess would be measured as if it were the model.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rankbound._validate import Array
+from rankbound.attention.masks import Mask
+from rankbound.auditing.backends import quiet, require
+from rankbound.auditing.models import LoadedModel
+from rankbound.errors import InputError
+
+__all__ = ["Captured", "as_columns", "recording"]
+
+NAME = "rankbound"
+HIDDEN = -1e4  # what is added to a hidden logit is at most this
+UNDERSTOOD = {"scaling", "softcap", "dropout"}
+# They choose a kernel, repeat what the mask says, or ask for outputs; none changes a logit.
+BENIGN = {
+    "cache_position",
+    "cu_seq_lens_k",
+    "cu_seq_lens_q",
+    "deterministic",
+    "is_causal",
+    "max_length_k",
+    "max_length_q",
+    "output_attentions",
+    "output_hidden_states",
+    "output_router_logits",
+    "position_ids",
+    "return_dict",
+    "sliding_window",
+    "use_cache",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Captured:
+    """One layer's attention, as the model computed it.
+
+    Attributes
+    ----------
+    layer : int
+        The number of the attention call within the model, from 0.
+    module : str
+        The name of the layer's module in the model.
+    turn : int
+        How often this module was called before; above 0 where layers share a module.
+    queries, keys : ndarray of float64, shapes (heads, k, n) and (key_value_heads, k, n)
+        After biases, rotations and norms; columns are tokens.
+    scale : float
+        What multiplies the logits.
+    softcap : float or None
+        c of ``c tanh(L / c)``.
+    mask : ndarray of bool, shape (n, n), or None
+        [key, query], True = visible; None if nothing is hidden.
+    dtype : str
+        In which the model computed them.
+    own : torch.Tensor
+        The model's own attention weights.
+    """
+
+    layer: int
+    module: str
+    turn: int
+    queries: Array
+    keys: Array
+    scale: float
+    softcap: float | None
+    mask: Mask | None
+    dtype: str
+    own: Any
+
+    def weights(self) -> Array:
+        """The model's own attention weights as float64, (heads, n, n), [key, query]."""
+        return as_columns(self.own)
+
+    @property
+    def place(self) -> str:
+        """How an error names the layer."""
+        return f"layer {self.layer} ({self.module})"
+
+
+Visit = Callable[[Captured], None]
+
+
+class _Recorder:
+    """Counts attention calls, reads their arguments and shows them to a visitor."""
+
+    def __init__(self, loaded: LoadedModel, wanted: Callable[[int], bool], visit: Visit) -> None:
+        self.names = {id(module): name for name, module in loaded.model.named_modules()}
+        self.wanted, self.visit = wanted, visit
+        self.calls: Counter[str] = Counter()
+
+    def seen(self, module: Any, tensors: tuple[Any, ...], weights: Any, options: Any) -> None:
+        name = self.names.get(id(module), type(module).__name__)
+        layer, turn = self.calls.total(), self.calls[name]
+        self.calls[name] += 1
+        if self.wanted(layer):
+            self.visit(_read((layer, name, turn), module, tensors, weights, options))
+
+
+_active: ContextVar[_Recorder | None] = ContextVar("rankbound_recorder", default=None)
+
+
+@contextmanager
+def recording(
+    loaded: LoadedModel, visit: Visit, wanted: Callable[[int], bool] = lambda _: True
+) -> Iterator[_Recorder]:
+    """Show every wanted attention layer to `visit` while the model runs, one at a time.
+
+    Raises
+    ------
+    InputError
+        If the model does not let its attention be observed.
+    """
+    interface = require("transformers", "an audit")
+    masks = require("transformers.masking_utils", "an audit")
+    interface.AttentionInterface.register(NAME, _attend)
+    interface.AttentionMaskInterface.register(NAME, masks.eager_mask)
+    recorder = _Recorder(loaded, wanted, visit)
+    token = _active.set(recorder)
+    try:
+        with quiet():
+            loaded.model.set_attn_implementation(NAME)
+        if loaded.model.config.get_text_config()._attn_implementation != NAME:
+            raise InputError(
+                f"{loaded.name}: {type(loaded.model).__name__} does not compute attention through "
+                "transformers' attention interface; expected an architecture that does."
+            )
+        yield recorder
+    finally:
+        _active.reset(token)
+        with quiet():
+            loaded.model.set_attn_implementation("eager")
+
+
+def _attend(
+    module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **options: Any
+) -> tuple[Any, Any]:
+    """What attention layers call: their own eager attention, observed."""
+    output, weights = _own_attention(module)(
+        module, query, key, value, attention_mask, **options
+    )
+    recorder = _active.get()
+    if recorder is not None:
+        recorder.seen(module, (query, key, attention_mask), weights, options)
+    return output, weights
+
+
+def _own_attention(module: Any) -> Any:
+    for kind in type(module).__mro__:
+        function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise InputError(
+        f"{type(module).__name__} has no eager attention to compare with; expected a model whose "
+        "module defines eager_attention_forward."
+    )
+
+
+def _read(
+    where: tuple[int, str, int],
+    module: Any,
+    tensors: tuple[Any, ...],
+    weights: Any,
+    options: dict[str, Any],
+) -> Captured:
+    layer, name, turn = where
+    place = f"layer {layer} ({name})"
+    query, key, attention_mask = tensors
+    _check_options(place, module, options)
+    _check_shapes(place, module, query, key)
+    scaling = options.get("scaling")
+    softcap = options.get("softcap")
+    return Captured(
+        layer=layer,
+        module=name,
+        turn=turn,
+        queries=as_columns(query),
+        keys=as_columns(key),
+        scale=query.shape[-1] ** -0.5 if scaling is None else _number(place, "scaling", scaling),
+        softcap=None if softcap is None else _number(place, "softcap", softcap),
+        mask=_visible(place, attention_mask, query.shape[2]),
+        dtype=str(query.dtype).removeprefix("torch."),
+        own=weights,
+    )
+
+
+def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
+    for name, value in options.items():
+        if name not in UNDERSTOOD | BENIGN and value is not None and value is not False:
+            raise InputError(
+                f"{place}: the model passes {name} to its attention, which the audit does not "
+                "understand; expected queries, keys, a mask, a scale and a cap. What else changes "
+                "the logits would be measured wrongly."
+            )
+    if options.get("dropout") or getattr(module, "sinks", None) is not None:
+        what = "dropout" if options.get("dropout") else "learned sinks"
+        raise InputError(
+            f"{place}: attention with {what}; expected weights that sum to 1 over the tokens."
+        )
+
+
+def _check_shapes(place: str, module: Any, query: Any, key: Any) -> None:
+    batch, heads, n, size = query.shape
+    if batch != 1 or key.shape[2] != n:
+        raise InputError(
+            f"{place}: queries of {n} tokens attend to keys of {key.shape[2]}; expected "
+            "self-attention over one sequence."
+        )
+    if key.shape[3] != size or heads % key.shape[1]:
+        raise InputError(
+            f"{place}: queries {tuple(query.shape)} and keys {tuple(key.shape)}; expected one size "
+            "and a multiple of the number of key/value heads."
+        )
+    groups = getattr(module, "num_key_value_groups", None)
+    if groups is not None and groups * key.shape[1] != heads:
+        raise InputError(
+            f"{place}: {heads} query heads and {key.shape[1]} key/value heads in groups of "
+            f"{groups}; expected groups that agree."
+        )
+
+
+def as_columns(tensor: Any) -> Array:
+    """A (1, heads, n, m) tensor as float64, (heads, m, n): columns are tokens."""
+    array: Array = tensor[0].detach().transpose(-1, -2).cpu().double().contiguous().numpy()
+    return array
+
+
+def _number(place: str, name: str, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(
+            f"{place}: {name} is no number but {type(value).__name__}; expected one for the layer."
+        ) from None
+
+
+def _visible(place: str, mask: Any, n: int) -> Mask | None:
+    """The additive mask of a layer as [key, query] bool; None if it hides nothing."""
+    if mask is None:
+        return None
+    if mask.ndim != 4 or not mask.is_floating_point() or mask.shape[-1] < n:
+        raise InputError(
+            f"{place}: a mask of {mask.dtype} and shape {tuple(mask.shape)}; expected 0 and "
+            f"large negative numbers, (1, 1, {n}, {n})."
+        )
+    added = np.unique(as_columns(mask[..., :n]), axis=0)
+    if len(added) > 1:
+        raise InputError(f"{place}: its heads have different masks; expected one for the layer.")
+    seen = np.broadcast_to(added[0] == 0, (n, n))
+    if not np.array_equal(seen, np.broadcast_to(added[0] > HIDDEN, (n, n))):
+        raise InputError(
+            f"{place}: the mask adds other numbers than 0 to visible logits, a position bias; the "
+            "audit does not understand it, since a bias lifts the rank of logits."
+        )
+    if not seen.any(axis=0).all():
+        raise InputError(f"{place}: a query sees no key; expected at least one.")
+    return None if seen.all() else np.array(seen)

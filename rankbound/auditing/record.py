@@ -1,0 +1,168 @@
+"""What an audit found."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rankbound.auditing.backends import require
+from rankbound.auditing.proof import Proof
+from rankbound.auditing.texts import TextFacts
+from rankbound.measuring.head import HeadMeasures
+
+__all__ = ["COLUMNS", "Audit", "AuditedHead", "ModelFacts"]
+
+PLACE = ("window", "layer", "head", "key_value_head")
+MEASURES = (
+    "head_size",
+    "length",
+    "masked",
+    "softcap",
+    "logit_rank",
+    "log_rank",
+    "log_rank_lower",
+    "log_rank_upper",
+    "log_rank_bound",
+    "generic_log_rank",
+    "at_bottleneck",
+    "log_effective_rank",
+    "log_stable_rank",
+    "logit_effective_rank",
+    "context_effective_rank",
+    "aitchison_error_half",
+    "kl_half",
+    "least_head_size_1pct",
+    "entropy",
+    "sink_mass",
+)
+DTYPES = ("storage_dtype", "compute_dtype")
+COLUMNS = PLACE + MEASURES + DTYPES
+MAYBE_INT = ("log_rank", "generic_log_rank")
+MAYBE_FLOAT = ("softcap", "context_effective_rank")
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model that was audited.
+
+    Attributes
+    ----------
+    name, architecture, model_type : str
+        As it was found; its class; its type in config.json.
+    parameters : int
+        Number of weights.
+    attention_layers : int
+        How many times a forward pass computes attention.
+    storage_dtype, compute_dtype : str
+        Of the weights in their files (GGUF: the types of query and key projections), and in which
+        the model was run.
+    quantised : bool
+        Whether the weights were dequantised when loaded.
+    positions : int or None
+        The longest sequence it takes, where it says.
+    unit : float
+        The relative error of queries and keys from which thresholds are derived: the eps of the
+        coarser of both dtypes; of the latter alone where the weights are quantised.
+    """
+
+    name: str
+    architecture: str
+    model_type: str
+    parameters: int
+    attention_layers: int
+    storage_dtype: str
+    compute_dtype: str
+    quantised: bool
+    positions: int | None
+    unit: float
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedHead:
+    """One head on one window.
+
+    Attributes
+    ----------
+    window, layer, head, key_value_head : int
+        Numbered from 0; layers are those with attention, in the order in which they run.
+    module : str
+        The name of the layer's module in the model.
+    measures : HeadMeasures
+        What was measured, with the spectra.
+    storage_dtype, compute_dtype : str
+        As in :class:`ModelFacts`.
+    """
+
+    window: int
+    layer: int
+    module: str
+    head: int
+    key_value_head: int
+    measures: HeadMeasures
+    storage_dtype: str
+    compute_dtype: str
+
+    def row(self) -> dict[str, Any]:
+        """The columns of :meth:`Audit.to_frame`, by name."""
+        return {
+            name: getattr(self.measures if name in MEASURES else self, name) for name in COLUMNS
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """An audit of a model on a text.
+
+    Attributes
+    ----------
+    heads : tuple of AuditedHead
+        Window by window, layer by layer; the columns are defined in docs/audit.md.
+    model : ModelFacts
+    text : TextFacts
+    proof : Proof
+        How well the model's own attention weights were reproduced on the first window.
+    complete : bool
+        False if it was interrupted, and `heads` holds the layers that were finished.
+    """
+
+    heads: tuple[AuditedHead, ...]
+    model: ModelFacts
+    text: TextFacts
+    proof: Proof
+    complete: bool
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame, one row a head and window.
+
+        Raises
+        ------
+        BackendMissing
+            If pandas is not installed.
+        """
+        pandas = require("pandas", "to_frame")
+        frame = pandas.DataFrame([head.row() for head in self.heads], columns=list(COLUMNS))
+        kinds = {**dict.fromkeys(MAYBE_INT, "Int64"), **dict.fromkeys(MAYBE_FLOAT, "float64")}
+        return frame.astype(kinds)
+
+    def to_json(self) -> str:
+        """Return the audit as JSON: model, text, proof, and per head its row and spectra."""
+        heads = [
+            {
+                **head.row(),
+                "module": head.module,
+                "threshold": head.measures.threshold,
+                "logit_values": head.measures.logit_values.tolist(),
+                "centred_values": head.measures.centred_values.tolist(),
+            }
+            for head in self.heads
+        ]
+        data = {
+            "complete": self.complete,
+            "model": dataclasses.asdict(self.model),
+            "text": dataclasses.asdict(self.text),
+            "proof": dataclasses.asdict(self.proof),
+            "heads": heads,
+        }
+        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
