@@ -29,6 +29,8 @@ if TYPE_CHECKING:
         sliding_mask,
     )
     from rankbound.attention.softmax import column_softmax
+    from rankbound.auditing.audit import audit
+    from rankbound.auditing.record import Audit
     from rankbound.certificates.checker import Check, check
     from rankbound.errors import (
         BackendMissing,
@@ -65,6 +67,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AttentionHead": "attention.head",
+    "Audit": "auditing.record",
     "BackendMissing": "errors",
     "Bracket": "fitting.bracket",
     "Check": "certificates.checker",
@@ -84,6 +87,7 @@ _HOME = {
     "Verdict": "verdict",
     "aitchison_error": "theory.approximation",
     "argmaxable": "theory.argmax",
+    "audit": "auditing.audit",
     "causal_mask": "attention.masks",
     "certified_log_rank": "theory.certification",
     "certified_rank": "ranks.certified",
@@ -95,14 +99,14 @@ _HOME = {
     "fit_head": "fitting.solve",
     "full_mask": "attention.masks",
     "is_nested": "attention.masks",
+    "kl_bracket": "fitting.bracket",
+    "kl_lower_bound": "theory.kl_bound",
     "least_head_size": "theory.representation",
     "log_rank": "theory.logrank",
     "logit_spectrum": "ranks.factored",
     "nearest_head": "theory.approximation",
     "numerical_rank": "ranks.numerical",
     "prefix_mask": "attention.masks",
-    "kl_bracket": "fitting.bracket",
-    "kl_lower_bound": "theory.kl_bound",
     "random_context": "attention.ensembles",
     "random_head": "attention.ensembles",
     "random_multihead": "attention.ensembles",
@@ -121,6 +125,7 @@ _HOME = {
 
 __all__ = [
     "AttentionHead",
+    "Audit",
     "BackendMissing",
     "Bracket",
     "Check",
@@ -140,6 +145,7 @@ __all__ = [
     "Verdict",
     "aitchison_error",
     "argmaxable",
+    "audit",
     "causal_mask",
     "certified_log_rank",
     "certified_rank",

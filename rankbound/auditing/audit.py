@@ -154,7 +154,17 @@ class _Run:
         return self.chosen is None or layer in self.chosen
 
     def _visit(self, captured: Captured) -> None:
-        """Prove a layer on the first window, then measure its heads."""
+        """Prove a layer on the first window, then measure its heads, under one BLAS thread."""
+        from threadpoolctl import threadpool_limits
+
+        with threadpool_limits(1, "blas"):  # many small matrices: threads only wait for each other
+            self._prove_and_measure(captured)
+        self.done += 1
+        if self.progress is not None:
+            wanted = self.layers if self.chosen is None else len(self.chosen)
+            self.progress(self.done, wanted * self.text.windows, captured.place)
+
+    def _prove_and_measure(self, captured: Captured) -> None:
         if self.window == 0:
             self.proof = self.proof.with_(prove(captured, self.samples))
         group = len(captured.queries) // len(captured.keys)
@@ -169,15 +179,17 @@ class _Run:
         )
         self.heads.extend(
             AuditedHead(
-                self.window, captured.layer, captured.module, h, h // group, measures,
-                self.loaded.storage_dtype, captured.dtype,
+                self.window,
+                captured.layer,
+                captured.module,
+                h,
+                h // group,
+                measures,
+                self.loaded.storage_dtype,
+                captured.dtype,
             )
             for h, measures in enumerate(measured)
         )
-        self.done += 1
-        if self.progress is not None:
-            wanted = self.layers if self.chosen is None else len(self.chosen)
-            self.progress(self.done, wanted * self.text.windows, captured.place)
 
     def _record(self, *, complete: bool) -> Audit:
         model = self.loaded.model

@@ -153,9 +153,7 @@ def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **options: Any
 ) -> tuple[Any, Any]:
     """What attention layers call: their own eager attention, observed."""
-    output, weights = _own_attention(module)(
-        module, query, key, value, attention_mask, **options
-    )
+    output, weights = _own_attention(module)(module, query, key, value, attention_mask, **options)
     recorder = _active.get()
     if recorder is not None:
         recorder.seen(module, (query, key, attention_mask), weights, options)

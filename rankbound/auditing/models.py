@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +70,7 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
     torch = require("torch", "an audit")
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
-    with quiet():
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
         model = _model(files, getattr(torch, dtype))
         tokenizer = _load("AutoTokenizer", files)
     model.eval()

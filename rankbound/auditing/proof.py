@@ -122,7 +122,11 @@ def prove(captured: Captured, samples: Samples) -> Proof:
     weights, total = captured.weights(), Proof(0.0, 0.0, 0)
     for h, queries in enumerate(captured.queries):
         P, bound = context_and_bound(
-            queries, captured.keys[h // group], captured.scale, captured.softcap, captured.mask,
+            queries,
+            captured.keys[h // group],
+            captured.scale,
+            captured.softcap,
+            captured.mask,
             captured.dtype,
         )
         if float(bound.sum(axis=0).max()) > VAGUE:
@@ -169,7 +173,7 @@ def context_and_bound(
     top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         E += u * np.abs(top - L) + 4 * u
-        shown = P > 0
-        spread = np.log1p(np.where(shown, P * np.expm1(E), 0.0).sum(axis=0))
-        bound = np.where(shown, P * np.expm1(E + spread + (n + 4) * u), 0.0)
+        factor = np.where(P > 0, np.expm1(E), 0.0)
+        rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * u
+        bound = P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)
     return P, bound + 4 * float(np.finfo(np.dtype(dtype)).tiny)

@@ -85,9 +85,7 @@ def cut_windows(
             f"the text has {len(whole)} tokens, {available} windows of {n}; expected {windows}. "
             "Give a longer text or a smaller length."
         )
-    cut = [
-        [*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)
-    ]
+    cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return cut, TextFacts(digest, len(whole), n, windows)
 

@@ -152,9 +152,8 @@ def read_gguf(file: Path) -> Storage:
         )
     plain = types <= DTYPES.keys()
     names = sorted(DTYPES.get(name, name) for name in types)
-    coarsest = max(names, key=list(("float64", "float32", "float16", "bfloat16")).index) if (
-        plain
-    ) else "+".join(names)
+    order = ["float64", "float32", "float16", "bfloat16"]
+    coarsest = max(names, key=order.index) if plain else "+".join(names)
     return Storage(coarsest, quantised=not plain)
 
 

@@ -30,10 +30,10 @@ WITHIN = 0.01  # of `least_head_size_1pct`
 class HeadMeasures:
     """What a head does with its size on one sequence.
 
-    Spectra are those of the logits L and of ``C L``, logits less their mean over keys. Where nothing
-    is masked ``C L = C log P``. Under a mask log P is defined on visible pairs only and has no
-    singular values; what stands here is then the spectrum of the head's own logits, hidden pairs
-    included: one completion of log P, of which the errors at smaller head sizes are upper bounds.
+    Spectra are those of the logits L and of ``C L``, logits less their mean over keys. Where
+    nothing is masked ``C L = C log P``. Under a mask log P is defined on visible pairs only and has
+    no singular values; what stands here is then the spectrum of the head's own logits, hidden pairs
+    included: one completion of log P, whose errors at smaller head sizes are upper bounds.
 
     Attributes
     ----------
@@ -47,8 +47,8 @@ class HeadMeasures:
         Bounds of the (masked) log-rank: the least head size that has this context exactly. They
         meet unless the mask is not nested (sliding windows).
     log_rank_bound : int
-        ``min(head_size, n - 1)``: no head of this size has a larger log-rank; n - 1 if capped, since
-        the cap lifts ranks.
+        ``min(head_size, n - 1)``: no head of this size has a larger log-rank; n - 1 if capped,
+        since the cap lifts ranks.
     generic_log_rank : int or None
         The log-rank of almost every context with this mask: n - 1, floor(n/2) if causal. None where
         the mask is not nested.
@@ -61,7 +61,7 @@ class HeadMeasures:
     context_effective_rank : float or None
         Of P, which the head size does not bound; None unless asked for.
     aitchison_error_half : float
-        ``τ`` at half the head size, ``τ_k = sqrt(Σ_{r > k} s_r²)``, s the singular values of ``C L``.
+        ``τ`` at half the head size, ``τ_k = sqrt(Σ_{r > k} s_r²)``, s singular values of ``C L``.
     kl_half : float
         Mean over queries of the KL divergence of the attention from that of the head of half the
         size nearest in Aitchison distance, in nats; an upper bound on what that size costs.
@@ -118,9 +118,7 @@ class HeadMeasures:
 
     def least_head_size(self, fraction: float) -> int:
         """The least k with ``τ_k <= fraction · τ_0``; under a mask an upper bound."""
-        return least_size_within(
-            self.centred_values, check_real("fraction", fraction, least=0.0)
-        )
+        return least_size_within(self.centred_values, check_real("fraction", fraction, least=0.0))
 
 
 def measure_heads(
@@ -186,8 +184,7 @@ def measure_heads(
     facts = None if visible is None else read_mask(visible, q.shape[1])
     group = len(q) // len(k)
     return (
-        _measure(q[h], k[h // group], factor, facts, cap, unit, context_rank)
-        for h in range(len(q))
+        _measure(q[h], k[h // group], factor, facts, cap, unit, context_rank) for h in range(len(q))
     )
 
 

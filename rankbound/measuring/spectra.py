@@ -65,8 +65,10 @@ def spectra(
             size,
         )
     L = capped(scale * (keys.T @ queries), softcap)
-    values = np.linalg.svd(L, compute_uv=False)
-    centred = np.linalg.svd(L - L.mean(axis=0), compute_uv=False)
+    values, centred = (
+        np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
+        for matrix in (L, L - L.mean(axis=0))
+    )
     return Spectra(values, centred, size + 2 * len(L) * FLOAT64_EPS * float(values[0]))
 
 
@@ -74,8 +76,8 @@ def threshold(queries: Array, keys: Array, scale: float, unit: float) -> float:
     """By how much rounding moves a singular value of ``scale keys^T queries``.
 
     Each entry of queries and keys is right to a relative `unit`, so by Weyl no singular value moves
-    by more than ``2 unit |scale| ‖keys‖_F ‖queries‖_F`` and what the QR of the factors adds. Capping
-    (`capped`) moves logits no further apart, so the bound holds for capped logits too.
+    by more than ``2 unit |scale| ‖keys‖_F ‖queries‖_F`` and what the QR of the factors adds.
+    Capping (`capped`) moves logits no further apart, so the bound holds for capped logits too.
     """
     sizes = float(np.linalg.norm(keys)) * float(np.linalg.norm(queries))
     return (2 * unit + sum(keys.shape) * FLOAT64_EPS) * abs(scale) * sizes

@@ -72,9 +72,7 @@ def weight_facts(
     return WeightFacts(entropy / n, sink / n, max(divergence / n, 0.0))
 
 
-def _half(
-    queries: Array, keys: Array, scale: float, softcap: float | None
-) -> tuple[Array, Array]:
+def _half(queries: Array, keys: Array, scale: float, softcap: float | None) -> tuple[Array, Array]:
     """Factors of ``C L`` truncated to half the head size."""
     size = len(queries) // 2
     if softcap is not None:

@@ -17,7 +17,8 @@ from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
 from rankbound.theory.spans import scan
 
-__all__ = ["chain_log_rank",
+__all__ = [
+    "chain_log_rank",
     "factors_of",
     "log_rank_of_head",
     "nested_chain",

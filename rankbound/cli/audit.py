@@ -1,0 +1,142 @@
+"""``rankbound audit``: what head size each head of a pretrained model uses."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["add_command"]
+
+
+def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the command to the parser."""
+    parser = commands.add_parser(
+        "audit",
+        help="what head size each head of a pretrained model uses",
+        description=(
+            "Measure every attention head of a pretrained model on a text. Nothing is downloaded, "
+            "unpickled or run as code; nothing is reported unless the model's own attention "
+            "weights are reproduced first."
+        ),
+    )
+    parser.add_argument(
+        "model", metavar="MODEL", help="a directory, a .gguf file or an installed package"
+    )
+    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
+    parser.add_argument(
+        "--length", type=int, metavar="N", help="tokens; as many as there are, at most 512"
+    )
+    parser.add_argument("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
+    parser.add_argument("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
+    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
+    parser.add_argument(
+        "--no-context-rank", action="store_true", help="skip the effective rank of P, an SVD a head"
+    )
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted"
+    )
+    parser.set_defaults(run=run)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Audit, print the table, write the record if asked."""
+    from rankbound.auditing.audit import AuditInterrupted, audit
+    from rankbound.reporting.audits import audit_summary, audit_table
+    from rankbound.reporting.tables import console
+
+    text, layers = read_text(options.text), read_layers(options.layers)
+    with _written(options.json) as write, _progress() as progress:
+        try:
+            found = audit(
+                options.model,
+                text,
+                options.length,
+                layers,
+                windows=options.windows,
+                dtype=options.dtype,
+                context_rank=not options.no_context_rank,
+                progress=progress,
+            )
+        except AuditInterrupted as stopped:
+            write(stopped.audit.to_json())
+            raise
+        write(found.to_json())
+    out = console()
+    out.print(audit_table(found))
+    for line in audit_summary(found):
+        out.print(line, markup=False, soft_wrap=True)
+    return 0
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file in UTF-8."""
+    from rankbound.errors import InputError
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
+
+
+def read_layers(text: str | None) -> list[int] | None:
+    """The layers that an option names, for example ``0,3-5``."""
+    from rankbound.errors import InputError
+
+    if text is None:
+        return None
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(number.isdecimal() and len(number) < 5 for number in numbers):
+            raise InputError(f"--layers {text}: expected numbers and ranges, for example 0,3-5.")
+        span = range(int(first), int(numbers[-1]) + 1)
+        if not span:
+            raise InputError(f"--layers {text}: {part.strip()} is empty; expected 3-5, not 5-3.")
+        layers.extend(span)
+    return layers
+
+
+@contextmanager
+def _written(file: Path | None) -> Iterator[Callable[[str], None]]:
+    """A way to write the record; a path that cannot be written is found out before the work."""
+    if file is None:
+        yield lambda _: None
+        return
+    existed = file.exists()
+    file.touch()
+    done = False
+
+    def write(content: str) -> None:
+        nonlocal done
+        done = True
+        file.write_text(content + "\n", encoding="utf-8")
+
+    try:
+        yield write
+    finally:
+        if not done and not existed:
+            file.unlink()
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[int, int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        disable=not sys.stderr.isatty(),
+    ) as bar:
+        task = bar.add_task("loading the model", total=None)
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield show

@@ -1,0 +1,87 @@
+"""An audit as a table and a few lines."""
+
+from __future__ import annotations
+
+import statistics
+from typing import TYPE_CHECKING
+
+from rankbound.auditing.record import Audit, AuditedHead
+from rankbound.reporting.tables import plain_table
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["audit_summary", "audit_table"]
+
+COLUMNS = (
+    "layer",
+    "head",
+    "key/value head",
+    "size",
+    "log-rank",
+    "effective",
+    "stable",
+    "logits, effective",
+    "P, effective",
+    "error at half",
+    "KL at half",
+    "size for 1%",
+    "entropy",
+    "sink",
+)
+
+
+def audit_table(audit: Audit) -> Table:
+    """Return the heads as a table, a row each."""
+    several = audit.text.windows > 1
+    table = plain_table(*(["window"] if several else []), *COLUMNS)
+    for column in table.columns:
+        column.justify = "right"
+    for head in audit.heads:
+        table.add_row(*([str(head.window)] if several else []), *_cells(head))
+    return table
+
+
+def _cells(head: AuditedHead) -> list[str]:
+    m = head.measures
+    low, high = m.log_rank_lower, m.log_rank_upper
+    return [
+        str(head.layer),
+        str(head.head),
+        str(head.key_value_head),
+        str(m.head_size),
+        (str(low) if low == high else f"{low}..{high}") + f" of {m.log_rank_bound}",
+        f"{m.log_effective_rank:.1f}",
+        f"{m.log_stable_rank:.1f}",
+        f"{m.logit_effective_rank:.1f}",
+        "" if m.context_effective_rank is None else f"{m.context_effective_rank:.1f}",
+        f"{m.aitchison_error_half:.3g}",
+        f"{m.kl_half:.2g}",
+        str(m.least_head_size_1pct),
+        f"{m.entropy:.2f}",
+        f"{m.sink_mass:.3f}",
+    ]
+
+
+def audit_summary(audit: Audit) -> list[str]:
+    """Return the closing lines: what was audited, how it was proved, what stands out."""
+    model, text = audit.model, audit.text
+    stored = f"{model.storage_dtype} weights" + (", dequantised" if model.quantised else "")
+    lines = [
+        f"{model.name}: {model.architecture}, {model.parameters:,} parameters, {stored}, "
+        f"run in {model.compute_dtype}.",
+        f"Text: {text.windows} of {text.length} tokens, from {text.tokens}.",
+        f"The model's own attention weights were reproduced to {audit.proof.deviation:.1e}, "
+        f"{audit.proof.ratio:.2f} of what rounding explains ({audit.proof.weights:,} weights).",
+    ]
+    if audit.heads:
+        measures = [head.measures for head in audit.heads]
+        ranks = [m.log_effective_rank for m in measures]
+        at = sum(m.at_bottleneck for m in measures)
+        lines.append(
+            f"{at} of {len(measures)} heads are at the bottleneck: their log-rank is all that "
+            "their size allows. "
+            f"Effective rank of centred log P: {min(ranks):.1f} to {max(ranks):.1f}, "
+            f"median {statistics.median(ranks):.1f}."
+        )
+    return lines
