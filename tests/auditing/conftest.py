@@ -1,0 +1,8 @@
+"""Tests that run a model are collected where torch and transformers are installed."""
+
+from tests.conftest import MODELS, REAL_MODELS
+
+collect_ignore = [
+    *([] if MODELS else ["test_tiny_models.py", "test_refusals.py"]),
+    *([] if REAL_MODELS else ["test_real_models.py"]),
+]
