@@ -53,15 +53,17 @@ def test_everything_unmasked_agrees_with_the_formed_matrices(
     scale = np.linalg.norm(centred)
     if k > 1:
         assert m.aitchison_error_half == pytest.approx(
-            rb.aitchison_error(P, k // 2), abs=1e-9 * scale
+            rb.aitchison_error(P, k // 2), abs=float(1e-9 * scale)
         )
         near = np.log(rb.nearest_head(P, k // 2).context())
-        assert m.kl_half == pytest.approx(np.sum(P * (log_P - near)) / n, abs=1e-9 * (1 + scale))
+        assert m.kl_half == pytest.approx(
+            np.sum(P * (log_P - near)) / n, abs=float(1e-9 * (1 + scale))
+        )
     least = m.least_head_size_1pct
     errors = [scale if j == 0 else rb.aitchison_error(P, j) for j in range(n + 1)]
     assert errors[least] <= 0.01 * scale + 1e-12 * scale
     assert least == 0 or errors[least - 1] > 0.01 * scale - 1e-12 * scale
-    assert m.aitchison_error(least) == pytest.approx(errors[least], abs=1e-9 * scale)
+    assert m.aitchison_error(least) == pytest.approx(errors[least], abs=float(1e-9 * scale))
     assert m.least_head_size(0.01) == least
 
 
@@ -155,7 +157,7 @@ def test_errors_of_a_masked_head_are_upper_bounds() -> None:
     mask = rb.causal_mask(16)
     L = keys.T @ q
     left, values, right = np.linalg.svd(L - L.mean(axis=0))
-    gap = (L - (left[:, :2] * values[:2]) @ right[:2])
+    gap = L - (left[:, :2] * values[:2]) @ right[:2]
     best = np.where(mask, gap, 0.0)
     best = np.where(mask, gap - best.sum(axis=0) / mask.sum(axis=0), 0.0)  # free gauge
     m = measure(q, keys, 1.0, mask)
