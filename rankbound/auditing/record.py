@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from typing import Any
 
 from rankbound.auditing.backends import require
+from rankbound.auditing.page import write_page
 from rankbound.auditing.proof import Proof
 from rankbound.auditing.texts import TextFacts
 from rankbound.measuring.head import HeadMeasures
@@ -148,6 +150,19 @@ class Audit:
 
     def to_json(self) -> str:
         """Return the audit as JSON: model, text, proof, and per head its row and spectra."""
+        return json.dumps(self._data(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the audit as one page that needs no network: map, spectra, table, definitions.
+
+        Raises
+        ------
+        InputTypeError
+            If `path` is no path.
+        """
+        write_page(path, self._data())
+
+    def _data(self) -> dict[str, Any]:
         heads = [
             {
                 **head.row(),
@@ -158,11 +173,10 @@ class Audit:
             }
             for head in self.heads
         ]
-        data = {
+        return {
             "complete": self.complete,
             "model": dataclasses.asdict(self.model),
             "text": dataclasses.asdict(self.text),
             "proof": dataclasses.asdict(self.proof),
             "heads": heads,
         }
-        return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)

@@ -1,0 +1,265 @@
+"""One page of an audit, in one file that needs nothing else: no network, no library.
+
+What stands in the record may come from anywhere (the name of a model, say). As text of the page it
+is escaped; as data of the page's script it is JSON in which ``<``, ``>`` and ``&`` are written as
+escapes, so that nothing in it can end the script element. A content security policy lets the page
+run its own script and style, by their hashes, and load nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import os
+import platform
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from importlib import metadata, resources
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from rankbound.auditing.columns import DEFINITIONS, NOTATION
+from rankbound.errors import InputTypeError
+
+__all__ = ["page", "write_page"]
+
+SHARE = 0.75  # of the head size, from which an effective log-rank is marked
+SCRIPTS = ("page_spectrum.js", "page.js")
+VERSIONS = ("rankbound", "numpy", "torch", "transformers")
+
+Record = Mapping[str, Any]
+
+
+def write_page(path: str | os.PathLike[str], record: Record) -> None:
+    """Write the page of an audit's record to a file.
+
+    Raises
+    ------
+    InputTypeError
+        If `path` is no path.
+    OSError
+        If the file cannot be written.
+    """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InputTypeError(f"path is {path!r}; expected the path of a file, ending in .html.")
+    # A path may hold what UTF-8 cannot: it is shown as a question mark.
+    Path(path).write_bytes(page(record).encode("utf-8", "replace"))
+
+
+def page(record: Record) -> str:
+    """Return the page of an audit's record as HTML.
+
+    Parameters
+    ----------
+    record : mapping
+        What :meth:`Audit.to_json` writes, as Python data.
+
+    Returns
+    -------
+    str
+        One self-contained document.
+    """
+    model, text, heads = record["model"], record["text"], record["heads"]
+    style, script = _file("page.css"), "\n".join(map(_file, SCRIPTS))
+    parts = {
+        "policy": f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'",
+        "title": _escape(f"Audit of {model['name']}"),
+        "name": _escape(model["name"]),
+        "lead": _escape(_lead(heads)),
+        "incomplete": ""
+        if record["complete"]
+        else ('<p class="note">The audit was interrupted: only finished layers are shown.</p>'),
+        "facts": _facts(record),
+        "limits": "\n".join(f"<li>{_with_code(limit)}</li>" for limit in _limits(record)),
+        "notation": _escape(NOTATION),
+        "definitions": "\n".join(
+            f'<dt><code>{_escape(name)}</code></dt><dd id="column-{_escape(name)}">'
+            f"{_with_code(meaning)}</dd>"
+            for name, meaning in DEFINITIONS.items()
+        ),
+        "share": _percent(SHARE),
+        "footer": _escape(f"Written by rankbound. Text {text['sha256'][:12]}…, model as named."),
+        "data": _data(heads),
+        "style": style,
+        "script": script,
+    }
+    # One pass: what was filled in is not looked at again.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _file("page.html"))
+
+
+def _file(name: str) -> str:
+    return resources.files("rankbound.auditing").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(source: str) -> str:
+    digest = hashlib.sha256(source.encode("utf-8")).digest()
+    return f"'sha256-{base64.b64encode(digest).decode('ascii')}'"
+
+
+def _escape(text: object) -> str:
+    return html.escape(str(text))
+
+
+def _with_code(text: str) -> str:
+    """Escape a text and set what stands in backquotes as code."""
+    return re.sub(r"`([^`]*)`", r"<code>\1</code>", _escape(text))
+
+
+def _data(heads: Sequence[Record]) -> str:
+    """The JSON of the page's script: rows exactly, spectra to four digits."""
+    columns = list(DEFINITIONS)
+    data = {
+        "columns": columns,
+        "rows": [[_finite(head[name]) for name in columns] for head in heads],
+        "thresholds": [_finite(head["threshold"]) for head in heads],
+        "spectra": [
+            [_finite(float(f"{value:.4g}")) for value in head["centred_values"]] for head in heads
+        ],
+        "share": SHARE,
+    }
+    written = json.dumps(data, separators=(",", ":"), allow_nan=False)  # in ASCII
+    for sign in "<>&":
+        written = written.replace(sign, f"\\u{ord(sign):04x}")
+    return written
+
+
+def _finite(value: Any) -> Any:
+    """A value that JSON has; None for what is no number."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _lead(heads: Sequence[Record]) -> str:
+    """The result in two sentences."""
+    if not heads:
+        return "No head was measured."
+    shares = [
+        head["log_effective_rank"] / head["head_size"]
+        for head in heads
+        if _finite(head["log_effective_rank"]) is not None
+    ]
+    full = sum(head["log_rank_lower"] == head["log_rank_bound"] for head in heads)
+    windows = len({head["window"] for head in heads})
+    many = "heads" if windows == 1 else f"heads ({windows} windows, each counted)"
+    first = f"In {full} of {len(heads)} {many} the log-rank is at its bound."
+    if not shares:
+        return first
+    above = sum(share >= SHARE for share in shares)
+    return (
+        f"{first} The effective log-rank is {_percent(min(shares))} to {_percent(max(shares))} of "
+        f"the head size, in the median {_percent(median(shares))}, and at least "
+        f"{_percent(SHARE)} in {above}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f}\N{NO-BREAK SPACE}%"
+
+
+def _facts(record: Record) -> str:
+    model, text, heads, proof = (record[part] for part in ("model", "text", "heads", "proof"))
+    layers = {head["layer"] for head in heads}
+    shown = f"{len(layers)} of {model['attention_layers']} shown"
+    stored = f"{model['storage_dtype']}{', dequantised' if model['quantised'] else ''}"
+    facts = [
+        ("Model type", f"{model['model_type']} ({model['architecture']})"),
+        ("Parameters", f"{model['parameters']:,}"),
+        (
+            "Attention layers",
+            f"{model['attention_layers']}"
+            + (f", {shown}" if len(layers) != model["attention_layers"] else ""),
+        ),
+        ("Query heads a layer", _counts(heads, "head")),
+        ("Key/value heads a layer", _counts(heads, "key_value_head")),
+        ("Head size", _span(head["head_size"] for head in heads)),
+        ("Positions", "not stated" if model["positions"] is None else f"{model['positions']:,}"),
+        ("Weights stored in", stored),
+        ("Model run in", model["compute_dtype"]),
+        ("Rounding unit", f"{model['unit']:.2g}"),
+        ("Text", f"{text['tokens']:,} tokens"),
+        ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
+        ("Versions where the page was written", ", ".join(_versions())),
+        (
+            "Model's own weights reproduced",
+            f"{proof['weights']:,} compared, largest difference "
+            f"{proof['deviation']:.2g}, at most {proof['ratio']:.2g} of what rounding explains",
+        ),
+        ("SHA-256 of the text", text["sha256"]),
+    ]
+    wide = {
+        "Versions where the page was written",
+        "Model's own weights reproduced",
+        "SHA-256 of the text",
+    }
+    return "\n".join(
+        f"<div{' class=wide' if name in wide else ''}><dt>{_escape(name)}</dt>"
+        f"<dd>{_escape(value)}</dd></div>"
+        for name, value in facts
+    )
+
+
+def _counts(heads: Iterable[Record], name: str) -> str:
+    """How many heads of a kind the layers have."""
+    found: dict[int, set[int]] = {}
+    for head in heads:
+        found.setdefault(head["layer"], set()).add(head[name])
+    return _span(len(numbers) for numbers in found.values())
+
+
+def _span(numbers: Iterable[int]) -> str:
+    found = sorted(set(numbers))
+    if not found:
+        return "–"
+    return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def _versions() -> list[str]:
+    """What is installed where the page is written."""
+    found = [f"Python {platform.python_version()}"]
+    for name in VERSIONS:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue  # a record can be shown without it
+    return found
+
+
+def _limits(record: Record) -> list[str]:
+    """What a reader must not conclude."""
+    model, text, heads = record["model"], record["text"], record["heads"]
+    windows = f"{text['windows']} windows" if text["windows"] > 1 else "one window"
+    limits = [
+        f"One text: the numbers are those of {windows} of {text['length']} tokens of a single "
+        "text. On another text, or a longer window, a head may use more or less of its size.",
+        f"One precision: the weights are stored in {model['storage_dtype']} and the model was run "
+        f"in {model['compute_dtype']}. Ranks count the singular values that rounding at this "
+        "precision cannot explain; smaller ones cannot be told from zero. They are measured, "
+        "not proved.",
+        "A log-rank at its bound says that a head uses every direction it has, not that it needs "
+        "them all. How much each is used show the effective log-rank and the spectrum; what half "
+        "the size would cost, `kl_half`; what would do but for 1 %, `least_head_size_1pct`.",
+        "All of it is about attention weights. What a head of another size would do after "
+        "training, or to the model's output, is not measured.",
+    ]
+    if any(head["masked"] for head in heads):
+        limits.append(
+            "Some pairs are hidden by a mask. Spectra, effective ranks and errors are then those "
+            "of the head's own logits, hidden pairs included; as errors of what is visible they "
+            "are upper bounds."
+        )
+    if any(head["log_rank_lower"] != head["log_rank_upper"] for head in heads):
+        limits.append(
+            "Where a mask is not nested, as sliding windows are not, the log-rank is known only "
+            "between bounds, written as an interval; a head is marked only if its lower bound is "
+            "at the bound of its size."
+        )
+    if any(head["softcap"] is not None for head in heads):
+        limits.append(
+            "Some logits are capped by c tanh(L / c), which lifts ranks: there the head size is no "
+            "bound of the log-rank, and an effective log-rank may exceed it."
+        )
+    return limits

@@ -1,0 +1,379 @@
+"""The page of an audit: complete, escaped, without network; and it works in a browser."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import replace
+from html.parser import HTMLParser
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rankbound.auditing.columns import DEFINITIONS, NOTATION
+from rankbound.auditing.page import SHARE, page
+from rankbound.auditing.proof import Proof
+from rankbound.auditing.record import COLUMNS, Audit, AuditedHead, ModelFacts
+from rankbound.auditing.texts import TextFacts
+from rankbound.errors import InputTypeError
+from rankbound.measuring.head import HeadMeasures, measure_heads
+from tests.helpers import refused
+
+HOSTILE = (
+    "</script></title></style><img src=x onerror=\"document.body.id='hacked'\">"
+    "<script>document.body.id='hacked'</script>\u2028&amp;'{{data}}"
+)
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+QUIET = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-component-update",
+    "--disable-sync",
+    "--window-size=1200,900",
+]
+VOID = {"meta", "br", "wbr", "img", "link", "input", "hr"}
+
+Edit = Callable[[int, int, HeadMeasures], HeadMeasures]
+
+
+def an_audit(
+    layers: int = 2,
+    heads: int = 3,
+    *,
+    windows: int = 1,
+    name: str = "a model",
+    dtype: str = "float32",
+    edit: Edit = lambda layer, head, measures: measures,
+) -> Audit:
+    """An audit of random heads of size 4 on 12 tokens; up to six differ."""
+    rng = np.random.default_rng(7)
+    q, k = rng.standard_normal((2, 6, 4, 12))
+    measured = list(measure_heads(q, k, 0.5))
+    found = tuple(
+        AuditedHead(
+            w,
+            layer,
+            f"layers.{layer}",
+            h,
+            0,
+            edit(layer, h, measured[(2 * layer + h + w) % 6]),
+            dtype,
+            "float32",
+        )
+        for w in range(windows)
+        for layer in range(layers)
+        for h in range(heads)
+    )
+    facts = ModelFacts(
+        name, "SomeModel", "some", 1234567, layers, dtype, "float32", False, 512, 1.2e-7
+    )
+    text = TextFacts(hashlib.sha256(b"text").hexdigest(), 99, 12, windows)
+    return Audit(found, facts, text, Proof(1e-6, 0.25, 4321), complete=True)
+
+
+class Document(HTMLParser):
+    """Elements of a page: (tag, attributes, text with that of all within)."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None], list[str]]] = []
+        self.open: list[tuple[str, list[str]]] = []
+        self.feed(source)
+        self.close()
+        assert not self.open, "an element is not closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        text: list[str] = []
+        self.elements.append((tag, dict(attrs), text))
+        if tag not in VOID:
+            self.open.append((tag, text))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        for _, text in self.open:
+            text.append(data)
+
+    def all(self, tag: str, **wanted: str) -> list[str]:
+        """Texts of the elements with this tag and these attributes."""
+        return [
+            "".join(text)
+            for found, attributes, text in self.elements
+            if found == tag
+            and all(
+                attributes.get(key.replace("_", "-").strip("-")) == value
+                for key, value in wanted.items()
+            )
+        ]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the page's script reads."""
+        [text] = self.all("script", id="data")
+        data: dict[str, Any] = json.loads(text)
+        return data
+
+
+def written(audit: Audit, folder: Path) -> str:
+    file = folder / "page.html"
+    audit.to_html(file)
+    return file.read_bytes().decode("utf-8")
+
+
+@pytest.mark.parametrize(("layers", "heads"), [(1, 1), (2, 3), (48, 32)])
+def test_data_are_the_record(layers: int, heads: int, tmp_path: Path) -> None:
+    audit = an_audit(layers, heads)
+    data = Document(written(audit, tmp_path)).data
+    assert data["columns"] == list(COLUMNS)
+    assert len(data["rows"]) == layers * heads
+    for row, head in zip(data["rows"], audit.heads, strict=True):
+        assert dict(zip(COLUMNS, row, strict=True)) == head.row()
+    for values, head in zip(data["spectra"], audit.heads, strict=True):
+        assert values == pytest.approx(head.measures.centred_values.tolist(), rel=5e-4)
+
+
+def test_page_of_a_saved_record_is_the_same(tmp_path: Path) -> None:
+    audit = an_audit()
+    assert page(json.loads(audit.to_json())) == written(audit, tmp_path)
+
+
+def test_facts_are_shown(tmp_path: Path) -> None:
+    audit = an_audit(5, 3)
+    document = Document(written(audit, tmp_path))
+    facts = dict(zip(document.all("dt"), document.all("dd"), strict=True))
+    assert facts["Model type"] == "some (SomeModel)"
+    assert facts["Attention layers"] == "5"
+    assert facts["Query heads a layer"] == "3"
+    assert facts["Key/value heads a layer"] == "1"
+    assert facts["Head size"] == "4"
+    assert facts["Parameters"] == "1,234,567"
+    assert facts["Windows"] == "1, of 12 tokens each"
+    assert facts["SHA-256 of the text"] == audit.text.sha256
+    assert document.all("h1") == ["a model"]
+    assert document.all("title") == ["Audit of a model"]
+    assert "In 15 of 15 heads the log-rank is at its bound." in document.all("p", _class="lead")[0]
+
+
+def test_every_column_is_defined(tmp_path: Path) -> None:
+    assert tuple(DEFINITIONS) == COLUMNS
+    document = Document(written(an_audit(), tmp_path))
+    for name, meaning in DEFINITIONS.items():
+        assert document.all("dd", id=f"column-{name}") == [meaning.replace("`", "")]
+        assert name in document.all("dt")
+    assert NOTATION in document.all("p")
+
+
+def test_what_comes_from_outside_is_inert(tmp_path: Path) -> None:
+    source = written(an_audit(name=HOSTILE, dtype=HOSTILE), tmp_path)
+    document = Document(source)
+    tags = [tag for tag, _, _ in document.elements]
+    assert "img" not in tags
+    assert tags.count("script") == 2
+    assert document.all("h1") == [HOSTILE]
+    assert {row[-2] for row in document.data["rows"]} == {HOSTILE}
+    [data] = document.all("script", id="data")
+    assert not set("<>&\u2028\u2029") & set(data)
+    # what marks a place in the template is filled in once
+    assert source.count('"columns":[') == 1
+
+
+def test_a_name_that_utf8_cannot_hold_is_written(tmp_path: Path) -> None:
+    assert Document(written(an_audit(name="odd \udc80"), tmp_path)).all("h1") == ["odd ?"]
+
+
+def test_nothing_is_loaded_from_elsewhere(tmp_path: Path) -> None:
+    source = written(an_audit(), tmp_path)
+    assert set(re.findall(r"\w+://[^\s\"']*", source)) == {"http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\(|\bfetch\(|XMLHttp|WebSocket|\bimport\b|\beval\b", source)
+    document = Document(source)
+    for tag, attributes, _ in document.elements:
+        assert not {"src", "href", "srcset", "style", "action"} & attributes.keys(), tag
+        assert not [name for name in attributes if name.startswith("on")], tag
+
+
+def test_policy_allows_the_page_s_own_script_and_style(tmp_path: Path) -> None:
+    document = Document(written(an_audit(), tmp_path))
+    [policy] = [a["content"] for _, a, _ in document.elements if a.get("http-equiv")]
+    assert policy is not None
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    [style] = document.all("style")
+    script = document.all("script")[-1]
+    for rule, content in (("style-src", style), ("script-src", script)):
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert rules[rule] == f"'sha256-{digest}'"
+
+
+def odd(layer: int, head: int, measures: HeadMeasures) -> HeadMeasures:
+    """Head 0 is not a number; head 1 knows only bounds, with a mask and a cap."""
+    if head == 0:
+        return replace(measures, log_effective_rank=math.nan, context_effective_rank=None)
+    return replace(
+        measures,
+        log_rank_lower=1,
+        log_rank_upper=3,
+        masked=True,
+        softcap=50.0,
+        generic_log_rank=None,
+    )
+
+
+def test_holes_and_intervals(tmp_path: Path) -> None:
+    document = Document(written(an_audit(1, 2, edit=odd), tmp_path))
+    first, second = (dict(zip(COLUMNS, row, strict=True)) for row in document.data["rows"])
+    assert first["log_effective_rank"] is None
+    assert first["context_effective_rank"] is None
+    assert (second["log_rank"], second["log_rank_lower"], second["log_rank_upper"]) == (None, 1, 3)
+
+
+def test_limits_are_those_of_the_record(tmp_path: Path) -> None:
+    plain = "\n".join(Document(written(an_audit(), tmp_path)).all("li"))
+    assert "One text" in plain
+    assert "stored in float32 and the model was run in float32" in plain
+    for word in ("mask", "bounds", "capped"):
+        assert word not in plain
+    special = "\n".join(Document(written(an_audit(edit=odd), tmp_path)).all("li"))
+    for word in ("hidden by a mask", "between bounds", "capped"):
+        assert word in special
+
+
+def test_an_interrupted_audit_says_so(tmp_path: Path) -> None:
+    audit = replace(an_audit(), complete=False)
+    assert "interrupted" in written(audit, tmp_path)
+    assert "interrupted" not in written(an_audit(), tmp_path)
+    nothing = Document(written(replace(audit, heads=()), tmp_path))
+    assert nothing.all("p", _class="lead") == ["No head was measured."]
+
+
+def test_no_path() -> None:
+    with refused(InputTypeError, "path is 3", "expected the path"):
+        an_audit().to_html(3)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js", "page_spectrum.js"])
+def test_parts_lie_in_the_package(name: str) -> None:
+    part = resources.files("rankbound.auditing").joinpath(name)
+    lines = part.read_text(encoding="utf-8").splitlines()
+    assert 0 < len(lines) < 300
+
+
+# In a browser
+
+
+def shown(folder: Path, source: str, fragment: str = "", drive: str = "") -> Document:
+    """The document after its script, and then `drive`, have run in a browser."""
+    if drive:
+        source = re.sub(r'content="default-src[^"]*"', 'content=""', source)
+        source = source.replace("</body>", f"<script>{drive}</script></body>")
+    file = folder / "shown.html"
+    file.write_text(source, encoding="utf-8")
+    command = [
+        str(BROWSER),
+        *QUIET,
+        f"--user-data-dir={folder / 'profile'}",
+        "--dump-dom",
+        f"{file.as_uri()}{fragment}",
+    ]
+    done = subprocess.run(command, capture_output=True, check=True, timeout=60)
+    return Document(done.stdout.decode("utf-8"))
+
+
+def table(document: Document) -> list[dict[str, str]]:
+    """The rows of the table, as shown."""
+    names = [a["data-column"] or "" for tag, a, _ in document.elements if tag == "th"]
+    cells = document.all("td")
+    return [
+        dict(zip(names, cells[i : i + len(names)], strict=True))
+        for i in range(0, len(cells), len(names))
+    ]
+
+
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no chromium to show the page in")
+
+
+@needs_browser
+def test_browser_shows_what_the_address_asks_for(tmp_path: Path) -> None:
+    audit = an_audit(2, 3, windows=2, name=HOSTILE)
+    source = written(audit, tmp_path)
+    document = shown(tmp_path, source, "#window=1&layer=1&head=2&sort=entropy&order=descending")
+    rows = table(document)
+    assert len(rows) == 12
+    assert set(rows[0]) == set(COLUMNS)
+    entropies = sorted((head.measures.entropy for head in audit.heads), reverse=True)
+    assert [float(row["entropy"]) for row in rows] == pytest.approx(entropies, abs=1e-3)
+    sorted_by = {
+        a["data-column"]: a["aria-sort"] for _, a, _ in document.elements if "aria-sort" in a
+    }
+    assert sorted_by == {"entropy": "descending"}
+    assert document.all("h3", id="chosen") == ["Layer 1, head 2"]
+    chosen = next(h for h in audit.heads if (h.window, h.layer, h.head) == (1, 1, 2)).measures
+    cells = [a for _, a, _ in document.elements if "cell" in (a.get("class") or "").split()]
+    assert len(cells) == 6  # those of the chosen window
+    assert [a["data-row"] for a in cells if a["aria-selected"] == "true"] == ["11"]
+    [cell] = document.all("div", aria_selected="true")
+    assert float(cell) == pytest.approx(chosen.log_effective_rank / 4, abs=5e-3)
+    marked = [a for a in cells if "ring" in (a["class"] or "").split()]
+    shares = [h.measures.log_effective_rank / 4 for h in audit.heads if h.window == 1]
+    assert len(marked) == sum(share >= SHARE for share in shares)
+    assert all("corner" in (a["class"] or "").split() for a in cells)
+    assert len([1 for tag, _, _ in document.elements if tag == "circle"]) == chosen.log_rank
+    # the hostile name stayed a name
+    assert not [1 for _, a, _ in document.elements if a.get("id") == "hacked"]
+    assert document.all("h1") == [HOSTILE]
+
+
+@needs_browser
+def test_browser_holes_intervals_and_addresses_that_ask_for_nothing(tmp_path: Path) -> None:
+    source = written(an_audit(1, 2, edit=odd), tmp_path)
+    document = shown(tmp_path, source, "#layer=9&sort=log_effective_rank&order=descending")
+    first, second = table(document)  # what is no number stands last
+    assert (first["log_rank"], first["masked"], first["generic_log_rank"]) == ("1–3", "yes", "–")
+    assert (second["log_effective_rank"], second["context_effective_rank"]) == ("–", "–")
+    assert document.all("h3", id="chosen") == ["Layer 0, head 0"]
+    assert [a for _, a, _ in document.elements if "unknown" in (a.get("class") or "").split()]
+
+
+DRIVE = """
+const press = (node, key) => node.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+const heading = document.querySelector("th[data-column=kl_half] button");
+heading.click(); heading.click();
+document.querySelector(".cell[data-row='1']").click();
+press(document.activeElement, "ArrowDown");
+press(document.activeElement, "ArrowRight");
+press(document.activeElement, "ArrowRight");
+document.body.dataset.first = document.querySelector("#chosen").textContent;
+document.querySelector("tr[data-row='0']").click();
+document.body.dataset.second = document.querySelector("#chosen").textContent;
+document.body.dataset.address = location.hash;
+const root = document.documentElement;
+document.body.dataset.wide = root.scrollWidth > root.clientWidth;
+"""
+
+
+@needs_browser
+def test_browser_sorts_and_chooses_by_mouse_and_keyboard(tmp_path: Path) -> None:
+    audit = an_audit(2, 3)
+    document = shown(tmp_path, written(audit, tmp_path), drive=DRIVE)
+    [body] = [a for tag, a, _ in document.elements if tag == "body"]
+    assert body["data-first"] == "Layer 1, head 2"  # and the map ends there
+    assert body["data-second"] == "Layer 0, head 0"
+    assert body["data-address"] == "#window=0&layer=0&head=0&sort=kl_half&order=descending"
+    assert body["data-wide"] == "false"
+    losses = sorted((head.measures.kl_half for head in audit.heads), reverse=True)
+    assert [float(row["kl_half"]) for row in table(document)] == pytest.approx(losses, abs=1e-3)
+    current = [a["data-row"] for tag, a, _ in document.elements if a.get("aria-current") == "true"]
+    assert current == ["0"]
