@@ -88,6 +88,18 @@ def test_ties_do_not_count() -> None:
     assert two.realised == 1 and two.margin == math.inf
 
 
+@given(st.integers(2, 5), st.integers(0, 2**32 - 1))
+def test_near_ties(d: int, seed: int) -> None:
+    """Keys whose scores agree but for rounding: none counts that is not realised exactly."""
+    rng = np.random.default_rng(seed)
+    query = rng.standard_normal(d)
+    keys = rng.standard_normal((d, 3)) * 1e6  # so that the rounding is far above that of 1
+    keys += np.outer(query, (1 - query @ keys) / (query @ query))
+    queries = np.outer(query, [1.0, 0.0, 0.0])  # of the first pair; the others miss theirs
+    exact = exact_margins(keys, queries)
+    assert check_pairs(keys, queries).realised <= sum(margin > 0 for margin in exact)
+
+
 def test_five_keys_in_space_are_not_enough() -> None:
     """The curve without its last coordinate: K_5 is not planar, so no five keys in space do."""
     found = curve_pairs(5)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory.scale import head_scale, least_scale_bound, scale_bounds
+from rankbound.theory.scale import head_scale, least_scale_bound, longest, scale_bounds
 from rankbound.theory.spread_keys import coherence, random_keys, selecting_head, worst_margin
 from tests.helpers import Array, refused
 
@@ -194,6 +194,24 @@ def test_coherence_is_an_upper_bound(n: int, d: int, seed: int, exponent: int) -
     found = coherence(keys)
     assert largest <= Fraction(found) ** 2
     assert found <= math.sqrt(float(largest)) * (1 + 1e-12) + 1e-15
+
+
+@given(st.integers(2, 6), SEEDS)
+def test_coherence_of_keys_that_are_orthogonal_but_for_rounding(d: int, seed: int) -> None:
+    """The products are all rounding, so a bound without it would be wrong half of the time."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.standard_normal((2, d))
+    keys = np.stack([one, other - one * (one @ other) / (one @ one)], axis=1)
+    (a, b), (_, c) = exact_products(keys, keys)
+    assert b * b <= a * c * Fraction(coherence(keys)) ** 2
+    assert coherence(keys) <= math.sqrt(float(b * b / (a * c))) + 4 * (d + 1) * 2.0**-52
+
+
+@given(st.integers(1, 20), SEEDS)
+def test_longest_is_an_upper_bound(d: int, seed: int) -> None:
+    columns = np.random.default_rng(seed).standard_normal((d, 3))
+    squares = [exact_products(column[:, None], column[:, None])[0][0] for column in columns.T]
+    assert max(squares) <= Fraction(longest(columns)) ** 2
 
 
 def test_coherence_of_keys_that_are_alike() -> None:
