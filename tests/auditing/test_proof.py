@@ -1,0 +1,124 @@
+"""The bound within which the model's own weights must be reproduced; no torch needed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import rankbound as rb
+from rankbound.auditing.capture import Captured
+from rankbound.auditing.proof import context_and_bound, prove, sampled
+
+Floats = npt.NDArray[Any]
+
+
+def weights_in_float32(
+    q: Floats, keys: Floats, scale: float, softcap: float | None, mask: Any
+) -> Floats:
+    """Attention as eager code computes it, every operation rounded to float32."""
+    single = np.float32
+    L = (keys.astype(single).T @ q.astype(single)) * single(scale)
+    if softcap is not None:
+        L = np.tanh(L / single(softcap)) * single(softcap)
+    if mask is not None:
+        L = L + np.where(mask, single(0), np.finfo(single).min)
+    weights = np.exp(L - L.max(axis=0))
+    total: Floats = weights / weights.sum(axis=0, dtype=single)
+    return total.astype(np.float64)
+
+
+@pytest.mark.parametrize("size", [0.1, 1.0, 4.0, 20.0])
+@pytest.mark.parametrize("softcap", [None, 5.0])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_float32_attention_is_within_the_bound(
+    size: float, softcap: float | None, masked: bool, seed: int
+) -> None:
+    draw = np.random.default_rng(seed)
+    q, keys = (size * draw.standard_normal((2, 32, 96))).astype(np.float32).astype(np.float64)
+    mask = rb.causal_mask(96) if masked else None
+    P, bound = context_and_bound(q, keys, 32**-0.5, softcap, mask, "float32")
+    theirs = weights_in_float32(q, keys, 32**-0.5, softcap, mask)
+    assert np.all(np.abs(P - theirs) <= bound)
+    assert np.any(P != theirs)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scale": 32**-0.5 * (1 + 1e-3)},
+        {"softcap": 50.0},
+        {"mask": rb.causal_mask(96)},
+        {"keys": "rolled"},
+    ],
+)
+def test_a_misread_layer_is_outside_the_bound(change: dict[str, Any]) -> None:
+    q, keys = np.random.default_rng(0).standard_normal((2, 32, 96)).astype(np.float32)
+    theirs = weights_in_float32(q, keys, 32**-0.5, None, None)
+    if "keys" in change:
+        change = {"keys": np.roll(keys, 1, axis=1)}
+    read = {"queries": q, "keys": keys, "scale": 32**-0.5, "softcap": None, "mask": None} | change
+    read = {name: x.astype(float) if name in ("queries", "keys") else x for name, x in read.items()}
+    P, bound = context_and_bound(**read, dtype="float32")
+    assert np.any(np.abs(P - theirs) > bound)
+
+
+class Weights:
+    """As much of a tensor as the proof touches."""
+
+    def __init__(self, P: Floats) -> None:
+        self.P = P
+
+
+def captured(
+    monkeypatch: pytest.MonkeyPatch, q: Floats, keys: Floats, own: Floats, **other: Any
+) -> Captured:
+    monkeypatch.setattr(Captured, "weights", lambda self: self.own.P)
+    fields = {
+        "layer": 3,
+        "module": "h.3",
+        "turn": 0,
+        "queries": q[None].astype(float),
+        "keys": keys[None].astype(float),
+        "scale": 0.25,
+        "softcap": None,
+        "mask": None,
+        "dtype": "float32",
+        "own": Weights(own[None]),
+    }
+    return Captured(**(fields | other))
+
+
+def test_the_proof_counts_all_weights_and_the_sampled_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, keys = np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+    own = weights_in_float32(q, keys, 0.25, None, None)
+    layer = captured(monkeypatch, q, keys, own)
+    columns = sampled(64)
+    proof = prove(layer, {"h.3": [own[None][:, :, columns]]})
+    assert 0 < proof.ratio <= 1
+    assert proof.weights == 64 * (64 + len(columns))
+
+
+def test_a_proof_that_fails_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, keys = np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+    own = weights_in_float32(q, keys, 0.25, None, None)
+    sample = own[None][:, :, sampled(64)]
+    layer = captured(monkeypatch, q, keys, own)
+    with pytest.raises(rb.InputError, match=r"layer 3 \(h\.3\), head 0: .*nothing is reported"):
+        prove(captured(monkeypatch, q, keys, own, scale=0.2501), {"h.3": [sample]})
+    with pytest.raises(rb.InputError, match=r"layer 3 .*nothing is reported"):
+        prove(layer, {"h.3": [sample * (1 + 1e-4)]})  # an unobserved run that differs
+    with pytest.raises(rb.InputError, match="does not return its attention weights"):
+        prove(layer, {"h.2": [sample]})
+    with pytest.raises(rb.InputError, match=r"nothing is reported"):
+        prove(captured(monkeypatch, q, keys, own * np.nan), {"h.3": [sample]})
+
+
+def test_a_bound_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    q, keys = 1e4 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+    own = weights_in_float32(q, keys, 0.25, None, None)
+    with pytest.raises(rb.InputError, match=r"nothing would be shown.*float64"):
+        prove(captured(monkeypatch, q, keys, own), {"h.3": [own[None][:, :, sampled(64)]]})
