@@ -3,10 +3,12 @@
 Let u be the sum of the unit roundoffs of the model's dtype and of float64, in which the context is
 recomputed. A logit is an inner product of k terms, scaled: in any order of summation it is off by
 at most ``(k + 4) u |scale| |q|·|k|`` (Jeannerod & Rump 2013, and the roundings of the scale); a cap
-does not enlarge that and adds ``6 u |L|``. Subtracting the largest logit and the exponential add
-``u (max L - L) + 4 u``. Let E be their sum: each exponential is right to a factor ``e^±E``, their
-sum to ``Σ P e^E``, and n additions, a division and a cast add ``(n + 4) u``. So a weight is right
-to a factor ``e^±B``, ``B = E + log Σ P e^E + (n + 4) u``, apart from underflow.
+does not enlarge that and adds ``6 u |L|``. Many models take the softmax in float32 whatever they
+run in: let v be u, or with the roundoff of float32 if that is larger. Casting the logits,
+subtracting the largest and the exponential add ``v (|L| + max L - L) + 4 v``. Let E be their sum:
+each exponential is right to a factor ``e^±E``, their sum to ``Σ P e^E``, and n additions, a division
+and a cast add ``(n + 4) v``. So a weight is right to a factor ``e^±B``,
+``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
 """
 
 from __future__ import annotations
@@ -167,13 +169,14 @@ def context_and_bound(
     P = head.context(mask=mask) if softcap is None else column_softmax(L, mask)
     k, n = queries.shape
     u = (EPS[dtype] + EPS["float64"]) / 2
+    v = max(u, (EPS["float32"] + EPS["float64"]) / 2)
     E = ((k + 4) * u * abs(scale)) * (np.abs(keys).T @ np.abs(queries))
     if softcap is not None:
         E += 6 * u * np.abs(L)
     top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        E += u * np.abs(top - L) + 4 * u
+        E += v * (np.abs(L) + np.abs(top - L)) + 4 * v
         factor = np.where(P > 0, np.expm1(E), 0.0)
-        rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * u
+        rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * v
         bound = P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)
-    return P, bound + 4 * float(np.finfo(np.dtype(dtype)).tiny)
+    return P, bound + 4 * float(np.finfo(np.float32).tiny)

@@ -46,6 +46,14 @@ def test_float32_attention_is_within_the_bound(
     assert np.any(P != theirs)
 
 
+def test_a_model_in_float64_may_take_its_softmax_in_float32() -> None:
+    q, keys = 4 * np.random.default_rng(0).standard_normal((2, 32, 96))
+    P, bound = context_and_bound(q, keys, 32**-0.5, None, None, "float64")
+    L = ((keys.T @ q) * 32**-0.5).astype(np.float32)
+    weights = np.exp(L - L.max(axis=0))
+    assert np.all(np.abs(P - weights / weights.sum(axis=0, dtype=np.float32)) <= bound)
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -1,0 +1,190 @@
+"""What an audit refuses: models it does not understand, and layers that are not what they seem."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import rankbound as rb
+from tests.auditing.tiny import CONFIGS, TEXT, save, save_tokenizer
+
+
+@pytest.fixture(scope="module")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "llama", "llama")
+
+
+def refused(model: Path, message: str, *arguments: Any, **options: Any) -> None:
+    with pytest.raises(rb.InputError, match=message):
+        rb.audit(model, *(arguments or (TEXT, 40)), **options)
+
+
+def test_an_encoder_decoder(tmp_path: Path) -> None:
+    refused(save(tmp_path / "t5", "t5"), "encoder–decoder")
+
+
+def test_a_position_bias(tmp_path: Path) -> None:
+    """T5's encoder alone, whose relative bias table is passed to its attention."""
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.T5Config(**CONFIGS["t5"][1])
+    transformers.T5EncoderModel(config).save_pretrained(tmp_path / "t5")
+    save_tokenizer(tmp_path / "t5")
+    file = tmp_path / "t5" / "config.json"
+    changed = json.loads(file.read_text()) | {"is_encoder_decoder": False}
+    file.write_text(json.dumps(changed))
+    from rankbound.auditing.capture import recording
+    from rankbound.auditing.models import LoadedModel, run
+
+    model = transformers.T5EncoderModel(config).eval()
+    loaded = LoadedModel(model, None, "t5", "float32", "float32", False, None)
+    with (
+        pytest.raises(rb.InputError, match=r"layer 0 \(.*SelfAttention\): .*passes position_bias"),
+        recording(loaded, lambda _: None),
+    ):
+        run(loaded, [1, 5, 6, 7])
+
+
+def test_a_learned_sink(tmp_path: Path) -> None:
+    refused(save(tmp_path / "gpt_oss", "gpt_oss"), r"layer 0 \(layers.0.self_attn\): .*(s_aux|sink)")
+
+
+def test_a_model_without_attention(tmp_path: Path) -> None:
+    refused(save(tmp_path / "mamba", "mamba"), "shows no attention weights|cannot load")
+
+
+def test_what_does_not_fit(llama: Path) -> None:
+    refused(llama, "the text is empty", " ")
+    refused(llama, "expected at least the length of 90", "w1 w2 w3 " * 10, 90)
+    refused(llama, "expected at most 96, the positions", TEXT, 97)
+    refused(llama, r"layers holds 2; expected at most 1", layers=[0, 2])
+    refused(llama, "layers is empty", layers=[])
+    refused(llama, "dtype is 'float16'", dtype="float16")
+    with pytest.raises(rb.InputTypeError, match="layers is '0'"):
+        rb.audit(llama, TEXT, layers="0")  # type: ignore[arg-type]
+
+
+def test_missing_weights_are_not_drawn_at_random(llama: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    weights = load_file(folder / "model.safetensors")
+    del weights["layers.1.self_attn.q_proj.weight"]
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    refused(folder, r"hold no layers\.1\.self_attn\.q_proj\.weight \(1 weights")
+
+
+def test_remote_code_is_not_run(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_text()) | {
+        "model_type": "custom",
+        "auto_map": {"AutoConfig": "code.Custom", "AutoModel": "code.Custom"},
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text("raise SystemExit('run')")
+    refused(folder, "cannot load its config")
+
+
+def test_an_unknown_architecture_and_a_missing_tokenizer(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    for file in folder.glob("token*"):
+        file.unlink()
+    refused(folder, "cannot load its tokenizer")
+    (folder / "config.json").write_text('{"model_type": "nonsense"}')
+    refused(folder, "cannot load its config")
+
+
+def replace_attention(
+    monkeypatch: pytest.MonkeyPatch, change: Callable[[Any, dict[str, Any]], dict[str, Any]]
+) -> None:
+    """Let Llama's own attention do something to its logits that nobody is told of."""
+    from transformers.models.llama import modeling_llama
+
+    eager = modeling_llama.eager_attention_forward
+
+    def changed(module: Any, query: Any, key: Any, value: Any, mask: Any, **options: Any) -> Any:
+        return eager(module, query, key, value, mask, **change(module, options))
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", changed)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_layer_with_an_untold_scale_is_named(
+    layer: int, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rescaled(module: Any, options: dict[str, Any]) -> dict[str, Any]:
+        factor = 1.001 if module.layer_idx == layer else 1.0
+        return options | {"scaling": options["scaling"] * factor}
+
+    replace_attention(monkeypatch, rescaled)
+    refused(llama, rf"layer {layer} \(layers\.{layer}\.self_attn\), head .*nothing is reported")
+
+
+def test_a_model_that_acts_otherwise_when_observed_is_found_out(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def two_faced(module: Any, options: dict[str, Any]) -> dict[str, Any]:
+        observed = module.config._attn_implementation == "rankbound"
+        return options | {"scaling": options["scaling"] * (1.0 if observed else 1.01)}
+
+    replace_attention(monkeypatch, two_faced)
+    refused(llama, r"layer 0 .*nothing is reported")
+
+
+@pytest.mark.parametrize(
+    ("extra", "message"),
+    [
+        ({"relative_bias": 0.5}, "passes relative_bias"),
+        ({"dropout": 0.1}, "attention with dropout"),
+        ({"scaling": "many"}, "scaling is no number"),
+        ({"softcap": [1.0]}, "softcap is no number"),
+    ],
+)
+def test_an_argument_that_is_not_understood_is_named(extra: dict[str, Any], message: str) -> None:
+    from rankbound.auditing.capture import _check_options, _number
+
+    with pytest.raises(rb.InputError, match=f"layer 4: .*{message}"):
+        _check_options("layer 4", object(), extra)
+        for name, value in extra.items():
+            _number("layer 4", name, value)
+
+
+def test_masks_that_are_not_understood() -> None:
+    import torch
+
+    from rankbound.auditing.capture import _visible
+
+    hidden = torch.finfo(torch.float32).min
+    causal = torch.triu(torch.full((4, 4), hidden), diagonal=1)[None, None]
+    mask = _visible("layer 4", causal, 4)
+    assert mask is not None
+    assert (mask == rb.causal_mask(4)).all()
+    assert _visible("layer 4", torch.zeros(1, 1, 1, 4), 4) is None
+    per_head = torch.cat([causal, torch.zeros_like(causal)], dim=1)
+    blind = torch.full((1, 1, 4, 4), hidden)
+    for bad, message in (
+        (per_head, "different masks"),
+        (causal + 0.5, "a position bias"),
+        (torch.where(causal < 0, -3.0, 0.0), "a position bias"),
+        (blind, "a query sees no key"),
+        (causal == 0, "a mask of torch.bool"),
+        (causal[0], "a mask of torch.float32"),
+    ):
+        with pytest.raises(rb.InputError, match=message):
+            _visible("layer 4", bad, 4)
+
+
+def test_without_torch_the_install_line_is_told(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(rb.BackendMissing, match=r'pip install "rankbound\[models\]"'):
+        rb.audit(llama, TEXT, 40)
