@@ -136,9 +136,31 @@ def fit_cliff() -> tuple[Work, Work]:
     return fit("newton"), fit("l-bfgs")
 
 
+def log_rank_spectra() -> tuple[Work, Work]:
+    """Spectra of 72 heads of the shape of all-MiniLM-L6-v2 at n = 512, random queries and keys.
+
+    The peer is given the centred log P and only takes its singular values.
+    """
+    draw = np.random.default_rng(0)
+    heads = [rb.AttentionHead(*draw.standard_normal((2, 32, 512))) for _ in range(72)]
+    log_P = [np.log(head.context()) for head in heads]
+    centred = [matrix - matrix.mean(axis=0) for matrix in log_P]
+    return (
+        lambda: [rb.logit_spectrum(head, centred=True) for head in heads],
+        lambda: [np.linalg.svd(matrix, compute_uv=False) for matrix in centred],
+    )
+
+
 RACES = {
     "logit-spectrum": Race(
         "logit spectrum, n = 2048, k = 64", "numpy.linalg.matrix_rank", 300, logit_spectrum, 3
+    ),
+    "log-rank-spectra": Race(
+        "log-rank spectra, 72 heads, n = 512, k = 32 (random), from q and k",
+        "numpy.linalg.svd of each centred log P",
+        60,
+        log_rank_spectra,
+        3,
     ),
     "certified-context": Race(
         "certified full rank of a context, n = 1024",

@@ -6,8 +6,8 @@ at most ``(k + 4) u |scale| |q|·|k|`` (Jeannerod & Rump 2013, and the roundings
 does not enlarge that and adds ``6 u |L|``. Many models take the softmax in float32 whatever they
 run in: let v be u, or with the roundoff of float32 if that is larger. Casting the logits,
 subtracting the largest and the exponential add ``v (|L| + max L - L) + 4 v``. Let E be their sum:
-each exponential is right to a factor ``e^±E``, their sum to ``Σ P e^E``, and n additions, a division
-and a cast add ``(n + 4) v``. So a weight is right to a factor ``e^±B``,
+each exponential is right to a factor ``e^±E``, their sum to ``Σ P e^E``, and n additions, a
+division and a cast add ``(n + 4) v``. So a weight is right to a factor ``e^±B``,
 ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
 """
 

@@ -125,9 +125,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
     ),
     "overlap": (
         lambda: safetensors(
-            {
-                name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("a", "b")
-            },
+            {name: {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]} for name in ("a", "b")},
             4,
         ),
         "leave a hole or overlap",
@@ -168,7 +166,7 @@ def test_other_things_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "x.txt").write_text("a text")
     adapted = model_folder(tmp_path / "adapted")
     (adapted / "adapter_config.json").write_text("{}")
-    for model, message in {
+    expected: dict[str | Path, str] = {
         tmp_path / "missing": "no such model",
         "no_such_package_at_all": "no such model",
         "math": "no such model",
@@ -178,7 +176,8 @@ def test_other_things_are_no_models(tmp_path: Path) -> None:
         tmp_path / "x.txt": "neither a directory nor",
         adapted: "an adapter",
         model_folder(tmp_path / "empty", weights=b""): "no weights",
-    }.items():
+    }
+    for model, message in expected.items():
         with pytest.raises(rb.InputError, match=message):
             find_model(model)
     with pytest.raises(rb.InputTypeError, match="save_pretrained"):

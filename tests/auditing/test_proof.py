@@ -43,7 +43,7 @@ def test_float32_attention_is_within_the_bound(
     P, bound = context_and_bound(q, keys, 32**-0.5, softcap, mask, "float32")
     theirs = weights_in_float32(q, keys, 32**-0.5, softcap, mask)
     assert np.all(np.abs(P - theirs) <= bound)
-    assert np.any(P != theirs)
+    assert np.any(theirs != P)
 
 
 def test_a_model_in_float64_may_take_its_softmax_in_float32() -> None:
@@ -85,7 +85,7 @@ def captured(
     monkeypatch: pytest.MonkeyPatch, q: Floats, keys: Floats, own: Floats, **other: Any
 ) -> Captured:
     monkeypatch.setattr(Captured, "weights", lambda self: self.own.P)
-    fields = {
+    fields: dict[str, Any] = {
         "layer": 3,
         "module": "h.3",
         "turn": 0,

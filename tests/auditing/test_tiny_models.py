@@ -21,7 +21,7 @@ from tests.auditing.tiny import TEXT, own_attention, save
 
 N = 40
 GROUPS = {"bert": 4, "gpt2": 4, "albert": 4, "llama": 2, "gemma2": 2, "mistral": 2, "qwen3": 1}
-MASKS = {
+MASKS: dict[str, list[Any]] = {
     "bert": [None, None],
     "albert": [None, None],
     "gpt2": [rb.causal_mask(N)] * 2,
@@ -57,7 +57,7 @@ def test_captured_heads_have_the_contexts_that_transformers_returns(
     for layer, weights, mask in zip(found, own, MASKS[name], strict=True):
         assert len(layer.keys) == GROUPS[name]
         assert (layer.mask is None) == (mask is None)
-        assert mask is None or np.array_equal(layer.mask, mask)
+        assert layer.mask is None or np.array_equal(layer.mask, mask)
         for h, theirs in enumerate(weights):
             head = rb.AttentionHead(
                 layer.queries[h], layer.keys[h * GROUPS[name] // 4], scale=layer.scale
@@ -161,18 +161,17 @@ def test_transformers_is_left_as_it_was(models: dict[str, Path]) -> None:
 
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, layer: int) -> None:
-    from rankbound.auditing import audit as module
+    from rankbound.measuring.head import measure_heads
 
-    measure = module.measure_heads
     done: list[int] = []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
         if len(done) == layer:
             raise KeyboardInterrupt
         done.append(1)
-        return measure(*arguments, **options)
+        return measure_heads(*arguments, **options)
 
-    monkeypatch.setattr(module, "measure_heads", interrupted)
+    monkeypatch.setattr("rankbound.auditing.audit.measure_heads", interrupted)
 
 
 def test_an_interrupted_audit_keeps_what_is_finished(

@@ -50,7 +50,7 @@ def test_everything_unmasked_agrees_with_the_formed_matrices(
     assert m.context_effective_rank == pytest.approx(rb.effective_rank(P), rel=1e-8)
     assert m.entropy == pytest.approx(-np.sum(P * log_P) / n, abs=1e-12)
     assert m.sink_mass == pytest.approx(P[0].mean())
-    scale = np.linalg.norm(centred)
+    scale = float(np.linalg.norm(centred))
     if k > 1:
         assert m.aitchison_error_half == pytest.approx(
             rb.aitchison_error(P, k // 2), abs=float(1e-9 * scale)
