@@ -72,7 +72,7 @@ def _blocks(mask: Mask, head_size: int) -> list[tuple[Any, Any]]:
     spread = widest[np.linspace(0, len(widest) // 2, STARTS).astype(int)]
     for first in dict.fromkeys(spread.tolist()):
         shared = overlap[first]
-        for wanted in (head_size + 1, 2 * head_size, int(shared[first]) // 2):
+        for wanted in (head_size + 1, 2 * head_size, max(2, int(shared[first]) // 2)):
             second = int(np.argmin(np.where(shared < wanted, np.inf, shared)))
             rows = np.flatnonzero(mask[:, first] & mask[:, second])
             columns = np.flatnonzero(mask[rows].all(axis=0))

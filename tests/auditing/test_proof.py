@@ -126,7 +126,7 @@ def test_a_proof_that_fails_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_bound_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, keys = 1e4 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+    q, keys = 1e3 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     with pytest.raises(rb.InputError, match=r"nothing would be shown.*float64"):
         prove(captured(monkeypatch, q, keys, own), {"h.3": [own[None][:, :, sampled(64)]]})

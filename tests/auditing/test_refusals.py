@@ -154,6 +154,49 @@ def test_an_argument_that_is_not_understood_is_named(extra: dict[str, Any], mess
             _number("layer 4", name, value)
 
 
+def test_sinks_that_are_not_passed_are_seen_in_the_module() -> None:
+    from types import SimpleNamespace
+
+    from rankbound.auditing.capture import _check_options
+
+    with pytest.raises(rb.InputError, match="attention with learned sinks"):
+        _check_options("layer 4", SimpleNamespace(sinks=[1.0]), {})
+    _check_options("layer 4", SimpleNamespace(sinks=None), {"output_gates": False})
+
+
+@pytest.mark.parametrize(
+    ("query", "key", "message"),
+    [
+        ((1, 4, 6, 8), (1, 4, 5, 8), "queries of 6 tokens attend to keys of 5"),
+        ((2, 4, 6, 8), (2, 4, 6, 8), "one sequence"),
+        ((1, 4, 6, 8), (1, 3, 6, 8), "a multiple of the number of key/value heads"),
+        ((1, 4, 6, 8), (1, 1, 6, 8), "groups that agree"),
+    ],
+)
+def test_shapes_that_are_no_self_attention(query: Any, key: Any, message: str) -> None:
+    from types import SimpleNamespace
+
+    import torch
+
+    from rankbound.auditing.capture import _check_shapes
+
+    with pytest.raises(rb.InputError, match=message):
+        _check_shapes(
+            "layer 4", SimpleNamespace(num_key_value_groups=2), torch.ones(query), torch.ones(key)
+        )
+
+
+def test_a_scale_that_is_not_given_is_the_usual_one() -> None:
+    import torch
+
+    from rankbound.auditing.capture import _read
+
+    factor = torch.ones(1, 2, 5, 16)
+    captured = _read((0, "h.0", 0), object(), (factor, factor, None), factor, {})
+    assert captured.scale == 0.25
+    assert captured.queries.shape == (2, 16, 5)
+
+
 def test_masks_that_are_not_understood() -> None:
     import torch
 

@@ -12,7 +12,7 @@ import rankbound as rb
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.measuring.masked import read_mask
-from rankbound.measuring.spectra import capped, tails
+from rankbound.measuring.spectra import capped, least_size_within, tails
 
 FLOAT32 = float(np.finfo(np.float32).eps)
 
@@ -196,6 +196,27 @@ def test_a_head_that_attends_uniformly_needs_no_size() -> None:
     assert (m.log_rank, m.least_head_size_1pct, m.log_effective_rank) == (0, 0, 0.0)
     assert m.entropy == pytest.approx(np.log(6))
     assert not m.at_bottleneck
+
+
+def test_the_least_size_is_the_first_within_the_fraction() -> None:
+    values = np.array([1.0, 0.009, 0.001])
+    assert [least_size_within(values, f) for f in (1.0, 0.0091, 0.009, 0.0005, 0.0)] == [
+        0,
+        1,
+        2,
+        3,
+        3,
+    ]
+
+
+@pytest.mark.parametrize("window", [3, 9, 16])
+def test_blocks_that_bound_from_below_are_fully_visible(window: int) -> None:
+    mask = rb.sliding_mask(24, window)
+    blocks = read_mask(mask, 4).blocks
+    assert blocks
+    for rows, columns in blocks:
+        assert len(rows) > 1
+        assert mask[np.ix_(rows, columns)].all()
 
 
 def test_tails_end_at_zero_and_do_not_overflow() -> None:

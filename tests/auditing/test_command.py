@@ -1,0 +1,68 @@
+"""``rankbound audit``: mistakes are one line and exit 2; no torch needed."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from rankbound.cli.audit import read_layers
+from rankbound.cli.main import main
+from tests.auditing.files import model_folder
+
+Capture = pytest.CaptureFixture[str]
+
+
+def refused(arguments: list[str], capsys: Capture) -> str:
+    assert main(["audit", *arguments]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.count("\n") == 1
+    return printed.err
+
+
+def test_layers_are_numbers_and_ranges() -> None:
+    assert read_layers(None) is None
+    assert read_layers("0, 3-5,9") == [0, 3, 4, 5, 9]
+
+
+@pytest.mark.parametrize("layers", ["", "x", "1-", "-1", "5-3", "1--2", "99999"])
+def test_other_layers_are_refused(layers: str, tmp_path: Path, capsys: Capture) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words")
+    assert "--layers" in refused([".", "--text", str(text), f"--layers={layers}"], capsys)
+
+
+def test_a_text_that_cannot_be_read_is_refused(tmp_path: Path, capsys: Capture) -> None:
+    text = tmp_path / "text.txt"
+    assert "No such file" in refused([".", "--text", str(text)], capsys)
+    text.write_bytes(b"\xff\xfe")
+    assert "not UTF-8" in refused([".", "--text", str(text)], capsys)
+    text.write_text(" ")
+    assert "the text is empty" in refused([".", "--text", str(text)], capsys)
+
+
+def test_a_refused_model_leaves_no_record(tmp_path: Path, capsys: Capture) -> None:
+    text, out = tmp_path / "text.txt", tmp_path / "audit.json"
+    text.write_text("words")
+    arguments = ["no_such_model", "--text", str(text), "--json", str(out)]
+    assert "no such model" in refused(arguments, capsys)
+    assert not out.exists()
+    out.write_text("of an earlier run")
+    refused(arguments, capsys)
+    assert out.read_text() == "of an earlier run"
+    arguments[-1] = str(tmp_path / "no" / "audit.json")
+    assert "audit.json: No such file" in refused(arguments, capsys)
+
+
+@pytest.mark.parametrize("missing", ["torch", "transformers"])
+def test_what_is_missing_is_told_with_the_install_line(
+    missing: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words")
+    monkeypatch.setitem(sys.modules, missing, None)
+    folder = model_folder(tmp_path / "m")
+    error = refused([str(folder), "--text", str(text)], capsys)
+    assert 'pip install "rankbound[models]"' in error
