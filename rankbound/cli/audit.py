@@ -7,6 +7,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankbound.auditing.record import Audit
 
 __all__ = ["add_command"]
 
@@ -38,6 +42,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted"
     )
+    parser.add_argument(
+        "--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table"
+    )
     parser.set_defaults(run=run)
 
 
@@ -48,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     from rankbound.reporting.tables import console
 
     text, layers = read_text(options.text), read_layers(options.layers)
-    with _written(options.json) as write, _progress() as progress:
+    with _written(options.json, options.html) as write, _progress() as progress:
         try:
             found = audit(
                 options.model,
@@ -61,9 +68,9 @@ def run(options: argparse.Namespace) -> int:
                 progress=progress,
             )
         except AuditInterrupted as stopped:
-            write(stopped.audit.to_json())
+            write(stopped.audit)
             raise
-        write(found.to_json())
+        write(found)
     out = console()
     out.print(audit_table(found))
     for line in audit_summary(found):
@@ -101,25 +108,28 @@ def read_layers(text: str | None) -> list[int] | None:
 
 
 @contextmanager
-def _written(file: Path | None) -> Iterator[Callable[[str], None]]:
+def _written(json: Path | None, html: Path | None) -> Iterator[Callable[[Audit], None]]:
     """A way to write the record; a path that cannot be written is found out before the work."""
-    if file is None:
-        yield lambda _: None
-        return
-    existed = file.exists()
-    file.touch()
+    files = [file for file in (json, html) if file is not None]
+    new = [file for file in files if not file.exists()]
     done = False
 
-    def write(content: str) -> None:
+    def write(audit: Audit) -> None:
         nonlocal done
         done = True
-        file.write_text(content + "\n", encoding="utf-8")
+        if json is not None:
+            json.write_text(audit.to_json() + "\n", encoding="utf-8")
+        if html is not None:
+            audit.to_html(html)
 
     try:
+        for file in files:
+            file.touch()
         yield write
     finally:
-        if not done and not existed:
-            file.unlink()
+        if not done:
+            for file in new:
+                file.unlink(missing_ok=True)
 
 
 @contextmanager
