@@ -4,7 +4,7 @@
 
 Each round runs 200 cells on two workers, kills the run by SIGKILL so often, each time anywhere in
 its first seconds, and resumes it: 200 cells must be done, each once, with the results of an
-undisturbed run. With ``--dask`` the workers are those
+undisturbed run, and no worker of a killed run may be left. With ``--dask`` the workers are those
 of a cluster that outlives the runs. Exit 1 if a round differs.
 """
 

@@ -99,7 +99,6 @@ def sweep(
         retries=check_int("retries", retries, least=0),
         time_limit=None if time_limit is None else check_real("time_limit", time_limit, above=0.0),
         apart=False,
-        owner=os.getpid(),
     )
     jobs = check_int("jobs", jobs, least=1)
     path = store_path(store)

@@ -36,15 +36,12 @@ class Work:
         Seconds an attempt; not None implies a process of its own.
     apart : bool
         Whether each attempt gets a process of its own in any case.
-    owner : int
-        The process that started the sweep.
     """
 
     function: Portable
     retries: int
     time_limit: float | None
     apart: bool
-    owner: int
 
 
 def outcomes(cells: list[Cell], work: Work, jobs: int) -> Iterator[tuple[Cell, Outcome]]:
@@ -74,6 +71,7 @@ def _stream(
     cells: list[Cell], work: Work, jobs: int, taken: set[str]
 ) -> Iterator[tuple[Cell, Outcome]]:
     from joblib import Parallel, delayed
+    from joblib.parallel import LokyBackend, get_active_backend
 
     known = {cell.id: cell for cell in cells}
 
@@ -83,6 +81,8 @@ def _stream(
             yield delayed(_run)(cell, work)
 
     settings: dict[str, Any] = {"n_jobs": jobs, "batch_size": 1}
+    if jobs > 1 and isinstance(get_active_backend()[0], LokyBackend):
+        settings |= {"initializer": _end_with, "initargs": (os.getpid(),)}
     try:
         parallel = Parallel(**settings, return_as="generator_unordered")
     except ValueError:  # a backend, or a joblib, that hands back lists only
@@ -101,7 +101,6 @@ def _stream(
 
 def _run(cell: Cell, work: Work) -> tuple[str, Outcome]:
     """In a worker: attempts at a cell until one succeeds or none is left."""
-    _end_with(work.owner)
     attempts = 0
     while True:
         attempts += 1
@@ -113,16 +112,14 @@ def _run(cell: Cell, work: Work) -> tuple[str, Outcome]:
             return cell.id, replace(outcome, attempts=attempts)
 
 
-_watching = threading.Lock()  # taken once in each worker, and never released
-
-
 def _end_with(owner: int) -> None:
-    """See that a worker ends when the process that started it was killed.
+    """See that a worker on this machine ends when the process that started it was killed.
 
-    joblib's own would work on at its cells, beside the run that resumes them. On a cluster the
+    loky's own would work on, beside the run that resumes the cells, and then wait for more. Set up
+    before the first cell, as a worker may start after the death of its owner. On a cluster a
     worker is not the owner's child, and its end is the cluster's affair.
     """
-    if sys.platform == "win32" or os.getppid() != owner or not _watching.acquire(blocking=False):
+    if sys.platform == "win32":  # there the number of a dead parent stays
         return
 
     def watch() -> None:

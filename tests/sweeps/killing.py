@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import sqlite3
@@ -77,14 +78,15 @@ def kill_and_resume(
     for count in range(kills):
         started = random.random() > 0.2
         delay = random.uniform(0.0, spread if started else 1.0)
-        # near the stalled quarter no cell need end before the kill
-        _kill_after(started, done < CELLS // 2, delay, arguments)
+        _kill_after(started, delay, arguments)
         now = sum(row[5] == "done" for row in contents(store)) if store.exists() else 0
         assert done <= now < CELLS, (count, done, now)
         done = now
         say(f"kill {count + 1}: {done} cells done")
     (folder / "stall").unlink()
     _run(arguments)
+    if not scheduler:
+        assert _all_gone(folder), "workers of killed runs are still at work"
     calm = folder / "calm.sqlite"
     rb.sweep(functions.killable, grid(str(folder), milliseconds), calm, seed=7)
     rows = contents(store)
@@ -106,14 +108,28 @@ def _run(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def _kill_after(started: bool, cell: bool, delay: float, arguments: list[str]) -> None:
+def _kill_after(started: bool, delay: float, arguments: list[str]) -> None:
     with subprocess.Popen(**_command(arguments), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         if started:
             first = process.stdout.readline()
-            if cell:
-                process.stdout.readline()  # a cell of this run
+            process.stdout.readline()  # a cell of this run
             assert first, "the run has not started"
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
+
+
+def _all_gone(folder: Path) -> bool:
+    """Whether nobody holds the lock that each worker holds."""
+    alive = os.open(folder / "alive", os.O_RDWR)
+    try:
+        for _ in range(200):
+            try:
+                fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                time.sleep(0.05)
+        return False
+    finally:
+        os.close(alive)

@@ -25,7 +25,7 @@ from rankbound.sweeps.progress import Tick, note
 from rankbound.sweeps.store import Record
 from tests.helpers import refused
 from tests.sweeps import functions
-from tests.sweeps.killing import contents, kill_and_resume
+from tests.sweeps.killing import contents
 
 
 def calls(folder: Path) -> dict[str, int]:
@@ -395,8 +395,3 @@ def test_a_frame_says_what_it_lacks(store: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setitem(sys.modules, "pandas", None)
     with refused(rb.BackendMissing, "pip install pandas"):
         done.to_frame()
-
-
-def test_killed_at_random_moments_and_resumed(tmp_path: Path) -> None:
-    """200 cells, each once, as in an undisturbed run; `make kill` does it for longer."""
-    kill_and_resume(tmp_path, kills=4, seed=0)
