@@ -45,7 +45,7 @@ def main() -> int:
                         options.kills,
                         seed,
                         milliseconds=options.milliseconds,
-                        spread=10 * options.milliseconds / 1000,
+                        spread=7 * options.milliseconds / 1000,
                         scheduler=scheduler,
                         say=print,
                     )

@@ -144,7 +144,7 @@ class Store:
             rows = self._connection.execute(
                 f"SELECT {', '.join((*_FIELDS, *_VERSIONS))} FROM cells ORDER BY rowid"
             ).fetchall()
-        found = {row[0]: _record(self.path, row) for row in rows if plan is None or _of(plan, row)}
+        found = {row[0]: _record(self.path, row) for row in rows}
         if plan is None:
             return tuple(found.values())
         return tuple(found[cell.id] for cell in plan.cells if cell.id in found)
@@ -162,10 +162,6 @@ class Store:
 
 _VERSIONS = ("python", "numpy", "scipy", "rankbound")
 _FIELDS = tuple(name for name in Record.__dataclass_fields__ if name != "versions")
-
-
-def _of(plan: Plan, row: tuple[Any, ...]) -> bool:
-    return row[1:3] == (plan.function, plan.version)
 
 
 def _record(path: Path, row: tuple[Any, ...]) -> Record:

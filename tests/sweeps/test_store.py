@@ -57,6 +57,22 @@ def cut(path: Path) -> Path:
     return path
 
 
+def astray(path: Path) -> Path:
+    """A changed letter in the index alone: SQLite reads the table and sees nothing."""
+    (cell,) = rb.sweep(functions.twice, {"x": [1]}, path).cells
+    content = path.read_bytes()
+    places = [match.start() for match in re.finditer(cell.id.encode(), content)]
+    assert len(places) == 2
+    for place in places:
+        path.write_bytes(content[:place] + b"x" + content[place + 1 :])
+        connection = sqlite3.connect(path)
+        in_table = connection.execute("SELECT id FROM cells NOT INDEXED").fetchall()
+        connection.close()
+        if in_table == [(cell.id,)]:
+            return path
+    raise AssertionError("no copy of the id is the index's")
+
+
 BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     "no SQLite": (text, "no store, or a damaged one"),
     "another's": (lambda path: execute(path, "CREATE TABLE t (x)"), "no store of sweeps"),
@@ -66,6 +82,7 @@ BAD: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "torn": (torn, "damaged"),
     "cut off": (cut, "damaged"),
+    "astray": (astray, "is damaged"),
     "no JSON": (
         lambda path: execute(filled(path), "UPDATE cells SET result = '{'"),
         "it holds no JSON",
