@@ -6,7 +6,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures bench fuzz separate attack kill claims clean pairs
+.PHONY: verify test check figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -36,9 +36,13 @@ separate: .venv/core
 attack: .venv/core
 	$(BIN)/python scripts/attack_brackets.py
 
-# Sweeps killed at random moments, resumed, compared with sweeps left in peace; some minutes.
-kill: .venv/dev
+# Sweeps killed at random moments, resumed, compared with sweeps left in peace; two minutes.
+kill-sweeps: .venv/dev
 	$(BIN)/python scripts/kill_sweeps.py
+
+# How much of two workers' time a sweep uses.
+sweep-efficiency: .venv/core
+	$(BIN)/python scripts/time_sweeps.py
 
 # Where trained embeddings stop realising all pairs, beside the published numbers; two minutes.
 pairs: .venv/core
