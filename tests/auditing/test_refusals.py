@@ -30,7 +30,10 @@ def test_an_encoder_decoder(tmp_path: Path) -> None:
 
 
 def test_a_position_bias() -> None:
-    """T5's encoder alone, whose relative bias table is passed to its attention."""
+    """T5's encoder alone, whose relative bias table is passed to its attention.
+
+    Before transformers 5.23 or somewhat earlier its attention could not be observed at all.
+    """
     import torch
     import transformers
 
@@ -42,7 +45,11 @@ def test_a_position_bias() -> None:
     model = transformers.T5EncoderModel(config).eval()
     loaded = LoadedModel(model, None, "t5", "float32", "float32", False, None)
     with (
-        pytest.raises(rb.InputError, match=r"layer 0 \(.*SelfAttention\): .*passes position_bias"),
+        pytest.raises(
+            rb.InputError,
+            match=r"layer 0 \(.*SelfAttention\): .*passes position_bias|"
+            "T5EncoderModel does not compute attention through",
+        ),
         recording(loaded, lambda _: None),
     ):
         run(loaded, [1, 5, 6, 7])
