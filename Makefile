@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims clean
+.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims columns clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -57,6 +57,10 @@ pairs: .venv/core
 # What the checker knows of the registry; a test compares the two.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
+
+# The table of docs/audit.md, from the definitions in the code; a test compares the two.
+columns: .venv/core
+	$(BIN)/python scripts/make_columns.py
 
 figures: .venv/core
 	$(BIN)/python figures/regenerate.py

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from types import MappingProxyType
 
 from rankbound._validate import check_int
+from rankbound.auditing.backends import versions
 from rankbound.auditing.capture import Captured, recording
 from rankbound.auditing.loading import find_model
 from rankbound.auditing.models import LoadedModel, load, run
@@ -205,4 +207,11 @@ class _Run:
             positions=self.loaded.positions,
             unit=self.loaded.unit,
         )
-        return Audit(tuple(self.heads), facts, self.text, self.proof, complete)
+        return Audit(
+            tuple(self.heads),
+            facts,
+            self.text,
+            self.proof,
+            complete,
+            MappingProxyType(versions()),
+        )

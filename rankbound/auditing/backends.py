@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import platform
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib import import_module
+from contextlib import contextmanager, suppress
+from importlib import import_module, metadata
 from types import ModuleType
 
 from rankbound.errors import BackendMissing
 
-__all__ = ["quiet", "require"]
+__all__ = ["quiet", "require", "require_transformers", "versions"]
 
 INSTALL = 'pip install "rankbound[models]"'
+OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
 
 
 def require(name: str, purpose: str) -> ModuleType:
@@ -29,6 +31,34 @@ def require(name: str, purpose: str) -> ModuleType:
             return import_module(name)
     except ImportError as error:
         raise BackendMissing(f"{purpose} needs {name} ({error}): {INSTALL}") from None
+
+
+def require_transformers() -> ModuleType:
+    """Import transformers, of a version in which attention can be observed.
+
+    Raises
+    ------
+    BackendMissing
+        If it is not installed or too old; the message holds the install line.
+    """
+    module = require("transformers", "an audit")
+    version = str(module.__version__)
+    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise BackendMissing(
+            f"an audit needs transformers {oldest} or later; {version} is installed: "
+            f"{INSTALL.replace('install', 'install --upgrade')}"
+        )
+    return module
+
+
+def versions() -> dict[str, str]:
+    """Of Python, rankbound and the packages on which the numbers of an audit depend."""
+    found = {"Python": platform.python_version()}
+    for name in ("rankbound", "numpy", "torch", "transformers"):
+        with suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
 
 
 @contextmanager

@@ -7,7 +7,7 @@ import io
 from dataclasses import dataclass
 from typing import Any
 
-from rankbound.auditing.backends import quiet, require
+from rankbound.auditing.backends import quiet, require, require_transformers
 from rankbound.auditing.loading import ModelFiles
 from rankbound.errors import InputError, RankboundError
 
@@ -58,7 +58,7 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
     Raises
     ------
     BackendMissing
-        If torch or transformers is not installed.
+        If torch or transformers is not installed, or transformers is too old.
     InputError
         If `dtype` is not float32 or float64, or transformers cannot load the model whole.
     """
@@ -68,6 +68,7 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
             "stored in, the model runs in a dtype in which its attention can be reproduced."
         )
     torch = require("torch", "an audit")
+    require_transformers()
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers

@@ -14,10 +14,9 @@ import html
 import json
 import math
 import os
-import platform
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,7 +28,6 @@ __all__ = ["page", "write_page"]
 
 SHARE = 0.75  # of the head size, from which an effective log-rank is marked
 SCRIPTS = ("page_spectrum.js", "page.js")
-VERSIONS = ("rankbound", "numpy", "torch", "transformers")
 
 Record = Mapping[str, Any]
 
@@ -162,6 +160,7 @@ def _percent(share: float) -> str:
 
 def _facts(record: Record) -> str:
     model, text, heads, proof = (record[part] for part in ("model", "text", "heads", "proof"))
+    versions: Record = record["versions"]
     layers = {head["layer"] for head in heads}
     shown = f"{len(layers)} of {model['attention_layers']} shown"
     stored = f"{model['storage_dtype']}{', dequantised' if model['quantised'] else ''}"
@@ -182,7 +181,7 @@ def _facts(record: Record) -> str:
         ("Rounding unit", f"{model['unit']:.2g}"),
         ("Text", f"{text['tokens']:,} tokens"),
         ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
-        ("Versions where the page was written", ", ".join(_versions())),
+        ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         (
             "Model's own weights reproduced",
             f"{proof['weights']:,} compared, largest difference "
@@ -190,11 +189,7 @@ def _facts(record: Record) -> str:
         ),
         ("SHA-256 of the text", text["sha256"]),
     ]
-    wide = {
-        "Versions where the page was written",
-        "Model's own weights reproduced",
-        "SHA-256 of the text",
-    }
+    wide = {"Versions", "Model's own weights reproduced", "SHA-256 of the text"}
     return "\n".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{_escape(name)}</dt>"
         f"<dd>{_escape(value)}</dd></div>"
@@ -215,17 +210,6 @@ def _span(numbers: Iterable[int]) -> str:
     if not found:
         return "–"
     return str(found[0]) if len(found) == 1 else f"{found[0]} to {found[-1]}"
-
-
-def _versions() -> list[str]:
-    """What is installed where the page is written."""
-    found = [f"Python {platform.python_version()}"]
-    for name in VERSIONS:
-        try:
-            found.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            continue  # a record can be shown without it
-    return found
 
 
 def _limits(record: Record) -> list[str]:

@@ -63,7 +63,7 @@ function plot(box, { title, values, line, size, rounding, low, high }) {
     rule("grid", x(k), below, x(k), below + 4);
     write(k, x(k), below + 17, "middle");
   }
-  write("r, k", right, height - 2, "end");
+  write("r, j", right, height - 2, "end");
   rule("grid", left, below, right, below);
   const seen = (s) => s > 0 && Math.log10(s) >= bottom;
   if (seen(rounding) && Math.log10(rounding) <= peak) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -127,6 +128,8 @@ class Audit:
         How well the model's own attention weights were reproduced on the first window.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
+    versions : mapping from str to str
+        Of Python, rankbound, numpy, torch and transformers, as they ran.
     """
 
     heads: tuple[AuditedHead, ...]
@@ -134,6 +137,7 @@ class Audit:
     text: TextFacts
     proof: Proof
     complete: bool
+    versions: Mapping[str, str]
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame, one row a head and window.
@@ -178,5 +182,6 @@ class Audit:
             "model": dataclasses.asdict(self.model),
             "text": dataclasses.asdict(self.text),
             "proof": dataclasses.asdict(self.proof),
+            "versions": dict(self.versions),
             "heads": heads,
         }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import sys
+import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from rankbound.auditing.backends import OLDEST
 from rankbound.cli.audit import read_layers
 from rankbound.cli.main import main
 from tests.auditing.files import model_folder
@@ -66,3 +69,26 @@ def test_what_is_missing_is_told_with_the_install_line(
     folder = model_folder(tmp_path / "m")
     error = refused([str(folder), "--text", str(text)], capsys)
     assert 'pip install "rankbound[models]"' in error
+
+
+@pytest.mark.parametrize("version", ["4.50.3", "5.3.0", "5.0.0rc1"])
+def test_an_old_transformers_is_told_with_the_install_line(
+    version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("words")
+    old = ModuleType("transformers")
+    old.__dict__["__version__"] = version
+    monkeypatch.setitem(sys.modules, "transformers", old)
+    torch = ModuleType("torch")
+    torch.__dict__["float32"] = None
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    error = refused([str(model_folder(tmp_path / "m")), "--text", str(text)], capsys)
+    assert f"needs transformers 5.4 or later; {version} is installed" in error
+    assert 'pip install --upgrade "rankbound[models]"' in error
+
+
+def test_the_oldest_transformers_is_that_of_the_extra() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    oldest = ".".join(map(str, OLDEST))
+    assert f"transformers>={oldest}" in project["project"]["optional-dependencies"]["models"]

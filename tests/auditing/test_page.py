@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rankbound.auditing.columns import DEFINITIONS, NOTATION
+from rankbound.auditing.columns import DEFINITIONS, NOTATION, as_markdown
 from rankbound.auditing.page import SHARE, page
 from rankbound.auditing.proof import Proof
 from rankbound.auditing.record import COLUMNS, Audit, AuditedHead, ModelFacts
@@ -81,7 +81,8 @@ def an_audit(
         name, "SomeModel", "some", 1234567, layers, dtype, "float32", False, 512, 1.2e-7
     )
     text = TextFacts(hashlib.sha256(b"text").hexdigest(), 99, 12, windows)
-    return Audit(found, facts, text, Proof(1e-6, 0.25, 4321), complete=True)
+    versions = {"Python": "3.11.7", "rankbound": "0.1.0", "transformers": "5.4.0"}
+    return Audit(found, facts, text, Proof(1e-6, 0.25, 4321), complete=True, versions=versions)
 
 
 class Document(HTMLParser):
@@ -163,6 +164,8 @@ def test_facts_are_shown(tmp_path: Path) -> None:
     assert facts["Parameters"] == "1,234,567"
     assert facts["Windows"] == "1, of 12 tokens each"
     assert facts["SHA-256 of the text"] == audit.text.sha256
+    assert facts["Versions"] == "Python 3.11.7, rankbound 0.1.0, transformers 5.4.0"
+    assert facts["Weights stored in"] == facts["Model run in"] == "float32"
     assert document.all("h1") == ["a model"]
     assert document.all("title") == ["Audit of a model"]
     assert "In 15 of 15 heads the log-rank is at its bound." in document.all("p", _class="lead")[0]
@@ -175,6 +178,15 @@ def test_every_column_is_defined(tmp_path: Path) -> None:
         assert document.all("dd", id=f"column-{name}") == [meaning.replace("`", "")]
         assert name in document.all("dt")
     assert NOTATION in document.all("p")
+
+
+def test_columns_are_defined_in_the_documentation_as_in_the_page() -> None:
+    """``make columns`` writes them."""
+    document = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
+    _, found, rest = document.partition("<!-- columns: written by make columns -->\n")
+    assert found
+    assert rest.partition("\n\n<!-- end of columns -->")[0] == as_markdown()
+    assert "|" not in NOTATION + "".join(DEFINITIONS.values())  # it would end a cell
 
 
 def test_what_comes_from_outside_is_inert(tmp_path: Path) -> None:

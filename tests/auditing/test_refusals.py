@@ -32,7 +32,7 @@ def test_an_encoder_decoder(tmp_path: Path) -> None:
 def test_a_position_bias() -> None:
     """T5's encoder alone, whose relative bias table is passed to its attention.
 
-    Before transformers 5.23 or somewhat earlier its attention could not be observed at all.
+    In older transformers, 5.10 say, its attention cannot be observed at all: refused too.
     """
     import torch
     import transformers

@@ -145,6 +145,7 @@ def test_the_record_is_json_with_the_spectra(models: dict[str, Path]) -> None:
     assert data["complete"] is True
     assert data["model"]["model_type"] == "gemma2"
     assert data["text"]["length"] == N
+    assert data["versions"].keys() == {"Python", "rankbound", "numpy", "torch", "transformers"}
     head = data["heads"][0]
     assert set(COLUMNS) <= head.keys()
     assert head["context_effective_rank"] is None
