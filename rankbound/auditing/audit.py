@@ -179,7 +179,7 @@ class _Run:
             unit=self.loaded.unit,
             context_rank=self.context_rank,
         )
-        self.heads.extend(
+        self.heads += [  # a layer that is interrupted leaves no head
             AuditedHead(
                 self.window,
                 captured.layer,
@@ -191,7 +191,7 @@ class _Run:
                 captured.dtype,
             )
             for h, measures in enumerate(measured)
-        )
+        ]
 
     def _record(self, *, complete: bool) -> Audit:
         model = self.loaded.model

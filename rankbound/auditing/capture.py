@@ -258,8 +258,8 @@ def _visible(place: str, mask: Any, n: int) -> Mask | None:
             f"{place}: a mask of {mask.dtype} and shape {tuple(mask.shape)}; expected 0 and "
             f"large negative numbers, (1, 1, {n}, {n})."
         )
-    added = np.unique(as_columns(mask[..., :n]), axis=0)
-    if len(added) > 1:
+    added = as_columns(mask[..., :n])
+    if not np.array_equal(added, np.broadcast_to(added[0], added.shape)):
         raise InputError(f"{place}: its heads have different masks; expected one for the layer.")
     seen = np.broadcast_to(added[0] == 0, (n, n))
     if not np.array_equal(seen, np.broadcast_to(added[0] > HIDDEN, (n, n))):

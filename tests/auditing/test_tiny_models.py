@@ -167,10 +167,11 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch, layer: int) -> None:
     done: list[int] = []
 
     def interrupted(*arguments: Any, **options: Any) -> Any:
-        if len(done) == layer:
-            raise KeyboardInterrupt
         done.append(1)
-        return measure_heads(*arguments, **options)
+        for h, measured in enumerate(measure_heads(*arguments, **options)):
+            if len(done) > layer and h == 2:  # in the midst of a layer
+                raise KeyboardInterrupt
+            yield measured
 
     monkeypatch.setattr("rankbound.auditing.audit.measure_heads", interrupted)
 
