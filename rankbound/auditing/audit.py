@@ -39,6 +39,7 @@ def audit(
     windows: int = 1,
     dtype: str = "float32",
     context_rank: bool = True,
+    head_sizes: Iterable[int] = (),
     progress: Progress | None = None,
 ) -> Audit:
     """Measure every attention head of a pretrained model on a text.
@@ -66,6 +67,8 @@ def audit(
         In which the model runs, whatever its weights are stored in.
     context_rank : bool
         Whether to compute the effective rank of P, an SVD of n × n for each head.
+    head_sizes : iterable of int
+        Other head sizes at which to say what they cost each head, beside half its own.
     progress : callable, optional
         Called as ``progress(done, total, what)`` after each layer.
 
@@ -89,19 +92,19 @@ def audit(
     docs/audit.md defines every column.
     """
     text = check_text(text)
-    chosen = None if layers is None else _check_layers(layers)
+    chosen = None if layers is None else _numbers("layers", layers, [0, 5])
+    sizes = _numbers("head_sizes", head_sizes, [8, 16])
+    if chosen is not None and not chosen:
+        raise InputError("layers is empty; expected at least one, or None for all.")
     loaded = load(find_model(model), dtype)
     cut, facts = cut_windows(loaded.tokenizer, text, length, windows, loaded.positions)
-    return _Run(loaded, facts, chosen, context_rank, progress).audit(cut)
+    return _Run(loaded, facts, chosen, context_rank, sizes, progress).audit(cut)
 
 
-def _check_layers(layers: Iterable[int]) -> frozenset[int]:
-    if isinstance(layers, (str, bytes)) or not isinstance(layers, Iterable):
-        raise InputTypeError(f"layers is {layers!r}; expected integers, for example [0, 5].")
-    chosen = frozenset(check_int("layers", layer, least=0) for layer in layers)
-    if not chosen:
-        raise InputError("layers is empty; expected at least one, or None for all.")
-    return chosen
+def _numbers(name: str, numbers: Iterable[int], example: list[int]) -> frozenset[int]:
+    if isinstance(numbers, (str, bytes)) or not isinstance(numbers, Iterable):
+        raise InputTypeError(f"{name} is {numbers!r}; expected integers, for example {example}.")
+    return frozenset(check_int(name, number, least=0) for number in numbers)
 
 
 class _Run:
@@ -113,10 +116,11 @@ class _Run:
         text: TextFacts,
         chosen: frozenset[int] | None,
         context_rank: bool,
+        head_sizes: frozenset[int],
         progress: Progress | None,
     ) -> None:
         self.loaded, self.text, self.chosen = loaded, text, chosen
-        self.context_rank, self.progress = context_rank, progress
+        self.context_rank, self.head_sizes, self.progress = context_rank, head_sizes, progress
         self.heads: list[AuditedHead] = []
         self.proof = Proof(0.0, 0.0, 0)
         self.samples: Samples = {}
@@ -178,6 +182,7 @@ class _Run:
             captured.softcap,
             unit=self.loaded.unit,
             context_rank=self.context_rank,
+            head_sizes=self.head_sizes,
         )
         self.heads += [  # a layer that is interrupted leaves no head
             AuditedHead(

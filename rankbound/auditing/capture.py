@@ -185,12 +185,18 @@ def _read(
     _check_shapes(place, module, query, key)
     scaling = options.get("scaling")
     softcap = options.get("softcap")
+    queries, keys = as_columns(query), as_columns(key)
+    if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
+        raise InputError(
+            f"{place}: its queries or keys hold inf or nan; expected finite numbers. The weights "
+            f"are damaged, or {query.dtype} is too narrow for them."
+        )
     return Captured(
         layer=layer,
         module=name,
         turn=turn,
-        queries=as_columns(query),
-        keys=as_columns(key),
+        queries=queries,
+        keys=keys,
         scale=query.shape[-1] ** -0.5 if scaling is None else _number(place, "scaling", scaling),
         softcap=None if softcap is None else _number(place, "softcap", softcap),
         mask=_visible(place, attention_mask, query.shape[2]),
@@ -200,6 +206,11 @@ def _read(
 
 
 def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
+    if options.get("dropout") or getattr(module, "sinks", None) is not None:
+        what = "dropout" if options.get("dropout") else "learned sinks"
+        raise InputError(
+            f"{place}: attention with {what}; expected weights that sum to 1 over the tokens."
+        )
     for name, value in options.items():
         if name not in UNDERSTOOD | BENIGN and value is not None and value is not False:
             raise InputError(
@@ -207,11 +218,6 @@ def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
                 "understand; expected queries, keys, a mask, a scale and a cap. What else changes "
                 "the logits would be measured wrongly."
             )
-    if options.get("dropout") or getattr(module, "sinks", None) is not None:
-        what = "dropout" if options.get("dropout") else "learned sinks"
-        raise InputError(
-            f"{place}: attention with {what}; expected weights that sum to 1 over the tokens."
-        )
 
 
 def _check_shapes(place: str, module: Any, query: Any, key: Any) -> None:

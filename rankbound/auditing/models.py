@@ -133,6 +133,8 @@ def _load(kind: str, files: ModelFiles, **options: Any) -> Any:
         )
     except Exception as error:  # whatever it finds wrong, the user's model cannot be loaded
         first = " ".join(str(error).split())[:300]
+        if "ignore_mismatched_sizes" in first:  # it has printed which, and that was not shown
+            first = "the shapes of the weights are not those of config.json"
         raise InputError(
             f"{files.name}: transformers cannot load its {kind.removeprefix('Auto').lower()}: "
             f"{type(error).__name__}: {first}"

@@ -172,6 +172,7 @@ class Audit:
                 **head.row(),
                 "module": head.module,
                 "threshold": head.measures.threshold,
+                "kl_errors": {str(k): error for k, error in head.measures.kl_errors.items()},
                 "logit_values": head.measures.logit_values.tolist(),
                 "centred_values": head.measures.centred_values.tolist(),
             }

@@ -37,6 +37,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
     parser.add_argument(
+        "--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16"
+    )
+    parser.add_argument(
         "--no-context-rank", action="store_true", help="skip the effective rank of P, an SVD a head"
     )
     parser.add_argument(
@@ -54,7 +57,8 @@ def run(options: argparse.Namespace) -> int:
     from rankbound.reporting.audits import audit_summary, audit_table
     from rankbound.reporting.tables import console
 
-    text, layers = read_text(options.text), read_layers(options.layers)
+    text, layers = read_text(options.text), read_numbers("--layers", options.layers)
+    head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()
     with _written(options.json, options.html) as write, _progress() as progress:
         try:
             found = audit(
@@ -65,6 +69,7 @@ def run(options: argparse.Namespace) -> int:
                 windows=options.windows,
                 dtype=options.dtype,
                 context_rank=not options.no_context_rank,
+                head_sizes=head_sizes,
                 progress=progress,
             )
         except AuditInterrupted as stopped:
@@ -88,23 +93,23 @@ def read_text(file: Path) -> str:
         raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
 
 
-def read_layers(text: str | None) -> list[int] | None:
-    """The layers that an option names, for example ``0,3-5``."""
+def read_numbers(option: str, text: str | None) -> list[int] | None:
+    """The numbers that an option names, for example ``0,3-5``."""
     from rankbound.errors import InputError
 
     if text is None:
         return None
-    layers: list[int] = []
+    found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         numbers = [first, last] if dash else [first]
         if not all(number.isdecimal() and len(number) < 5 for number in numbers):
-            raise InputError(f"--layers {text}: expected numbers and ranges, for example 0,3-5.")
+            raise InputError(f"{option} {text}: expected numbers and ranges, for example 0,3-5.")
         span = range(int(first), int(numbers[-1]) + 1)
         if not span:
-            raise InputError(f"--layers {text}: {part.strip()} is empty; expected 3-5, not 5-3.")
-        layers.extend(span)
-    return layers
+            raise InputError(f"{option} {text}: {part.strip()} is empty; expected 3-5, not 5-3.")
+        found.extend(span)
+    return found
 
 
 @contextmanager

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, check_real, frozen_copy
+from rankbound._validate import Array, check_int, check_matrix, check_real, frozen_copy
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.errors import InputError
 from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask
@@ -62,9 +62,10 @@ class HeadMeasures:
         Of P, which the head size does not bound; None unless asked for.
     aitchison_error_half : float
         ``τ`` at half the head size, ``τ_k = sqrt(Σ_{r > k} s_r²)``, s singular values of ``C L``.
-    kl_half : float
-        Mean over queries of the KL divergence of the attention from that of the head of half the
-        size nearest in Aitchison distance, in nats; an upper bound on what that size costs.
+    kl_errors : mapping from int to float
+        For half the head size and each size asked for, the mean over queries of the KL divergence
+        of the attention from that of the head of this size nearest in Aitchison distance, in nats;
+        an upper bound on what the size costs.
     least_head_size_1pct : int
         The least k with ``τ_k <= 0.01 τ_0``.
     entropy, sink_mass : float
@@ -89,7 +90,7 @@ class HeadMeasures:
     logit_effective_rank: float
     context_effective_rank: float | None
     aitchison_error_half: float
-    kl_half: float
+    kl_errors: Mapping[int, float]
     least_head_size_1pct: int
     entropy: float
     sink_mass: float
@@ -101,6 +102,11 @@ class HeadMeasures:
     def log_rank(self) -> int | None:
         """The log-rank, where the bounds meet."""
         return self.log_rank_lower if self.log_rank_lower == self.log_rank_upper else None
+
+    @property
+    def kl_half(self) -> float:
+        """``kl_errors`` at half the head size, rounded down."""
+        return self.kl_errors[self.head_size // 2]
 
     @property
     def at_bottleneck(self) -> bool:
@@ -130,6 +136,7 @@ def measure_heads(
     *,
     unit: float = float(np.finfo(np.float64).eps),
     context_rank: bool = True,
+    head_sizes: Iterable[int] = (),
 ) -> Iterator[HeadMeasures]:
     """Measure the heads of a layer one after the other.
 
@@ -150,6 +157,8 @@ def measure_heads(
         in which they were stored and computed.
     context_rank : bool
         Whether to compute the effective rank of P, an SVD of n × n a head.
+    head_sizes : iterable of int
+        Other sizes at which to compute the KL divergence, beside half the head size.
 
     Returns
     -------
@@ -183,8 +192,10 @@ def measure_heads(
     factor = check_real("scale", scale)
     facts = None if visible is None else read_mask(visible, q.shape[1])
     group = len(q) // len(k)
+    sizes = sorted({q.shape[1] // 2, *(check_int("head_sizes", s, least=0) for s in head_sizes)})
     return (
-        _measure(q[h], k[h // group], factor, facts, cap, unit, context_rank) for h in range(len(q))
+        _measure(q[h], k[h // group], factor, facts, cap, unit, context_rank, sizes)
+        for h in range(len(q))
     )
 
 
@@ -200,6 +211,7 @@ def _measure(
     softcap: float | None,
     unit: float,
     context_rank: bool,
+    head_sizes: Sequence[int],
 ) -> HeadMeasures:
     k, n = queries.shape
     mask: Mask | None = None if facts is None else facts.mask
@@ -209,7 +221,7 @@ def _measure(
         if facts is None
         else masked_log_rank(queries, keys, scale, softcap, facts, unit)
     )
-    weights = weight_facts(queries, keys, scale, softcap, mask)
+    weights = weight_facts(queries, keys, scale, softcap, mask, head_sizes)
     return HeadMeasures(
         head_size=k,
         length=n,
@@ -227,7 +239,7 @@ def _measure(
             context_effective_rank(queries, keys, scale, softcap, mask) if context_rank else None
         ),
         aitchison_error_half=float(tails(found.centred)[min(k // 2, len(found.centred))]),
-        kl_half=weights.kl_half,
+        kl_errors=weights.kl_errors,
         least_head_size_1pct=least_size_within(found.centred, WITHIN),
         entropy=weights.entropy,
         sink_mass=weights.sink_mass,

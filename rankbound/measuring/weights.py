@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -26,14 +27,15 @@ class WeightFacts:
         Mean over queries of the entropy of their attention, in nats.
     sink_mass : float
         Mean over queries of the attention that key 0 gets.
-    kl_half : float
-        Mean over queries of the KL divergence, in nats, of the attention from that of the head of
-        half the size that is nearest in Aitchison distance (truncated SVD of ``C L``).
+    kl_errors : mapping from int to float
+        For each head size the mean over queries of the KL divergence, in nats, of the attention
+        from that of the head of this size that is nearest in Aitchison distance (truncated SVD of
+        ``C L``).
     """
 
     entropy: float
     sink_mass: float
-    kl_half: float
+    kl_errors: Mapping[int, float]
 
 
 def context_blocks(
@@ -57,32 +59,41 @@ def _log_softmax(L: Array, visible: Mask | None) -> tuple[Array, Array]:
 
 
 def weight_facts(
-    queries: Array, keys: Array, scale: float, softcap: float | None, mask: Mask | None
+    queries: Array,
+    keys: Array,
+    scale: float,
+    softcap: float | None,
+    mask: Mask | None,
+    head_sizes: Sequence[int],
 ) -> WeightFacts:
-    """Entropy, sink mass and divergence from the head of half the size; queries, keys (k, n)."""
+    """Entropy, sink mass and divergence from smaller heads; queries and keys (k, n)."""
     n = queries.shape[1]
-    half = _half(queries, keys, scale, softcap)
-    entropy = sink = divergence = 0.0
+    left, right = _principal(queries, keys, scale, softcap)
+    divergence = dict.fromkeys(head_sizes, 0.0)
+    entropy = sink = 0.0
     for block, log_P, P in context_blocks(queries, keys, scale, softcap, mask):
         visible = None if mask is None else mask[:, block]
-        log_Q = _log_softmax(half[0].T @ half[1][:, block], visible)[0]
         entropy -= float(np.sum(P * log_P))
         sink += float(P[0].sum())
-        divergence += float(np.sum(P * (log_P - log_Q)))
-    return WeightFacts(entropy / n, sink / n, max(divergence / n, 0.0))
+        for size in divergence:
+            log_Q = _log_softmax(left[:size].T @ right[:size, block], visible)[0]
+            divergence[size] += float(np.sum(P * (log_P - log_Q)))
+    errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
+    return WeightFacts(entropy / n, sink / n, MappingProxyType(errors))
 
 
-def _half(queries: Array, keys: Array, scale: float, softcap: float | None) -> tuple[Array, Array]:
-    """Factors of ``C L`` truncated to half the head size."""
-    size = len(queries) // 2
+def _principal(
+    queries: Array, keys: Array, scale: float, softcap: float | None
+) -> tuple[Array, Array]:
+    """Factors of ``C L`` whose first rows are those of its truncations."""
     if softcap is not None:
         L = capped(scale * (keys.T @ queries), softcap)
         left, values, right = np.linalg.svd(L - L.mean(axis=0), full_matrices=False)
-        return left[:, :size].T * values[:size, None], right[:size]
+        return left.T * values[:, None], right
     basis, triangle = np.linalg.qr(queries.T)
     centred = keys - keys.mean(axis=1, keepdims=True)
     left, values, turn = np.linalg.svd(scale * (centred.T @ triangle.T), full_matrices=False)
-    return left[:, :size].T * values[:size, None], turn[:size] @ basis.T
+    return left.T * values[:, None], turn @ basis.T
 
 
 def context_effective_rank(

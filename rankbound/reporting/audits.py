@@ -9,7 +9,11 @@ from rankbound.auditing.record import Audit, AuditedHead
 from rankbound.reporting.tables import plain_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.table import Table
+
+    from rankbound.measuring.head import HeadMeasures
 
 __all__ = ["audit_summary", "audit_table"]
 
@@ -85,4 +89,19 @@ def audit_summary(audit: Audit) -> list[str]:
             f"Effective rank of centred log P: {min(ranks):.1f} to {max(ranks):.1f}, "
             f"median {statistics.median(ranks):.1f}."
         )
+        lines += [_cost(measures, size) for size in _shared_sizes(measures)]
     return lines
+
+
+def _shared_sizes(measures: Sequence[HeadMeasures]) -> list[int]:
+    """Head sizes at which the cost of every head is known."""
+    return sorted(set.intersection(*(set(m.kl_errors) for m in measures)))
+
+
+def _cost(measures: Sequence[HeadMeasures], size: int) -> str:
+    errors = [m.kl_errors[size] for m in measures]
+    within = sum(m.least_head_size_1pct <= size for m in measures)
+    return (
+        f"At head size {size} the KL divergence is at most {max(errors):.2g} nats, in the median "
+        f"{statistics.median(errors):.2g}; the error of {within} heads is within 1 %."
+    )

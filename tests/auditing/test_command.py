@@ -10,7 +10,7 @@ from types import ModuleType
 import pytest
 
 from rankbound.auditing.backends import OLDEST
-from rankbound.cli.audit import read_layers
+from rankbound.cli.audit import read_numbers
 from rankbound.cli.main import main
 from tests.auditing.files import model_folder
 
@@ -26,8 +26,8 @@ def refused(arguments: list[str], capsys: Capture) -> str:
 
 
 def test_layers_are_numbers_and_ranges() -> None:
-    assert read_layers(None) is None
-    assert read_layers("0, 3-5,9") == [0, 3, 4, 5, 9]
+    assert read_numbers("--layers", None) is None
+    assert read_numbers("--layers", "0, 3-5,9") == [0, 3, 4, 5, 9]
 
 
 @pytest.mark.parametrize("layers", ["", "x", "1-", "-1", "5-3", "1--2", "99999"])

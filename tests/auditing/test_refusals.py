@@ -57,7 +57,8 @@ def test_a_position_bias() -> None:
 
 def test_a_learned_sink(tmp_path: Path) -> None:
     refused(
-        save(tmp_path / "gpt_oss", "gpt_oss"), r"layer 0 \(layers.0.self_attn\): .*(s_aux|sink)"
+        save(tmp_path / "gpt_oss", "gpt_oss"),
+        r"layer 0 \(layers.0.self_attn\): attention with learned sinks",
     )
 
 
@@ -71,6 +72,7 @@ def test_what_does_not_fit(llama: Path) -> None:
     refused(llama, "expected at most 96, the positions", TEXT, 97)
     refused(llama, r"layers holds 2; expected at most 1", layers=[0, 2])
     refused(llama, "layers is empty", layers=[])
+    refused(llama, "head_sizes is -1", head_sizes=[-1])
     refused(llama, "dtype is 'float16'", dtype="float16")
     with pytest.raises(rb.InputTypeError, match="layers is '0'"):
         rb.audit(llama, TEXT, layers="0")  # type: ignore[arg-type]
@@ -84,6 +86,33 @@ def test_missing_weights_are_not_drawn_at_random(llama: Path, tmp_path: Path) ->
     del weights["layers.1.self_attn.q_proj.weight"]
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     refused(folder, r"hold no layers\.1\.self_attn\.q_proj\.weight \(1 weights")
+
+
+def changed_weight(llama: Path, folder: Path, change: Callable[[Any], Any]) -> Path:
+    """A copy whose layer 1 has another query projection."""
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(llama, folder)
+    weights = load_file(folder / "model.safetensors")
+    name = "layers.1.self_attn.q_proj.weight"
+    weights[name] = change(weights[name])
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("entry", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers(entry: float, llama: Path, tmp_path: Path) -> None:
+    def damaged(weight: Any) -> Any:
+        weight[0, 0] = entry
+        return weight
+
+    folder = changed_weight(llama, tmp_path / "m", damaged)
+    refused(folder, r"layer 1 \(layers\.1\.self_attn\): its queries or keys hold inf or nan")
+
+
+def test_weights_of_other_shapes(llama: Path, tmp_path: Path) -> None:
+    folder = changed_weight(llama, tmp_path / "m", lambda weight: weight[:-1].clone())
+    refused(folder, "cannot load its model: .*shapes of the weights are not those of config.json")
 
 
 def test_remote_code_is_not_run(llama: Path, tmp_path: Path) -> None:

@@ -199,13 +199,18 @@ def test_the_command_prints_the_table_and_writes_the_record(
 ) -> None:
     out = tmp_path / "audit.json"
     command = ["audit", str(models["qwen3"]), "--text", text_file(tmp_path), "--length", "40"]
-    assert main([*command, "--layers", "0-1", "--windows", "2", "--json", str(out)]) == 0
+    more = ["--windows", "2", "--head-sizes", "0,3", "--json", str(out)]
+    assert main([*command, "--layers", "0-1", *more]) == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "Qwen3Model" in printed.out
     assert "own attention weights were reproduced" in printed.out
     assert "heads are at the bottleneck" in printed.out
-    assert len(json.loads(out.read_text())["heads"]) == 16
+    for size in (0, 3, 4):
+        assert f"At head size {size} the KL divergence is at most" in printed.out
+    heads = json.loads(out.read_text())["heads"]
+    assert len(heads) == 16
+    assert all(list(head["kl_errors"]) == ["0", "3", "4"] for head in heads)
 
 
 def test_the_interrupted_command_keeps_what_is_finished(

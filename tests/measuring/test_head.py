@@ -13,6 +13,7 @@ from rankbound.attention.pretrained import pretrained_heads
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.measuring.masked import read_mask
 from rankbound.measuring.spectra import capped, least_size_within, tails
+from tests.helpers import refused
 
 FLOAT32 = float(np.finfo(np.float32).eps)
 
@@ -231,3 +232,25 @@ def test_bad_shapes_are_refused() -> None:
         measure_heads(q[0], q[0], 1.0)
     with pytest.raises(rb.InputError, match="hides every key"):
         measure_heads(q, q, 1.0, np.zeros((5, 5), dtype=bool))
+
+
+@pytest.mark.parametrize("softcap", [None, 3.0])
+@pytest.mark.parametrize("mask", [None, rb.causal_mask(16)])
+def test_each_smaller_size_costs_what_its_truncation_costs(mask: None, softcap: float) -> None:
+    q, keys = factors(5, 16, 3)
+    sizes = [7, 0, 3, 1]
+    [m] = measure_heads(q[None], keys[None], 1.0, mask, softcap, head_sizes=sizes)
+    L = capped(keys.T @ q, softcap)
+    left, values, right = np.linalg.svd(L - L.mean(axis=0))
+    P = rb.column_softmax(L, mask)
+    shown = P > 0
+    assert list(m.kl_errors) == [0, 1, 2, 3, 7]  # half the head size too
+    for size, error in m.kl_errors.items():
+        near = rb.column_softmax((left[:, :size] * values[:size]) @ right[:size], mask)
+        expected = np.sum(P[shown] * np.log(P[shown] / near[shown])) / 16
+        assert error == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    uniform = np.log(16) if mask is None else np.log(np.arange(1, 17)).mean()
+    assert m.kl_errors[0] == pytest.approx(uniform - m.entropy)  # size 0: uniform attention
+    assert m.kl_half == m.kl_errors[2]
+    with refused(rb.InputError, "head_sizes is -1"):
+        measure_heads(q[None], keys[None], 1.0, head_sizes=[-1])
