@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency pairs claims columns clean
+.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs claims columns clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -49,6 +49,10 @@ kill-sweeps: .venv/dev
 # How much of two workers' time a sweep uses.
 sweep-efficiency: .venv/core
 	$(BIN)/python scripts/time_sweeps.py
+
+# How long an audit takes beside the model's own loading and running.
+time-audit: .venv/models
+	$(BIN)/python scripts/time_audit.py
 
 # Where trained embeddings stop realising all pairs, beside the published numbers; two minutes.
 pairs: .venv/core

@@ -150,7 +150,7 @@ def _lead(heads: Sequence[Record]) -> str:
     return (
         f"{first} The effective log-rank is {_percent(min(shares))} to {_percent(max(shares))} of "
         f"the head size, in the median {_percent(median(shares))}, and at least "
-        f"{_percent(SHARE)} in {above}."
+        f"{_percent(SHARE)} in {above or 'none'}."
     )
 
 
