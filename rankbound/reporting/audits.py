@@ -103,5 +103,5 @@ def _cost(measures: Sequence[HeadMeasures], size: int) -> str:
     within = sum(m.least_head_size_1pct <= size for m in measures)
     return (
         f"At head size {size} the KL divergence is at most {max(errors):.2g} nats, in the median "
-        f"{statistics.median(errors):.2g}; the error of {within} heads is within 1 %."
+        f"{statistics.median(errors):.2g}; it is enough for 1 % in {within} of {len(errors)}."
     )
