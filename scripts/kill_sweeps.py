@@ -35,7 +35,7 @@ def main() -> int:
         if options.dask:
             from distributed import LocalCluster
 
-            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+            cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0")
             scheduler = stack.enter_context(cluster).scheduler_address
         for seed in range(options.seed, options.seed + options.rounds):
             with tempfile.TemporaryDirectory() as folder:

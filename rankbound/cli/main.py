@@ -22,7 +22,19 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import atlas, audit, bracket, check, claims, doctor, head_size, sweep, verify
+    from rankbound.cli import (
+        atlas,
+        audit,
+        bracket,
+        check,
+        claims,
+        doctor,
+        experiment,
+        head_size,
+        report,
+        sweep,
+        verify,
+    )
 
     parser = _Parser(
         prog="rankbound",
@@ -30,7 +42,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for module in (verify, claims, head_size, bracket, atlas, audit, sweep, check, doctor):
+    for module in (
+        verify, claims, head_size, bracket, atlas, audit, experiment, report, sweep, check, doctor,
+    ):  # fmt: skip
         module.add_command(commands)
     return parser
 

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("default")  # what the cluster warns of 
 def cluster() -> Iterator[Client]:
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as workers,
         Client(workers) as client,
     ):

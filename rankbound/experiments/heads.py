@@ -1,0 +1,193 @@
+"""The heads of trained language models, measured as an audit measures any head."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from rankbound.attention.masks import causal_mask
+from rankbound.errors import InputError
+from rankbound.experiments.corpus import Corpus, file_corpus, library_corpus
+from rankbound.experiments.sizes import Sizes
+from rankbound.measuring.head import HeadMeasures, measure_heads
+
+__all__ = ["TrainedHead", "measure_trained_heads"]
+
+WINDOWS = 4  # of the held-out text; a head's measures are medians over them
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """One head of one trained model, on windows of the held-out text.
+
+    Attributes
+    ----------
+    arm : {"standard", "fixed", "matched"}
+    d, heads, head_size, n, layer, head, steps, seed : int
+    rate, weight_decay : float
+    log_rank, log_rank_bound, generic_log_rank : int
+        The masked log-rank, the bound that the head size sets, and the log-rank of almost every
+        causal context, which a head without a bottleneck could have.
+    at_bottleneck : bool
+        Whether the log-rank is all that the size allows, while most contexts need more.
+    log_effective_rank, log_stable_rank : float
+        Of the head's centred logits.
+    aitchison_half, kl_half : float
+        What half of the size would cost: relative to the whole Aitchison norm, and in nats.
+    least_head_size_1pct : int
+    entropy, sink_mass : float
+    spectrum : str
+        Singular values of the centred logits, largest first, as shares of the largest, to three
+        digits: as many as the head size.
+    """
+
+    arm: str
+    d: int
+    heads: int
+    head_size: int
+    n: int
+    layer: int
+    head: int
+    steps: int
+    seed: int
+    rate: float
+    weight_decay: float
+    log_rank: int
+    log_rank_bound: int
+    generic_log_rank: int
+    at_bottleneck: bool
+    log_effective_rank: float
+    log_stable_rank: float
+    aitchison_half: float
+    kl_half: float
+    least_head_size_1pct: int
+    entropy: float
+    sink_mass: float
+    spectrum: str
+
+
+def measure_trained_heads(
+    folder: str | os.PathLike[str],
+    text: str | os.PathLike[str] | None = None,
+    wanted: Callable[[Mapping[str, Any]], bool] | None = None,
+) -> list[TrainedHead]:
+    """Measure every head of the language models in a folder of checkpoints.
+
+    Parameters
+    ----------
+    folder : path
+    text : path, optional
+        What the models learnt; the standard library's own sources by default.
+    wanted : callable, optional
+        Of a model's parameters: whether to measure it. All are unless given.
+
+    Returns
+    -------
+    list of TrainedHead
+        By checkpoint, layer and head.
+
+    Raises
+    ------
+    InputError
+        If there is no checkpoint, a file is none, or a wanted model learnt another text.
+    """
+    from rankbound.experiments.checkpoints import read_checkpoint
+
+    paths = sorted(Path(folder).glob("language-*.safetensors"))
+    if not paths:
+        raise InputError(
+            f"{folder} holds no checkpoint of a language model; expected the folder that "
+            "`rankbound experiment language` makes beside its store."
+        )
+    corpus = library_corpus() if text is None else file_corpus(text)
+    heads: list[TrainedHead] = []
+    for path in paths:
+        weights, shape, told = read_checkpoint(path)
+        if wanted is not None and not wanted(told):
+            continue
+        if told["corpus"] != corpus.sha256:
+            raise InputError(
+                f"{path.name} learnt a text of SHA-256 {told['corpus']}; got one of "
+                f"{corpus.sha256}. Name the text it learnt."
+            )
+        heads += _model(weights, shape, told, corpus)
+    return heads
+
+
+def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> Iterator[TrainedHead]:
+    import torch
+
+    from rankbound.experiments.transformer import heads_of
+
+    starts = np.linspace(0, len(corpus.held_out) - shape.n, WINDOWS).astype(int)
+    windows = np.stack([corpus.held_out[at : at + shape.n] for at in starts])
+    with torch.no_grad():
+        layers = heads_of(weights, shape, torch.from_numpy(windows.astype("int64")))
+    mask, sizes = causal_mask(shape.n), shape.sizes
+    for layer, (queries, keys) in enumerate(layers):
+        q, k = (part.double().numpy().swapaxes(2, 3) for part in (queries, keys))
+        found = [
+            list(
+                measure_heads(
+                    q[window],
+                    k[window],
+                    sizes.d_k**-0.5,
+                    mask,
+                    unit=float(np.finfo(np.float32).eps),
+                    context_rank=False,
+                )
+            )
+            for window in range(WINDOWS)
+        ]
+        for head in range(sizes.heads):
+            yield _head([row[head] for row in found], sizes, told, layer, head)
+
+
+def _head(
+    measures: list[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
+) -> TrainedHead:
+    def middle(name: str) -> float:
+        return median(float(getattr(one, name)) for one in measures)
+
+    def whole(name: str) -> int:
+        return int(median(int(getattr(one, name)) for one in measures))
+
+    return TrainedHead(
+        arm=told["arm"],
+        d=sizes.d,
+        heads=sizes.heads,
+        head_size=sizes.d_k,
+        n=measures[0].length,
+        layer=layer,
+        head=head,
+        steps=told["steps"],
+        seed=told["seed"],
+        rate=told["rate"],
+        weight_decay=told["weight_decay"],
+        log_rank=whole("log_rank_lower"),
+        log_rank_bound=measures[0].log_rank_bound,
+        generic_log_rank=whole("generic_log_rank"),
+        at_bottleneck=all(one.at_bottleneck for one in measures),
+        log_effective_rank=middle("log_effective_rank"),
+        log_stable_rank=middle("log_stable_rank"),
+        aitchison_half=median(
+            one.aitchison_error_half / one.aitchison_error(0) if one.aitchison_error(0) else 0.0
+            for one in measures
+        ),
+        kl_half=middle("kl_half"),
+        least_head_size_1pct=whole("least_head_size_1pct"),
+        entropy=middle("entropy"),
+        sink_mass=middle("sink_mass"),
+        spectrum=_spectrum(measures),
+    )
+
+
+def _spectrum(measures: list[HeadMeasures]) -> str:
+    shares = [one.centred_values / (one.centred_values[0] or 1.0) for one in measures]
+    return " ".join(f"{value:.3g}" for value in np.median(shares, axis=0))

@@ -1,0 +1,169 @@
+"""A byte-level language model: too many standard heads, fixed heads, wider layers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from rankbound.errors import InputError
+from rankbound.experiments.corpus import Corpus, file_corpus, library_corpus
+from rankbound.experiments.sizes import Sizes, check_word, layer_sizes
+
+__all__ = ["ARMS", "FIXED", "arm_sizes", "language"]
+
+FIXED = 16  # the head size of the arms `fixed` and `matched`
+ARMS = ("standard", "fixed", "matched")
+LAYERS, LENGTH, BATCH, JUDGED = 2, 64, 32, 2048  # JUDGED: windows of the held-out text
+
+
+def arm_sizes(arm: str, d: int, heads: int) -> tuple[Sizes, int]:
+    """Sizes of the attention layers and width of the feed-forward layers of an arm.
+
+    ``standard`` has heads of size d / heads, ``fixed`` of size 16; ``matched`` is the standard one
+    with feed-forward layers widened until it has as many parameters as ``fixed``.
+    """
+    check_word("arm", arm, ARMS)
+    sizes = layer_sizes(d, heads, FIXED if arm == "fixed" else None)
+    ffn = 4 * d
+    if arm == "matched":  # a unit of a feed-forward layer has 2 d parameters: 2 d + 32 heads units
+        ffn += (layer_sizes(d, heads, FIXED).parameters - sizes.parameters) // (2 * d)
+    return sizes, ffn
+
+
+def language(
+    arm: str,
+    heads: int,
+    d: int,
+    rate: float,
+    weight_decay: float,
+    steps: int,
+    corpus: str,
+    seed: int,
+    *,
+    text: str | None = None,
+    checkpoints: str | None = None,
+) -> dict[str, Any]:
+    """Train one language model; return its loss on the held-out text, in nats a byte.
+
+    Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up and a cosine
+    to zero. The loss is that of the last step's weights on 2048 windows, the same for all models.
+
+    Parameters
+    ----------
+    arm : {"standard", "fixed", "matched"}
+        See :func:`arm_sizes`.
+    heads, d : int
+    rate, weight_decay : float
+        The highest learning rate, and AdamW's decay.
+    steps : int
+    corpus : str
+        SHA-256 of the corpus: a run on another text is another cell.
+    seed : int
+        Of weights and batches.
+    text : path, optional
+        A text file; the standard library's sources by default.
+    checkpoints : path, optional
+        A folder in which the trained weights are kept.
+
+    Returns
+    -------
+    dict
+        ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``, ``parameters``
+        and the version of ``torch``.
+
+    Raises
+    ------
+    InputError
+        If the text has another hash than `corpus`, or the sizes do not fit.
+    """
+    import torch
+
+    from rankbound.experiments.checkpoints import save_checkpoint
+    from rankbound.experiments.training import minimise, one_thread
+    from rankbound.experiments.transformer import Shape, make_weights, parameter_count
+
+    sizes, ffn = arm_sizes(arm, d, heads)
+    shape = Shape(sizes, LAYERS, LENGTH, ffn)
+    source = read_corpus(corpus, text)
+    with one_thread(seed) as generator:
+        weights = make_weights(shape, generator)
+        batches = _Batches(weights, shape, source, generator)
+        minimise(
+            weights,
+            batches.loss,
+            steps=steps,
+            rate=rate,
+            betas=(0.9, 0.98),
+            weight_decay=weight_decay,
+            warm_up=0.05,
+        )
+        loss = batches.held_out_loss()
+    if checkpoints is not None:
+        told = {
+            "arm": arm, "heads": heads, "d": d, "rate": rate, "weight_decay": weight_decay,
+            "steps": steps, "corpus": corpus, "seed": seed,
+        }  # fmt: skip
+        save_checkpoint(Path(checkpoints), weights, shape, told)
+    return {
+        "loss": loss,
+        "train_loss": batches.recent(),
+        "d_k": sizes.d_k,
+        "d_v": sizes.d_v,
+        "ffn": ffn,
+        "parameters": parameter_count(weights),
+        "torch": torch.__version__,
+    }
+
+
+def read_corpus(sha256: str, text: str | None) -> Corpus:
+    """Return the corpus of this hash."""
+    found = library_corpus() if text is None else file_corpus(text)
+    if found.sha256 != sha256:
+        raise InputError(
+            f"the corpus has SHA-256 {found.sha256}; expected {sha256}, which the plan names. The "
+            "text changed after the sweep was planned: plan it anew."
+        )
+    return found
+
+
+class _Batches:
+    """Windows of the corpus, and the losses on them."""
+
+    def __init__(self, weights: Any, shape: Any, corpus: Corpus, generator: Any) -> None:
+        import torch
+
+        self.weights, self.shape, self.generator = weights, shape, generator
+        self.train, self.held_out = (
+            torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
+            for part in (corpus.train, corpus.held_out)
+        )
+        self.losses: list[float] = []
+
+    def loss(self) -> Any:
+        """The loss on a fresh batch."""
+        import torch
+
+        from rankbound.experiments.transformer import byte_loss
+
+        places = torch.randint(len(self.train), (BATCH,), generator=self.generator)
+        found = byte_loss(self.weights, self.shape, self.train[places])
+        self.losses.append(float(found.detach()))
+        return found
+
+    def held_out_loss(self) -> float:
+        """The mean loss on windows spread evenly over the held-out text."""
+        import torch
+
+        from rankbound.experiments.transformer import byte_loss
+
+        places = torch.linspace(0, len(self.held_out) - 1, JUDGED).long()
+        with torch.no_grad():
+            parts = [
+                float(byte_loss(self.weights, self.shape, self.held_out[part]))
+                for part in places.split(BATCH)
+            ]
+        return sum(parts) / len(parts)
+
+    def recent(self) -> float:
+        """The mean of the last 50 batches' losses."""
+        return sum(self.losses[-50:]) / len(self.losses[-50:])

@@ -1,0 +1,190 @@
+"""What a store holds of a preset, as one tidy table: a row a run."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rankbound.errors import InputError
+from rankbound.experiments.catalogue import EXPERIMENTS, Experiment
+from rankbound.experiments.presets import GRIDS, PRESETS
+from rankbound.experiments.sizes import check_word
+from rankbound.sweeps.cell import DONE, FAILED
+from rankbound.sweeps.plan import canonical
+from rankbound.sweeps.store import Record, open_store, store_path
+
+__all__ = ["Results", "Run", "read_results"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes
+    ----------
+    experiment : str
+    kind : {"standard", "fixed", "matched", "sizes", "head"}
+        ``standard``: heads of size d / heads; ``fixed``: one size for keys and values, given;
+        ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
+        layers widened to the parameters of ``fixed``; ``head``: one head alone.
+    d, n, heads, d_k, d_v, parameters : int
+        Sizes; d_v is 0 and parameters are those of queries and keys where there are no values.
+        Of a language model the parameters are all, of other layers those of attention.
+    steps : int
+        0 where a fit runs until it converges.
+    rate, weight_decay : float
+        0 where there is none.
+    seed : int
+    value : float
+        Of the experiment's measure.
+    """
+
+    experiment: str
+    kind: str
+    d: int
+    n: int
+    heads: int
+    d_k: int
+    d_v: int
+    parameters: int
+    steps: int
+    rate: float
+    weight_decay: float
+    seed: int
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Results:
+    """The runs of a preset.
+
+    Attributes
+    ----------
+    preset : str
+    runs : tuple of Run
+        Those that are done.
+    planned, done, failed : mapping of str to int
+        Cells of each experiment.
+    corpus : str
+        SHA-256 of what the language models learnt, the text of most of them; runs on another are
+        left out. Empty if there are none.
+    versions : mapping of str to str
+        Of what the cells were run with; several are joined by a comma.
+    """
+
+    preset: str
+    runs: tuple[Run, ...]
+    planned: Mapping[str, int]
+    done: Mapping[str, int]
+    failed: Mapping[str, int]
+    corpus: str
+    versions: Mapping[str, str]
+
+
+def read_results(store: str | os.PathLike[str], preset: str | None = None) -> Results:
+    """Read the cells of a preset from a store; of the one with most runs unless named.
+
+    Raises
+    ------
+    InputError
+        If the preset is unknown, or the file is no store, or one of other functions' results.
+    """
+    if preset is not None:
+        check_word("preset", preset, PRESETS)
+    with open_store(store_path(store), read_only=True) as opened:
+        records = opened.records()
+    found = [_of_preset(records, name) for name in (PRESETS if preset is None else (preset,))]
+    return max(found, key=lambda results: len(results.runs))
+
+
+def _of_preset(records: Iterable[Record], preset: str) -> Results:
+    by_function: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        by_function.setdefault((record.function, record.version), []).append(record)
+    runs: list[Run] = []
+    used: list[Record] = []
+    done, failed, corpus = Counter[str](), Counter[str](), ""
+    for name, experiment in EXPERIMENTS.items():
+        key = (experiment.function.__qualname__, experiment.version)
+        cells = {canonical(dict(cell)) for cell in GRIDS[name][preset]}
+        mine = [record for record in by_function.get(key, []) if _cell(record) in cells]
+        if name == "language":
+            corpus = _corpus(mine)
+            mine = [record for record in mine if record.parameters.get("corpus") == corpus]
+        done[name] = sum(record.status == DONE for record in mine)
+        failed[name] = sum(record.status == FAILED for record in mine)
+        finished = [record for record in mine if record.status == DONE]
+        runs += [_checked_run(experiment, record) for record in finished]
+        used += finished
+    planned = {name: len(grids[preset]) for name, grids in GRIDS.items()}
+    return Results(preset, tuple(runs), planned, done, failed, corpus, _versions(used))
+
+
+def _cell(record: Record) -> str:
+    return canonical({k: v for k, v in record.parameters.items() if k != "corpus"})
+
+
+def _corpus(records: Iterable[Record]) -> str:
+    """The corpus with most runs: a store may hold several, which cannot be compared."""
+    counts: dict[str, int] = {}
+    for record in records:
+        name = str(record.parameters.get("corpus", ""))
+        counts[name] = counts.get(name, 0) + (record.status == DONE)
+    return max(counts, key=lambda name: counts[name], default="")
+
+
+def _versions(records: Iterable[Record]) -> dict[str, str]:
+    found: dict[str, set[str]] = {}
+    for record in records:
+        told = {**record.versions, "torch": (record.result or {}).get("torch")}
+        for name, version in told.items():
+            if version is not None:
+                found.setdefault(name, set()).add(str(version))
+    return {name: ", ".join(sorted(versions)) for name, versions in found.items()}
+
+
+def _checked_run(experiment: Experiment, record: Record) -> Run:
+    try:
+        return _run(experiment, record)
+    except (KeyError, TypeError, ValueError):
+        raise InputError(
+            f"the cell {record.id} has the result {record.result}, which is none of the experiment "
+            f"{experiment.name}; expected a store of `rankbound experiment` alone, without another "
+            f"function {record.function}."
+        ) from None
+
+
+def _run(experiment: Experiment, record: Record) -> Run:
+    signature = inspect.signature(experiment.function).parameters
+    defaults = {k: p.default for k, p in signature.items() if p.default is not p.empty}
+    given, result = {**defaults, **record.parameters}, record.result or {}
+    if experiment.name == "context":
+        n, k = given["n"], given["head_size"]
+        sizes = {"kind": "head", "d": n, "n": n, "heads": 1, "d_k": k, "d_v": 0}
+        parameters = 2 * n * k
+    else:
+        sizes = {"kind": _kind(given), "heads": given["heads"], "d": given["d"]}
+        sizes |= {"n": given.get("n", 64), "d_k": result["d_k"], "d_v": result["d_v"]}
+        parameters = result.get("parameters") or result["attention_parameters"]
+    return Run(
+        experiment=experiment.name,
+        **sizes,
+        parameters=parameters,
+        steps=given.get("steps", 0),
+        rate=float(given.get("rate", 0.0)),
+        weight_decay=float(given.get("weight_decay", 0.0)),
+        seed=given["seed"],
+        value=float(result[experiment.measure]),
+    )
+
+
+def _kind(given: Mapping[str, Any]) -> str:
+    if "arm" in given:
+        return str(given["arm"])
+    if given.get("value_size") is not None:
+        return "sizes"
+    return "standard" if given.get("head_size") is None else "fixed"

@@ -1,0 +1,255 @@
+"""The trends: what the paper has, what the theory adds, and how runs decide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rankbound.experiments.arms import Arm, pick
+from rankbound.experiments.judging import (
+    SOLVED,
+    Check,
+    Trend,
+    above,
+    by_heads,
+    paired,
+    rising,
+    solved,
+)
+from rankbound.experiments.language_trends import LANGUAGE_TRENDS
+
+__all__ = ["TRENDS"]
+
+CLIFF = 1e3  # a step of the KL divergence that no other head size makes
+HAD = 1e-8  # a KL divergence, in nats, of a context that a trained head has
+FAR = 100.0
+TRAINED = {"farthest": 1500, "lookup": 1000}  # the least steps after which they say something
+
+
+def _cliff(arms: Sequence[Arm]) -> list[Check]:
+    checks, flat = [], []
+    for n in sorted({arm.n for arm in arms}):
+        before, under, at = (pick(arms, n=n, d_k=n - less) for less in (3, 2, 1))
+        if before is None or under is None or at is None:
+            continue
+        checks.append(above(under, at, CLIFF))
+        exact = tuple(value < HAD for value in at.values.values())
+        flat.append(Check(f"{at.name}: {at.range()}, below {HAD:g}", exact))
+        flat.append(
+            paired(
+                f"no such step from {n - 3} to {n - 2}: {before.range()} to {under.range()}",
+                before,
+                under,
+                lambda x, y: x < CLIFF * y,
+            )
+        )
+    return checks + flat
+
+
+def _bend(arms: Sequence[Arm]) -> list[Check]:
+    """A U over standard heads."""
+    standard = by_heads(arms, kind="standard", d=min((arm.d for arm in arms), default=0))
+    if len(standard) < 3:
+        return []
+    inner = standard[1:-1]  # the bottom of a U: at an end there is none
+    best = min(inner, key=lambda arm: arm.middle)
+    place = standard.index(best)
+    sides = standard[place:], standard[place::-1]  # both away from the bottom
+    return [above(standard[-1], best), *(rising(side, _heads(side)) for side in sides)]
+
+
+def _heads(arms: Sequence[Arm]) -> str:
+    return f"{arms[0].kind}, {', '.join(str(arm.heads) for arm in arms)} heads"
+
+
+def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
+    fixed = by_heads(arms, kind="fixed")
+    needed = [arm for arm in fixed if arm.heads >= 4]
+    few = [arm for arm in fixed if arm.heads <= 4]
+    if len(needed) < 2 or len(few) < 2:  # not hurting and helping: both are claimed
+        return []
+    return [*(solved(arm) for arm in needed), rising(few[::-1], _heads(few[::-1]))]
+
+
+def _knee(arms: Sequence[Arm]) -> list[Check]:
+    """Of four heads with value size 8 the error falls until head size n - 1, then no more.
+
+    At its own floor training still gains a little; the knee is where the gains fall.
+    """
+    sizes = [arm for arm in arms if arm.kind == "sizes" and arm.heads == 4 and arm.d_v == 8]
+    sizes = sorted(sizes, key=lambda arm: -arm.d_k)
+    beyond = pick(arms, kind="standard", heads=4, d_k=8)
+    if len(sizes) < 3 or beyond is None or sizes[0].d_k != sizes[0].n - 1:
+        return []
+    at = sizes[0]
+    along = ", ".join(str(arm.d_k) for arm in sizes)
+    return [
+        rising(sizes, f"head size {along}"),
+        _bends(sizes[1], at, beyond),
+    ]
+
+
+def _bends(under: Arm, at: Arm, beyond: Arm) -> Check:
+    """The last step below the knee gains more, as a factor, than the first beyond it."""
+    seeds = sorted(under.values.keys() & at.values.keys() & beyond.values.keys())
+    gains = {
+        seed: (under.values[seed] / at.values[seed], at.values[seed] / beyond.values[seed])
+        for seed in seeds
+    }
+    along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains.values())
+    return Check(
+        f"from {under.d_k} to {at.d_k} and to {beyond.d_k} (at {beyond.range()}) the error falls "
+        f"by factors {along}, the first the greater",
+        tuple(last > first for last, first in gains.values()),
+    )
+
+
+def _smaller_d(arms: Sequence[Arm]) -> list[Check]:
+    small = by_heads(arms, kind="fixed", d=32)
+    checks = []
+    for arm in small:
+        wide = pick(arms, kind="standard", d=64, heads=arm.heads)
+        if wide is not None:
+            checks.append(
+                paired(
+                    f"{arm.name}: {arm.range()}, below {wide.name}: {wide.range()}, or both below "
+                    f"{SOLVED:g}",
+                    arm,
+                    wide,
+                    lambda x, y: x < max(y, SOLVED),
+                )
+            )
+    return checks
+
+
+def _separation(arms: Sequence[Arm]) -> list[Check]:
+    fixed = pick(arms, kind="fixed", heads=4, d_k=16)
+    standard = [arm for arm in by_heads(arms, kind="standard") if arm.heads > 1]
+    if fixed is None or len(standard) < 2:
+        return []
+    checks = [solved(fixed), *(solved(arm, wanted=False) for arm in standard)]
+    return [*checks, rising(standard, _heads(standard))]
+
+
+def _values_do_not_help(arms: Sequence[Arm]) -> list[Check]:
+    queries = pick(arms, kind="sizes", heads=4, d_k=16, d_v=4)
+    values = pick(arms, kind="sizes", heads=4, d_k=4, d_v=16)
+    if queries is None or values is None:
+        return []
+    return [above(values, queries, FAR), solved(queries), solved(values, wanted=False)]
+
+
+def _distinct(arms: Sequence[Arm]) -> list[Check]:
+    four, two = (pick(arms, kind="fixed", heads=h, d_k=16) for h in (4, 2))
+    standard = by_heads(arms, kind="standard")
+    if four is None or two is None or len(standard) < 2:
+        return []
+    return [solved(four), *(solved(arm, wanted=False) for arm in (*standard, two))]
+
+
+def _farthest(arms: Sequence[Arm]) -> list[Check]:
+    trained = [arm for arm in arms if arm.steps >= TRAINED["farthest"]]
+    fixed = pick(trained, kind="fixed", heads=4, d_k=16)
+    standard = by_heads(trained, kind="standard")
+    small = [arm for arm in standard if arm.d_k < arm.d]
+    if fixed is None or len(standard) < 3 or all(arm.d_k < arm.n - 1 for arm in small):
+        return []
+    return [rising(standard, _heads(standard)), *(above(a, fixed, 2.0) for a in small)]
+
+
+def _lookup(arms: Sequence[Arm]) -> list[Check]:
+    trained = [a for a in by_heads(arms, kind="standard") if a.steps >= TRAINED["lookup"]]
+    if not trained or min(arm.d_k for arm in trained) > 2:
+        return []
+    return [
+        Check(
+            f"{arm.name}: accuracy {arm.low:.4f}, 0.99 or more",
+            tuple(value >= 0.99 for value in arm.values.values()),
+        )
+        for arm in reversed(trained)
+    ]
+
+
+TRENDS: tuple[Trend, ...] = (
+    Trend(
+        "context-cliff",
+        "context",
+        "A trained head has a dense context from head size n - 1 on, and from no smaller one.",
+        "Theorem 1: head size >= n suffices, below it some P is out of reach. "
+        "(Sharpened here: n - 1, and almost every P.)",
+        _cliff,
+    ),
+    Trend(
+        "separation-fixed",
+        "separation",
+        "A layer of four full heads is learnt; standard ones of two heads or more do not learn it.",
+        "Theorem 2: one layer of fixed head size differs from every standard layer whose heads are "
+        "smaller.",
+        _separation,
+    ),
+    Trend(
+        "separation-queries",
+        "separation",
+        "At equal parameters the size of queries and keys is what matters, not that of values.",
+        "Section 2.3: the bottleneck is that of W_q and W_k; no experiment.",
+        _values_do_not_help,
+    ),
+    Trend(
+        "distinct-fixed",
+        "separation-distinct",
+        "Four heads with maps of their own take four of full size: two, or standard ones, fail.",
+        "Not in the paper: the layer of Theorem 2 has one map for all heads.",
+        _distinct,
+    ),
+    Trend(
+        "distinct-heads",
+        "separation-distinct",
+        "At fixed d, standard heads help and then hurt: a U over their number.",
+        "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08.",
+        _bend,
+    ),
+    Trend(
+        "mixing-heads",
+        "mixing",
+        "At fixed d, standard heads help and then hurt: a U over their number.",
+        "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08; "
+        "MNLI 85.0, 84.5, 84.4.",
+        _bend,
+    ),
+    Trend(
+        "mixing-fixed",
+        "mixing",
+        "With a fixed head size more heads help, and never hurt.",
+        "Table 2A, d = 512, d_p = 128, 8, 12, 16, 32 heads: F1 89.6, 90.25, 90.43, 90.95.",
+        _fixed_never_hurts,
+    ),
+    Trend(
+        "mixing-knee",
+        "mixing",
+        "Head sizes help up to n - 1, and no further.",
+        "Theorem 1 puts the knee at head size n. (Sharpened here: n - 1.)",
+        _knee,
+    ),
+    Trend(
+        "mixing-smaller-d",
+        "mixing",
+        "A smaller d with fixed heads does as well as a larger one with standard heads.",
+        "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
+        _smaller_d,
+    ),
+    Trend(
+        "farthest-size",
+        "farthest",
+        "Heads smaller than d miss the farthest point, also where their size is n - 1 or more.",
+        "Not in the paper, whose condition is head size n: the logits here need rank d (Amsel et "
+        "al.).",
+        _farthest,
+    ),
+    Trend(
+        "lookup-control",
+        "lookup",
+        "One-hot routing needs no head size: two are enough.",
+        "Negative control: the theorem is of dense contexts.",
+        _lookup,
+    ),
+    *LANGUAGE_TRENDS,
+)
