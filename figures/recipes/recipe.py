@@ -22,7 +22,8 @@ class Recipe:
     settings : mapping
         Everything the numbers depend on besides the code; written into the provenance.
     compute : callable
-        Settings to rows.
+        Settings to rows. None where the runs take long: ``tabulate_runs.py`` then writes the table
+        from a store of them.
     draw : callable
         Rows and an empty figure to the drawn figure.
     inches : tuple of float
@@ -31,6 +32,6 @@ class Recipe:
 
     columns: Mapping[str, type]
     settings: Mapping[str, Any]
-    compute: Callable[[Mapping[str, Any]], Iterator[Row]]
+    compute: Callable[[Mapping[str, Any]], Iterator[Row]] | None
     draw: Callable[[Sequence[Row], Figure], None]
     inches: tuple[float, float]
