@@ -12,6 +12,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
@@ -186,7 +187,7 @@ def test_a_panel_is_an_experiment() -> None:
     assert titles == ["mixing", "separation-distinct", "language"]
     for axes, d in zip(figure.axes, (32, 16, 32), strict=True):
         (line,) = [line for line in axes.lines if line.get_gid() == f"standard-{d}"]
-        assert list(map(float, line.get_ydata())) == [0.5, 0.25]  # type: ignore[arg-type]
+        assert np.asarray(line.get_ydata(), float).tolist() == [0.5, 0.25]
 
 
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {

@@ -1,7 +1,7 @@
 """``rankbound``: parse, run a command, turn errors into one line and an exit code.
 
-Exit codes: 0 answered; 1 a claim is not as registered; 2 bad usage or input, one line on standard
-error; 130 interrupted.
+Exit codes: 0 answered; 1 a claim is not as registered, a certificate is rejected or a cell failed;
+2 bad usage or input, one line on standard error; 130 interrupted.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, median
 
 from rankbound.experiments.results import Run
@@ -86,35 +86,39 @@ def gather(runs: Iterable[Run]) -> tuple[Arm, ...]:
     seed says what it says without it. The rate is chosen by the same values that are reported,
     which favours arms with more rates: all have the same.
     """
-    groups: dict[tuple[object, ...], dict[float, dict[int, float]]] = {}
+    groups: dict[Run, dict[float, dict[int, float]]] = {}
     for run in runs:
-        rates = groups.setdefault(_setting(run), {})
+        setting = replace(run, rate=0.0, seed=0, value=0.0)  # what the runs of an arm share
+        rates = groups.setdefault(setting, {})
         rates.setdefault(run.rate, {})[run.seed] = run.value
     return tuple(_arm(setting, rates) for setting, rates in groups.items())
 
 
-_SETTING = (
-    "experiment", "kind", "d", "n", "heads", "d_k", "d_v", "parameters", "steps", "weight_decay",
-)  # fmt: skip
-
-
-def _setting(run: Run) -> tuple[object, ...]:
-    return tuple(getattr(run, name) for name in _SETTING)
-
-
-def _arm(setting: tuple[object, ...], rates: Mapping[float, Mapping[int, float]]) -> Arm:
-    named: dict[str, object] = dict(zip(_SETTING, setting, strict=True))
+def _arm(setting: Run, rates: Mapping[float, Mapping[int, float]]) -> Arm:
     shared = set.intersection(*(set(values) for values in rates.values()))
     if shared:
         full = {rate: {s: v[s] for s in shared} for rate, v in rates.items()}
     else:
         most = max(len(values) for values in rates.values())
         full = {rate: dict(v) for rate, v in rates.items() if len(v) == most}
-    sign = -1.0 if named["experiment"] == "lookup" else 1.0
+    sign = -1.0 if setting.experiment == "lookup" else 1.0
     means = {rate: sign * fmean(values.values()) for rate, values in full.items()}
     best = min(full, key=lambda rate: math.inf if math.isnan(means[rate]) else means[rate])
-    values = dict(sorted(full[best].items()))
-    return Arm(**named, rate=best, rates=tuple(sorted(full)), values=values)  # type: ignore[arg-type]
+    return Arm(
+        experiment=setting.experiment,
+        kind=setting.kind,
+        d=setting.d,
+        n=setting.n,
+        heads=setting.heads,
+        d_k=setting.d_k,
+        d_v=setting.d_v,
+        parameters=setting.parameters,
+        steps=setting.steps,
+        weight_decay=setting.weight_decay,
+        rate=best,
+        rates=tuple(sorted(full)),
+        values=dict(sorted(full[best].items())),
+    )
 
 
 def pick(arms: Iterable[Arm], **wanted: object) -> Arm | None:

@@ -47,7 +47,8 @@ def read_checkpoint(path: Path) -> tuple[Weights, Shape, dict[str, Any]]:
             shape = Shape(**{**fields, "sizes": Sizes(**fields["sizes"])})
             parameters = json.loads(told["parameters"])
             _check(file, shape, parameters)
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            names = file.keys()  # a file of safetensors is no mapping
+            weights = {name: file.get_tensor(name) for name in names}
             return weights, shape, parameters
     except BackendMissing:
         raise
@@ -63,9 +64,10 @@ def _check(file: Any, shape: Shape, parameters: dict[str, Any]) -> None:
     missing = sorted(set(TOLD) - set(parameters))
     if missing:
         raise ValueError(f"its parameters have no {missing[0]}")
-    if not isinstance(shape.layers, int) or not 0 <= shape.layers <= len(file.keys()):
+    names = file.keys()
+    if not isinstance(shape.layers, int) or not 0 <= shape.layers <= len(names):
         raise ValueError(f"it names {shape.layers!r} layers")
-    found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+    found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     for name, wanted in weight_shapes(shape).items():
         if found.pop(name, None) != wanted:
             raise ValueError(f"its shape asks for a weight {name} of shape {wanted}")

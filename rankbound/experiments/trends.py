@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from rankbound.experiments.arms import Arm, pick
@@ -20,7 +21,7 @@ from rankbound.experiments.language_trends import LANGUAGE_TRENDS
 __all__ = ["TRENDS"]
 
 CLIFF = 1e3  # a step of the KL divergence that no other head size makes
-HAD = 1e-8  # a KL divergence, in nats, of a context that a trained head has
+HAD = 1e-8  # of the KL divergence, in nats: far above what a fit that converged leaves, 1e-19
 FAR = 100.0
 TRAINED = {"farthest": 1500, "lookup": 1000}  # the least steps after which they say something
 
@@ -92,7 +93,10 @@ def _bends(under: Arm, at: Arm, beyond: Arm) -> Check:
     """The last step below the knee gains more, as a factor, than the first beyond it."""
     seeds = sorted(under.values.keys() & at.values.keys() & beyond.values.keys())
     gains = {
-        seed: (under.values[seed] / at.values[seed], at.values[seed] / beyond.values[seed])
+        seed: (
+            _factor(under.values[seed], at.values[seed]),
+            _factor(at.values[seed], beyond.values[seed]),
+        )
         for seed in seeds
     }
     along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains.values())
@@ -101,6 +105,10 @@ def _bends(under: Arm, at: Arm, beyond: Arm) -> Check:
         f"by factors {along}, the first the greater",
         tuple(last > first for last, first in gains.values()),
     )
+
+
+def _factor(worse: float, better: float) -> float:
+    return worse / better if better else math.inf
 
 
 def _smaller_d(arms: Sequence[Arm]) -> list[Check]:

@@ -180,5 +180,6 @@ def test_other_things_are_no_models(tmp_path: Path) -> None:
     for model, message in expected.items():
         with pytest.raises(rb.InputError, match=message):
             find_model(model)
+    number: Any = 3
     with pytest.raises(rb.InputTypeError, match="save_pretrained"):
-        find_model(3)  # type: ignore[arg-type]
+        find_model(number)
