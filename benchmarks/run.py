@@ -22,7 +22,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 import rankbound as rb
-from rankbound.arithmetic.exact import rational_product
+from rankbound.exact.flint import rational_product
 
 Work = Callable[[], Any]
 

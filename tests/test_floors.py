@@ -48,8 +48,8 @@ BROKEN = {
         "ranks.a:1 imports theory.b: floor 2 may not import floor 4",
     ),
     "sideways": (
-        {"arithmetic/a.py": "from rankbound._validate import x\n", "_validate.py": ""},
-        "arithmetic.a:1 imports _validate: floor 1 may not import floor 1",
+        {"exact/a.py": "from rankbound._validate import x\n", "_validate.py": ""},
+        "exact.a:1 imports _validate: floor 1 may not import floor 1",
     ),
     "the facade from within": (
         {"theory/a.py": "import rankbound as rb\n"},
@@ -65,7 +65,7 @@ BROKEN = {
     ),
     "flint astray": (
         {"ranks/a.py": "def f():\n    import flint\n"},
-        "ranks.a:2 imports flint, which only arithmetic/ may",
+        "ranks.a:2 imports flint, which only exact/ may",
     ),
     "hypothesis astray": (
         {"reporting/a.py": "from hypothesis.extra import numpy\n"},
@@ -102,7 +102,7 @@ def test_checker_accepts_what_is_allowed(tmp_path: Path) -> None:
         "__main__.py": "from rankbound.cli import main\n",
         "errors.py": "from __future__ import annotations\n" + "\n" * 299,
         "_validate.py": "import numpy as np\nfrom rankbound.errors import InputError\n",
-        "arithmetic/exact.py": "def f():\n    import flint\n",
+        "exact/exact.py": "def f():\n    import flint\n",
         "theory/a.py": "from . import b\nfrom rankbound.ranks.c import x\n",
         "theory/b.py": "",
         "ranks/c.py": "from rankbound._validate import x\n",

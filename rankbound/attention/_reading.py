@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import check_matrix
-from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.errors import InputError
+from rankbound.exact.rational import is_exact, rational_matrix
 
 __all__ = [
     "Table",

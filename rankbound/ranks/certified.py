@@ -12,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, as_array, check_matrix
-from rankbound.arithmetic.rational import is_exact
-from rankbound.arithmetic.rounding import check_model
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.rational import is_exact
+from rankbound.exact.rounding import check_model
 from rankbound.ranks import evidence
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import GRAM, Test, certain_columns, grams_are_definite
@@ -198,7 +198,7 @@ def _by_elimination(A: Array, test: Test) -> RankBounds:
 
 def _by_balls(A: Array, error: Array, test: Test) -> Test:
     """Try a minor of full size in ball arithmetic, which pays where rounding was the obstacle."""
-    from rankbound.arithmetic.ball import is_nonsingular
+    from rankbound.exact.ball import is_nonsingular
 
     minor = evidence.pivoted_minor(A, min(A.shape))
     rows, columns = np.ix_(*minor)

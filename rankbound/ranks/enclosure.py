@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.arithmetic.rounding import ETA, U, product_error, up
+from rankbound.exact.rounding import ETA, U, product_error, up
 
 __all__ = [
     "GRAM",

@@ -12,10 +12,6 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.ball import inverse_on_grid
-from rankbound.arithmetic.elimination import RankProof, pivots_modulo_prime
-from rankbound.arithmetic.exact import product
-from rankbound.arithmetic.rational import IntegerMatrix, integer_rows
 from rankbound.certificates.matrices import Dyadic, Matrix, Minor
 from rankbound.certificates.model import (
     Factorisation,
@@ -24,6 +20,10 @@ from rankbound.certificates.model import (
     SpectralGap,
 )
 from rankbound.certificates.statements import LogRankWithin, Rank, RankUnderError, Statement
+from rankbound.exact.ball import inverse_on_grid
+from rankbound.exact.elimination import RankProof, pivots_modulo_prime
+from rankbound.exact.flint import product
+from rankbound.exact.rational import IntegerMatrix, integer_rows
 from rankbound.ranks.enclosure import left_inverse_of
 
 __all__ = [

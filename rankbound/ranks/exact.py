@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, Literal
 
-from rankbound.arithmetic.elimination import pivots_modulo_prime, prove_rank
-from rankbound.arithmetic.exact import product, rational_product
-from rankbound.arithmetic.rational import centred, integer_rows, rational_matrix
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Factorisation, NonzeroMinor
 from rankbound.certificates.statements import LogitRank
 from rankbound.errors import InputError
+from rankbound.exact.elimination import pivots_modulo_prime, prove_rank
+from rankbound.exact.flint import product, rational_product
+from rankbound.exact.rational import centred, integer_rows, rational_matrix
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.evidence import certify_proof, prove_exact
 from rankbound.verdict import Verdict

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.exact import left_inverse, rational_product
-from rankbound.arithmetic.rational import centred
 from rankbound.attention.head import AttentionHead
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
+from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.rational import centred
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (

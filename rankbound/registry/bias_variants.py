@@ -7,9 +7,9 @@ from fractions import Fraction
 
 import numpy as np
 
-from rankbound.arithmetic.exact import rational_product
-from rankbound.arithmetic.rational import rational_matrix
 from rankbound.attention.variants import append_ones
+from rankbound.exact.flint import rational_product
+from rankbound.exact.rational import rational_matrix
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial
 from rankbound.registry.populations import pretrained_sample
 from rankbound.registry.variant_heads import (

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from rankbound.arithmetic.elimination import pivots_modulo_prime
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Counterexample
 from rankbound.certificates.statements import RankAboveHeadSize
+from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.logrank import log_rank

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rankbound.arithmetic.exact import product
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.pretrained import pretrained_heads
+from rankbound.exact.flint import product
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.rounding import U
 from rankbound.attention.head import AttentionHead
+from rankbound.exact.rounding import U
 from rankbound.fitting.scale import fit_directions
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.pairs import Pairs, check_pairs, curve_pairs

@@ -9,12 +9,12 @@ from fractions import Fraction
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.exact import rational_product
-from rankbound.arithmetic.rational import centred
 from rankbound.attention.ensembles import random_context
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
+from rankbound.exact.flint import rational_product
+from rankbound.exact.rational import centred
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank

@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
-from rankbound.arithmetic.exact import product
 from rankbound.certificates.matrices import Matrix as Table
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
+from rankbound.exact.flint import product
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.certification import certified_log_rank

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.arithmetic.rational import centred
 from rankbound.attention.variants import grouped_logits, normalise_columns, rotate, temper
+from rankbound.exact.rational import centred
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.variant_heads import (

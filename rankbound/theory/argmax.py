@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, as_array, check_matrix, frozen_copy
-from rankbound.arithmetic.exact import left_inverse, rational_product
-from rankbound.arithmetic.rounding import U, check_model, product_error, up
 from rankbound.errors import InputError
+from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.rounding import U, check_model, product_error, up
 
 __all__ = ["Argmaxable", "argmaxable"]
 

@@ -10,15 +10,15 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_real, check_rows, check_square
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
-from rankbound.arithmetic.rounding import U, check_model, product_error, up
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import LogRank, LogRankWithin, RepresentedWithin
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.rational import centred, is_exact, rational_matrix
+from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above
 from rankbound.ranks.evidence import certify_proof, spectral_gap

@@ -17,10 +17,10 @@ from rankbound._validate import (
     check_square,
     storage_dtype,
 )
-from rankbound.arithmetic.completion import extend_exactly
-from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.errors import InputError
+from rankbound.exact.completion import extend_exactly
+from rankbound.exact.rational import is_exact, rational_matrix
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.reach import Reach

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.rational import centred, rational_matrix
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.rational import centred, rational_matrix
 from rankbound.theory.tokens import Tokens, read_tokens
 
 __all__ = ["check_reached", "exact_factors", "full_rank_tokens", "head_from_factors"]

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_head_size
-from rankbound.arithmetic.rounding import U, check_model, up
 from rankbound.attention.masks import Mask, check_mask
+from rankbound.exact.rounding import U, check_model, up
 from rankbound.theory.completion import check_hidden
 from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_context, check_rows, check_square, storage_dtype
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.rational import centred, is_exact, rational_matrix
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.rational import centred, is_exact, rational_matrix
 from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above
 
 __all__ = ["Logs", "centre", "read_logs"]

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.arithmetic.completion import ExactCompletion, extend_exactly
-from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.attention.masks import Mask
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import MaskedWitness
 from rankbound.certificates.statements import MaskedLogRank
+from rankbound.exact.completion import ExactCompletion, extend_exactly
+from rankbound.exact.rational import is_exact, rational_matrix
 from rankbound.ranks.bounds import RankBounds
 from rankbound.theory.completion import MaskedLogs, complete_anyhow, essential, read_masked
 from rankbound.verdict import Verdict

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.arithmetic.rounding import U, product_error, up
+from rankbound.exact.rounding import U, product_error, up
 
 __all__ = ["Explained", "explained", "phi_low", "phi_threshold", "rank_one_minorant"]
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_head_size, check_int, check_matrix, frozen_copy
-from rankbound.arithmetic.rounding import U, check_model, product_error, up
 from rankbound.errors import InputError
+from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.theory.scale import longest
 
 __all__ = ["Pairs", "check_pairs", "curve_pairs", "pair_margin_bound", "pair_members"]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_head_size, check_int, check_matrix, check_real
-from rankbound.arithmetic.rounding import ETA, check_model, product_error, up
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError
+from rankbound.exact.rounding import ETA, check_model, product_error, up
 
 __all__ = ["ScaleBounds", "head_scale", "least_scale_bound", "scale_bounds"]
 

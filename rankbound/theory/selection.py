@@ -8,9 +8,9 @@ from typing import Any
 import numpy.typing as npt
 
 from rankbound._validate import check_head_size, check_real
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.rational import centred
 from rankbound.errors import InputError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.rational import centred
 from rankbound.ranks.bounds import RankBounds
 from rankbound.theory.signrank import FORSTER, _changes, _lower, _rational, _signs
 from rankbound.verdict import Verdict

@@ -8,15 +8,15 @@ from fractions import Fraction
 import numpy as np
 
 from rankbound._validate import Array, check_int, frozen_copy
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.exact import rational_product
-from rankbound.arithmetic.layers import Weights, gap_of_outputs
 from rankbound.attention.layer import MultiHead
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Layer, Matrix
 from rankbound.certificates.model import LayerSeparation
 from rankbound.certificates.statements import LayersDiffer
 from rankbound.errors import InputError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.flint import rational_product
+from rankbound.exact.layers import Weights, gap_of_outputs
 from rankbound.theory.inclusion import check_layer
 from rankbound.theory.separating import attention_witness, random_witness, value_witness
 from rankbound.verdict import Verdict

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import as_array, frozen_copy
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.exact import product
-from rankbound.arithmetic.rounding import check_model
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.flint import product
+from rankbound.exact.rounding import check_model
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 

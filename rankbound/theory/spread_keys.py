@@ -18,9 +18,9 @@ from rankbound._validate import (
     check_seed,
     frozen_copy,
 )
-from rankbound.arithmetic.rounding import ETA, U, check_model, product_error, up
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.rounding import ETA, U, check_model, product_error, up
 from rankbound.theory.scale import check_share, head_scale, longest
 from rankbound.theory.sparse import total_variation_bound
 

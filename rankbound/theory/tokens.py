@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array, check_matrix
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.exact import left_inverse, rational_product
-from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.errors import InputError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.rational import is_exact, rational_matrix
 from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
 from rankbound.theory.logs import Logs
 from rankbound.theory.reach import Reach

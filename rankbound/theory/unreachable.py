@@ -10,14 +10,14 @@ from typing import Any
 import numpy.typing as npt
 
 from rankbound._validate import check_context, check_real
-from rankbound.arithmetic.elimination import prove_rank
-from rankbound.arithmetic.exact import left_inverse, rational_product
-from rankbound.arithmetic.rational import is_exact, rational_matrix
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import UnreachableWitness
 from rankbound.certificates.statements import Unreachable, UnreachableWithin
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.rational import is_exact, rational_matrix
 
 __all__ = ["unreachability_certificate"]
 

@@ -27,9 +27,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import rankbound as rb
-from rankbound.arithmetic import rounding
-from rankbound.arithmetic.ball import is_nonsingular
-from rankbound.arithmetic.rounding import product_error, up
+from rankbound.exact import rounding
+from rankbound.exact.ball import is_nonsingular
+from rankbound.exact.rounding import product_error, up
 from rankbound.ranks import certified, evidence
 from rankbound.ranks.enclosure import (
     frobenius,

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.arithmetic.ball import PRECISIONS
-from rankbound.arithmetic.exact import flint_module
+from rankbound.exact.ball import PRECISIONS
+from rankbound.exact.flint import flint_module
 
 __all__ = ["Weights", "gap_of_outputs"]
 

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.arithmetic.exact import flint_module
-from rankbound.arithmetic.rational import IntegerMatrix
-from rankbound.arithmetic.residues import (
+from rankbound.exact.flint import flint_module
+from rankbound.exact.rational import IntegerMatrix
+from rankbound.exact.residues import (
     Array,
     Basis,
     Extension,

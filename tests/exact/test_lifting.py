@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.arithmetic import elimination, lifting, residues
-from rankbound.arithmetic.exact import flint_module
-from rankbound.arithmetic.rational import integer_rows
+from rankbound.exact import elimination, lifting, residues
+from rankbound.exact.flint import flint_module
+from rankbound.exact.rational import integer_rows
 from tests.helpers import Rows, rational_rows, sympy_rank, times
 
 DEPTH = 100

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.arithmetic.exact import flint_module
+from rankbound.exact.flint import flint_module
 
 __all__ = [
     "Basis",

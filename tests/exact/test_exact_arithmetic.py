@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.arithmetic import elimination, exact
-from rankbound.arithmetic.rational import centred, integer_rows, is_exact, rational_matrix
+from rankbound.exact import elimination, flint
+from rankbound.exact.rational import centred, integer_rows, is_exact, rational_matrix
 from tests.helpers import (
     Rows,
     less_column_means,
@@ -85,7 +85,7 @@ def test_rank_proof_from_either_side(small: str) -> None:
 
 
 def first_primes(count: int = 4) -> list[int]:
-    return list(islice(elimination._primes(exact.flint_module()), count))
+    return list(islice(elimination._primes(flint.flint_module()), count))
 
 
 @pytest.mark.parametrize("below", [2**61, 2**62, 2**63])
@@ -131,9 +131,9 @@ def test_integer_rows_undo_with_their_multipliers(rows: Rows) -> None:
 @given(st.integers(1, 4).flatmap(lambda n: st.tuples(rational_rows(columns=n), rational_rows(n))))
 def test_products_are_exact(pair: tuple[Rows, Rows]) -> None:
     A, B = pair
-    assert exact.rational_product(A, B) == times(A, B)
+    assert flint.rational_product(A, B) == times(A, B)
     left, right = integer_rows(A)[0], integer_rows(B)[0]
-    assert exact.product(left, right) == times(
+    assert flint.product(left, right) == times(
         [list(map(Fraction, row)) for row in left], [list(map(Fraction, row)) for row in right]
     )
 
@@ -143,9 +143,9 @@ def test_left_inverse_is_the_pseudoinverse(X: Rows) -> None:
     """For full column rank: X^+ X = I, and X X^+ is symmetric, which single it out."""
     if sympy_rank(X) < len(X[0]):
         with pytest.raises(ZeroDivisionError):
-            exact.left_inverse(X)
+            flint.left_inverse(X)
         return
-    inverse = exact.left_inverse(X)
+    inverse = flint.left_inverse(X)
     assert times(inverse, X) == [[int(i == j) for j in range(len(X[0]))] for i in range(len(X[0]))]
     projector = times(X, inverse)
     assert projector == transposed(projector)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.arithmetic.exact import flint_module
-from rankbound.arithmetic.rational import IntegerMatrix
+from rankbound.exact.flint import flint_module
+from rankbound.exact.rational import IntegerMatrix
 
 __all__ = ["PRECISIONS", "inverse_on_grid", "is_nonsingular"]
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from rankbound.arithmetic.rational import IntegerMatrix
 from rankbound.errors import BackendMissing
+from rankbound.exact.rational import IntegerMatrix
 
 __all__ = ["flint_module", "left_inverse", "product", "rational_product"]
 

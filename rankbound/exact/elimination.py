@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
 
-from rankbound.arithmetic.exact import flint_module
-from rankbound.arithmetic.lifting import Lifting, Prepared, lifting_of
-from rankbound.arithmetic.rational import IntegerMatrix, integer_rows
+from rankbound.exact.flint import flint_module
+from rankbound.exact.lifting import Lifting, Prepared, lifting_of
+from rankbound.exact.rational import IntegerMatrix, integer_rows
 
 __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
@@ -55,7 +55,7 @@ def prove_rank(A: Rational, most: int | None = None) -> RankProof:
     over Q). Solving with that minor over Q and multiplying out shows that the other columns lie in
     the span of the chosen ones, or the other rows in that of the chosen rows: the side whose
     coefficients are the smaller numbers. Far cheaper than elimination over Q. Large systems are
-    lifted digit by digit until the digits are exact (:mod:`rankbound.arithmetic.lifting`), and the
+    lifted digit by digit until the digits are exact (:mod:`rankbound.exact.lifting`), and the
     factors are written out only when they are called for.
     """
     flint = flint_module()

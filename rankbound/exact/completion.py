@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rankbound.arithmetic.exact import flint_module
-from rankbound.arithmetic.rational import integer_rows
+from rankbound.exact.flint import flint_module
+from rankbound.exact.rational import integer_rows
 
 __all__ = ["ExactCompletion", "extend_exactly"]
 
