@@ -55,11 +55,10 @@ if TYPE_CHECKING:
     from rankbound.sweeps.run import sweep
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
-    from rankbound.theory.certification import certified_log_rank
+    from rankbound.theory.certified import certified_log_rank
+    from rankbound.theory.decision import least_head_size, log_rank, represent
     from rankbound.theory.inclusion import widen
     from rankbound.theory.kl_bound import kl_lower_bound
-    from rankbound.theory.logrank import log_rank
-    from rankbound.theory.representation import least_head_size, represent
     from rankbound.theory.separation import Separation, separating_tokens
     from rankbound.theory.signrank import sign_rank_bound
     from rankbound.theory.sparse import sparse_head

@@ -14,7 +14,7 @@ from rankbound.attention.ensembles import random_context
 from rankbound.attention.masks import Mask, causal_mask, prefix_mask
 from rankbound.attention.softmax import column_softmax
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.kl_bound import stays_away
 from rankbound.theory.selection import selection_head_size
 from rankbound.verdict import Verdict

@@ -15,9 +15,10 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax, log_column_softmax
 from rankbound.errors import InputError
 from rankbound.ranks.spectrum import spectrum
-from rankbound.theory.completion import MaskedLogs, check_hidden, complete, read_masked
-from rankbound.theory.construction import head_from_factors
-from rankbound.theory.logs import centre, read_logs
+from rankbound.theory.completion import check_hidden, read_masked
+from rankbound.theory.softmax_gauge import centre, read_logs
+from rankbound.theory.theorem_a import head_from_factors
+from rankbound.theory.theorem_c import complete
 
 __all__ = ["Problem", "read_problem", "truncated"]
 

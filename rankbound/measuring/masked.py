@@ -9,12 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.attention.masks import Mask
+from rankbound.attention.masks import Mask, nested_chain
 from rankbound.measuring.spectra import capped, threshold
 from rankbound.ranks.factored import spectrum_of_factors
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.completion import MaskedLogs, complete
-from rankbound.theory.head_logrank import chain_log_rank, nested_chain
+from rankbound.theory.head_logrank import chain_log_rank
+from rankbound.theory.theorem_c import complete
 
 __all__ = ["MaskFacts", "masked_log_rank", "read_mask"]
 

@@ -25,8 +25,9 @@ from rankbound.registry.populations import (
     spread_tokens,
     trained_contexts,
 )
-from rankbound.theory.certification import certify_head
-from rankbound.theory.representation import exact_factors, represent
+from rankbound.theory.certified import certify_head
+from rankbound.theory.decision import represent
+from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]

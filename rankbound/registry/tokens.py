@@ -13,9 +13,9 @@ from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import product
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.representation import least_head_size
-from rankbound.theory.unreachable import unreachability_certificate
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import least_head_size
+from rankbound.theory.theorem_b import unreachability_certificate
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]

@@ -8,14 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_matrix, storage_dtype
-from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.masks import Mask, check_mask, essential
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.factored import spectrum_of_factors
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
-from rankbound.theory.spans import scan
 
 __all__ = [
     "chain_log_rank",
@@ -113,12 +111,12 @@ def chain_log_rank(keys: Array, queries: Array, seen: npt.NDArray[np.int64], uni
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))
-    kept = telling[scan(columns, unit * np.abs(columns), width)]
+    kept = telling[new_rows(columns, unit * np.abs(columns), width)]
     few = queries[:, kept]
     D = (keys - keys[:, :1]).T @ few
     error = 2 * unit * (np.abs(keys) + np.abs(keys[:, :1])).T @ np.abs(few)
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
-    return len(scan(D[1:], error[1:], shown[1:]))
+    return len(new_rows(D[1:], error[1:], shown[1:]))
 
 
 def nested_chain(visible: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:

@@ -15,11 +15,10 @@ from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.construction import full_rank_tokens, head_from_factors
 from rankbound.theory.key_order import Ints, Supports, key_orders
-from rankbound.theory.logs import centre
-from rankbound.theory.reach import Reach
-from rankbound.theory.tokens import Tokens
+from rankbound.theory.softmax_gauge import centre
+from rankbound.theory.theorem_a import Reach, full_rank_tokens, head_from_factors
+from rankbound.tokens import Tokens
 
 __all__ = ["sparse_head", "total_variation_bound"]
 

@@ -20,13 +20,14 @@ import pytest
 import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from rankbound.theory.completion import complete_anyhow, read_masked
 from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import Objective
 from rankbound.testing import contexts
-from rankbound.theory.completion import complete, complete_anyhow, read_masked
+from rankbound.theory.theorem_c import complete
 from tests.helpers import EPS, Array, refused, sympy_rank
 
 Mask = npt.NDArray[np.bool_]

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.theory.head_logrank import chain_log_rank
-from rankbound.theory.spans import scan
 from tests.helpers import EPS, refused
 from tests.theory.test_completion import by_the_formula, nested_masks
 
@@ -109,10 +108,10 @@ def test_rows_that_are_combinations_are_not_new() -> None:
     basis = rng.standard_normal((3, 5))
     rows = np.vstack([basis, rng.standard_normal((7, 3)) @ basis, rng.standard_normal((1, 5))])
     error = EPS * np.abs(rows)
-    assert scan(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
-    assert scan(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
+    assert new_rows(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
+    assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
     # on the first column alone one row spans all
-    assert scan(rows, error, np.full(11, 1)) == [0]
+    assert new_rows(rows, error, np.full(11, 1)) == [0]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.testing import contexts, logits, tokens
-from rankbound.theory.representation import exact_factors
+from rankbound.theory.theorem_a import exact_factors
 from tests.helpers import (
     EPS,
     Array,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.errors import InputError, InputTypeError
-from rankbound.theory.unreachable import unreachability_certificate
+from rankbound.theory.theorem_b import unreachability_certificate
 from tests.helpers import refused
 from tests.theory.test_tokens import Ints, exact_cases, truth
 
