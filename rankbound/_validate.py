@@ -1,7 +1,7 @@
 """Checks at the door: each public function calls these once, its private twin never.
 
-:func:`plain` is the only reader of foreign arrays. A check returns the argument in the form in which
-the rest of the package computes or raises one message: got, expected, rule, remedy.
+:func:`plain` is the only reader of foreign arrays. A check returns the argument in the form in
+which the rest of the package computes, or raises one message: got, expected, rule, remedy.
 """
 
 from __future__ import annotations
@@ -249,8 +249,8 @@ def refuse_mixture(name: str, array: npt.NDArray[Any]) -> None:
         raise InputTypeError(
             f"{name} mixes exact numbers with floats: {_place(name, lost[0])} is {shown(lost[1])}, "
             f"which float64 does not hold, and {_place(name, rounded[0])} is the float "
-            f"{rounded[1]!r}; expected all exact or all floats, so that nothing is rounded unasked. "
-            "Make the floats Fractions, or all entries floats."
+            f"{rounded[1]!r}; expected all exact or all floats, so that nothing is rounded "
+            "unasked. Make the floats Fractions, or all entries floats."
         )
 
 

@@ -99,6 +99,13 @@ class Tokens:
         """The number of singular values above what rounding moves them by."""
         return int(self._spectrum.rank)
 
+    @property
+    def settled(self) -> bool:
+        """Whether the numerical rank is the rank: the threshold only drops what may be there."""
+        if self.given is not None:
+            return self.numerical_rank == self.rank_as_given
+        return self.numerical_rank == min(self.matrix.shape)
+
     @cached_property
     def rank(self) -> int:
         """The rank: of exact tokens over the rationals; of floats where rounding leaves no doubt.
@@ -110,9 +117,7 @@ class Tokens:
         """
         if self.given is not None:
             return self.rank_as_given
-        if self.numerical_rank == min(self.matrix.shape) or self.rank_as_given == (
-            self.numerical_rank
-        ):
+        if self.settled or self.rank_as_given == self.numerical_rank:
             return self.numerical_rank
         raise Undecided(
             f"X has rank {self.numerical_rank} to rounding in {self.stored} and "
@@ -172,7 +177,7 @@ class Tokens:
 
 
 def read_tokens(X: Any, n: int | None = None) -> Tokens:
-    """Read tokens, (d, n), of a sequence of length n; Tokens that were read are taken as they are."""
+    """Read tokens, (d, n), of a sequence of length n, or take those that were read."""
     if isinstance(X, Tokens):
         tokens = X
     else:

@@ -91,7 +91,7 @@ def _masked(
     exact = certified_log_rank(logits=logits, mask=mask)
     yield _exact(pattern, n, exact, "Theorem C", *claims)
     # logits of the size of one, so that no weight vanishes; their rank is the same
-    yield _closure(pattern, n, column_softmax(logits / SPREAD, mask), exact, mask)
+    yield _closure(pattern, n, column_softmax(logits / SPREAD, mask=mask), exact, mask)
 
 
 def _worst_causal(n: int, seed: int) -> Iterator[Entry]:
@@ -143,4 +143,4 @@ def _random_logits(n: int, seed: int) -> Ints:
 
 
 def _base_two(logits: Any, mask: Mask | None = None) -> Array:
-    return column_softmax(np.log(2.0) * logits, mask)
+    return column_softmax(np.log(2.0) * logits, mask=mask)

@@ -50,7 +50,7 @@ def check_theorem_a(
         X = spread_tokens(len(P), trial)
         tolerance = construction_error(np.log(P), X)
         for k in range(1, len(P) + 1):
-            Q = nearest_head(P, k, X).context(X)
+            Q = nearest_head(P, k, X=X).context(X)
             reached = bool(np.max(np.abs(np.log(P) - np.log(Q))) <= tolerance)
             yield Instance(f"{label}, head size {k}", reached, needed(P) <= k, Verdict.SUPPORTED)
 

@@ -144,7 +144,7 @@ def unmasked(P: Any, **given: Any) -> Context:
     context = read_context(P, **given)
     if context.mask is not None:
         raise InputError(
-            f"{context.name} has hidden entries; expected a context without a mask: the closed form "
-            "is for those. rb.fit_head and rb.kl_lower_bound take a mask."
+            f"{context.name} has hidden entries; expected a context without a mask: the closed "
+            "form is for those. rb.fit_head and rb.kl_lower_bound take a mask."
         )
     return context

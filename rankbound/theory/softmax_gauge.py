@@ -81,7 +81,7 @@ class Logs:
 
     @cached_property
     def tolerance(self) -> Array:
-        """What can move a singular value of `scaled`, shape (...): the error, by Weyl, and rounding.
+        """What can move a singular value of `scaled`: the error (Weyl) and rounding.
 
         Centring and the decomposition each commit at most ``n u ‖C log P‖_F``, together
         ``n eps ‖C log P‖_F``.

@@ -3,8 +3,8 @@
 Let N = I - X^+ X project onto the complement of the row space of X, and ℓ = log P. The logits of
 heads of size k on X are the matrices with ``N L = 0``, ``L N = 0`` and rank at most k.
 
-* If N 1 is not 0 the gauge is forced, ``c = -ℓ^T N 1 / (1^T N 1)``: P is reached iff ``N L = 0`` and
-  ``L N = 0`` for ``L = ℓ + 1 c^T``, and the least head size is rank L.
+* If N 1 is not 0 the gauge is forced, ``c = -ℓ^T N 1 / (1^T N 1)``: P is reached iff ``N L = 0``
+  and ``L N = 0`` for ``L = ℓ + 1 c^T``, and the least head size is rank L.
 * If N 1 = 0: P is reached iff ``N ℓ = 0`` and ``C ℓ N = 0``, and the least head size is
   ``rank(C ℓ)``, reached by ``L = C ℓ``.
 
@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any, NoReturn
 
@@ -33,7 +34,7 @@ from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import FLOAT64_EPS
 from rankbound.theory.softmax_gauge import Logs, guarded
-from rankbound.theory.theorem_a import Reach, head_from_factors, missed
+from rankbound.theory.theorem_a import Reach, head_from_factors, least_on_full_rank, missed
 from rankbound.tokens import RowSpace, Tokens, read_tokens
 from rankbound.verdict import Verdict
 
@@ -60,19 +61,32 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
     """
     if logs.exact is not None and X.given is not None:
         return _exact(logs, X.given)
-    numerical = None
-    if X.given is None or X.as_given is None:
-        numerical, certain = _floating(logs, X.numerical, rtol)
+    numerical, certain = _reach(logs, X.numerical, rtol)
+    given = None if certain and X.settled else X.as_given
+    if given is None:  # the rank leaves no doubt, or there are too many tokens for more
         if certain and X.numerical_rank == X.rank:
-            return numerical
-    if X.as_given is None:
+            return _guarded(logs, numerical, rtol)
         _refuse(logs, X, X.numerical_rank, numerical)
-    found, certain = _floating(logs, X.as_given, rtol)
+    found, certain = _reach(logs, given, rtol)
     if not certain:
-        _refuse(logs, X, X.as_given.rank, found)
-    doubted = numerical is not None and X.numerical_rank != X.as_given.rank
+        _refuse(logs, X, given.rank, found)
+    doubted = X.given is None and X.numerical_rank != given.rank
     if doubted and numerical.least != found.least and not _confirmed(logs, X, found):
-        _refuse(logs, X, X.as_given.rank, found, numerical)
+        _refuse(logs, X, given.rank, found, numerical)
+    return _guarded(logs, found, rtol)
+
+
+def _guarded(logs: Logs, found: Reach, rtol: float | None) -> Reach:
+    """The answer, unless it is another one at the rounding of float32."""
+    space = found.space
+
+    def least(factor: float) -> float:
+        if factor == 1 or space is None:
+            return found.least
+        return _reach(logs.less_certain(factor), space, None)[0].least
+
+    if rtol is None:
+        guarded(logs, least)
     return found
 
 
@@ -95,9 +109,9 @@ def _refuse(logs: Logs, X: Tokens, rank: int, *found: Reach | None) -> NoReturn:
     if rank != X.numerical_rank:
         ranks += f" and {rank} as the exact numbers it holds"
     raise Undecided(
-        f"X has {ranks}, and the least head size hangs on digits that its rounding has lost (found: "
-        f"{said}). Pass exact tokens (ints or Fractions), or rows of X that are independent and of "
-        "comparable size.",
+        f"X has {ranks}, and the least head size hangs on digits that its rounding has lost "
+        f"(found: {said}). Pass exact tokens (ints or Fractions), or rows of X that are "
+        "independent and of comparable size.",
         bounds=RankBounds(
             int(min([*sizes, logs.n - 1])), logs.n - 1, Verdict.SUPPORTED, "what was found; shape"
         ),
@@ -105,23 +119,10 @@ def _refuse(logs: Logs, X: Tokens, rank: int, *found: Reach | None) -> NoReturn:
     )
 
 
-def _floating(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool]:
-    """The answer on a row space, and whether its error cannot have changed it."""
-    if space.rank == logs.n:
-        rank = int(logs.rank(rtol))
-        tolerance = 0.0 if logs.exact is not None else float(logs.tolerance)
-        return Reach(rank, logs.scaled, logs.exponent, tolerance, space=space), True
-
-    def least(factor: float) -> Any:
-        return _reach(logs.less_certain(factor), space, rtol)[0].least
-
-    found, certain = _reach(logs, space, rtol)
-    if rtol is None:
-        guarded(logs, lambda factor: found.least if factor == 1 else least(factor))
-    return found, certain
-
-
 def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool]:
+    """The answer on a row space, and whether the error of that space cannot have changed it."""
+    if space.rank == logs.n:
+        return replace(least_on_full_rank(logs, rtol), space=space), True
     n, D = logs.n, logs.scaled
     length = float(np.linalg.norm(space.outside))
     forced = length > math.sqrt(n) * (space.angle + n * FLOAT64_EPS)

@@ -258,7 +258,7 @@ def _block_rank(logs: Logs, rows: Any, columns: Any) -> int:
 
 
 def certified_under_mask(logs: Logs) -> RankBounds:
-    """Bounds of the masked log-rank: rigorous for exact logits under a nested mask, else supported."""
+    """Bounds of the masked log-rank: rigorous for exact logits under a nested mask."""
     chain = None if logs.mask is None else nested_chain(logs.mask)
     if logs.exact is None or chain is None or logs.mask is None:
         return bounds_under_mask(logs)[1]
