@@ -11,7 +11,7 @@ import numpy as np
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
 from rankbound.theory.scale import ScaleBounds, _scale_bounds, check_share
-from rankbound.theory.spread_keys import (
+from rankbound.theory.selection import (
     SelectingHead,
     random_keys,
     selecting_head,
@@ -42,7 +42,7 @@ class ScaleBracket:
     fitted : float
         The same for keys and queries fitted for the largest margin: the smaller of both.
     margin : float
-        That of the better head (:class:`rankbound.theory.spread_keys.SelectingHead`).
+        That of the better head (:class:`rankbound.theory.selection.SelectingHead`).
     found : SelectingHead or None
         The better head; None if there is none.
     """

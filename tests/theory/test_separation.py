@@ -21,7 +21,7 @@ from rankbound.attention.opponents import (
 )
 from rankbound.exact.flint import rational_product
 from rankbound.exact.layers import Weights, gap_of_outputs
-from rankbound.theory.separating import attention_witness, value_witness, values
+from rankbound.theory.theorem_2 import attention_witness, value_witness, values
 from tests.helpers import Array, refused
 
 SEEDS = st.integers(0, 2**31)
@@ -302,5 +302,5 @@ def test_the_certificate_is_checked_apart_from_its_producer(family: str) -> None
 def test_beyond_the_checkers_limits_nothing_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     found = rb.separating_tokens(rb.random_multihead(4, 2, 0), random_fixed_layer(4, 2, 3, 0), 2)
     refusal = rb.check("{}")
-    monkeypatch.setattr("rankbound.theory.separation.check", lambda _: refusal)
+    monkeypatch.setattr("rankbound.theory.theorem_2.check", lambda _: refusal)
     assert found.certificate is None and found.verdict is rb.Verdict.UNDECIDED
