@@ -344,11 +344,6 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
     -------
     Atlas
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is out of range.
-
     References
     ----------
     docs/theory.md, sections 1, 3 and 5.

@@ -114,11 +114,6 @@ def kl_bracket(
     -------
     Bracket
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5.

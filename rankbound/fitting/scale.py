@@ -101,11 +101,6 @@ def scale_bracket(
     -------
     ScaleBracket
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5.
@@ -161,11 +156,6 @@ def fit_directions(n: int, head_size: int, seed: int | np.random.Generator) -> t
     -------
     keys, queries : ndarray, shape (head_size, n)
         Of length 1 up to rounding.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------

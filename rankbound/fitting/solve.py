@@ -136,11 +136,6 @@ def fit_head(
     -------
     Fit
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     Examples
     --------
     >>> import rankbound as rb
@@ -312,11 +307,6 @@ def fit_path(
         One for each head size, in the order given. ``start_kls`` and ``start_values`` hold the
         ends in this order: spectral, random, grown, cut, padded. A padded head carries the values
         of the smaller one, and no curvature: along its zeros it may be improved.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     Examples
     --------

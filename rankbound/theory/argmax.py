@@ -71,11 +71,6 @@ def argmaxable(keys: npt.ArrayLike, biases: npt.ArrayLike | None = None) -> Argm
     -------
     Argmaxable
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     Grivas, Bogoychev & Lopez 2022 (arXiv 2203.06462); docs/theory.md, section 5.

@@ -55,11 +55,6 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     -------
     RankBounds
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is neither 1 nor -1.
-
     References
     ----------
     Weller, Boratko, Naim & Lee 2025 (arXiv 2508.21038), Proposition 2, transposed; docs/theory.md,
@@ -109,11 +104,6 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
     float
         Mean over queries, in nats, rounded down from an enclosure; 0 where :func:`sign_rank_bounds`
         does not show that k + 1 is below the sign rank.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------
@@ -173,11 +163,6 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
     ndarray, shape (head_size, n)
         Each of length 1 up to rounding.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5.
@@ -208,11 +193,6 @@ def coherence(keys: npt.ArrayLike) -> float:
     -------
     float
         At most 1; 0 for a single key.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------
