@@ -1,9 +1,14 @@
-"""TODO."""
+"""B20 Theorem 2: layers of small heads are layers of larger ones, and not the other way round.
+
+*Inclusion.* A layer of heads of size d/h is a layer of heads of any larger size: pad by zeros
+(:func:`widen`). *Separation.* A layer g of fixed head size d_p differs from every standard layer f
+of h > d/d_p heads, on tokens that :func:`separating_tokens` finds. docs/theory.md, section 4.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Any
 
@@ -20,6 +25,13 @@ from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import rational_product
 from rankbound.exact.layers import Weights, gap_of_outputs
 from rankbound.verdict import Verdict
+
+__all__ = ["Separation", "separating_tokens", "widen"]
+
+Rational = list[list[Fraction]]
+BITS = 24  # of a token's coordinates: enough for a witness, and short in a certificate
+LOGIT_DIFFERENCES = (-8.0, -4.0, -2.0, -1.0, 1.0, 4.0)  # between the repeated token and the first
+RATIOS = (0.25, 1.0, 4.0)  # of the sizes of the two tokens
 
 
 def widen(
@@ -55,7 +67,7 @@ def widen(
     Raises
     ------
     InputError, InputTypeError
-        If `layer` is no layer or a size is below its own.
+        If `layer` is not a MultiHead, or a size is below its own.
 
     References
     ----------
@@ -92,7 +104,7 @@ def widen(
 
 
 def check_layer(name: str, layer: Any) -> None:
-    """Refuse what is no layer."""
+    """Raise unless it is a MultiHead."""
     if not isinstance(layer, MultiHead):
         raise InputTypeError(
             f"{name} is a {type(layer).__name__}; expected a MultiHead: "
@@ -104,9 +116,6 @@ def _padded(array: Array, size: int, axis: int) -> Array:
     width = [(0, 0)] * array.ndim
     width[axis] = (0, size - array.shape[axis])
     return np.pad(array, width)
-
-
-Rational = list[list[Fraction]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +132,15 @@ class Separation:
     relative_gap : float
         A rigorous lower bound of ``‖f(X) - g(X)‖_F / ‖g(X)‖_F``; huge where g(X) is 0.
     verdict : Verdict
-        Certified or undecided.
+        Certified, or undecided; rigorous where the gap is enclosed and the checker does not take
+        the certificate, for layers beyond its limits.
     case : str
         Which witness: "values" (case a), "attention" (case b), "random", or "" where there is none.
     failing : tuple of str
         The hypotheses of the theorem that do not hold, decided exactly on the weights as the
         rational numbers that the floats are.
+    certificate : LayerSeparation or None
+        What proves the gap to :func:`rankbound.check`, accepted by it; None unless certified.
     """
 
     tokens: Array | None
@@ -137,27 +149,7 @@ class Separation:
     verdict: Verdict
     case: str
     failing: tuple[str, ...]
-    _layers: tuple[MultiHead, MultiHead] = field(repr=False)
-
-    @property
-    def certificate(self) -> LayerSeparation | None:
-        """What proves the gap to :func:`rankbound.check`, built on first use; None where undecided.
-
-        It is handed out only if the checker accepts it; if not (layers beyond its limits, for one),
-        the verdict falls to undecided.
-        """
-        if self.tokens is None or self.verdict is not Verdict.CERTIFIED:
-            return None
-        if "_certificate" not in self.__dict__:
-            f, g = (_recorded(layer) for layer in self._layers)
-            tokens, gap = Matrix.of_floats(self.tokens.tolist()), Fraction(self.gap)
-            certificate = LayerSeparation(LayersDiffer(f, g, tokens, gap))
-            if not check(certificate).accepted:
-                object.__setattr__(self, "verdict", Verdict.UNDECIDED)
-                return None
-            object.__setattr__(self, "_certificate", certificate)
-        found: LayerSeparation = self.__dict__["_certificate"]
-        return found
+    certificate: LayerSeparation | None = field(default=None, repr=False)
 
 
 def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
@@ -188,7 +180,7 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     Raises
     ------
     InputError, InputTypeError
-        If the layers do not have the same embedding size, or n < 1.
+        If an argument is not a MultiHead, the embedding sizes differ, or n < 1.
     BackendMissing
         If python-flint is not installed.
 
@@ -216,7 +208,7 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     n = check_int("n", n, least=1)
     failing = tuple(_failing(f, g, n))
     found = [
-        _certified(f, g, tokens, case, failing)
+        _measured(f, g, tokens, case, failing)
         for case, tokens in (
             ("values", value_witness(f, g, n)),
             ("attention", attention_witness(f, g, n)),
@@ -226,19 +218,30 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     if failing or not any(s.gap for s in found):
         tokens = random_witness(f, g, n)
         if tokens is not None:
-            found.append(_certified(f, g, tokens, "random", failing))
-    nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing, (f, g))
-    return max([nothing, *found], key=lambda s: s.relative_gap)
+            found.append(_measured(f, g, tokens, "random", failing))
+    nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
+    return _certified(f, g, max([nothing, *found], key=lambda s: s.relative_gap))
 
 
-def _certified(
+def _measured(
     f: MultiHead, g: MultiHead, tokens: Array, case: str, failing: tuple[str, ...]
 ) -> Separation:
     gap, size = gap_of_outputs(_weights(f), _weights(g), tokens)
     if not gap:
-        return Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing, (f, g))
+        return Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
     relative = float(np.nextafter(gap / size, 0.0))  # size is an upper bound, above 0
-    return Separation(frozen_copy(tokens), gap, relative, Verdict.CERTIFIED, case, failing, (f, g))
+    return Separation(frozen_copy(tokens), gap, relative, Verdict.RIGOROUS, case, failing)
+
+
+def _certified(f: MultiHead, g: MultiHead, found: Separation) -> Separation:
+    """The same with its certificate, if the checker accepts it."""
+    if found.tokens is None:
+        return found
+    tokens, gap = Matrix.of_floats(found.tokens.tolist()), Fraction(found.gap)
+    certificate = LayerSeparation(LayersDiffer(_recorded(f), _recorded(g), tokens, gap))
+    if not check(certificate).accepted:
+        return found
+    return replace(found, verdict=Verdict.CERTIFIED, certificate=certificate)
 
 
 def _recorded(layer: MultiHead) -> Layer:
@@ -291,11 +294,6 @@ def _product(left: Array, right: Array) -> Rational:
 
 def _exact(array: Array) -> Rational:
     return [[Fraction(x) for x in row] for row in array.tolist()]
-
-
-BITS = 24  # of a token's coordinates: enough for a witness, and short in a certificate
-LOGIT_DIFFERENCES = (-8.0, -4.0, -2.0, -1.0, 1.0, 4.0)  # between the repeated token and the first
-RATIOS = (0.25, 1.0, 4.0)  # of the sizes of the two tokens
 
 
 def values(layer: MultiHead) -> Array:
