@@ -56,12 +56,12 @@ if TYPE_CHECKING:
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certified import certified_log_rank
-    from rankbound.theory.decision import least_head_size, log_rank, represent
-    from rankbound.theory.inclusion import widen
     from rankbound.theory.kl_bound import kl_lower_bound
-    from rankbound.theory.separation import Separation, separating_tokens
-    from rankbound.theory.signrank import sign_rank_bound
+    from rankbound.theory.decision import log_rank
+    from rankbound.theory.decision import least_head_size, represent
+    from rankbound.theory.sign_rank import sign_rank_bound
     from rankbound.theory.sparse import sparse_head
+    from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
     from rankbound.verdict import Verdict
 
 _HOME = {
@@ -80,7 +80,7 @@ _HOME = {
     "RankBounds": "ranks.bounds",
     "RankboundError": "errors",
     "Report": "registry.verification",
-    "Separation": "theory.separation",
+    "Separation": "theory.theorem_2",
     "Spectrum": "ranks.spectrum",
     "Sweep": "sweeps.results",
     "Undecided": "errors",
@@ -112,15 +112,15 @@ _HOME = {
     "random_multihead": "attention.ensembles",
     "random_tokens": "attention.ensembles",
     "represent": "theory.decision",
-    "separating_tokens": "theory.separation",
-    "sign_rank_bound": "theory.signrank",
+    "separating_tokens": "theory.theorem_2",
+    "sign_rank_bound": "theory.sign_rank",
     "sliding_mask": "attention.masks",
     "sparse_head": "theory.sparse",
     "spectrum": "ranks.spectrum",
     "stable_rank": "ranks.numerical",
     "sweep": "sweeps.run",
     "verify": "registry.verification",
-    "widen": "theory.inclusion",
+    "widen": "theory.theorem_2",
 }
 
 __all__ = [

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.losses import kl_divergence
+from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import EPS, Contexts, pretrained_contexts, random_contexts

@@ -16,8 +16,15 @@ from scipy.special import rel_entr
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.descent import _stages
-from rankbound.fitting.losses import KL, LOSSES, Loss, ReverseKL, TotalVariation, measure
-from rankbound.fitting.objective import Objective
+from rankbound.fitting.objective import (
+    KL,
+    LOSSES,
+    Loss,
+    Objective,
+    ReverseKL,
+    TotalVariation,
+    measure,
+)
 from rankbound.fitting.problem import read_problem
 from tests.helpers import EPS, Array, refused
 

@@ -15,8 +15,14 @@ import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
-from rankbound.theory.kl_bound import entrywise_lower_bound, kl_lower_bound
-from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
+from rankbound.theory.kl_bound import (
+    entrywise_lower_bound,
+    explained,
+    kl_lower_bound,
+    phi_low,
+    phi_threshold,
+    rank_one_minorant,
+)
 from tests.helpers import Array, refused
 
 SEEDS = st.integers(0, 2**31)

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory import key_order
-from rankbound.theory.key_order import key_orders, least_log_products
-from rankbound.theory.sparse import _product, total_variation_bound
+from rankbound.theory import sparse as key_order
+from rankbound.theory.sparse import _product, key_orders, least_log_products, total_variation_bound
 from tests.helpers import Array, refused
 
 Ints = Any
