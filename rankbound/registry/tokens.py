@@ -94,7 +94,7 @@ def _reached(ones: bool, matrix: Callable[[Matrix], Matrix]) -> Callable[..., It
                 least(_gauged(L, trial), X),
                 int(bounds),
                 Verdict.CERTIFIED,
-                certificates=(bounds.certificate,),
+                certificates=bounds.certify().certificates,
             )
 
     return check

@@ -71,9 +71,8 @@ def certified_log_rank(
     Returns
     -------
     RankBounds
-        Certified. ``.certificate`` proves the lower side (and the upper, for exact logits),
-        ``.upper_certificate`` the upper where a head does. Both exist up to n = 256; beyond,
-        reading one turns the verdict to undecided.
+        Rigorous. Of ``.certify()``, ``.certificate`` proves the lower side (and the upper, for
+        exact logits), ``.upper_certificate`` the upper where a head does. Both exist up to n = 256.
 
     Raises
     ------
@@ -143,10 +142,10 @@ def _exact(logits: Any, rows: bool) -> RankBounds:
 
     def prove(_: tuple[int, ...]) -> Any:
         statement = LogRank(Matrix.of_rationals(table), proof.rank, proof.rank)
-        return certify_proof(statement, D, proof)
+        return (certify_proof(statement, D, proof),)
 
     method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
-    return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)
+    return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)
 
 
 def _check_ratio(ratio: Any) -> float:
@@ -178,14 +177,14 @@ def _within(P: Array, ratio: float) -> RankBounds:
     if upper < lower:
         raise ArithmeticError("a head below the certified bound; please report this as a bug.")
     above = "C has rank n - 1" if head is None else "a head enclosed within the ratio"
-    return RankBounds(
-        lower,
-        upper,
-        Verdict.CERTIFIED,
-        f"lower: s_r(C log P) > n ratio; upper: {above}",
-        lambda _: spectral_gap(LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower), D, lower),
-        None if head is None else lambda _: certify_head(head, P, None, ratio),
-    )
+
+    def prove(_: tuple[int, ...]) -> Any:
+        statement = LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower)
+        below = spectral_gap(statement, D, lower)
+        return (below,) if head is None else (below, certify_head(head, P, None, ratio))
+
+    method = f"lower: s_r(C log P) > n ratio; upper: {above}"
+    return RankBounds(lower, upper, Verdict.RIGOROUS, method, prove)
 
 
 def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHead | None:

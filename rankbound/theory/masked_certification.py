@@ -23,7 +23,7 @@ Rational = list[list[Fraction]]
 
 
 def masked_bounds(P: Any, logits: Any, mask: Any, rows: bool) -> RankBounds:
-    """Bounds of the masked log-rank: certified for logits under a nested mask, else supported."""
+    """Bounds of the masked log-rank: rigorous for logits under a nested mask, else supported."""
     if logits is not None and not is_exact(logits):
         shown = np.where(np.asarray(mask), np.asarray(logits, dtype=np.float64), 0.0)
         logits = rational_matrix("logits", shown, floats=True)[0]
@@ -44,7 +44,7 @@ def _exact(logs: MaskedLogs, exact: Rational, keys: list[int], queries: list[int
         found = ExactCompletion([], [], [], [])
     least = len(found.new)
 
-    def prove(_: tuple[int, ...]) -> MaskedWitness:
+    def prove(_: tuple[int, ...]) -> tuple[MaskedWitness]:
         n = len(exact)
         statement = MaskedLogRank(Matrix.of_rationals(exact), _mask_matrix(logs.mask), least, least)
         rows = tuple(keys[i] for i in found.new)
@@ -57,7 +57,7 @@ def _exact(logs: MaskedLogs, exact: Rational, keys: list[int], queries: list[int
                 head_queries[t][query] = found.basis[t][j]
             for i, key in enumerate(keys):
                 head_keys[t][key] = found.coefficients[i][t]
-        return MaskedWitness(
+        witness = MaskedWitness(
             statement,
             rows,
             keys[0] if keys else 0,
@@ -65,9 +65,10 @@ def _exact(logs: MaskedLogs, exact: Rational, keys: list[int], queries: list[int
             Matrix.of_rationals(head_keys, columns=n),
             Matrix.of_rationals(head_queries, columns=n),
         )
+        return (witness,)
 
     method = "lower: new rows with triangular witnesses; upper: an exact completion"
-    return RankBounds(least, least, Verdict.CERTIFIED, method, prove)
+    return RankBounds(least, least, Verdict.RIGOROUS, method, prove)
 
 
 def _mask_matrix(mask: Mask) -> Matrix:
