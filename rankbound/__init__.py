@@ -56,9 +56,8 @@ if TYPE_CHECKING:
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certified import certified_log_rank
+    from rankbound.theory.decision import least_head_size, log_rank, represent
     from rankbound.theory.kl_bound import kl_lower_bound
-    from rankbound.theory.decision import log_rank
-    from rankbound.theory.decision import least_head_size, represent
     from rankbound.theory.sign_rank import sign_rank_bound
     from rankbound.theory.sparse import sparse_head
     from rankbound.theory.theorem_2 import Separation, separating_tokens, widen

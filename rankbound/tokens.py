@@ -104,7 +104,7 @@ class Tokens:
         """Whether the numerical rank is the rank: the threshold only drops what may be there."""
         if self.given is not None:
             return self.numerical_rank == self.rank_as_given
-        return self.numerical_rank == min(self.matrix.shape)
+        return bool(self.numerical_rank == min(self.matrix.shape))
 
     @cached_property
     def rank(self) -> int:
@@ -160,6 +160,11 @@ class Tokens:
         angle = 0.0 if rank in (0, self.n) else tolerance / margin
         outside = np.zeros(self.n) if rank == self.n else 1.0 - basis.T @ basis.sum(axis=1)
         return RowSpace(rank, basis, outside, angle, None, inverse, len(self.matrix))
+
+    @property
+    def space(self) -> RowSpace | None:
+        """The row space, by the singular value decomposition where rounding leaves no doubt."""
+        return self.numerical if self.settled else self.as_given
 
     @cached_property
     def as_given(self) -> RowSpace | None:

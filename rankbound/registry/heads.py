@@ -84,14 +84,14 @@ def check_bottleneck(
 ) -> Iterator[Instance]:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
-        needed = certified_log_rank(logits=witness(n))
+        needed = certified_log_rank(logits=witness(n)).certify()
         for k in sizes(n):
             yield Instance(
                 f"n = {n}, head size {k}",
                 int(needed) > k,
                 True,
                 needed.verdict,
-                certificates=(needed.certificate,),
+                certificates=needed.certificates,
             )
 
 

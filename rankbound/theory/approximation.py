@@ -129,10 +129,7 @@ def nearest_head(
     logs = logs_of(unmasked(P, logits=logits, stored=stored, rows=rows))
     tokens = None if X is None else full_rank_tokens(X, logs.n)
     left, right = split(logs.scaled, logs.exponent, min(k, logs.n))
-    space = None
-    if tokens is not None:
-        space = tokens.numerical if tokens.numerical_rank == logs.n else tokens.as_given
-    head = head_from_factors(left, right, k, space)
+    head = head_from_factors(left, right, k, None if tokens is None else tokens.space)
     if tokens is not None:
         truncated = replace(logs, values=left.T @ right, exponent=np.zeros((1, 1), np.int32))
         check_reached(head, tokens, truncated, REACHED)

@@ -361,7 +361,5 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
             bounds=known,
             remedy="a nested mask (rb.is_nested)",
         )
-    space = None
-    if tokens is not None:
-        space = tokens.numerical if tokens.numerical_rank == n else tokens.as_given
+    space = None if tokens is None else tokens.space
     return Reach(answer.least, answer.scaled, answer.exponent, answer.tolerance, space=space)

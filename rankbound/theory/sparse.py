@@ -5,19 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_real
+from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors
+from rankbound.theory.approximation import unmasked
 from rankbound.theory.softmax_gauge import centre
-from rankbound.theory.theorem_a import Reach
+from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, split
 from rankbound.tokens import Tokens
 
 FLOAT64_TINY = float(np.finfo(np.float64).tiny)
@@ -27,9 +28,9 @@ MOST_NUMBERS = 2**22  # in one array of many small systems
 
 def sparse_head(
     P: npt.ArrayLike,
-    X: npt.ArrayLike | None = None,
-    error: float = 1e-6,
     *,
+    X: Any = None,
+    error: float = 1e-6,
     rows: bool = False,
     stored: npt.DTypeLike | None = None,
 ) -> AttentionHead:
@@ -91,8 +92,8 @@ def sparse_head(
             f"error is {error}; expected a total variation between {U:.1e}, below which float64 "
             "probabilities do not resolve it, and 1, which every context meets."
         )
-    target, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
-    target = target / target.sum(axis=0)
+    context = unmasked(P, stored=stored, rows=rows, zeros=True)
+    target = context.P / context.P.sum(axis=0)
     n = len(target)
     tokens = None if X is None else full_rank_tokens(X, n)
     check_model()
@@ -143,14 +144,15 @@ def _filled(P: Array, tokens: Tokens | None, error: float) -> AttentionHead:
     filled = np.where(zero, given / np.maximum(count, 1), P * (1 - given))
     L = centre(np.log(np.maximum(filled, FLOAT64_TINY)))
     size = max(len(P) - 1, 1)
-    left, right = Reach(size, L).factors(size)
+    left, right = split(L, 0, size)
     return _checked(left, right, P, tokens, error)
 
 
 def _checked(
     keys: Array, queries: Array, P: Array, tokens: Tokens | None, error: float
 ) -> AttentionHead:
-    head = head_from_factors(keys, queries, len(keys), tokens)
+    space = None if tokens is None else tokens.space
+    head = head_from_factors(keys, queries, len(keys), space)
     reached = _reached(head, P, tokens)
     if not reached <= error:
         remedy = "take a larger error="

@@ -20,14 +20,15 @@ import pytest
 import sympy
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from rankbound.theory.completion import complete_anyhow, read_masked
 from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import Context
 from rankbound.fitting.objective import Objective
 from rankbound.testing import contexts
-from rankbound.theory.theorem_c import complete
+from rankbound.theory.softmax_gauge import logs_of
+from rankbound.theory.theorem_c import bounds_under_mask, complete
 from tests.helpers import EPS, Array, refused, sympy_rank
 
 Mask = npt.NDArray[np.bool_]
@@ -317,7 +318,7 @@ def test_completions_do_not_blow_up() -> None:
     for n in (64, 128):
         P = rb.random_context(n, 1, "causal")
         mask = rb.causal_mask(n)
-        answer = complete(read_masked(P, None, mask, stored=None, rows=False))
+        answer = complete(logs_of(Context(P, mask=mask)))
         assert answer is not None
         assert answer.least == n // 2
         L = np.ldexp(answer.scaled, answer.exponent)
@@ -531,7 +532,7 @@ def test_the_upper_side_is_a_completion(n: int, seed: int, data: st.DataObject) 
     mask = data.draw(st.integers(2, n).map(lambda w: rb.sliding_mask(n, w)) | any_masks(n))
     assume(mask.sum() > n)  # some query sees two keys
     P = rb.column_softmax(gaussian(n, seed), mask=mask)
-    answer, known = complete_anyhow(read_masked(P, None, mask, stored=None, rows=False))
+    answer, known = bounds_under_mask(logs_of(Context(P, mask=mask)))
     # as many dimensions as one query sees keys, less the gauge, are enough for each alone
     assert 0 <= known.lower <= known.upper <= mask.sum(axis=0).max() - 1
     L = np.ldexp(answer.scaled, answer.exponent)
@@ -582,7 +583,7 @@ def test_a_mask_and_rank_deficient_tokens_are_undecided(n: int, seed: int) -> No
     P = rb.random_context(n, seed, "causal")
     for f in (rb.least_head_size, rb.represent):
         with pytest.raises(rb.Undecided, match=f"X has rank {n - 1} < n = {n} and") as caught:
-            f(P, X, mask=mask)
+            f(P, X=X, mask=mask)
         assert caught.value.bounds.lower == n // 2
         assert "full column rank" in caught.value.remedy
     full = rb.random_tokens(n + 1, n, seed)
