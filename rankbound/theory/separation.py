@@ -14,9 +14,9 @@ from rankbound.certificates.matrices import Layer, Matrix
 from rankbound.certificates.model import LayerSeparation
 from rankbound.certificates.statements import LayersDiffer
 from rankbound.errors import InputError
+from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import rational_product
-from rankbound.exact.layers import Weights, gap_of_outputs
 from rankbound.theory.inclusion import check_layer
 from rankbound.theory.separating import attention_witness, random_witness, value_witness
 from rankbound.verdict import Verdict
