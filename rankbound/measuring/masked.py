@@ -11,8 +11,7 @@ import numpy.typing as npt
 from rankbound._validate import Array
 from rankbound.attention.masks import Mask
 from rankbound.measuring.spectra import capped, threshold
-from rankbound.ranks.factored import spectrum_of_factors
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum_of_factors
 from rankbound.theory.completion import MaskedLogs, complete
 from rankbound.theory.head_logrank import chain_log_rank, nested_chain
 

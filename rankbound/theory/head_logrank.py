@@ -11,8 +11,7 @@ from rankbound._validate import Array, check_matrix, storage_dtype
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.factored import spectrum_of_factors
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum_of_factors
 from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
 from rankbound.theory.spans import scan

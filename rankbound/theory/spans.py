@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS
 
 __all__ = ["combine", "scan"]
 

@@ -13,8 +13,7 @@ from rankbound._validate import Array, check_context, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
-from rankbound.exact.rounding import U, check_model, product_error, up
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS, U, check_model, product_error, up
 from rankbound.theory.construction import full_rank_tokens, head_from_factors
 from rankbound.theory.key_order import Ints, Supports, key_orders
 from rankbound.theory.logs import centre
