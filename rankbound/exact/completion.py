@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from rankbound.exact.flint import solve_rows
-from rankbound.exact.rational import RationalMatrix, null_space
+from rankbound.exact.rational import Rationals, null_space
 
 __all__ = ["ExactCompletion", "extend_exactly"]
 
@@ -28,12 +28,12 @@ class ExactCompletion:
     """
 
     new: list[int]
-    witnesses: RationalMatrix
-    basis: RationalMatrix
-    coefficients: RationalMatrix
+    witnesses: Rationals
+    basis: Rationals
+    coefficients: Rationals
 
 
-def extend_exactly(table: RationalMatrix, visible: list[list[bool]]) -> ExactCompletion:
+def extend_exactly(table: Rationals, visible: list[list[bool]]) -> ExactCompletion:
     """Complete row by row; the visible sets of the rows decrease, and the first is everything."""
     columns = len(table[0])
     D = [
@@ -61,7 +61,7 @@ def extend_exactly(table: RationalMatrix, visible: list[list[bool]]) -> ExactCom
     return ExactCompletion(found.new, found.witnesses, found.basis, padded)
 
 
-def _annihilator(part: RationalMatrix, row: list[Fraction]) -> list[Fraction] | None:
+def _annihilator(part: Rationals, row: list[Fraction]) -> list[Fraction] | None:
     """A vector w with part · w = 0 and row · w != 0, or None if the row is in the span of part."""
     if not any(row):
         return None

@@ -9,14 +9,14 @@ from typing import Any, cast
 
 from rankbound.exact.flint import flint_module
 from rankbound.exact.lifting import Lifting, Prepared, lifting_of
-from rankbound.exact.rational import IntegerMatrix, RationalMatrix, integer_rows
+from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
 
 __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
 
 Pivots = tuple[int, ...]
-Factors = Callable[[], tuple[RationalMatrix, RationalMatrix]]
+Factors = Callable[[], tuple[Rationals, Rationals]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class RankProof:
     factors: Factors | None
 
 
-def prove_rank(A: RationalMatrix, most: int | None = None) -> RankProof:
+def prove_rank(A: Rationals, most: int | None = None) -> RankProof:
     """Return the rank of a rational matrix with a proof of both sides.
 
     `most` is a bound of the rank that is known otherwise (the shape, unless given): a minor of that
@@ -118,7 +118,7 @@ def _pivots(matrix: Any) -> Pivots:
 
 
 def _factors(
-    A: RationalMatrix, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
+    A: Rationals, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
 ) -> Factors | None:
     """Show that the chosen columns span the others, or the chosen rows; None if they do not."""
     prepared = lifting_of(cleared, rows, columns)
@@ -150,13 +150,13 @@ def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
 
 
 def _lifted(
-    A: RationalMatrix,
+    A: Rationals,
     multipliers: list[int],
     rows: Pivots,
     columns: Pivots,
     denominator: int,
     transposed: bool,
-) -> tuple[RationalMatrix, RationalMatrix]:
+) -> tuple[Rationals, Rationals]:
     """Lift once more, and write out the factors."""
     lifting, _ = cast(Prepared, lifting_of(integer_rows(A)[0], rows, columns))
     side = lifting.transposed() if transposed else lifting
@@ -172,11 +172,11 @@ def _lifted(
     return left, [A[i] for i in rows]
 
 
-def _columns(A: RationalMatrix, columns: Pivots) -> RationalMatrix:
+def _columns(A: Rationals, columns: Pivots) -> Rationals:
     return [[row[j] for j in columns] for row in A]
 
 
-def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> RationalMatrix:
+def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> Rationals:
     """The coefficients of all columns: those chosen are themselves."""
     others = sorted(set(range(count)) - set(chosen))
     table = [[Fraction(0)] * count for _ in chosen]
@@ -187,7 +187,7 @@ def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int)
     return table
 
 
-def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], RationalMatrix] | None:
+def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], Rationals] | None:
     """Coefficients Y with ``M[:, columns] · Y = M``, exactly, or None if there are none."""
     flint = flint_module()
     others = sorted(set(range(len(M[0]))) - set(columns))

@@ -9,7 +9,7 @@ from fractions import Fraction
 from typing import Any
 
 from rankbound.errors import BackendMissing
-from rankbound.exact.rational import IntegerMatrix, RationalMatrix
+from rankbound.exact.rational import IntegerMatrix, Rationals
 
 __all__ = ["flint_module", "left_inverse", "product", "rational_product", "solve_rows"]
 
@@ -33,7 +33,7 @@ def product(left: IntegerMatrix, right: IntegerMatrix) -> IntegerMatrix:
     return [[int(x) for x in row] for row in rows]
 
 
-def left_inverse(rows: RationalMatrix) -> RationalMatrix:
+def left_inverse(rows: Rationals) -> Rationals:
     """Return ``(X^T X)^{-1} X^T`` exactly, for X of full column rank.
 
     Raises
@@ -46,12 +46,12 @@ def left_inverse(rows: RationalMatrix) -> RationalMatrix:
     return _fractions((transposed * X).inv() * transposed)
 
 
-def rational_product(left: RationalMatrix, right: RationalMatrix) -> RationalMatrix:
+def rational_product(left: Rationals, right: Rationals) -> Rationals:
     """Return the exact product of two rational matrices."""
     return _fractions(_rational_flint(left) * _rational_flint(right))
 
 
-def solve_rows(part: RationalMatrix, row: list[Fraction]) -> list[Fraction]:
+def solve_rows(part: Rationals, row: list[Fraction]) -> list[Fraction]:
     """Return coefficients c with ``c · part = row``, for a row in the span of `part`."""
     if not part or not any(row):
         return [Fraction(0)] * len(part)
@@ -65,10 +65,10 @@ def solve_rows(part: RationalMatrix, row: list[Fraction]) -> list[Fraction]:
     return coefficients
 
 
-def _rational_flint(rows: RationalMatrix) -> Any:
+def _rational_flint(rows: Rationals) -> Any:
     flint = flint_module()
     return flint.fmpq_mat([[flint.fmpq(x.numerator, x.denominator) for x in row] for row in rows])
 
 
-def _fractions(matrix: Any) -> RationalMatrix:
+def _fractions(matrix: Any) -> Rationals:
     return [[Fraction(int(x.p), int(x.q)) for x in row] for row in matrix.tolist()]

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.ranks.spectrum import FLOAT64_EPS, effective_rank_of_values, spectrum_of_factors
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
 
 __all__ = [
     "Spectra",

@@ -23,7 +23,7 @@ from rankbound.errors import Undecided
 from rankbound.exact.balls import inverse_on_grid
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime
 from rankbound.exact.flint import product
-from rankbound.exact.rational import IntegerMatrix, RationalMatrix, integer_rows, rationals
+from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
 from rankbound.ranks.enclosure import left_inverse_of
 
 __all__ = [
@@ -40,14 +40,14 @@ MOST_ENCLOSED = 256  # rows of a context whose logarithms the checker encloses
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
 
 
-def prove_exact(rows: RationalMatrix, proof: RankProof) -> NonzeroMinor | Factorisation:
+def prove_exact(rows: Rationals, proof: RankProof) -> NonzeroMinor | Factorisation:
     """Return the certificate of an exact rank: a minor, and a factorisation where it is needed."""
     statement = Rank(Matrix.of_rationals(rows), proof.rank, proof.rank)
     return certify_proof(statement, rows, proof)
 
 
 def certify_proof(
-    statement: Statement, rows: RationalMatrix, proof: RankProof
+    statement: Statement, rows: Rationals, proof: RankProof
 ) -> NonzeroMinor | Factorisation:
     """As :func:`prove_exact`, for a statement about a matrix whose rows these are.
 
@@ -90,7 +90,7 @@ def rank_modulo_prime(A: Array) -> int:
 
 
 def _float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    cleared, _ = integer_rows(rationals(A.tolist()))
+    cleared, _ = integer_rows(as_rationals(A.tolist()))
     return pivots_modulo_prime(cleared)
 
 

@@ -11,11 +11,11 @@ from rankbound.errors import InputError
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank
 from rankbound.exact.flint import product, rational_product
 from rankbound.exact.rational import (
-    RationalMatrix,
+    Rationals,
+    as_rationals,
     centred,
     integer_rows,
     rational_matrix,
-    rationals,
     transposed,
 )
 from rankbound.ranks.bounds import RankBounds
@@ -114,7 +114,7 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     proof = RankProof(len(minor[0]), *minor, None)
     bound = min(len(K), n - 1 if centre else n)
     upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
-    exact: RationalMatrix | None = None
+    exact: Rationals | None = None
     if proof.rank < bound:  # elimination over Q decides, and a factorisation shows it
         exact = rational_product(rows, Q)
         proof, upper = prove_rank(exact), "an exact factorisation"
@@ -122,7 +122,7 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor | Factorisation]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
         statement = LogitRank(*factors, centre, proof.rank, proof.rank)
-        return (certify_proof(statement, rationals(L) if exact is None else exact, proof),)
+        return (certify_proof(statement, as_rationals(L) if exact is None else exact, proof),)
 
     method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
     return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)

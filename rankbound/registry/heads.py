@@ -14,8 +14,8 @@ from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import identity_logits, trained_heads
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.logrank import log_rank
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]

@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
 from rankbound.testing import contexts, logits
-from rankbound.theory import certification
+from rankbound.theory import certified as certification
 from tests.certificates.build import exact
 from tests.certificates.build import rank as true_rank
 from tests.helpers import (
