@@ -22,8 +22,9 @@ from rankbound.context import Context, Rationals
 from rankbound.errors import InputError, Undecided
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.rational import centred
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import FLOAT64_EPS, Spectrum, count_above
+from rankbound.ranks.spectrum import Spectrum, count_above
 from rankbound.verdict import Verdict
 
 __all__ = ["Logs", "centre", "guarded", "logs_of", "refuse_underflow"]

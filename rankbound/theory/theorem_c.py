@@ -26,15 +26,15 @@ from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import MaskedWitness
 from rankbound.certificates.statements import MaskedLogRank
 from rankbound.exact.completion import ExactCompletion, extend_exactly
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
+from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.softmax_gauge import Logs, guarded
 from rankbound.theory.theorem_a import Reach
 from rankbound.verdict import Verdict
 
 __all__ = ["bounds_under_mask", "certified_under_mask", "combine", "complete", "new_rows"]
 
-Rationals = list[list[Fraction]]
 
 MOST_BLOCKS = 24  # the most promising fully visible ones: a rank each
 

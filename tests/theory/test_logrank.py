@@ -221,7 +221,7 @@ def test_a_float32_context_keeps_its_log_rank() -> None:
 def test_a_cast_float32_context_is_refused_with_the_remedy() -> None:
     """Its columns sum to 1 only in float32; a silent answer would be 63 instead of 8."""
     P = rb.random_head(64, 8, seed=0).context().astype(np.float32).astype(np.float64)
-    with pytest.raises(rb.InputError, match="sum to 1 only within.*stored=np.float32") as caught:
+    with pytest.raises(rb.InputError, match=r"sum to 1 only within.*stored=np.float32") as caught:
         rb.log_rank(P)
     assert "ormalise" not in str(caught.value)
 
