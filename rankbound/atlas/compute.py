@@ -21,7 +21,8 @@ from rankbound.theory.argmax import argmaxable
 from rankbound.theory.certification import certified_log_rank
 from rankbound.theory.kl_bound import stays_away
 from rankbound.theory.scale import least_scale_bound
-from rankbound.theory.selection import random_keys, selecting_head, selection_head_size
+from rankbound.theory.selection import random_keys, selecting_head
+from rankbound.theory.sign_rank import selection_head_size
 from rankbound.theory.sparse import sparse_head
 from rankbound.verdict import Verdict
 
