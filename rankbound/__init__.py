@@ -55,10 +55,9 @@ if TYPE_CHECKING:
     from rankbound.sweeps.run import sweep
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
-    from rankbound.theory.certification import certified_log_rank
+    from rankbound.theory.certified import certified_log_rank
+    from rankbound.theory.decision import least_head_size, log_rank, represent
     from rankbound.theory.kl_bound import kl_lower_bound
-    from rankbound.theory.logrank import log_rank
-    from rankbound.theory.representation import least_head_size, represent
     from rankbound.theory.sign_rank import sign_rank_bound
     from rankbound.theory.sparse import sparse_head
     from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
@@ -70,6 +69,7 @@ _HOME = {
     "BackendMissing": "errors",
     "Bracket": "fitting.bracket",
     "Check": "certificates.checker",
+    "Context": "context",
     "Claim": "registry.claim",
     "Fit": "fitting.solve",
     "InputError": "errors",
@@ -88,7 +88,7 @@ _HOME = {
     "argmaxable": "theory.argmax",
     "audit": "auditing.audit",
     "causal_mask": "attention.masks",
-    "certified_log_rank": "theory.certification",
+    "certified_log_rank": "theory.certified",
     "certified_rank": "ranks.certified",
     "check": "certificates.checker",
     "claims": "registry.catalogue",
@@ -100,8 +100,8 @@ _HOME = {
     "is_nested": "attention.masks",
     "kl_bracket": "fitting.bracket",
     "kl_lower_bound": "theory.kl_bound",
-    "least_head_size": "theory.representation",
-    "log_rank": "theory.logrank",
+    "least_head_size": "theory.decision",
+    "log_rank": "theory.decision",
     "logit_spectrum": "ranks.factored",
     "nearest_head": "theory.approximation",
     "numerical_rank": "ranks.numerical",
@@ -110,7 +110,7 @@ _HOME = {
     "random_head": "attention.ensembles",
     "random_multihead": "attention.ensembles",
     "random_tokens": "attention.ensembles",
-    "represent": "theory.representation",
+    "represent": "theory.decision",
     "separating_tokens": "theory.theorem_2",
     "sign_rank_bound": "theory.sign_rank",
     "sliding_mask": "attention.masks",
@@ -129,6 +129,7 @@ __all__ = [
     "Bracket",
     "Check",
     "Claim",
+    "Context",
     "Fit",
     "InputError",
     "InputTypeError",

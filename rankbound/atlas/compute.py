@@ -18,7 +18,7 @@ from rankbound.errors import InputError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
 from rankbound.theory.argmax import argmaxable
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.kl_bound import stays_away
 from rankbound.theory.scale import least_scale_bound
 from rankbound.theory.selection import random_keys, selecting_head
@@ -96,7 +96,7 @@ def _masked(
     exact = certified_log_rank(logits=logits, mask=mask)
     yield _exact(pattern, n, exact, "Theorem C", *claims)
     # logits of the size of one, so that no weight vanishes; their rank is the same
-    yield _closure(pattern, n, column_softmax(logits / SPREAD, mask), exact, mask)
+    yield _closure(pattern, n, column_softmax(logits / SPREAD, mask=mask), exact, mask)
 
 
 def _worst_causal(n: int, seed: int) -> Iterator[Entry]:
@@ -148,7 +148,7 @@ def _random_logits(n: int, seed: int) -> Ints:
 
 
 def _base_two(logits: Any, mask: Mask | None = None) -> Array:
-    return column_softmax(np.log(2.0) * logits, mask)
+    return column_softmax(np.log(2.0) * logits, mask=mask)
 
 
 ERROR = 1e-6  # to which sparse heads are built

@@ -77,7 +77,7 @@ def _separated(
         label,
         found.gap > 0,
         True,
-        found.verdict if found.gap > 0 else Verdict.SUPPORTED,
+        Verdict.CERTIFIED if found.gap > 0 else Verdict.SUPPORTED,
         certificates=(lambda: found.certificate,) if found.gap > 0 else (),
     )
 

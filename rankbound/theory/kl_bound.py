@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_head_size
-from rankbound.attention.masks import Mask, check_mask
+from rankbound._validate import Array, check_head_size
+from rankbound.attention.masks import Mask
+from rankbound.context import Context, read_context
 from rankbound.exact.rounding import U, check_model, product_error, up
-from rankbound.theory.completion import check_hidden
+from rankbound.theory.approximation import unmasked
 
 Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
 
@@ -28,11 +30,11 @@ LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
 def kl_lower_bound(
     P: npt.ArrayLike,
     head_size: int,
-    mask: npt.ArrayLike | None = None,
     *,
+    mask: Any = None,
     rows: bool = False,
-    stored: npt.DTypeLike | None = None,
-) -> float:
+    stored: Any = None,
+) -> Any:
     """A number that no head of this size comes below in mean KL divergence, on any tokens.
 
     ``KL = (1/n) Σ_j K_j`` with ``K_j = Σ_i p_ij φ(Δ_ij)``, ``Δ = log P - log Q`` and
@@ -84,27 +86,36 @@ def kl_lower_bound(
     >>> 0 < bound <= fit.kl < 3 * bound
     True
     """
-    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
+    context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    n = len(context)
+    return _of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
+
+
+def _of_each(context: Context, bound: Callable[[Context], float]) -> Any:
+    if not context.batch:
+        return bound(context)
+    found = np.empty(context.batch)
+    for place, one in context.matrices():
+        found[place] = bound(one)
+    return found
+
+
+def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
+    n = len(P)
     if k >= n - 1:
         return 0.0
     blocks: Iterable[list[Block]]
     if mask is None:
         blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
     else:
-        visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
-        check_hidden(context, visible)
-        blocks = ([block] for block in _visible_blocks(visible, k))
-    low = context / up(context.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
-    best = max((sum(_bounds(context, low, k, parts)) for parts in blocks), default=0.0)
+        blocks = ([block] for block in _visible_blocks(mask, k))
+    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
+    best = max((sum(_bounds(P, low, k, parts)) for parts in blocks), default=0.0)
     return float(best * (1 - 4 * n * U) / n)
 
 
-def entrywise_lower_bound(
-    P: npt.ArrayLike | None = None, head_size: int = 1, *, rows: bool = False
-) -> float:
+def entrywise_lower_bound(P: Any = None, head_size: int = 1, *, rows: bool = False) -> Any:
     """By how much every head of this size misses some entry of log P, at least.
 
     ``max |log P - log Q| >= τ_k/n``, τ_k the least Aitchison distance, since centring raises no
@@ -133,12 +144,16 @@ def entrywise_lower_bound(
     ----------
     docs/theory.md, section 5.
     """
-    context, _ = check_context("P", P, stored=None, rows=rows)
+    context = unmasked(P, rows=rows, batch=True)
     k = check_head_size(head_size)
     check_model()
-    n = len(context)
-    ones = np.ones(n)
-    return float(np.sqrt(explained(np.log(context), ones, ones, k).tail) / n * (1 - 8 * U))
+    ones = np.ones(context.n)
+
+    def bound(one: Context) -> float:
+        tail = explained(np.log(one.values), ones, ones, k).tail
+        return float(np.sqrt(tail) / context.n * (1 - 8 * U))
+
+    return _of_each(context, bound)
 
 
 def stays_away(P: Array, head_size: int, mask: Mask | None = None) -> bool:

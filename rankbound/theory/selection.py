@@ -1,7 +1,8 @@
 """Which keys a head can select: one per query at a small scale, and every pair at head size 4.
 
-*Spread keys* of coherence μ select one key per query at the scale ``log((n - 1)(1 - ε)/ε)/(1 - μ)``.
-On the trigonometric moment curve each pair of keys is scored above all others.
+*Spread keys*, of coherence μ, select one key per query at a scale of
+``log((n - 1)(1 - ε)/ε)/(1 - μ)``. On the trigonometric moment curve each pair of keys is scored
+above all others.
 """
 
 from __future__ import annotations

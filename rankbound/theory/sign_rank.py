@@ -1,8 +1,8 @@
 """The sign rank: how small a rank a pattern of signs allows, and the head size it asks for.
 
 *Forster 2002* bounds it from below, sign changes down the columns from above. A head whose queries
-prefer the keys of a pattern, or come close to P ∝ exp(ε H), has the head size of the sign rank, less
-one at most.
+prefer the keys of a pattern, or that comes close to P ∝ exp(ε H), has at least the head size of the
+sign rank less one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Sparse patterns are easy: head size 2s approximates any context with s keys per query.
 
-Keys sit at equal angles of a curve. A query with the keys S must tell them from every other key t
-by the product ``Π_{i in S} (1 - cos(t - t_i))``: the larger the least of these products, the smaller
+Keys sit at equal angles of a curve. A query with the keys S tells them from every other key t by
+the product ``Π_{i in S} (1 - cos(t - t_i))``: the larger the least of these products, the smaller
 the logits. Only the order of the keys is free.
 """
 
@@ -10,20 +10,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_real
+from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.construction import full_rank_tokens, head_from_factors
-from rankbound.theory.logs import centre
-from rankbound.theory.reach import Reach
-from rankbound.theory.tokens import Tokens
+from rankbound.theory.approximation import unmasked
+from rankbound.theory.softmax_gauge import centre
+from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, split
+from rankbound.tokens import Tokens
 
 __all__ = ["sparse_head"]
 
@@ -44,7 +45,7 @@ LARGEST = 690.0  # a logarithm above which the cost of a query no longer grows, 
 def sparse_head(
     P: npt.ArrayLike,
     *,
-    X: npt.ArrayLike | None = None,
+    X: Any = None,
     error: float = 1e-6,
     rows: bool = False,
     stored: npt.DTypeLike | None = None,
@@ -105,8 +106,8 @@ def sparse_head(
             f"error is {error}; expected a total variation between {U:.1e}, below which float64 "
             "probabilities do not resolve it, and 1, which every context meets."
         )
-    target, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
-    target = target / target.sum(axis=0)
+    context = unmasked(P, stored=stored, rows=rows, zeros=True)
+    target = context.P / context.P.sum(axis=0)
     n = len(target)
     tokens = None if X is None else full_rank_tokens(X, n)
     check_model()
@@ -157,14 +158,15 @@ def _filled(P: Array, tokens: Tokens | None, error: float) -> AttentionHead:
     filled = np.where(zero, given / np.maximum(count, 1), P * (1 - given))
     L = centre(np.log(np.maximum(filled, FLOAT64_TINY)))
     size = max(len(P) - 1, 1)
-    left, right = Reach(size, L).factors(size)
+    left, right = split(L, 0, size)
     return _checked(left, right, P, tokens, error)
 
 
 def _checked(
     keys: Array, queries: Array, P: Array, tokens: Tokens | None, error: float
 ) -> AttentionHead:
-    head = head_from_factors(keys, queries, len(keys), tokens)
+    space = None if tokens is None else tokens.space
+    head = head_from_factors(keys, queries, len(keys), space)
     reached = _reached(head, P, tokens)
     if not reached <= error:
         remedy = "take a larger error="

@@ -336,8 +336,9 @@ def test_exact_biases_are_not_rounded() -> None:
 
 def test_a_query_that_float64_does_not_hold() -> None:
     """Keys 1 and 2 agree but for the last of 60 digits in one coordinate."""
+    keys: list[list[Any]]
     keys = [[0, Fraction(10**60), Fraction(10**60 + 1), 2 * 10**60], [0, 0, 1, 0]]
-    biases = [0, Fraction(10**30), Fraction(10**30), 0]
+    biases: list[Any] = [0, Fraction(10**30), Fraction(10**30), 0]
     found = rb.argmaxable(keys, biases=biases)
     assert not found.undecided.any()
     check_evidence(found, keys, [Fraction(x) for x in biases])
