@@ -337,7 +337,7 @@ def key_orders(n: int, supports: Supports) -> Iterator[Ints]:
     The search starts at the best of some affine orders ``i -> a i mod n`` (for patterns that
     repeat) and of one in which keys of one query repel each other (for those that do not), and
     swaps keys of the most crowded query; the later order is the better. It is deterministic. With
-    one key a query all orders are alike, and the first is the only one.
+    one key per query all orders are alike, and the first is the only one.
     """
     natural = np.arange(n)
     yield natural

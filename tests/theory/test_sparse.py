@@ -188,7 +188,7 @@ def test_tokens_that_do_not_serve() -> None:
     P, n = np.eye(6), 6
     with refused(rb.InputError, "full column rank 6", "rb.least_head_size"):
         rb.sparse_head(P, X=np.ones((8, n)))
-    with refused(rb.InputError, "(8, 5)", "one column a token"):
+    with refused(rb.InputError, "(8, 5)", "one column per token"):
         rb.sparse_head(P, X=np.ones((8, 5)))
     X = np.eye(n) + 1e11 * np.ones((n, n))
     with refused(rb.Undecided, "better conditioned tokens"):
