@@ -104,10 +104,10 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
     >>> round(bounds.volume, 2), round(bounds.caps, 2), bounds.plane
     (16.08, 60.68, 0.0)
     """
-    n = check_int("n", n, least=1, most=MOST_KEYS)
-    d, error = check_head_size(head_size), check_share(error)
     from mpmath.ctx_iv import MPIntervalContext
 
+    n = check_int("n", n, least=1, most=MOST_KEYS)
+    d, error = check_head_size(head_size), check_share(error)
     iv: Any = MPIntervalContext()
     iv.prec = 106
     if n == 1:
