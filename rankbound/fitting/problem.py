@@ -87,11 +87,9 @@ def read_problem(
     if X is None:
         return Problem(target, context.mask, None, None)
     tokens = read_tokens(X, context.n)
-    if not tokens.matrix.any():
+    if tokens.numerical.rank == 0:
         raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
-    # a fit is measured on the tokens themselves, so a rank that rounding leaves open does no harm
-    space = tokens.space or tokens.numerical
-    return Problem(target, context.mask, tokens.matrix, space)
+    return Problem(target, context.mask, tokens.matrix, tokens.numerical)
 
 
 def truncated(D: Array, k: int) -> Array:
