@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.attention.opponents import random_fixed_layer
+from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.fitting.layer import fit_layer
 from rankbound.fitting.layer_objective import LayerObjective, Shape
 from tests.helpers import refused
