@@ -211,8 +211,11 @@ def _own_mask(mask: npt.ArrayLike) -> Mask:
     shape = np.shape(mask)
     if len(shape) != 2 or shape[0] != shape[1]:
         raise InputError(f"mask has shape {shape}; expected (n, n), [key, query].")
-    visible: Mask = frozen_copy(check_mask(mask, shape))
-    return visible
+    visible = check_mask(mask, shape)
+    if isinstance(mask, np.ndarray) and mask.base is None and not mask.flags.writeable:
+        return mask  # nobody can change it: the heads of a layer share theirs
+    own: Mask = frozen_copy(visible)
+    return own
 
 
 def capped(L: Array, soft_cap: float | None) -> Array:
