@@ -8,10 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, check_real, frozen_copy, storage_dtype
+from rankbound._validate import (
+    Array,
+    Storage,
+    check_matrix,
+    check_real,
+    frozen_copy,
+    plain,
+    storage_dtype,
+)
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 
 __all__ = ["AttentionHead", "capped"]
 
@@ -62,7 +70,7 @@ class AttentionHead:
     scale: float
     mask: Mask | None
     soft_cap: float | None
-    stored: np.dtype[np.floating]
+    stored: Storage
 
     def __init__(
         self,
@@ -95,7 +103,7 @@ class AttentionHead:
             "scale": 1 / math.sqrt(len(query)) if scale is None else check_real("scale", scale),
             "mask": None if mask is None else _own_mask(mask),
             "soft_cap": None if soft_cap is None else check_real("soft_cap", soft_cap, above=0.0),
-            "stored": max(dtypes, key=lambda dtype: float(np.finfo(dtype).eps)),
+            "stored": max(dtypes, key=lambda dtype: dtype.eps),
         }
         for name, value_of in fields.items():
             object.__setattr__(self, name, value_of)
@@ -158,9 +166,9 @@ class AttentionHead:
         ----------
         X : array_like, shape (..., d, n), optional
             Tokens, one per column; None means the identity.
-        mask : array_like of bool, shape (n, n), optional
-            [key, query], True = visible; instead of the head's own. For both at once pass
-            ``head.mask & mask``.
+        mask : array_like of bool, shape (n, n), or str, optional
+            [key, query], True = visible, or "causal", "prefix:P", "sliding:W"; instead of the
+            head's own. For both at once pass ``head.mask & mask``.
 
         Raises
         ------
@@ -208,12 +216,17 @@ class AttentionHead:
 
 
 def _own_mask(mask: npt.ArrayLike) -> Mask:
-    shape = np.shape(mask)
-    if len(shape) != 2 or shape[0] != shape[1]:
-        raise InputError(f"mask has shape {shape}; expected (n, n), [key, query].")
-    visible = check_mask(mask, shape)
-    if isinstance(mask, np.ndarray) and mask.base is None and not mask.flags.writeable:
-        return mask  # nobody can change it: the heads of a layer share theirs
+    if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
+        raise InputTypeError(
+            f"mask is {mask!r}; expected a bool matrix (n, n): a head's own mask is of one length. "
+            "Pass rb.causal_mask(n), or the name to head.context(X, mask=...)."
+        )
+    array = plain("mask", mask)[0]
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise InputError(f"mask has shape {array.shape}; expected (n, n), [key, query].")
+    visible = check_mask(array, array.shape)
+    if array is mask and array.base is None and not array.flags.writeable:
+        return array  # nobody can change it: the heads of a layer share theirs
     own: Mask = frozen_copy(visible)
     return own
 

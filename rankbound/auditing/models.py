@@ -22,10 +22,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rankbound._validate import STORAGES
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 
 __all__ = [
-    "EPS",
     "LoadedModel",
     "ModelFiles",
     "Storage",
@@ -37,7 +37,6 @@ __all__ = [
     "versions",
 ]
 
-EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
 OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
@@ -379,8 +378,8 @@ class LoadedModel:
 
         Dequantised weights count as given exactly: what is audited is the quantised model.
         """
-        stored = 0.0 if self.quantised else EPS[self.storage_dtype]
-        return max(stored, EPS[self.compute_dtype])
+        stored = 0.0 if self.quantised else STORAGES[self.storage_dtype].eps
+        return max(stored, STORAGES[self.compute_dtype].eps)
 
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array
+from rankbound._validate import FLOAT64, STORAGES, Array
 from rankbound.attention.head import AttentionHead
 from rankbound.auditing.capture import Captured, as_columns
-from rankbound.auditing.models import EPS, LoadedModel
+from rankbound.auditing.models import LoadedModel
 from rankbound.errors import InputError
 
 __all__ = ["Reproduction", "Samples", "context_and_bound", "eager_samples", "reproduce"]
@@ -147,8 +147,8 @@ def context_and_bound(head: AttentionHead, dtype: str) -> tuple[Array, Array]:
     """The context of a head in float64, and how far a model in `dtype` may be from each weight."""
     L, P, mask = head.logits(), head.context(), head.mask
     k, n = head.head_size, head.d
-    u = (EPS[dtype] + EPS["float64"]) / 2
-    v = max(u, (EPS["float32"] + EPS["float64"]) / 2)
+    u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
+    v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
     E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
     if head.soft_cap is not None:
         E += 6 * u * np.abs(L)

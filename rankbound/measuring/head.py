@@ -180,7 +180,7 @@ def _measured(
         if head.mask is not mask:  # the heads of a layer share theirs
             mask = head.mask
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
-        error = float(np.finfo(head.stored).eps) if unit is None else unit
+        error = head.stored.eps if unit is None else unit
         yield _measure(head, facts, error, context_rank, sorted({head.head_size // 2, *wanted}))
 
 

@@ -15,17 +15,17 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_matrix, storage_dtype
-from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.masks import Mask, check_mask, nested_chain
+from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.factored import spectrum_of_factors
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
-from rankbound.theory.spans import scan
+from rankbound.theory.theorem_c import new_rows
 from rankbound.verdict import Verdict
 
-__all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "nested_chain", "unmasked_log_rank"]
+__all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "unmasked_log_rank"]
 
 PRIMES = (2147483629, 2147483587)  # below 2^31, so that a product fits 64 bits; no Mersenne number
 
@@ -61,7 +61,7 @@ def log_rank_of_head(
     if head.scale == 0:
         return 0
     coarse = getattr(head, "stored", None) if stored is None else stored
-    eps = float(np.finfo(storage_dtype("head", keys, coarse)).eps)
+    eps = storage_dtype("head", keys, coarse).eps
     unit = eps if tokens is None else eps * len(tokens)  # one rounding for each product
     if visible is None:
         count = unmasked_log_rank(keys, queries, unit, rtol)
@@ -72,7 +72,7 @@ def log_rank_of_head(
         chain = nested_chain(visible)
         if chain is None:
             return _bounded(head, X, visible, stored)
-        order, seen = chain
+        order, seen = chain.keys, chain.seen
         count = chain_log_rank(keys[:, order], queries, seen, unit)
     most = max(0, min(len(keys), int(seen.max()) - 1))
     if count == most:
@@ -113,7 +113,8 @@ def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
 
 def _bounded(head: Any, X: Any, visible: Mask, stored: npt.DTypeLike | None) -> int:
     try:
-        return int(decide(None, None, visible, head.logits(X), None, stored, False)[0].least)
+        context = read_context(None, logits=head.logits(X), mask=visible, stored=stored)
+        return int(decide(context, None, None).least)
     except Undecided as undecided:
         bounds, size = undecided.bounds, len(head.queries(X))
         upper = min(int(bounds.upper), size)
@@ -193,26 +194,12 @@ def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> 
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))
-    kept = telling[scan(columns, unit * np.abs(columns), width)]
+    kept = telling[new_rows(columns, unit * np.abs(columns), width)]
     few = queries[:, kept]
     D = (keys - keys[:, :1]).T @ few
     error = 2 * unit * (np.abs(keys) + np.abs(keys[:, :1])).T @ np.abs(few)
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
-    return len(scan(D[1:], error[1:], shown[1:]))
-
-
-def nested_chain(visible: Mask) -> tuple[Integers, Integers] | None:
-    """Keys in the order of nesting and how many of them each query sees; None if not nested.
-
-    A query that sees one key is said to see none: it imposes nothing.
-    """
-    keys, queries = essential(visible)
-    seen = np.zeros(visible.shape[1], dtype=np.int64)
-    seen[queries] = visible[:, queries].sum(axis=0)
-    for position, key in enumerate(keys):
-        if not np.array_equal(visible[key, queries], seen[queries] > position):
-            return None
-    return keys, seen
+    return len(new_rows(D[1:], error[1:], shown[1:]))
 
 
 def _rank_modulo(

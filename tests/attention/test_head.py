@@ -119,7 +119,7 @@ def test_a_head_has_a_mask_and_a_cap_of_its_own() -> None:
     plain = rb.AttentionHead(W_q, W_k, np.eye(6), scale=4.0)
     head = rb.AttentionHead(W_q, W_k, np.eye(6), scale=4.0, mask=rb.causal_mask(6), soft_cap=5.0)
     np.testing.assert_allclose(head.logits(), 5 * np.tanh(plain.logits() / 5), rtol=8 * EPS)
-    P = rb.column_softmax(head.logits(), rb.causal_mask(6))
+    P = rb.column_softmax(head.logits(), mask=rb.causal_mask(6))
     np.testing.assert_array_equal(head.context(), P)
     np.testing.assert_array_equal(head.output(), np.eye(6) @ P)
     # another mask takes the place of its own
@@ -134,10 +134,11 @@ def test_a_head_has_a_mask_and_a_cap_of_its_own() -> None:
 
 def test_the_dtype_of_keys_and_queries_is_remembered() -> None:
     W = np.ones((1, 3), np.float32)
-    assert rb.AttentionHead(W, W.astype(np.float64)).stored == np.float32
-    assert rb.AttentionHead(W.astype(np.float16), W).stored == np.float16
-    assert rb.AttentionHead([[1, 2]], [[1, 2]]).stored == np.float64
-    assert rb.AttentionHead([[1, 2]], [[1, 2]], stored=np.float16).stored == np.float16
+    assert rb.AttentionHead(W, W.astype(np.float64)).stored.name == "float32"
+    assert rb.AttentionHead(W.astype(np.float16), W).stored.name == "float16"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]]).stored.name == "float64"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]], stored=np.float16).stored.name == "float16"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]], stored="bfloat16").stored.eps == 2**-7
     keys = W.copy()
     keys[0, 1] += 2**-23  # one unit of float32: what rounding may have done
     assert rb.log_rank(head=rb.AttentionHead(W, keys)) == 0
@@ -150,6 +151,7 @@ def test_the_dtype_of_keys_and_queries_is_remembered() -> None:
         (rb.InputError, {"mask": np.ones((2, 3), bool)}, "mask has shape (2, 3)"),
         (rb.InputTypeError, {"mask": np.ones((2, 2))}, "expected bool"),
         (rb.InputError, {"mask": np.zeros((2, 2), bool)}, "hides every key"),
+        (rb.InputTypeError, {"mask": "causal"}, "rb.causal_mask(n)"),
         (rb.InputError, {"soft_cap": 0.0}, "soft_cap is 0.0"),
         (rb.InputTypeError, {"stored": "int8"}, "stored='int8'"),
     ],

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.theory.head_logrank import chain_log_rank
-from rankbound.theory.spans import scan
+from rankbound.theory.theorem_c import new_rows
 from tests.helpers import EPS, refused
 from tests.theory.test_completion import by_the_formula, nested_masks
 
@@ -196,10 +196,10 @@ def test_rows_that_are_combinations_are_not_new() -> None:
     basis = rng.standard_normal((3, 5))
     rows = np.vstack([basis, rng.standard_normal((7, 3)) @ basis, rng.standard_normal((1, 5))])
     error = EPS * np.abs(rows)
-    assert scan(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
-    assert scan(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
+    assert new_rows(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
+    assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
     # on the first column alone one row spans all
-    assert scan(rows, error, np.full(11, 1)) == [0]
+    assert new_rows(rows, error, np.full(11, 1)) == [0]
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_rows_that_are_combinations_are_not_new() -> None:
         ({"logits": np.zeros((2, 2))}, "a head alone"),
         ({"rows": True}, "a head alone"),
         ({"rtol": 1e-3, "mask": rb.causal_mask(2)}, "not taken together"),
-        ({"mask": rb.causal_mask(3)}, "the same shape"),
+        ({"mask": rb.causal_mask(3)}, "mask has shape (3, 3)"),
         ({"X": np.ones((3, 2))}, "as many columns"),
     ],
 )
