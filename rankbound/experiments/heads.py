@@ -15,7 +15,7 @@ from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments.corpus import Corpus, file_corpus, library_corpus
 from rankbound.experiments.sizes import Sizes
-from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 __all__ = ["TrainedHead", "measure_trained_heads"]
 
@@ -135,11 +135,7 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
         found = [
             list(
                 measure_heads(
-                    q[window],
-                    k[window],
-                    sizes.d_k**-0.5,
-                    mask,
-                    unit=float(np.finfo(np.float32).eps),
+                    layer_heads(q[window], k[window], mask=mask, stored=np.float32),
                     context_rank=False,
                 )
             )
