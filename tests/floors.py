@@ -20,6 +20,7 @@ FLOORS = {
     "certificates": 1,
     "exact": 1,
     "_validate": 1,
+    "table": 1,
     "ranks": 2,
     "attention": 3,
     "theory": 4,
