@@ -27,7 +27,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Compute and print."""
     from rankbound.atlas.compute import compute_atlas
-    from rankbound.reporting.atlas import atlas_sources, atlas_table
+    from rankbound.reporting.tables import atlas_sources, atlas_table
     from rankbound.reporting.tables import console
 
     atlas = compute_atlas(options.n, options.seed)

@@ -42,7 +42,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Print the table of versions and the missing pieces."""
-    from rankbound.reporting.tables import console, simple_table
+    from rankbound.reporting.tables import console, answer_table
 
     rows = [("rankbound", _version("rankbound")), ("python", platform.python_version())]
     rows += [(name, _version(name)) for name in CORE]
@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> int:
     works, exact = _exact()
     rows.append(("exact arithmetic", exact))
     out = console()
-    out.print(simple_table(rows))
+    out.print(answer_table(rows))
     broken = [name for name in CORE if _version(name) == "missing"]
     if broken or not works:
         out.print(f"broken: pip install {' '.join(broken or ['python-flint'])}", markup=False)

@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Read the file, decide, print."""
     from rankbound.cli.files import load_array
     from rankbound.errors import InputError
-    from rankbound.reporting.tables import console, simple_table
+    from rankbound.reporting.tables import console, answer_table
 
     matrix = load_array(options.file)
     tokens = None if options.tokens is None else load_array(options.tokens)
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
     answer = _decide(matrix, tokens, mask, options)
     if options.json is not None:
         options.json.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
-    console().print(simple_table((key, str(value)) for key, value in answer.items()))
+    console().print(answer_table((key, str(value)) for key, value in answer.items()))
     return 0
 
 
