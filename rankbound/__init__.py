@@ -51,8 +51,7 @@ if TYPE_CHECKING:
     from rankbound.registry.catalogue import claims
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report, verify
-    from rankbound.sweeps.results import Sweep
-    from rankbound.sweeps.run import sweep
+    from rankbound.sweeps.run import Sweep, sweep
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
     from rankbound.theory.certification import certified_log_rank
@@ -82,7 +81,7 @@ _HOME = {
     "Report": "registry.verification",
     "Separation": "theory.separation",
     "Spectrum": "ranks.spectrum",
-    "Sweep": "sweeps.results",
+    "Sweep": "sweeps.run",
     "Undecided": "errors",
     "Verdict": "verdict",
     "aitchison_error": "theory.approximation",

@@ -13,9 +13,7 @@ from rankbound.errors import BackendMissing, InputError
 from rankbound.experiments.catalogue import EXPERIMENTS
 from rankbound.experiments.presets import GRIDS, PRESETS, Cells
 from rankbound.experiments.sizes import check_word
-from rankbound.sweeps.progress import Tick
-from rankbound.sweeps.results import Sweep
-from rankbound.sweeps.run import sweep
+from rankbound.sweeps.run import Sweep, Tick, sweep
 
 __all__ = ["checkpoint_folder", "run_experiment"]
 
