@@ -17,7 +17,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         help="run one of the paper's experiments in laptop form",
         description=(
             "Run an experiment's preset, or that of all, and print arms and trends; without a "
-            "name, or with `list`, list them. Stopped at any moment, the same command goes on. "
+            "name, or with `list`, list them. Stopped at any moment, the same command resumes it. "
             "Exit 1 if a cell failed."
         ),
     )
@@ -34,7 +34,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Run or list."""
     from rankbound.experiments.catalogue import EXPERIMENTS
-    from rankbound.reporting.experiments import catalogue_table
+    from rankbound.experiments.report import catalogue_table
     from rankbound.reporting.tables import console
 
     if options.name == "list":
@@ -46,11 +46,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(name: str, options: argparse.Namespace) -> int:
     """Run one, and print what its runs show."""
-    from rankbound.experiments.report import make_report
+    from rankbound.experiments.report import arms_table, findings_table, make_report
     from rankbound.experiments.run import run_experiment
-    from rankbound.reporting.experiments import arms_table, findings_table
-    from rankbound.reporting.sweeps import failure_lines
     from rankbound.reporting.tables import console
+    from rankbound.sweeps.run import failure_lines
 
     text = options.text if name == "language" or options.name != "all" else None
     swept = run_experiment(name, options.preset, options.store, options.jobs, text)

@@ -27,7 +27,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--preset", help="smoke, laptop or overnight; the one with most runs unless given"
     )
-    parser.add_argument("--text", type=Path, metavar="FILE", help="what language models learnt")
+    parser.add_argument("--text", type=Path, metavar="FILE", help="what language models learned")
     parser.add_argument("--no-heads", action="store_true", help="do not measure trained heads")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write runs, findings and heads")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write trends and arms")
@@ -37,11 +37,11 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Read, judge, print, write."""
-    from rankbound.experiments.report import make_report
-    from rankbound.reporting.experiments import (
+    from rankbound.experiments.report import (
         arms_table,
         findings_table,
         heads_table,
+        make_report,
     )
     from rankbound.reporting.tables import console
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _draw(report: ExperimentReport, folder: Path) -> None:
-    """A figure an experiment of layers, and one of trained heads."""
+    """A figure per experiment of layers, and one of trained heads."""
     from matplotlib.figure import Figure
 
     from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads

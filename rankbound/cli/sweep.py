@@ -28,8 +28,8 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Read the store and print it."""
-    from rankbound.reporting.sweeps import failure_lines, store_table
     from rankbound.reporting.tables import console
+    from rankbound.sweeps.run import failure_lines, store_table
     from rankbound.sweeps.store import open_store, store_path
 
     with open_store(store_path(options.store), read_only=True) as store:

@@ -10,12 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rankbound.errors import BackendMissing, InputError
-from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.presets import GRIDS, PRESETS, Cells
-from rankbound.experiments.sizes import check_word
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Cells
+from rankbound.experiments.language import read_corpus
+from rankbound.experiments.layers import check_word
 from rankbound.sweeps.run import Sweep, Tick, sweep
-
-__all__ = ["checkpoint_folder", "run_experiment"]
 
 
 def run_experiment(
@@ -85,9 +83,7 @@ def _language(
     cells: Cells, function: Callable[..., Any], store: Path, text: str | os.PathLike[str] | None
 ) -> tuple[Cells, Callable[..., Any]]:
     """Cells that name their corpus, and a function that knows where it and checkpoints are."""
-    from rankbound.experiments.corpus import file_corpus, library_corpus
-
-    corpus = library_corpus() if text is None else file_corpus(text)
+    corpus = read_corpus(text)
     told = {
         "text": None if text is None else str(Path(text).resolve()),
         "checkpoints": str(checkpoint_folder(store).resolve()),

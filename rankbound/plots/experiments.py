@@ -11,8 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from rankbound.errors import InputError, InputTypeError
-from rankbound.experiments.arms import Arm, gather
-from rankbound.experiments.results import Run
+from rankbound.experiments.results import Arm, Run, gather
 from rankbound.plots.canvas import axes_or_new
 
 __all__ = ["errors_by_heads"]

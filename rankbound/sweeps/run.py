@@ -10,7 +10,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +18,11 @@ from typing import Any
 
 from rankbound._validate import check_int, check_real
 from rankbound.errors import BackendMissing
-from rankbound.sweeps.cell import FAILED, Portable
-from rankbound.sweeps.plan import COLUMNS, Function, Grid, make_plan
-from rankbound.sweeps.store import Record, locked, open_store, store_path
+from rankbound.sweeps.cell import DONE, FAILED, Portable
+from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
+from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
 from rankbound.sweeps.workers import Work, outcomes
+from rankbound.table import Column, Table
 
 __all__ = ["Sweep", "Tick", "sweep"]
 
@@ -205,6 +206,34 @@ def _row(cell: Record) -> dict[str, Any]:
 
 def _written(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def store_table(records: Iterable[Record]) -> Table:
+    """Return what a store holds: a row for each function and version."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.function, record.version), []).append(record)
+
+    def row(key: tuple[str, str], group: list[Record]) -> tuple[Any, ...]:
+        statuses = [record.status for record in group]
+        counts = (statuses.count(word) for word in (DONE, FAILED, PENDING))
+        attempts = sum(record.attempts for record in group)
+        return *key, *counts, attempts, sum(record.wall_time or 0.0 for record in group)
+
+    return Table(
+        ["function", "version", DONE, FAILED, PENDING, "attempts", Column("seconds", format=".1f")],
+        (row(*item) for item in groups.items()),
+    )
+
+
+def failure_lines(records: Iterable[Record]) -> list[str]:
+    """Return a line for each failed cell: function, parameters, error."""
+    return [
+        f"failed: {record.function} {canonical(record.parameters)} "
+        f"after {record.attempts} attempts: {' '.join((record.error or '').split())}"
+        for record in records
+        if record.status == FAILED
+    ]
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,7 @@ import pytest
 
 from rankbound.cli.main import main
 from rankbound.experiments import run as module
-from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.presets import GRIDS
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
 from tests.experiments.stores import Value, broken, fill, stand_in
 
 TORCH = tuple(name for name, one in EXPERIMENTS.items() if "torch" in one.needs)

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.experiments import corpus as module
-from rankbound.experiments.corpus import MOST_BYTES, file_corpus, library_corpus
+from rankbound.experiments import language as module
+from rankbound.experiments.language import MOST_BYTES, file_corpus, library_corpus
 from tests.helpers import refused
 
 LINES = b"x = 1  # a line that many programs hold\n"
