@@ -27,8 +27,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Compute and print."""
     from rankbound.atlas.compute import compute_atlas
-    from rankbound.reporting.tables import atlas_sources, atlas_table
-    from rankbound.reporting.tables import console
+    from rankbound.reporting.tables import atlas_sources, atlas_table, console
 
     atlas = compute_atlas(options.n, options.seed)
     if options.json is not None:

@@ -42,7 +42,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Print the table of versions and the missing pieces."""
-    from rankbound.reporting.tables import console, answer_table
+    from rankbound.reporting.tables import answer_table, console
 
     rows = [("rankbound", _version("rankbound")), ("python", platform.python_version())]
     rows += [(name, _version(name)) for name in CORE]

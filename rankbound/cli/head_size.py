@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """Read the file, decide, print."""
     from rankbound.cli.files import load_array
     from rankbound.errors import InputError
-    from rankbound.reporting.tables import console, answer_table
+    from rankbound.reporting.tables import answer_table, console
 
     matrix = load_array(options.file)
     tokens = None if options.tokens is None else load_array(options.tokens)
