@@ -68,9 +68,9 @@ def main(arguments: list[str] | None = None) -> int:
         parser = _parser()
         options = parser.parse_args(arguments)
         if options.version:
-            import rankbound
+            from importlib.metadata import version
 
-            sys.stdout.write(f"rankbound {rankbound.__version__}\n")
+            sys.stdout.write(f"rankbound {version('rankbound')}\n")
             return 0
         if not hasattr(options, "run"):
             parser.error("a command is needed")
