@@ -26,15 +26,13 @@ def _parser() -> argparse.ArgumentParser:
         atlas,
         audit,
         bracket,
-        check,
-        claims,
         doctor,
         experiment,
         head_size,
+        registry,
         report,
         sweep,
-        verify,
-    )
+    )  # fmt: skip
 
     parser = _Parser(
         prog="rankbound",
@@ -42,9 +40,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for module in (
-        verify, claims, head_size, bracket, atlas, audit, experiment, report, sweep, check, doctor,
-    ):  # fmt: skip
+    registry.add_commands(commands)
+    for module in (head_size, bracket, atlas, audit, experiment, report, sweep, doctor):
         module.add_command(commands)
     return parser
 

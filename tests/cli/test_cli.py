@@ -196,12 +196,12 @@ def test_a_report_that_cannot_be_written_is_found_out_first(
 
 
 def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from rankbound.cli import verify
+    from rankbound.registry import verification
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify, "_with_progress", interrupted)
+    monkeypatch.setattr(verification, "run", interrupted)
     assert main(["verify"]) == 130
     assert capsys.readouterr().err == "rankbound: interrupted\n"
 
@@ -211,6 +211,23 @@ def test_doctor_names_versions_and_missing_extras(capsys: Capture) -> None:
     printed = capsys.readouterr().out
     assert "exact arithmetic" in printed
     assert np.__version__ in printed
+    assert "extra models" in printed
+
+
+def test_doctor_says_what_is_missing_or_too_old(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    needs = ["numpy>=999", "mpmath", "nowhere>=1", "rich>=1; extra == 'test'"]
+    needs.append("nobody>=2; extra == 'docs'")
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needs)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{np.__version__}; expected numpy>=999" in printed
+    assert "missing; expected nowhere>=1" in printed
+    assert 'without nobody (missing): pip install "rankbound[docs]"' in printed
+    assert 'broken: pip install "numpy>=999" "nowhere>=1"' in printed
+    test = next(line for line in printed.splitlines() if "extra test" in line)
+    assert test.split()[-1] == "complete"
 
 
 def test_module_runs_as_a_program_and_survives_a_closed_pipe() -> None:
