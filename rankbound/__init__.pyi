@@ -16,6 +16,7 @@ from .auditing.audit import audit as audit
 from .auditing.record import Audit as Audit
 from .certificates.checker import Check as Check
 from .certificates.checker import check as check
+from .context import Context as Context
 from .errors import BackendMissing as BackendMissing
 from .errors import InputError as InputError
 from .errors import InputTypeError as InputTypeError
@@ -44,16 +45,16 @@ from .sweeps.run import sweep as sweep
 from .theory.approximation import aitchison_error as aitchison_error
 from .theory.approximation import nearest_head as nearest_head
 from .theory.argmax import argmaxable as argmaxable
-from .theory.certification import certified_log_rank as certified_log_rank
-from .theory.inclusion import widen as widen
+from .theory.certified import certified_log_rank as certified_log_rank
+from .theory.decision import least_head_size as least_head_size
+from .theory.decision import log_rank as log_rank
+from .theory.decision import represent as represent
 from .theory.kl_bound import kl_lower_bound as kl_lower_bound
-from .theory.logrank import log_rank as log_rank
-from .theory.representation import least_head_size as least_head_size
-from .theory.representation import represent as represent
-from .theory.separation import Separation as Separation
-from .theory.separation import separating_tokens as separating_tokens
-from .theory.signrank import sign_rank_bound as sign_rank_bound
+from .theory.sign_rank import sign_rank_bound as sign_rank_bound
 from .theory.sparse import sparse_head as sparse_head
+from .theory.theorem_2 import Separation as Separation
+from .theory.theorem_2 import separating_tokens as separating_tokens
+from .theory.theorem_2 import widen as widen
 from .verdict import Verdict as Verdict
 
 __version__: str

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     str(Verdict.PROVED): "bold green",
     str(Verdict.CERTIFIED): "green",
+    str(Verdict.RIGOROUS): "blue",
     str(Verdict.SUPPORTED): "cyan",
     str(Verdict.REFUTED): "magenta",
     str(Verdict.UNDECIDED): "yellow",
