@@ -28,7 +28,9 @@ def _parser() -> argparse.ArgumentParser:
         description="What head size an attention head needs, and the proof.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
+    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+        title="commands", metavar="COMMAND", parser_class=_Parser
+    )
     registry.add_commands(commands)
     matrices.add_commands(commands)
     for module in (audit, experiment, report, sweep, doctor):
