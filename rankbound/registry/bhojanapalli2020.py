@@ -25,8 +25,9 @@ from rankbound.registry.populations import (
     spread_tokens,
     trained_contexts,
 )
-from rankbound.theory.certification import certify_head
-from rankbound.theory.representation import exact_factors, represent
+from rankbound.theory.certified import certify_head
+from rankbound.theory.decision import represent
+from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -94,11 +95,13 @@ def _first_float(contexts: Contexts) -> Callable[..., Iterator[Instance]]:
 
 def _query_centred(P: Array, X: Array, head_size: int) -> AttentionHead:
     log_P = np.log(P)
-    return represent(None, X, head_size, logits=log_P - log_P.mean(axis=1, keepdims=True))
+    return represent(
+        None, X=X, head_size=head_size, logits=log_P - log_P.mean(axis=1, keepdims=True)
+    )
 
 
 def _unscaled(P: Array, X: Array, head_size: int) -> AttentionHead:
-    head = represent(P, X, head_size)
+    head = represent(P, X=X, head_size=head_size)
     return AttentionHead(head.W_q, head.W_k, scale=1.0)
 
 
@@ -112,7 +115,7 @@ FIRST_MUTANTS = (
     Mutant("centres over queries instead of keys", {"construct": _query_centred}),
     Mutant(
         "keeps P for its transpose",
-        {"construct": lambda P, X, k: represent(P.T / P.T.sum(0), X, k)},
+        {"construct": lambda P, X, k: represent(P.T / P.T.sum(0), X=X, head_size=k)},
     ),
 )
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.losses import kl_divergence
+from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import EPS, Contexts, pretrained_contexts, random_contexts
@@ -85,7 +85,7 @@ def _second_fitted(contexts: Contexts, most: int) -> Callable[..., Iterator[Inst
             n = len(P)
             X = tokens(n)
             # started at the optimum in Aitchison distance, a few steps say what can be reached
-            fit = fit_head(P, n, X, random_starts=0, max_iterations=30)
+            fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
             last = P[:, -1:]
             bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
             tolerance = 8 * n * EPS * float(np.max(np.abs(np.log(P))))  # rounding of both sums

@@ -24,7 +24,7 @@ from rankbound.registry.variant_heads import (
     rational_table,
     stays,
 )
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]

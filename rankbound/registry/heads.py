@@ -14,8 +14,8 @@ from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.numerical import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import identity_logits, trained_heads
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.logrank import log_rank
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -84,14 +84,14 @@ def check_bottleneck(
 ) -> Iterator[Instance]:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
-        needed = certified_log_rank(logits=witness(n))
+        needed = certified_log_rank(logits=witness(n)).certify()
         for k in sizes(n):
             yield Instance(
                 f"n = {n}, head size {k}",
                 int(needed) > k,
                 True,
                 needed.verdict,
-                certificates=(needed.certificate,),
+                certificates=needed.certificates,
             )
 
 

@@ -18,8 +18,7 @@ from rankbound.attention.opponents import (
 )
 from rankbound.fitting.layer import fit_layer
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.inclusion import widen
-from rankbound.theory.separation import Separation, separating_tokens
+from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -78,7 +77,7 @@ def _separated(
         label,
         found.gap > 0,
         True,
-        found.verdict if found.gap > 0 else Verdict.SUPPORTED,
+        Verdict.CERTIFIED if found.gap > 0 else Verdict.SUPPORTED,
         certificates=(lambda: found.certificate,) if found.gap > 0 else (),
     )
 

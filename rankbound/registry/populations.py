@@ -11,7 +11,7 @@ from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.registry.claim import Trial
-from rankbound.theory.logs import centre
+from rankbound.theory.softmax_gauge import centre
 
 __all__ = [
     "EPS",

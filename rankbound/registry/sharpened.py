@@ -29,9 +29,9 @@ from rankbound.registry.populations import (
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.logrank import log_rank
-from rankbound.theory.representation import exact_factors
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import log_rank
+from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -50,7 +50,7 @@ def check_theorem_a(
         X = spread_tokens(len(P), trial)
         tolerance = construction_error(np.log(P), X)
         for k in range(1, len(P) + 1):
-            Q = nearest_head(P, k, X).context(X)
+            Q = nearest_head(P, k, X=X).context(X)
             reached = bool(np.max(np.abs(np.log(P) - np.log(Q))) <= tolerance)
             yield Instance(f"{label}, head size {k}", reached, needed(P) <= k, Verdict.SUPPORTED)
 

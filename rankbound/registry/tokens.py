@@ -13,9 +13,9 @@ from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import product
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.representation import least_head_size
-from rankbound.theory.unreachable import unreachability_certificate
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import least_head_size
+from rankbound.theory.theorem_b import unreachability_certificate
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]
@@ -28,12 +28,12 @@ Decide = Callable[..., float]
 
 def decide(logits: Any, X: Any) -> float:
     """The least head size, decided over the rationals."""
-    return least_head_size(X=X, logits=logits)
+    return float(least_head_size(X=X, logits=logits))
 
 
 def without_tokens(logits: Any, X: Any) -> float:
     """What comes out if the tokens are forgotten."""
-    return least_head_size(logits=logits)
+    return float(least_head_size(logits=logits))
 
 
 def _tokens(n: int, d: int, ones: bool, trial: Trial) -> Matrix:
@@ -94,7 +94,7 @@ def _reached(ones: bool, matrix: Callable[[Matrix], Matrix]) -> Callable[..., It
                 least(_gauged(L, trial), X),
                 int(bounds),
                 Verdict.CERTIFIED,
-                certificates=(bounds.certificate,),
+                certificates=bounds.certify().certificates,
             )
 
     return check

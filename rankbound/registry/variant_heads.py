@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 __all__ = [

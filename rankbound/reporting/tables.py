@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rankbound.atlas.entry import NOTIONS, PATTERNS, Atlas
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 _COLOURS = {
     str(Verdict.PROVED): "bold green",
     str(Verdict.CERTIFIED): "green",
+    str(Verdict.RIGOROUS): "blue",
     str(Verdict.SUPPORTED): "cyan",
     str(Verdict.REFUTED): "magenta",
     str(Verdict.UNDECIDED): "yellow",
@@ -36,6 +38,26 @@ def console() -> Console:
             raise BrokenPipeError  # for the command line to end quietly; rich would exit with 1
 
     return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+
+
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on standard error while the work goes on, where that is a terminal.
+
+    What it gives is called with how much is done, of how much, and what comes next.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(what, total=total)
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield show
 
 
 def answer_table(answer: Iterable[tuple[str, object]]) -> Table:
