@@ -41,7 +41,7 @@ def _verdicts(laptop: tuple[Arm, ...], overnight: tuple[Arm, ...]) -> Iterable[s
 
 
 def _language(arms: tuple[Arm, ...]) -> Iterable[str]:
-    yield "| language model | d | heads | d_k = d_v | parameters | rate | nats a byte |"
+    yield "| language model | d | heads | d_k = d_v | parameters | rate | nats per byte |"
     yield "|---|---|---|---|---|---|---|"
     for arm in sorted(arms, key=lambda arm: (ORDER.index(arm.kind), arm.d, arm.heads)):
         if arm.experiment == "language" and arm.weight_decay == 0.01:

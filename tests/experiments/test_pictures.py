@@ -96,7 +96,7 @@ def test_language_models_are_drawn_at_their_best_rate_and_usual_decay() -> None:
     axes = errors_by_heads([*worse, *rows, *others], Figure().subplots())
     assert points(axes, "standard-32") == [(2, 1 / 3), (8, 1 / 9)]
     assert axes.get_yscale() == "linear"
-    assert axes.get_ylabel() == "loss, nats a byte"
+    assert axes.get_ylabel() == "loss, nats per byte"
     with refused(rb.InputError, "no or several experiments"):
         errors_by_heads(others, Figure().subplots())
 
