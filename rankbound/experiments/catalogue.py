@@ -18,34 +18,17 @@ RATES = (0.02, 0.04, 0.08)  # of language models: each arm is judged at its best
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment of the catalogue.
-
-    Attributes
-    ----------
-    name : str
-    what : str
-        What it asks, in a line.
-    function : callable
-        Of a cell's parameters; returns a dict of scalars.
-    measure : str
-        The result that is judged.
-    smoke, laptop, overnight : tuple of dict
-        The cells of each preset.
-    needs : tuple of str
-        Packages besides the core.
-    version : str
-        Raised when the function changes: a store then runs its cells again.
-    """
+    """An experiment of the catalogue, with the cells of each preset."""
 
     name: str
-    what: str
-    function: Callable[..., dict[str, Any]]
-    measure: str
+    what: str  # it asks, in a line
+    function: Callable[..., dict[str, Any]]  # of a cell's parameters; returns a dict of scalars
+    measure: str  # the result that is judged
     smoke: Cells
     laptop: Cells
     overnight: Cells
-    needs: tuple[str, ...] = ("torch",)
-    version: str = "1"
+    needs: tuple[str, ...] = ("torch",)  # packages besides the core
+    version: str = "1"  # raised when the function changes: a store then runs its cells again
 
 
 def _seeded(arms: Iterable[Mapping[str, Any]], seeds: int, **shared: Any) -> Cells:

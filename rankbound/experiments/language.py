@@ -27,19 +27,11 @@ APART = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pyca
 
 @dataclass(frozen=True, eq=False)
 class Corpus:
-    """Bytes to learn and bytes to be judged by.
+    """Bytes to learn and bytes to be judged by."""
 
-    Attributes
-    ----------
-    train, held_out : ndarray of uint8
-        The first nine tenths, and the rest.
-    sha256 : str
-        Of both.
-    """
-
-    train: npt.NDArray[np.uint8]
-    held_out: npt.NDArray[np.uint8]
-    sha256: str
+    train: npt.NDArray[np.uint8]  # the first nine tenths
+    held_out: npt.NDArray[np.uint8]  # the rest
+    sha256: str  # of both
 
 
 def read_corpus(text: str | os.PathLike[str] | None, sha256: str | None = None) -> Corpus:
@@ -83,9 +75,10 @@ def file_corpus(path: str | os.PathLike[str]) -> Corpus:
     try:
         with Path(path).open("rb") as file:
             text = file.read(MOST_BYTES)
-    except OSError as error:
+    except (OSError, TypeError, ValueError) as error:  # no path, or one with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
         raise InputError(
-            f"the text {str(path)!r} cannot be read: {error.strerror}; expected a text file."
+            f"the text {str(path)!r} cannot be read: {reason}; expected a text file."
         ) from None
     if b"\0" in text:
         raise InputError(

@@ -21,21 +21,12 @@ Weights = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Sizes:
-    """A multi-head attention layer's sizes.
+    """A multi-head attention layer's sizes."""
 
-    Attributes
-    ----------
-    d : int
-        Of a token.
-    heads : int
-    d_k, d_v : int
-        Head size (of queries and keys) and value size.
-    """
-
-    d: int
+    d: int  # of a token
     heads: int
-    d_k: int
-    d_v: int
+    d_k: int  # head size, of queries and keys
+    d_v: int  # value size
 
     @property
     def parameters(self) -> int:

@@ -14,6 +14,7 @@ from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Cells
 from rankbound.experiments.language import read_corpus
 from rankbound.experiments.layers import check_word
 from rankbound.sweeps.run import Sweep, Tick, sweep
+from rankbound.sweeps.store import store_path
 
 
 def run_experiment(
@@ -56,6 +57,7 @@ def run_experiment(
     """
     experiment = EXPERIMENTS[check_word("experiment", name, tuple(EXPERIMENTS))]
     check_word("preset", preset, PRESETS)
+    store_path(store)
     for package in experiment.needs:
         if find_spec(package) is None:
             raise BackendMissing(

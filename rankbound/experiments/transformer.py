@@ -33,20 +33,12 @@ TOLD = ("arm", "heads", "d", "rate", "weight_decay", "steps", "corpus", "seed")
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model is, besides its weights.
+    """What a model is, besides its weights."""
 
-    Attributes
-    ----------
-    sizes : Sizes
-        Of each attention layer.
-    layers, n, ffn : int
-        Number of blocks, most tokens, and width of each block's feed-forward layer.
-    """
-
-    sizes: Sizes
-    layers: int
-    n: int
-    ffn: int
+    sizes: Sizes  # of each attention layer
+    layers: int  # blocks
+    n: int  # most tokens
+    ffn: int  # width of each block's feed-forward layer
 
 
 def make_weights(shape: Shape, generator: Any) -> Weights:

@@ -28,15 +28,7 @@ LEAST_SEEDS = 3
 
 @dataclass(frozen=True)
 class Check:
-    """One comparison: what it says, and whether it holds, seed by seed.
-
-    Attributes
-    ----------
-    says : str
-        With its numbers.
-    held : tuple of bool
-        One per seed.
-    """
+    """One comparison: what it says, with its numbers, and whether it holds, seed by seed."""
 
     says: str
     held: tuple[bool, ...]
@@ -90,23 +82,13 @@ def _failing(check: Check) -> str:
 
 @dataclass(frozen=True)
 class Trend:
-    """A trend of the paper, or of what it implies, that runs can show or not.
-
-    Attributes
-    ----------
-    id : str
-    experiment : str
-    statement : str
-    paper : str
-        What the paper has, with its numbers, and where.
-    judge : callable
-        The experiment's arms to checks, the main one first; none where the arms do not suffice.
-    """
+    """A trend of the paper, or of what it implies, that runs can show or not."""
 
     id: str
     experiment: str
     statement: str
-    paper: str
+    paper: str  # what the paper has, with its numbers, and where
+    # from the experiment's arms to checks, the main one first; none where the arms do not suffice
     judge: Callable[[Sequence[Arm]], Sequence[Check]]
 
     def finding(self, arms: Iterable[Arm]) -> Finding:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import BackendMissing
+from rankbound.errors import BackendMissing, InputError
 from rankbound.sweeps.cell import DONE, FAILED, Portable
 from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
 from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
@@ -67,7 +67,7 @@ def sweep(
     retries : int
         Attempts at a failing cell after the first, with the same seed.
     time_limit : float, optional
-        Seconds an attempt. Each runs in a process of its own, killed at the limit with all it
+        Seconds per attempt. Each runs in a process of its own, killed at the limit with all it
         started; to start one costs about as much as importing what the function needs.
     version : str
         Of the function.
@@ -112,14 +112,16 @@ def sweep(
     path = store_path(store)
     with locked(path), open_store(path) as opened:
         cells = opened.admit(plan)
-        counter = Counter(len(plan.cells), len(plan.cells) - len(cells))
+        start, total, finished, failed = time.monotonic(), len(plan.cells), 0, 0
         with reporting(progress) as tell:
-            tell(counter.tick())
+            tell(_tick(total, total - len(cells), 0, 0, start))
             run: Any = outcomes(cells, work, jobs)
             try:
                 for cell, outcome in run:
                     opened.record(cell, outcome)
-                    tell(counter.tick(outcome.status == FAILED))
+                    finished += 1
+                    failed += outcome.status == FAILED
+                    tell(_tick(total, total - len(cells), finished, failed, start))
             finally:
                 run.close()
         return Sweep(opened.records(plan), plan.names)
@@ -152,12 +154,12 @@ class Sweep:
         return (*self.names, *results, *COLUMNS)
 
     def rows(self) -> list[dict[str, Any]]:
-        """Return a dict a cell, of all columns; None where a cell has no value."""
+        """Return one dict per cell, of all columns; None where a cell has no value."""
         empty = dict.fromkeys(self.columns)
         return [{**empty, **_row(cell)} for cell in self.cells]
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row a cell; nested parameters stay lists.
+        """Return a pandas DataFrame, one row per cell; nested parameters stay lists.
 
         Raises
         ------
@@ -181,12 +183,23 @@ class Sweep:
         )
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line a cell; nothing where there is no value, JSON for nested parameters."""
-        with Path(path).open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-            writer.writeheader()
-            for row in self.rows():
-                writer.writerow({name: _written(value) for name, value in row.items()})
+        """Write one line per cell; nothing where there is no value, JSON for nested parameters.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        try:
+            with Path(path).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                for row in self.rows():
+                    writer.writerow({name: _written(value) for name, value in row.items()})
+        except (OSError, TypeError, ValueError) as error:  # no path, or one with a zero byte
+            raise InputError(
+                f"path is {path!r}, which cannot be written: {error}; expected that of a CSV file."
+            ) from None
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
@@ -266,29 +279,10 @@ class Tick:
     remaining: float | None
 
 
-class Counter:
-    """Counts the cells of a run and gives a tick after each."""
-
-    def __init__(self, total: int, kept: int) -> None:
-        self._total, self._kept = total, kept
-        self._finished = self._failed = 0
-        self._start = time.monotonic()
-
-    def tick(self, failed: bool | None = None) -> Tick:
-        """Count a cell, if one has finished, and return the state."""
-        self._finished += failed is not None
-        self._failed += bool(failed)
-        elapsed = time.monotonic() - self._start
-        left = self._total - self._kept - self._finished
-        pace = elapsed / self._finished if self._finished else None
-        return Tick(
-            total=self._total,
-            kept=self._kept,
-            finished=self._finished,
-            failed=self._failed,
-            elapsed=elapsed,
-            remaining=0.0 if not left else None if pace is None else pace * left,
-        )
+def _tick(total: int, kept: int, finished: int, failed: int, start: float) -> Tick:
+    elapsed, left = time.monotonic() - start, total - kept - finished
+    remaining = elapsed / finished * left if finished else None
+    return Tick(total, kept, finished, failed, elapsed, remaining if left else 0.0)
 
 
 @contextmanager

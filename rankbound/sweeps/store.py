@@ -175,9 +175,10 @@ def _record(path: Path, row: tuple[Any, ...]) -> Record:
 
 def store_path(store: Any) -> Path:
     """The store's own path, however it is named, so that its lock has one name too."""
-    if not isinstance(store, (str, os.PathLike)) or not os.fspath(store):
+    name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name:
         raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
-    path = Path(os.path.realpath(os.fspath(store)))
+    path = Path(os.path.realpath(name))
     if path.is_dir():
         raise InputError(f"{path} is a directory; expected the path of an SQLite file.")
     if not path.parent.is_dir():

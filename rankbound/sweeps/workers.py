@@ -30,23 +30,12 @@ LONGEST_WAIT = 86_400.0  # seconds: an operating system takes no timeout above 2
 
 @dataclass(frozen=True)
 class Work:
-    """How to run a cell.
-
-    Attributes
-    ----------
-    function : Portable
-    retries : int
-        Attempts after the first, each with the same seed.
-    time_limit : float or None
-        Seconds per attempt; not None implies a process of its own.
-    apart : bool
-        Whether each attempt gets a process of its own in any case.
-    """
+    """How to run a cell."""
 
     function: Portable
-    retries: int
-    time_limit: float | None
-    apart: bool
+    retries: int  # attempts after the first, each with the same seed
+    time_limit: float | None  # seconds per attempt; not None implies a process of its own
+    apart: bool  # whether each attempt gets a process of its own in any case
 
 
 def outcomes(cells: list[Cell], work: Work, jobs: int) -> Iterator[tuple[Cell, Outcome]]:

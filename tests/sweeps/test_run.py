@@ -411,6 +411,16 @@ def test_tables(store: Path, tmp_path: Path) -> None:
     assert [row["cell_id"] for row in rows] == [cell.id for cell in done.cells]
 
 
+@pytest.mark.parametrize("path", ["none/rows.csv", ".", "a\0b", 1.5, None])
+def test_a_table_that_cannot_be_written(
+    path: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store.parent)
+    done = rb.sweep(functions.twice, {"x": [1]}, store)
+    with refused(rb.InputError, f"path is {path!r}", "cannot be written", "CSV"):
+        done.to_csv(path)
+
+
 def test_a_frame_says_what_it_lacks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done = rb.sweep(functions.drawn, {"x": [1, "a"]}, store)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -109,7 +109,7 @@ def test_a_bad_store_is_refused_and_left_alone(
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
-@pytest.mark.parametrize("store", [None, 3, "", b""])
+@pytest.mark.parametrize("store", [None, 3, "", b"", "a\0b", Path("a\0b"), ["a"]])
 def test_a_store_that_is_no_path(store: Any) -> None:
     with refused(rb.InputTypeError, "expected the path of an SQLite file"):
         rb.sweep(functions.twice, {"x": [1]}, store)
