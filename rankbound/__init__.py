@@ -55,14 +55,12 @@ if TYPE_CHECKING:
     from rankbound.sweeps.run import sweep
     from rankbound.theory.approximation import aitchison_error, nearest_head
     from rankbound.theory.argmax import argmaxable
-    from rankbound.theory.certification import certified_log_rank
-    from rankbound.theory.inclusion import widen
+    from rankbound.theory.certified import certified_log_rank
+    from rankbound.theory.decision import least_head_size, log_rank, represent
     from rankbound.theory.kl_bound import kl_lower_bound
-    from rankbound.theory.logrank import log_rank
-    from rankbound.theory.representation import least_head_size, represent
-    from rankbound.theory.separation import Separation, separating_tokens
-    from rankbound.theory.signrank import sign_rank_bound
+    from rankbound.theory.sign_rank import sign_rank_bound
     from rankbound.theory.sparse import sparse_head
+    from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
     from rankbound.verdict import Verdict
 
 _HOME = {
@@ -71,6 +69,7 @@ _HOME = {
     "BackendMissing": "errors",
     "Bracket": "fitting.bracket",
     "Check": "certificates.checker",
+    "Context": "context",
     "Claim": "registry.claim",
     "Fit": "fitting.solve",
     "InputError": "errors",
@@ -80,7 +79,7 @@ _HOME = {
     "RankBounds": "ranks.bounds",
     "RankboundError": "errors",
     "Report": "registry.verification",
-    "Separation": "theory.separation",
+    "Separation": "theory.theorem_2",
     "Spectrum": "ranks.spectrum",
     "Sweep": "sweeps.results",
     "Undecided": "errors",
@@ -89,7 +88,7 @@ _HOME = {
     "argmaxable": "theory.argmax",
     "audit": "auditing.audit",
     "causal_mask": "attention.masks",
-    "certified_log_rank": "theory.certification",
+    "certified_log_rank": "theory.certified",
     "certified_rank": "ranks.certified",
     "check": "certificates.checker",
     "claims": "registry.catalogue",
@@ -101,8 +100,8 @@ _HOME = {
     "is_nested": "attention.masks",
     "kl_bracket": "fitting.bracket",
     "kl_lower_bound": "theory.kl_bound",
-    "least_head_size": "theory.representation",
-    "log_rank": "theory.logrank",
+    "least_head_size": "theory.decision",
+    "log_rank": "theory.decision",
     "logit_spectrum": "ranks.factored",
     "nearest_head": "theory.approximation",
     "numerical_rank": "ranks.numerical",
@@ -111,16 +110,16 @@ _HOME = {
     "random_head": "attention.ensembles",
     "random_multihead": "attention.ensembles",
     "random_tokens": "attention.ensembles",
-    "represent": "theory.representation",
-    "separating_tokens": "theory.separation",
-    "sign_rank_bound": "theory.signrank",
+    "represent": "theory.decision",
+    "separating_tokens": "theory.theorem_2",
+    "sign_rank_bound": "theory.sign_rank",
     "sliding_mask": "attention.masks",
     "sparse_head": "theory.sparse",
     "spectrum": "ranks.spectrum",
     "stable_rank": "ranks.numerical",
     "sweep": "sweeps.run",
     "verify": "registry.verification",
-    "widen": "theory.inclusion",
+    "widen": "theory.theorem_2",
 }
 
 __all__ = [
@@ -130,6 +129,7 @@ __all__ = [
     "Bracket",
     "Check",
     "Claim",
+    "Context",
     "Fit",
     "InputError",
     "InputTypeError",

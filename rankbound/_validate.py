@@ -1,15 +1,17 @@
 """Checks at the door: each public function calls these once, its private twin never.
 
-A check returns the argument in the form in which the rest of the package computes (float64
-arrays, the dtype it was stored in kept beside it) or raises one message that says what was got,
-what was expected, the rule and the remedy.
+:func:`plain` is the only reader of foreign arrays. A check returns the argument in the form in
+which the rest of the package computes, or raises one message: got, expected, rule, remedy.
 """
 
 from __future__ import annotations
 
-import math
 import operator
-from numbers import Rational
+import os
+from collections.abc import Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
+from numbers import Integral, Rational
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,49 +20,257 @@ import numpy.typing as npt
 from rankbound.errors import InputError, InputTypeError
 
 __all__ = [
+    "FLOAT64",
     "Array",
+    "Storage",
     "as_array",
-    "check_context",
+    "as_floats",
+    "check_bool",
+    "check_finite",
     "check_head_size",
     "check_int",
     "check_matrix",
     "check_real",
-    "check_rows",
     "check_seed",
+    "check_shape",
     "check_square",
     "frozen_copy",
+    "is_float",
+    "plain",
+    "refuse_mixture",
+    "require_memory",
+    "shown",
+    "storage",
     "storage_dtype",
 ]
 
 Array = npt.NDArray[np.float64]
 
+MOST_ENTRIES = 2**34  # of one array; 128 GiB of float64
+LARGEST_EXACT = 2**53  # integers up to it are float64 numbers
 
-def as_array(name: str, value: Any) -> npt.NDArray[Any]:
-    """Return `value` as a real numeric array of its own dtype (objects become float64)."""
+
+@dataclass(frozen=True)
+class Storage:
+    """The floating dtype in which data was computed, from which tolerances are derived.
+
+    Attributes
+    ----------
+    name : str
+        ``float64``, ``float32``, ``float16`` or ``bfloat16``.
+    eps : float
+        The distance from 1 to the next number.
+    smallest : float
+        The smallest positive number.
+    """
+
+    name: str
+    eps: float
+    smallest: float
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _ieee(name: str) -> Storage:
+    info = np.finfo(name)
+    return Storage(name, float(info.eps), float(info.smallest_subnormal))
+
+
+FLOAT64 = _ieee("float64")
+STORAGES = {
+    "float64": FLOAT64,
+    "float32": _ieee("float32"),
+    "float16": _ieee("float16"),
+    "bfloat16": Storage("bfloat16", 2.0**-7, 2.0**-133),
+}
+
+
+def shown(value: Any, most: int = 80) -> str:
+    """``repr(value)``, shortened; also of integers that Python does not print."""
+    if isinstance(value, Integral) and abs(int(value)).bit_length() > 1000:
+        return f"an integer of about {int(abs(int(value)).bit_length() * 0.30103) + 1} digits"
+    try:
+        text = repr(value)
+    except ValueError:  # a Fraction of such integers
+        return f"a {type(value).__name__} of too many digits to print"
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
+def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
+    """Read an array of whatever library as a NumPy array; nothing in it is rounded.
+
+    Lists, NumPy and JAX arrays, DataFrames, torch tensors (detached, on the CPU), SymPy matrices
+    and paths to .npy or .npz files are read. The dtype is numeric, or object where exact integers
+    or Fractions would be rounded, or where there is something other than a number.
+
+    Returns
+    -------
+    array : ndarray
+    stored : Storage or None
+        The dtype of the data where NumPy has none of that name (bfloat16).
+    """
+    kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
         raise InputTypeError(
             f"{name} is a masked array; expected a plain one: what it hides would be read. "
             "Fill it, or pass mask= where attention is masked."
         )
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        raise InputTypeError(f"{name} is {kind}; expected a matrix of numbers.")
+    if isinstance(value, (str, os.PathLike)):
+        return plain(name, _load(name, value))
+    if callable(getattr(value, "queries", None)) and callable(getattr(value, "keys", None)):
+        raise InputTypeError(
+            f"{name} is a head ({kind}); expected a matrix. Pass its context, head.context(X), or "
+            "head= where a function has it."
+        )
+    if isinstance(value, (Mapping, Set, Iterator)):
+        raise InputTypeError(f"{name} is a {kind}; expected a matrix, for example a list of rows.")
+    home = type(value).__module__.partition(".")[0]
+    if hasattr(value, "toarray") or hasattr(value, "todense"):
+        raise InputTypeError(
+            f"{name} is a sparse {kind}; expected a dense matrix: {name}.toarray()."
+        )
+    if home == "torch" and hasattr(value, "detach"):
+        return _from_torch(name, value)
+    if hasattr(value, "is_Matrix"):
+        return _objects(value.tolist()), None
+    if hasattr(value, "to_numpy"):
+        return _from_frame(name, value), None
+    return _from_numpy(name, value)
+
+
+def _load(name: str, path: Any) -> Any:
+    text = os.fspath(path)
+    if isinstance(text, bytes) or Path(text).suffix not in (".npy", ".npz"):
+        raise InputTypeError(
+            f"{name} is {shown(path)}; expected numbers, or the path of a .npy or .npz file."
+        )
+    try:
+        loaded = np.load(text, allow_pickle=False)
+        if not hasattr(loaded, "files"):
+            return loaded
+        with loaded:
+            if len(loaded.files) != 1 and name not in loaded.files:
+                raise InputError(
+                    f"{name}: {text} holds {', '.join(loaded.files) or 'no array'}; expected one "
+                    f"array, or one called {name}."
+                )
+            return loaded[name if name in loaded.files else loaded.files[0]]
+    except InputError:
+        raise
+    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, KeyError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise InputError(
+            f"{name}: {text} cannot be read ({type(error).__name__}: {reason}); expected an array "
+            "of numbers that numpy.save or numpy.savez wrote."
+        ) from None
+
+
+def _from_torch(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
+    if "sparse" in str(value.layout):
+        raise InputTypeError(f"{name} is a sparse tensor; expected a dense one: {name}.to_dense().")
+    dtype = str(value.dtype).partition(".")[2]
+    try:
+        tensor = value.detach().cpu()
+        return (tensor.float() if dtype == "bfloat16" else tensor).numpy(), STORAGES.get(dtype)
+    except (RuntimeError, TypeError, NotImplementedError) as error:  # meta, quantised, float8
+        raise InputTypeError(
+            f"{name} is a tensor of {dtype} on {value.device} that cannot be read ({error}); "
+            "expected a dense tensor of numbers."
+        ) from None
+
+
+def _from_frame(name: str, value: Any) -> npt.NDArray[Any]:
+    kinds = {getattr(dtype, "kind", "O") for dtype in np.atleast_1d(getattr(value, "dtypes", []))}
+    if len(kinds) > 1 and hasattr(value, "astype"):  # integers beside floats would be rounded
+        return _from_numpy(name, value.astype(object).to_numpy().tolist())[0]
+    return _from_numpy(name, value.to_numpy())[0]
+
+
+def _from_numpy(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
+    stored = None
     try:
         array = np.asarray(value)
+    except OverflowError:  # an integer above all floats, beside a float
+        array = _objects(value)
     except ValueError as error:
         raise InputError(
             f"{name} is ragged: every row must have the same length. ({error})"
         ) from None
     except TypeError as error:  # foreign arrays of a dtype that NumPy does not have
         raise InputTypeError(f"{name} cannot be read as an array of numbers: {error}.") from None
-    if array.dtype == object:
-        return _from_objects(name, array)
-    if array.dtype.kind not in "biuf":
+    if array.dtype.name in STORAGES and array.dtype.kind == "V":  # bfloat16 of JAX
+        stored, array = STORAGES[array.dtype.name], array.astype(np.float32)
+    if array.dtype.kind == "f" and isinstance(value, Sequence):
+        objects = _objects(value)
+        if any(_is_wide(entry) for entry in objects.flat):
+            array = objects
+    if array.dtype.kind not in "biufO":
         raise InputTypeError(
-            f"{name} has dtype {array.dtype}; expected real numbers (bool, integer or float): "
-            "ranks and softmax are computed in float64. Convert it first."
+            f"{name} has dtype {array.dtype}; expected real numbers (integer or float). "
+            "Convert it first."
         )
-    return array
+    if array.dtype == object and array.ndim == 0:
+        raise InputTypeError(
+            f"{name} is {shown(array.item())} of type {type(value).__name__}; expected a matrix of "
+            "numbers: it is not a real number, and no array of them."
+        )
+    return array, stored
+
+
+def _objects(value: Any) -> npt.NDArray[Any]:
+    return np.array(value, dtype=object)
+
+
+def _is_wide(entry: Any) -> bool:
+    """Whether float64 rounds this integer."""
+    return isinstance(entry, Integral) and abs(int(entry)) > LARGEST_EXACT
+
+
+def as_array(name: str, value: Any) -> npt.NDArray[Any]:
+    """Return `value` as a real numeric array of its own dtype (objects become float64)."""
+    array, _ = plain(name, value)
+    return _from_objects(name, array) if array.dtype == object else array
+
+
+def is_float(entry: Any) -> bool:
+    """Whether an entry is a float, of Python, NumPy or SymPy."""
+    return isinstance(entry, (float, np.floating)) or getattr(entry, "is_Float", False) is True
+
+
+def refuse_mixture(name: str, array: npt.NDArray[Any]) -> None:
+    """Refuse exact numbers that float64 does not hold beside floats."""
+    entries = list(np.ndenumerate(array))
+    lost = next(((at, x) for at, x in entries if _loses(x)), None)
+    rounded = next(((at, x) for at, x in entries if is_float(x)), None)
+    if lost is not None and rounded is not None:
+        raise InputTypeError(
+            f"{name} mixes exact numbers with floats: {_place(name, lost[0])} is {shown(lost[1])}, "
+            f"which float64 does not hold, and {_place(name, rounded[0])} is the float "
+            f"{rounded[1]!r}; expected all exact or all floats, so that nothing is rounded "
+            "unasked. Make the floats Fractions, or all entries floats."
+        )
+
+
+def _loses(entry: Any) -> bool:
+    if not isinstance(entry, Rational):
+        return False
+    try:
+        return bool(float(entry) != entry)
+    except OverflowError:
+        return True
+
+
+def _place(name: str, at: tuple[int, ...]) -> str:
+    return f"{name}[{', '.join(map(str, at))}]"
 
 
 def _from_objects(name: str, array: npt.NDArray[Any]) -> Array:
+    if array.ndim == 1 and any(isinstance(entry, Sequence) for entry in array):
+        raise InputError(f"{name} is ragged: every row must have the same length.")
+    refuse_mixture(name, array)
     out = np.empty(array.shape, dtype=np.float64)
     for index, entry in np.ndenumerate(array):
         # SymPy's numbers answer is_real; Fraction and int are Rational
@@ -68,19 +278,32 @@ def _from_objects(name: str, array: npt.NDArray[Any]) -> Array:
             isinstance(entry, (Rational, float, np.floating))
             or getattr(entry, "is_real", None) is True
         ):
-            where = ", ".join(map(str, index))
             raise InputTypeError(
-                f"{name}[{where}] is {entry!r} of type {type(entry).__name__}; expected a real "
-                "number (int, float, Fraction or a SymPy number)."
+                f"{_place(name, index)} is {shown(entry)} of type {type(entry).__name__}; expected "
+                "a real number (int, float, Fraction or a SymPy number)."
             )
         try:
             out[index] = float(entry)
         except (OverflowError, TypeError):
             raise InputError(
-                f"{name}[{', '.join(map(str, index))}] has no float64 value; expected a number "
+                f"{_place(name, index)} has no float64 value; expected a number "
                 "below 1.8e308 in magnitude without free symbols."
             ) from None
     return out
+
+
+def as_floats(
+    name: str, array: npt.NDArray[Any], visible: npt.NDArray[np.bool_] | None = None
+) -> Array:
+    """Convert what :func:`plain` read to finite float64; what is not visible becomes 0, unread."""
+    if visible is not None:
+        array = np.where(visible, array, 0)
+    if array.dtype == object:
+        array = _from_objects(name, array)
+    with np.errstate(over="ignore", invalid="ignore"):  # reported just below, with its place
+        array = array.astype(np.float64)
+    check_finite(name, array, masked=visible is not None)
+    return array
 
 
 def check_matrix(name: str, value: Any, *, ndim: int | None = None) -> Array:
@@ -88,151 +311,88 @@ def check_matrix(name: str, value: Any, *, ndim: int | None = None) -> Array:
 
     ``ndim=2`` refuses a batch.
     """
-    array = as_array(name, value)
-    if array.ndim < 2 or (ndim is not None and array.ndim != ndim):
+    array, _ = plain(name, value)
+    if array.dtype == object:
+        array = _from_objects(name, array)
+    check_shape(name, array.shape, ndim=ndim)
+    return as_floats(name, array)
+
+
+def check_shape(name: str, shape: tuple[int, ...], *, ndim: int | None = None) -> None:
+    """Refuse what is no matrix, or no batch of them, or is empty."""
+    if len(shape) < 2 or (ndim is not None and len(shape) != ndim):
         expected = (
             "a matrix (2 axes)" if ndim == 2 else "a matrix or a batch of them (2 or more axes)"
         )
         raise InputError(
-            f"{name} has shape {array.shape}; expected {expected}. "
+            f"{name} has shape {shape}; expected {expected}. "
             "A batch is taken only where the documentation says so."
         )
-    if 0 in array.shape:
+    if 0 in shape:
         raise InputError(
-            f"{name} has shape {array.shape}; expected at least one row and one column: "
+            f"{name} has shape {shape}; expected at least one row and one column: "
             "an empty matrix has no head size."
         )
-    with np.errstate(over="ignore", invalid="ignore"):  # reported just below, with its place
-        array = array.astype(np.float64)
-    _check_finite(name, array)
-    return array
 
 
-def _check_finite(name: str, array: Array) -> None:
+def check_finite(name: str, array: Array, *, masked: bool = False) -> None:
+    """Refuse NaN and infinite entries; `masked` says that a mask was given."""
     finite = np.isfinite(array)
     if not finite.all():
         bad = tuple(int(i) for i in np.argwhere(~finite)[0])
-        hint = (
-            " For an entry that must get no attention, pass a mask."
-            if array[bad] == -np.inf
-            else " Remove or repair it: no rank is defined with it."
-        )
+        if masked:
+            hint = " The mask shows this entry; hide it, or give its logit."
+        elif array[bad] == -np.inf:
+            hint = " For an entry that must get no attention, pass a mask."
+        else:
+            hint = " Remove or repair it: no rank is defined with it."
         raise InputError(
             f"{name} holds {array[bad]} at {list(bad)}; expected finite numbers.{hint}"
         )
 
 
-def check_square(name: str, value: Any, *, ndim: int | None = 2) -> Array:
-    """Return `value` as a finite float64 square matrix, or a batch of them if ``ndim`` is None."""
-    array = check_matrix(name, value, ndim=ndim)
-    if array.shape[-1] != array.shape[-2]:
+def check_square(name: str, shape: tuple[int, ...], *, ndim: int | None = 2) -> None:
+    """Refuse a shape that is not (n, n), or (..., n, n) if ``ndim`` is None."""
+    check_shape(name, shape, ndim=ndim)
+    if shape[-1] != shape[-2]:
         raise InputError(
-            f"{name} has shape {array.shape}; expected (n, n), keys by queries: "
+            f"{name} has shape {shape}; expected (n, n), keys by queries: "
             "in self-attention every token is both a key and a query."
         )
-    return array
 
 
-def storage_dtype(name: str, value: Any, stored: npt.DTypeLike | None) -> np.dtype[Any]:
-    """Return the floating dtype the data was computed in: `stored`, or that of `value`.
+def storage(
+    name: str, array: npt.NDArray[Any], stored: Any, hint: Storage | None = None
+) -> Storage:
+    """The floating dtype the data was computed in: `stored`, or that of the array.
 
     Integers, objects and extended precision count as float64, the dtype they are computed in here.
     """
     if stored is None:
-        found = as_array(name, value).dtype
-        return found if found.kind == "f" and found.itemsize <= 8 else np.dtype(np.float64)
+        return hint or STORAGES.get(array.dtype.name, FLOAT64)
     try:
-        dtype = np.dtype(stored)
-    except TypeError:
-        dtype = None
-    if dtype is None or dtype.kind != "f" or dtype.itemsize > 8:
+        found = STORAGES.get(np.dtype(stored).name)
+    except TypeError:  # "bfloat16", or a dtype of torch or JAX
+        found = STORAGES.get(str(stored).rpartition(".")[2])
+    if found is None:
         raise InputTypeError(
-            f"stored={stored!r}; expected np.float16, np.float32 or np.float64: the dtype in which "
-            f"{name} was computed, from which the tolerance is derived."
+            f"stored={stored!r}; expected np.float16, np.float32 or np.float64 or 'bfloat16': the "
+            f"dtype in which {name} was computed, from which the tolerance is derived."
         )
-    return dtype
+    return found
 
 
-def check_context(
-    name: str,
-    value: Any,
-    *,
-    stored: npt.DTypeLike | None,
-    rows: bool,
-    zeros: bool = False,
-    ndim: int | None = 2,
-) -> tuple[Array, np.dtype[Any]]:
-    """Return `value` as a positive column-stochastic float64 matrix, with its storage dtype.
-
-    ``rows=True`` says that the rows sum to 1, as in the rest of the world, and transposes once.
-    ``zeros=True`` admits entries equal to 0.
-    """
-    dtype = storage_dtype(name, value, stored)
-    rows = check_rows(rows)
-    P = check_square(name, value, ndim=ndim)
-    if rows:
-        P = np.swapaxes(P, -1, -2)
-    _check_signs(name, P, zeros=zeros)
-    # Each entry is within a relative n·eps of a number whose columns sum to 1 exactly: n - 1
-    # additions, one exponential and one division, each within eps, and the additions below.
-    n = P.shape[-1]
-    tolerance = (n + 8) * float(np.finfo(dtype).eps)
-    deviation = _deviation(P, -2)
-    # in low precision the bound is wide: a transposed P shows by rows that sum to 1 far better
-    small = 8 * math.sqrt(n) * float(np.finfo(dtype).eps)
-    transposed = deviation > small and _deviation(P, -1) < deviation / 4
-    if deviation > tolerance or transposed:
-        raise InputError(_not_stochastic(name, P, deviation, tolerance, dtype, rows=rows))
-    return P, dtype
+def storage_dtype(name: str, value: Any, stored: npt.DTypeLike | None) -> Storage:
+    """:func:`storage` of anything that :func:`plain` reads."""
+    array, hint = plain(name, value) if stored is None else (np.zeros(0), None)
+    return storage(name, array, stored, hint)
 
 
-def check_rows(rows: Any) -> bool:
-    """Return `rows` as a bool; anything else is refused."""
-    if not isinstance(rows, (bool, np.bool_)):
-        raise InputTypeError(f"rows is {rows!r}; expected True (rows sum to 1) or False.")
-    return bool(rows)
-
-
-def _deviation(P: Array, axis: int) -> float:
-    with np.errstate(over="ignore"):  # an infinite sum is reported as one that is not 1
-        return float(np.max(np.abs(P.sum(axis=axis) - 1.0)))
-
-
-def _check_signs(name: str, P: Array, *, zeros: bool) -> None:
-    low = float(P.min())
-    if low < 0 or (low == 0 and not zeros):
-        where = [int(i) for i in np.argwhere(low == P)[0]]
-        rule = (
-            "probabilities are not negative"
-            if low < 0
-            else "a softmax is positive, so no head of any size reaches a zero"
-        )
-        remedy = (
-            ""
-            if low < 0
-            else " If it underflowed, pass logits= instead; if it is hidden, it needs a mask."
-        )
-        raise InputError(f"{name} is {low} at {where}; expected positive entries: {rule}.{remedy}")
-
-
-def _not_stochastic(
-    name: str, P: Array, deviation: float, tolerance: float, dtype: np.dtype[Any], *, rows: bool
-) -> str:
-    sums, other = ("rows", "columns") if rows else ("columns", "rows")
-    head = (
-        f"{name} has {sums} that sum to 1 only within {deviation:.1e}; expected {tolerance:.1e} "
-        f"for n = {P.shape[-1]} in {dtype}: each query's attention sums to 1."
-    )
-    if _deviation(P, -1) <= min(tolerance, deviation / 4):
-        remedy = "rows=False" if rows else "rows=True (--rows at the command line), or P.T"
-        return f"{head} Its {other} do sum to 1, so it lies transposed: pass {remedy}."
-    for coarser in (np.float32, np.float16):
-        if deviation <= (P.shape[-1] + 8) * float(np.finfo(coarser).eps) and dtype != coarser:
-            return (
-                f"{head} If it was computed in {coarser.__name__}, pass "
-                f"stored=np.{coarser.__name__}; otherwise normalise it."
-            )
-    return f"{head} Normalise it, or pass logits= if these are logits."
+def check_bool(name: str, value: Any, meaning: str) -> bool:
+    """Return `value` as a bool; anything else is refused."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputTypeError(f"{name} is {shown(value)}; expected True ({meaning}) or False.")
+    return bool(value)
 
 
 def check_int(name: str, value: Any, *, least: int, most: int | None = None, why: str = "") -> int:
@@ -243,11 +403,11 @@ def check_int(name: str, value: Any, *, least: int, most: int | None = None, why
         number = operator.index(value)
     except TypeError:
         raise InputTypeError(
-            f"{name} is {value!r} of type {type(value).__name__}; expected an integer."
+            f"{name} is {shown(value)} of type {type(value).__name__}; expected an integer."
         ) from None
     if number < least or (most is not None and number > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise InputError(f"{name} is {number}; expected {span}{': ' + why if why else ''}.")
+        raise InputError(f"{name} is {shown(number)}; expected {span}{': ' + why if why else ''}.")
     return number
 
 
@@ -258,16 +418,25 @@ def check_head_size(value: Any) -> int:
     )
 
 
+def require_memory(name: str, value: int, *shape: int) -> None:
+    """Refuse a size for which an array of this shape is beyond any memory."""
+    if np.prod([float(x) for x in shape]) > MOST_ENTRIES:
+        raise InputError(
+            f"{name} is {shown(value)}, which needs an array of {' × '.join(map(shown, shape))} "
+            f"entries; expected at most {MOST_ENTRIES}: it would not fit into memory."
+        )
+
+
 def check_real(
     name: str, value: Any, *, above: float | None = None, least: float | None = None
 ) -> float:
     """Return `value` as a finite float, above or at least a bound."""
     if isinstance(value, (str, bytes, bool)) or value is None:
-        raise InputTypeError(f"{name} is {value!r}; expected a real number.")
+        raise InputTypeError(f"{name} is {shown(value)}; expected a real number.")
     try:
         number = float(value)
     except (TypeError, ValueError):
-        raise InputTypeError(f"{name} is {value!r}; expected a real number.") from None
+        raise InputTypeError(f"{name} is {shown(value)}; expected a real number.") from None
     except OverflowError:
         raise InputError(
             f"{name} is above 1.8e308; expected a number that float64 holds."

@@ -16,11 +16,12 @@ class Verdict(Enum):
     Examples
     --------
     >>> Verdict.CERTIFIED.meaning
-    'a rigorous enclosure or exact arithmetic for the instance named'
+    'a rigorous enclosure or exact arithmetic for the instance named, written down and checked'
     """
 
     PROVED = "proved"
     CERTIFIED = "certified"
+    RIGOROUS = "rigorous"
     SUPPORTED = "supported"
     REFUTED = "refuted"
     UNDECIDED = "undecided"
@@ -47,7 +48,10 @@ class Verdict(Enum):
 
 _MEANING = {
     Verdict.PROVED: "an exact or symbolic argument that covers every instance of the stated form",
-    Verdict.CERTIFIED: "a rigorous enclosure or exact arithmetic for the instance named",
+    Verdict.CERTIFIED: (
+        "a rigorous enclosure or exact arithmetic for the instance named, written down and checked"
+    ),
+    Verdict.RIGOROUS: "the same enclosure as certified, computed here and not written down",
     Verdict.SUPPORTED: "floating-point instances agree within a stated, derived tolerance",
     Verdict.REFUTED: "a witness against the statement, itself certified",
     Verdict.UNDECIDED: "none of these; what would decide it is said beside it",
@@ -57,6 +61,7 @@ _STRENGTH = [
     Verdict.REFUTED,
     Verdict.UNDECIDED,
     Verdict.SUPPORTED,
+    Verdict.RIGOROUS,
     Verdict.CERTIFIED,
     Verdict.PROVED,
 ]

@@ -224,8 +224,8 @@ def theory() -> Iterator[Any]:
     takers: dict[str, Callable[..., Any]] = {
         "least_head_size": rb.least_head_size,
         "represent": rb.represent,
-        "nearest_head": lambda P, X: rb.nearest_head(P, 1, X),
-        "fit_head": lambda P, X: rb.fit_head(P, 1, X),
+        "nearest_head": lambda P, X: rb.nearest_head(P, 1, X=X),
+        "fit_head": lambda P, X: rb.fit_head(P, 1, X=X),
     }
     for name, f in takers.items():
         parts = ("X is (5, 3)", "(4, 4)", "one column a token, 4 of them")
@@ -254,7 +254,7 @@ def masks() -> Iterator[Any]:
     layer, blind = rb.random_multihead(3, 1, seed=0), rb.causal_mask(3)
     blind[:, 2] = False
     takers: dict[str, Callable[[Any], Any]] = {
-        "column_softmax": lambda mask: rb.column_softmax(np.zeros((3, 3)), mask),
+        "column_softmax": lambda mask: rb.column_softmax(np.zeros((3, 3)), mask=mask),
         "context": lambda mask: head.context(mask=mask),
         "output": lambda mask: head.output(mask=mask),
         "layer": lambda mask: layer.output(np.eye(3), mask),

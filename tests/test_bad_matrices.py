@@ -71,10 +71,10 @@ def any_matrix() -> Iterator[Any]:
         "logits of a head": ("X", identity.logits),
         "context of a head": ("X", identity.context),
         "logit_spectrum": ("X", lambda X: rb.logit_spectrum(identity, X)),
-        "tokens of least_head_size": ("X", lambda X: rb.least_head_size(P2, X)),
-        "tokens of represent": ("X", lambda X: rb.represent(P2, X)),
-        "tokens of nearest_head": ("X", lambda X: rb.nearest_head(P2, 1, X)),
-        "tokens of fit_head": ("X", lambda X: rb.fit_head(P2, 1, X)),
+        "tokens of least_head_size": ("X", lambda X: rb.least_head_size(P2, X=X)),
+        "tokens of represent": ("X", lambda X: rb.represent(P2, X=X)),
+        "tokens of nearest_head": ("X", lambda X: rb.nearest_head(P2, 1, X=X)),
+        "tokens of fit_head": ("X", lambda X: rb.fit_head(P2, 1, X=X)),
         **{name: ("P", f) for name, f in OF_CONTEXT.items()},
     }
     none_is_a_default = ("W_v", "logits of a head", "context of a head")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import rankbound as rb
 from tests.helpers import refused
 
-STRENGTH = ["refuted", "undecided", "supported", "certified", "proved"]
+STRENGTH = ["refuted", "undecided", "supported", "rigorous", "certified", "proved"]
 VERDICTS = st.sampled_from(list(rb.Verdict))
 
 
@@ -43,7 +43,7 @@ def test_errors_carry_what_they_know() -> None:
         math.inf,
         "the reason",
     )
-    bounds = rb.RankBounds(1, 2, rb.Verdict.CERTIFIED, "a test")
+    bounds = rb.RankBounds(1, 2, rb.Verdict.RIGOROUS, "a test")
     unknown = rb.Undecided("unknown", bounds=bounds, remedy="more bits")
     assert unknown.bounds is bounds
     assert (str(unknown), unknown.remedy) == ("unknown", "more bits")

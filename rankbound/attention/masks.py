@@ -7,38 +7,61 @@ means the opposite by True (hidden).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_int
+from rankbound._validate import check_int, plain, require_memory, shown
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["causal_mask", "check_mask", "full_mask", "is_nested", "prefix_mask", "sliding_mask"]
+__all__ = [
+    "Chain",
+    "Mask",
+    "causal_mask",
+    "check_mask",
+    "full_mask",
+    "is_nested",
+    "nested_chain",
+    "prefix_mask",
+    "sliding_mask",
+]
 
 Mask = npt.NDArray[np.bool_]
 
 
-def check_mask(mask: Any, shape: tuple[int, ...]) -> Mask:
-    """Return a bool mask that broadcasts to `shape` and lets every query see a key."""
+def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask:
+    """Return a bool mask of this shape, (..., n, n), that lets every query see a key.
+
+    A mask by name ("causal", "prefix:P", "sliding:W") is [key, query] always; an array lies as the
+    matrix does: [query, key] with ``rows=True``. It is broadcast over leading dimensions only.
+    """
+    if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
+        visible = _named(mask, shape[-1])
+    else:
+        visible = plain("mask", mask)[0]
+        if visible.dtype != np.bool_:
+            kind = f"dtype {visible.dtype}" if visible.dtype != object else "entries of other types"
+            raise InputTypeError(
+                f"mask has {kind}; expected bool, {_axes(rows)}, True = visible. "
+                "An additive mask of 0 and -inf is `mask == 0`."
+            )
+        if visible.shape[-2:] != shape[-2:] or visible.ndim < 2:
+            raise InputError(
+                f"mask has shape {visible.shape} and the matrix {shape}; expected "
+                f"{shape[-2:]}, {_axes(rows)}, or a batch of them."
+            )
+        if rows:
+            visible = np.swapaxes(visible, -1, -2)
     try:
-        array = np.asarray(mask)
-    except ValueError:
-        raise InputError("mask is ragged; expected a bool matrix, [key, query].") from None
-    if array.dtype != np.bool_:
-        raise InputTypeError(
-            f"mask has dtype {array.dtype}; expected bool, [key, query], True = visible. "
-            "An additive mask of 0 and -inf is `mask == 0`."
-        )
-    try:
-        broadcast = np.broadcast_to(array, shape)
+        broadcast = np.broadcast_to(visible, shape)
     except ValueError:
         raise InputError(
-            f"mask has shape {array.shape} and the logits {shape}; expected the same shape, "
-            "[key, query] (torch's masks are [query, key]: pass mask.T)."
+            f"mask has shape {visible.shape} and the matrix {shape}; expected leading dimensions "
+            "that broadcast to those of the matrix."
         ) from None
-    blind = ~broadcast.any(axis=-2)
+    blind = ~visible.any(axis=-2)
     if blind.any():
         where = [int(i) for i in np.argwhere(blind)[0]]
         raise InputError(
@@ -46,6 +69,22 @@ def check_mask(mask: Any, shape: tuple[int, ...]) -> Mask:
             "a softmax over nothing is not defined. Drop that query."
         )
     return broadcast
+
+
+def _axes(rows: bool) -> str:
+    return "[query, key] as rows=True says" if rows else "[key, query] (torch's masks: mask.T)"
+
+
+def _named(text: str, n: int) -> Mask:
+    name, _, number = text.partition(":")
+    if name == "causal" and not number:
+        return causal_mask(n)
+    if name in ("prefix", "sliding") and number.isdecimal() and len(number) < 10:
+        return (prefix_mask if name == "prefix" else sliding_mask)(n, int(number))
+    raise InputError(
+        f'mask is {shown(text)}; expected "causal", "prefix:P", "sliding:W" with a length, for '
+        'example "prefix:4", a .npy or .npz file of bools, or an array of them.'
+    )
 
 
 def full_mask(n: int) -> Mask:
@@ -59,8 +98,15 @@ def full_mask(n: int) -> Mask:
     Returns
     -------
     ndarray of bool, shape (n, n)
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> bool(rb.full_mask(3).all())
+    True
     """
     n = check_int("n", n, least=1)
+    require_memory("n", n, n, n)
     return np.ones((n, n), dtype=np.bool_)
 
 
@@ -91,8 +137,6 @@ def causal_mask(n: int) -> Mask:
 def prefix_mask(n: int, prefix: int) -> Mask:
     """Causal, and the first `prefix` keys are visible to every query (prefix language model).
 
-    [key, query], True = visible: the transpose of torch's.
-
     Parameters
     ----------
     n : int
@@ -103,6 +147,15 @@ def prefix_mask(n: int, prefix: int) -> Mask:
     Returns
     -------
     ndarray of bool, shape (n, n)
+        [key, query], True = visible: the transpose of torch's.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.prefix_mask(3, 2).astype(int)
+    array([[1, 1, 1],
+           [1, 1, 1],
+           [0, 0, 1]])
     """
     mask = causal_mask(n)
     prefix = check_int("prefix", prefix, least=0, most=len(mask), why="a part of the sequence")
@@ -113,8 +166,7 @@ def prefix_mask(n: int, prefix: int) -> Mask:
 def sliding_mask(n: int, window: int) -> Mask:
     """Causal, and a query sees only the last `window` keys, its own included.
 
-    [key, query], True = visible: the transpose of torch's. Nested only for ``window >= n`` (then
-    causal) or ``window == 1`` with ``n == 1``.
+    Nested (:func:`is_nested`) only for ``window == 1`` and ``window >= n``.
 
     Parameters
     ----------
@@ -126,24 +178,78 @@ def sliding_mask(n: int, window: int) -> Mask:
     Returns
     -------
     ndarray of bool, shape (n, n)
+        [key, query], True = visible: the transpose of torch's.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.sliding_mask(3, 2).astype(int)
+    array([[1, 1, 0],
+           [0, 1, 1],
+           [0, 0, 1]])
     """
     mask = causal_mask(n)
     window = check_int("window", window, least=1, why="a query sees at least its own key")
-    return mask & ~np.triu(mask, k=window)
+    return mask & ~np.triu(mask, k=min(window, len(mask)))
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """The order of a nested mask: the first ``seen[j]`` of `keys` are what query j sees.
+
+    Attributes
+    ----------
+    keys : ndarray of int
+        Keys that some telling query sees, by how many of these queries see them.
+    seen : ndarray of int, shape (n,)
+        How many of them each query sees; 0 for a query that sees one key, which imposes nothing:
+        its softmax is 1 there whatever the logits.
+    """
+
+    keys: npt.NDArray[np.int64]
+    seen: npt.NDArray[np.int64]
+
+    @property
+    def queries(self) -> npt.NDArray[np.int64]:
+        """The queries that see at least two keys."""
+        return np.flatnonzero(self.seen)
+
+
+def essential(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the keys and queries that impose anything, keys by how many of these queries see them.
+
+    A query that sees one key imposes nothing, and a key that no other query sees is free.
+    """
+    queries = np.flatnonzero(mask.sum(axis=0) > 1)
+    seen = mask[:, queries].sum(axis=1)
+    keys = np.argsort(-seen, kind="stable")
+    return keys[seen[keys] > 0], queries
+
+
+def nested_chain(mask: Mask) -> Chain | None:
+    """The chain of a mask of shape (n, n), or None if it is not nested."""
+    keys, queries = essential(mask)
+    seen = np.zeros(mask.shape[1], dtype=np.int64)
+    seen[queries] = mask[:, queries].sum(axis=0)
+    visible = mask[np.ix_(keys, queries)]
+    if not np.array_equal(visible, np.arange(len(keys))[:, None] < seen[queries]):
+        return None
+    return Chain(keys, seen)
 
 
 def is_nested(mask: npt.ArrayLike) -> bool:
     """Say whether the keys can be ordered so that the sets of queries that see them decrease.
 
-    That is, the sets ``K_i = {j : mask[i, j]}`` form a chain and the largest is everything: the
-    hypothesis of Theorem C, under which the least head size is known exactly. Causal, prefix,
-    full and right-padded masks are nested; sliding windows shorter than n are not, nor is causal
-    with left padding as it stands.
+    The hypothesis of Theorem C, under which the least head size is known exactly: leaving out
+    queries that see a single key, which impose nothing, the sets ``K_i = {j : mask[i, j]}`` form a
+    chain and the largest holds all the queries that are left. Causal, prefix, full and padded masks
+    are nested, with padding on either side; sliding windows are only if their width is 1 or at
+    least n.
 
     Parameters
     ----------
     mask : array_like of bool, shape (n, n)
-        [key, query], True = visible.
+        [key, query], True = visible. The transpose of a nested mask need not be nested.
 
     Returns
     -------
@@ -160,12 +266,7 @@ def is_nested(mask: npt.ArrayLike) -> bool:
     >>> rb.is_nested(rb.causal_mask(4)), rb.is_nested(rb.sliding_mask(4, 2))
     (True, False)
     """
-    try:
-        shape = np.shape(mask)
-    except ValueError:
-        raise InputError("mask is ragged; expected a bool matrix, [key, query].") from None
+    shape = plain("mask", mask)[0].shape
     if len(shape) != 2 or shape[0] != shape[1] or shape[0] == 0:
         raise InputError(f"mask has shape {shape}; expected (n, n), [key, query], n >= 1.")
-    visible = check_mask(mask, shape)
-    ordered = visible[np.argsort(-visible.sum(axis=1), kind="stable")]
-    return bool(ordered[0].all() and (ordered[:-1] >= ordered[1:]).all())
+    return nested_chain(check_mask(mask, shape)) is not None

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix
+from rankbound._validate import Array, as_floats, check_shape, plain
 from rankbound.attention.masks import check_mask
 
 __all__ = ["column_softmax", "log_column_softmax"]
 
 
-def column_softmax(L: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
+def column_softmax(L: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
     """Softmax of each column of the logits.
 
     ``P[i, j] = exp(L[i, j]) / Σ_i exp(L[i, j])``, the sum over the keys i that query j sees.
@@ -20,7 +20,7 @@ def column_softmax(L: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array
     Parameters
     ----------
     L : array_like, shape (..., n, n)
-        Logits, [key, query]; finite. A hidden entry is named by the mask, not by -inf.
+        Logits, [key, query]; finite where visible, anything where the mask hides.
     mask : array_like of bool, shape (..., n, n), optional
         True where the key (row) is visible to the query (column).
 
@@ -41,8 +41,10 @@ def column_softmax(L: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array
     array([[0.5, 0.5],
            [0.5, 0.5]])
     """
-    logits = check_matrix("L", L)
-    return _softmax(logits, None if mask is None else check_mask(mask, logits.shape))
+    given, _ = plain("L", L)
+    check_shape("L", given.shape)
+    visible = None if mask is None else check_mask(mask, given.shape)
+    return _softmax(as_floats("L", given, visible), visible)
 
 
 def _softmax(L: Array, mask: npt.NDArray[np.bool_] | None = None) -> Array:

@@ -150,7 +150,7 @@ def rotate(
             f"cos is {c.shape} and sin {s.shape}; expected ({k // 2}, {n}): an angle for each of "
             f"the {k // 2} pairs of coordinates and each of the {n} columns."
         )
-    rounding = max(float(np.finfo(storage_dtype("cos", y, None)).eps) for y in (cos, sin))
+    rounding = max(storage_dtype("cos", y, None).eps for y in (cos, sin))
     if np.max(np.abs(c * c + s * s - 1)) > (0 if exact else 8 * rounding):
         raise InputError(
             "cos² + sin² is not 1; expected the cosine and sine of one angle. "

@@ -166,7 +166,7 @@ def context_and_bound(
     """The context of a head in float64, and how far a model in `dtype` may be from each weight."""
     head = AttentionHead(W_q=queries, W_k=keys, scale=scale)
     L = capped(head.logits(), softcap)
-    P = head.context(mask=mask) if softcap is None else column_softmax(L, mask)
+    P = head.context(mask=mask) if softcap is None else column_softmax(L, mask=mask)
     k, n = queries.shape
     u = (EPS[dtype] + EPS["float64"]) / 2
     v = max(u, (EPS["float32"] + EPS["float64"]) / 2)

@@ -62,7 +62,7 @@ def run(options: argparse.Namespace) -> int:
 def _decide(matrix: Any, tokens: Any, mask: Any, options: argparse.Namespace) -> dict[str, Any]:
     from rankbound.errors import Undecided
     from rankbound.ranks.spectrum import spectrum
-    from rankbound.theory.representation import least_head_size
+    from rankbound.theory.decision import least_head_size
 
     inputs = {"logits" if options.logits else "P": matrix}
     settings = {"stored": options.stored, "rows": options.rows}
@@ -83,9 +83,10 @@ def _decide(matrix: Any, tokens: Any, mask: Any, options: argparse.Namespace) ->
 
 
 def _evidence(least: int, inputs: dict[str, Any], settings: dict[str, Any]) -> dict[str, Any]:
-    from rankbound.theory.logs import read_logs
+    from rankbound.context import read_context
+    from rankbound.theory.softmax_gauge import logs_of
 
-    logs = read_logs(inputs.get("P"), inputs.get("logits"), **settings)
+    logs = logs_of(read_context(inputs.get("P"), logits=inputs.get("logits"), **settings))
     if logs.exact is not None:
         return {"evidence": "certified: exact rank of C L over the rationals"}
     spectrum = logs.spectrum()

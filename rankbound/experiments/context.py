@@ -31,7 +31,7 @@ def context(n: int, head_size: int, seed: int) -> dict[str, Any]:
 
     from rankbound.attention.softmax import column_softmax
     from rankbound.fitting.solve import fit_head
-    from rankbound.theory.logrank import log_rank
+    from rankbound.theory.decision import log_rank
 
     n, head_size = check_int("n", n, least=2), check_int("head_size", head_size, least=1)
     if head_size >= n:

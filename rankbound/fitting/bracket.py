@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from rankbound._validate import Array, frozen_copy
 from rankbound.errors import BackendMissing
-from rankbound.fitting.path import fit_path
-from rankbound.fitting.solve import Fit
+from rankbound.fitting.solve import Fit, fit_path
 from rankbound.theory.kl_bound import kl_lower_bound
 
 __all__ = ["Bracket", "kl_bracket"]
@@ -97,7 +96,7 @@ def kl_bracket(
     """Bracket the least mean KL divergence from P that heads of each size reach.
 
     The upper side is a path of fits, each size started from its neighbours too
-    (:func:`rankbound.fitting.path.fit_path`), for identity tokens: any tokens of full column rank
+    (:func:`rankbound.fitting.solve.fit_path`), for identity tokens: any tokens of full column rank
     do as well, others may do worse. The lower side holds for all tokens.
 
     Parameters
@@ -114,11 +113,6 @@ def kl_bracket(
     Returns
     -------
     Bracket
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------

@@ -1,16 +1,166 @@
-"""From one start down to a stationary point of a loss."""
+"""TODO."""
 
 from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.fitting.losses import KL, Loss, ReverseKL, TotalVariation
-from rankbound.fitting.newton import End, newton
-from rankbound.fitting.objective import Objective
+from rankbound.fitting.objective import KL, Loss, Objective, Point, ReverseKL, TotalVariation
 from rankbound.fitting.problem import Problem
 
-__all__ = ["METHODS", "SMOOTHINGS", "descend", "lbfgs"]
+DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
+REBUILT = 40  # products after which the blocks, which cost about as much, are built anew
+MOST_PRODUCTS = 250  # for one step
+EPS = float(np.finfo(np.float64).eps)
+
+
+@dataclass(frozen=True, eq=False)
+class End:
+    """Where a descent ended.
+
+    Attributes
+    ----------
+    point : Point
+        The factors, the value and the gradient there.
+    iterations : int
+        Hessian products, or the method's own count.
+    curvature : float or None
+        The least ``p^T H p / p^T M p`` over the directions p of the last step's conjugate
+        gradients; None where no step was taken, or the method knows no Hessian.
+    """
+
+    point: Point
+    iterations: int
+    curvature: float | None = None
+
+    @property
+    def gradient_norm(self) -> float:
+        """Euclidean norm of the gradient."""
+        return float(np.linalg.norm(self.point.gradient))
+
+
+def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> End:
+    """Descend from factors of shape (2, k, r) until the gradient's norm is within the tolerance.
+
+    Each step minimises the quadratic model, whose Hessian is exact, over a ball (Steihaug 1983).
+    The ball and the preconditioner take the metric of the Fisher blocks, in which a step measures
+    the loss it can win, and which moves with A -> G A, B -> G^{-T} B as the factors do. A step is
+    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is minimised.
+    start : ndarray, shape (2, k, r)
+        Where to start.
+    tolerance : float
+        Of the Euclidean norm of the gradient.
+    limit : int
+        Hessian products at most.
+
+    Returns
+    -------
+    End
+
+    References
+    ----------
+    Steihaug 1983; Conn, Gould & Toint 2000, sections 7.5 and 17.4.
+    """
+    point = objective.at(start)
+    norm = first = float(np.linalg.norm(point.gradient))
+    radius, curvature, products, built = math.sqrt(2 * point.value), None, 0, -REBUILT
+    while norm > tolerance and products < limit:
+        if products - built >= REBUILT:
+            precondition, built = point.preconditioner(DAMPING), products
+        accuracy, most = min(0.1, math.sqrt(norm / first)), min(limit - products, MOST_PRODUCTS)
+        step = _steihaug(point.hessian, precondition, point.gradient, radius, accuracy, most)
+        products += step.products
+        trial = objective.at(point.factors + step.direction)
+        fall = point.value - trial.value
+        if step.fall <= _rounding(point):  # the loss no longer tells; the gradient may
+            kept = float(np.linalg.norm(trial.gradient)) < norm
+            if not kept:
+                break
+        else:
+            kept = fall > 1e-4 * step.fall
+            radius = _next_radius(radius, step, fall / step.fall)
+        if kept:
+            point, curvature = trial, step.curvature
+            norm = float(np.linalg.norm(point.gradient))
+    return End(point, products, curvature)
+
+
+def _rounding(point: Point) -> float:
+    """About how much of the value is rounding: that of the sum, and that of the logits.
+
+    Each log q is off by some eps |log q|, which moves the loss by its slope in L times as much.
+    """
+    moved = np.abs(point.slope) * (1 + np.abs(point.log_Q))
+    return 4 * EPS * (point.value + float(moved.sum()))
+
+
+@dataclass(frozen=True, eq=False)
+class _Step:
+    direction: Array
+    length: float  # in the metric of the preconditioner
+    fall: float  # of the model
+    border: bool
+    products: int
+    curvature: float
+
+
+def _next_radius(radius: float, step: _Step, ratio: float) -> float:
+    if not ratio >= 0.25:  # also where the trial is not a number
+        return 0.25 * min(radius, step.length)
+    return max(radius, 2.5 * step.length) if ratio > 0.75 and step.border else radius
+
+
+def _steihaug(
+    hessian: Callable[[Array], Array],
+    precondition: Callable[[Array], Array],
+    gradient: Array,
+    radius: float,
+    accuracy: float,
+    most: int,
+) -> _Step:
+    """Conjugate gradients on the model from 0, until accurate, at the border, or curved down.
+
+    Lengths in the metric M of the preconditioner follow from the recurrences: M is never applied.
+    """
+    x, r = np.zeros_like(gradient), gradient
+    z = precondition(r)
+    p, rz = -z, float(np.vdot(r, z))
+    first, fall, curvature = rz, 0.0, math.inf
+    xx, xp, pp = 0.0, 0.0, rz  # inner products in M
+    if not rz > 0:  # the gradient's square underflows
+        return _Step(x, 0.0, 0.0, False, 0, 0.0)
+    for products in range(1, most + 1):
+        Hp = hessian(p)
+        curve = float(np.vdot(p, Hp))
+        curvature = min(curvature, curve / pp)
+        length = rz / curve if curve > 0 else math.inf
+        longer = xx + 2 * length * xp + length * length * pp if curve > 0 else math.inf
+        if not longer < radius * radius:
+            length = (-xp + math.sqrt(xp * xp + pp * (radius * radius - xx))) / pp
+            fall += length * rz - 0.5 * length * length * curve
+            return _Step(x + length * p, radius, fall, True, products, curvature)
+        x = x + length * p
+        r = r + length * Hp
+        fall, xx = fall + 0.5 * length * rz, longer
+        z = precondition(r)
+        last, rz = rz, float(np.vdot(r, z))
+        if not rz > accuracy * accuracy * first:
+            break
+        ratio = rz / last
+        # x·p is positive in exact arithmetic, and the length of x never falls
+        xp, pp = max(ratio * (xp + length * pp), 0.0), rz + ratio * ratio * pp
+        p = ratio * p - z
+    return _Step(x, math.sqrt(xx), fall, False, products, curvature)
+
 
 METHODS = ("newton", "l-bfgs")
 SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n

@@ -9,15 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_matrix
+from rankbound._validate import Array, check_matrix
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.masks import Mask, check_mask
-from rankbound.attention.softmax import _softmax, log_column_softmax
+from rankbound.attention.masks import Mask
+from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import read_context
 from rankbound.errors import InputError
 from rankbound.ranks.spectrum import spectrum
-from rankbound.theory.completion import MaskedLogs, check_hidden, complete, read_masked
-from rankbound.theory.construction import head_from_factors
-from rankbound.theory.logs import centre, read_logs
+from rankbound.theory.softmax_gauge import Logs, centre
+from rankbound.theory.theorem_a import head_from_factors
+from rankbound.theory.theorem_c import complete
 
 __all__ = ["Problem", "read_problem", "truncated"]
 
@@ -94,19 +95,8 @@ def truncated(D: Array, k: int) -> Array:
 def _target(
     P: Any, logits: Any, mask: Any, stored: npt.DTypeLike | None, rows: bool
 ) -> tuple[Array, Mask | None]:
-    if (P is None) == (logits is None):
-        read_logs(P, logits)  # says what is missing, or too much
-    if logits is not None and mask is not None:
-        logs = read_masked(None, logits, mask, stored=stored, rows=rows)
-        return _softmax(logs.values, logs.mask), logs.mask
-    if logits is not None:
-        return _softmax(read_logs(None, logits, stored=stored, rows=rows).centred()), None
-    context, _ = check_context("P", P, stored=stored, rows=rows, zeros=True)
-    if mask is None:
-        return context, None
-    visible = check_mask(np.swapaxes(mask, -1, -2) if rows else mask, context.shape)
-    check_hidden(context, visible)
-    return context, visible
+    context = read_context(P, logits=logits, mask=mask, stored=stored, rows=rows, zeros=True)
+    return context.P, context.mask
 
 
 def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
@@ -140,7 +130,7 @@ def _start_logits(P: Array, mask: Mask | None) -> Array:
     log_P = np.log(np.maximum(P, 1e-12))
     if mask is None:
         return centre(log_P)
-    logs = MaskedLogs(np.where(mask, log_P, 0.0), np.zeros_like(log_P), mask)
+    logs = Logs(np.where(mask, log_P, 0.0), np.zeros_like(log_P), np.zeros((1, 1), np.int32), mask)
     completed = complete(logs)
     if completed is not None:
         return np.asarray(np.ldexp(completed.scaled, completed.exponent), np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
 from rankbound.theory.scale import ScaleBounds, _scale_bounds, check_share
-from rankbound.theory.spread_keys import (
+from rankbound.theory.selection import (
     SelectingHead,
     random_keys,
     selecting_head,
@@ -42,7 +42,7 @@ class ScaleBracket:
     fitted : float
         The same for keys and queries fitted for the largest margin: the smaller of both.
     margin : float
-        That of the better head (:class:`rankbound.theory.spread_keys.SelectingHead`).
+        That of the better head (:class:`rankbound.theory.selection.SelectingHead`).
     found : SelectingHead or None
         The better head; None if there is none.
     """
@@ -101,11 +101,6 @@ def scale_bracket(
     -------
     ScaleBracket
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5.
@@ -161,11 +156,6 @@ def fit_directions(n: int, head_size: int, seed: int | np.random.Generator) -> t
     -------
     keys, queries : ndarray, shape (head_size, n)
         Of length 1 up to rounding.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------

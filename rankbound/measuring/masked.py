@@ -6,15 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.attention.masks import Mask
+from rankbound.attention.masks import Chain, Mask, nested_chain
 from rankbound.measuring.spectra import capped, threshold
 from rankbound.ranks.factored import spectrum_of_factors
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.completion import MaskedLogs, complete
-from rankbound.theory.head_logrank import chain_log_rank, nested_chain
+from rankbound.theory.head_logrank import chain_log_rank
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.theorem_c import complete
 
 __all__ = ["MaskFacts", "masked_log_rank", "read_mask"]
 
@@ -42,7 +42,7 @@ class MaskFacts:
     """
 
     mask: Mask
-    chain: tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None
+    chain: Chain | None
     generic: int | None
     most: int
     blocks: tuple[tuple[Any, Any], ...]
@@ -54,7 +54,7 @@ def read_mask(mask: Mask, head_size: int) -> MaskFacts:
     chain = nested_chain(mask)
     if chain is None:
         return MaskFacts(mask, None, None, most, tuple(_blocks(mask, head_size)))
-    _, seen = chain
+    seen = chain.seen
     telling = np.array([np.count_nonzero(seen > t) for t in range(len(mask))])
     wide = np.flatnonzero(telling >= np.arange(len(mask)))  # |K_t| >= t - 1, t counted from 1
     return MaskFacts(mask, chain, int(wide.max(initial=0)), most, ())
@@ -96,7 +96,7 @@ def masked_log_rank(
     """
     if facts.chain is not None:
         rank = (
-            chain_log_rank(keys[:, facts.chain[0]], queries, facts.chain[1], unit)
+            chain_log_rank(keys[:, facts.chain.keys], queries, facts.chain.seen, unit)
             if softcap is None
             else _capped_log_rank(queries, keys, scale, softcap, facts, unit)
         )
@@ -131,5 +131,5 @@ def _capped_log_rank(
     L = capped(scale * (keys.T @ queries), softcap)
     error = 2 * unit * size * (np.abs(keys).T @ np.abs(queries)) + FLOAT64_EPS * np.abs(L)
     values, error = (np.where(facts.mask, matrix, 0.0) for matrix in (L, error))
-    reach = complete(MaskedLogs(values, error, facts.mask))
+    reach = complete(Logs(values, error, np.zeros((1, 1), np.int32), facts.mask))
     return facts.most if reach is None else int(reach.least)  # a chain was found: never None

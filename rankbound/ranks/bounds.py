@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound.certificates.checker import check
+from rankbound.certificates.model import Certificate
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 
 __all__ = ["Prover", "RankBounds"]
 
-Prover = Callable[[tuple[int, ...]], Any]  # from a place in the batch to its certificate, or None
+# from a place in the batch to the certificates of its lower side, and of its upper side where the
+# first does not prove that too; raises Undecided with the reason where there is none
+Prover = Callable[[tuple[int, ...]], tuple[Certificate | None, ...]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,9 @@ class RankBounds:
 
     A bound is not a number: ``int(b)`` is the rank where the two sides meet and raises
     :class:`~rankbound.Undecided` elsewhere; ``bool(b)`` and ``b == 5`` raise ``TypeError``.
+
+    The verdict never changes. Bounds that rest on a rigorous enclosure or on exact arithmetic are
+    *rigorous*; :meth:`certify` writes that down and returns a new record, which is *certified*.
 
     Parameters
     ----------
@@ -35,17 +41,21 @@ class RankBounds:
     method : str
         What proves the lower and the upper side, in words.
     prove : callable, optional
-        Builds the certificate of one bound, given its place in the batch (an empty tuple where
-        there is none); see :attr:`certificate`.
-    prove_upper : callable, optional
-        The same for the upper side, where it has a certificate of its own.
+        Builds the certificates of one bound, given its place in the batch (an empty tuple where
+        there is none): a tuple of one for the lower side and, where that does not prove the upper
+        side, one for the upper; :meth:`certify` calls it.
+    certificate, upper_certificate : Certificate, optional
+        What proves the two sides to :func:`rankbound.check`; None until certified. The second is
+        None too where the shape or the first proves the upper side.
 
     Examples
     --------
     >>> import rankbound as rb
     >>> b = rb.exact_rank([[1, 2], [2, 4]])
-    >>> b.lower, b.upper, int(b)
-    (1, 1, 1)
+    >>> b.lower, b.upper, int(b), b.verdict.value
+    (1, 1, 1, 'rigorous')
+    >>> b.certify().verdict.value
+    'certified'
     """
 
     lower: int | npt.NDArray[np.int64]
@@ -53,7 +63,8 @@ class RankBounds:
     verdict: Verdict
     method: str
     prove: Prover | None = field(default=None, repr=False)
-    prove_upper: Prover | None = field(default=None, repr=False)
+    certificate: Certificate | None = field(default=None, repr=False)
+    upper_certificate: Certificate | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper"):
@@ -69,34 +80,71 @@ class RankBounds:
             raise InputError(
                 f"lower is {self.lower} and upper {self.upper}; expected 0 <= lower <= upper."
             )
+        if (self.verdict is Verdict.CERTIFIED) != isinstance(self.certificate, Certificate):
+            raise InputTypeError(
+                f"verdict is {self.verdict} and certificate {self.certificate!r:.60}; expected a "
+                "Certificate with the verdict certified, and None with every other. What is "
+                "computed rigorously and not written down is Verdict.RIGOROUS."
+            )
 
-    @property
-    def certificate(self) -> Any:
-        """What proves the bounds to :func:`rankbound.check`, built on first use.
+    def certify(self) -> RankBounds:
+        """Write down what proves the bounds, have the checker accept it, return the new record.
 
-        None where nothing was computed to prove. It is handed out only if the checker accepts it;
-        if it does not, or building it fails, the verdict falls to undecided: a strong word without
-        a certificate is not kept.
+        Returns
+        -------
+        RankBounds
+            The same bounds with ``Verdict.CERTIFIED`` and the certificates in place.
+
+        Raises
+        ------
+        Undecided
+            With the reason: the bounds are not rigorous, there is no certificate or none was
+            found, it is beyond the checker's limits, or the checker rejects it. These bounds keep
+            their verdict.
+        InputTypeError
+            If these are bounds of a batch: certify one, ``b[i].certify()``.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> b = rb.certified_rank([[1.0, 2.0], [3.0, 4.0]]).certify()
+        >>> rb.check(b.certificate).accepted
+        True
         """
-        return self._built("certificate", self.prove)
+        self._require_one("certify()")
+        if self.verdict is Verdict.CERTIFIED:
+            return self
+        if self.verdict is not Verdict.RIGOROUS or self.prove is None:
+            raise self._undecided(f"the bounds are {self.verdict} and no proof came with them")
+        try:
+            certificates = self.prove(())
+        except Undecided as why:
+            raise self._undecided(str(why)) from None
+        if not certificates or None in certificates:
+            raise self._undecided("no certificate was found")
+        for certificate in certificates:
+            outcome = check(certificate)
+            if not outcome.accepted:
+                raise self._undecided(f"the checker rejects it: {outcome.reason}")
+        lower, *upper = certificates
+        return replace(
+            self,
+            verdict=Verdict.CERTIFIED,
+            certificate=lower,
+            upper_certificate=upper[0] if upper else None,
+        )
 
     @property
-    def upper_certificate(self) -> Any:
-        """What proves the upper side, where neither the shape nor :attr:`certificate` does."""
-        return self._built("upper_certificate", self.prove_upper)
+    def certificates(self) -> tuple[Certificate, ...]:
+        """The certificates in place: none, that of the lower side, or those of both sides."""
+        return tuple(c for c in (self.certificate, self.upper_certificate) if c is not None)
 
-    def _built(self, name: str, prove: Prover | None) -> Any:
-        self._require_one(name)
-        if prove is None:
-            return None
-        if f"_{name}" not in self.__dict__:
-            certificate = prove(())
-            if certificate is not None and not check(certificate).accepted:
-                certificate = None  # beyond the checker's limits, for one
-            if certificate is None:
-                object.__setattr__(self, "verdict", Verdict.UNDECIDED)
-            object.__setattr__(self, f"_{name}", certificate)
-        return self.__dict__[f"_{name}"]
+    def _undecided(self, reason: str) -> Undecided:
+        return Undecided(
+            f"the bounds [{self.lower}, {self.upper}] ({self.method}) were not certified: "
+            f"{reason.rstrip('.')}.",
+            bounds=self,
+        )
 
     def _require_one(self, name: str) -> None:
         if np.ndim(self.lower):
@@ -122,8 +170,7 @@ class RankBounds:
         places = np.moveaxis(np.indices(np.shape(self.lower)), 0, -1)[index]
         if np.ndim(lower) == 0:
             lower, upper = int(lower), int(upper)
-        proofs = (_moved(prove, places) for prove in (self.prove, self.prove_upper))
-        return RankBounds(lower, upper, self.verdict, self.method, *proofs)
+        return RankBounds(lower, upper, self.verdict, self.method, _moved(self.prove, places))
 
     def __len__(self) -> int:
         if not np.ndim(self.lower):

@@ -51,7 +51,7 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     Returns
     -------
     RankBounds
-        Certified. ``.certificate`` (of one matrix, or of ``b[i]``) is built on first use and
+        Rigorous. ``.certify()`` (of one matrix, or of ``b[i]``) writes the certificate, which
         verifies without floating point.
 
     Raises
@@ -70,7 +70,7 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     >>> import rankbound as rb
     >>> b = rb.certified_rank([[1.0, 2.0], [3.0, 4.0]])
     >>> b.lower, b.upper, b.verdict.value
-    (2, 2, 'certified')
+    (2, 2, 'rigorous')
     >>> rb.certified_rank([[1.0, 0.0], [0.0, 1e-17]], error=1e-16).lower
     1
     """
@@ -105,9 +105,9 @@ def _batch(A: Array, error: Array | None) -> RankBounds:
     return RankBounds(
         lower.reshape(shape),
         upper.reshape(shape),
-        Verdict.CERTIFIED,
+        Verdict.RIGOROUS,
         " | ".join(sorted(methods)),
-        lambda place: bounds(int(np.ravel_multi_index(place, shape))).certificate,
+        lambda place: bounds(int(np.ravel_multi_index(place, shape))).certify().certificates,
     )
 
 
@@ -213,7 +213,7 @@ def _by_test(A: Array, error: Array | None, test: Test) -> RankBounds:
     return RankBounds(
         len(test.columns),
         min(A.shape),
-        Verdict.CERTIFIED,
+        Verdict.RIGOROUS,
         f"lower: {test.name}; upper: the shape",
-        lambda _: evidence.prove_columns(A, error, len(test.columns)),
+        lambda _: (evidence.prove_columns(A, error, len(test.columns)),),
     )

@@ -1,6 +1,6 @@
 """Certificates for ranks: what the tests decided, in a form that integers can verify.
 
-A builder returns None where it finds no certificate; the bound then keeps no strong word.
+A builder returns None where it finds no certificate, or raises Undecided with the reason.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from rankbound.certificates.model import (
     SpectralGap,
 )
 from rankbound.certificates.statements import LogRankWithin, Rank, RankUnderError, Statement
+from rankbound.errors import Undecided
 from rankbound.exact.ball import inverse_on_grid
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime
 from rankbound.exact.flint import product
@@ -149,7 +150,7 @@ def spectral_gap(statement: LogRankWithin, D: Array, rank: int) -> SpectralGap |
     """
     n = len(D)
     if n > MOST_ENCLOSED:
-        return None
+        raise Undecided(f"beyond the checker's limit of {MOST_ENCLOSED} rows")
     U, values, Vt = np.linalg.svd(D)
     bits = 40 + math.ceil(math.log2(n))
     norm = math.ceil(math.log2(1 + float(values[0])))

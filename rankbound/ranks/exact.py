@@ -20,7 +20,7 @@ __all__ = ["exact_logit_rank", "exact_rank"]
 
 
 def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBounds:
-    """Return the rank of a matrix over the rationals, with both sides certified.
+    """Return the rank of a matrix over the rationals, with both sides proved.
 
     The lower side is a minor that is not zero modulo a prime; the upper side is an exact
     factorisation through the columns of that minor. Neither side rests on a tolerance.
@@ -36,7 +36,7 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     Returns
     -------
     RankBounds
-        With ``lower == upper``.
+        Rigorous, with ``lower == upper``.
 
     Raises
     ------
@@ -60,9 +60,9 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     return RankBounds(
         proof.rank,
         proof.rank,
-        Verdict.CERTIFIED,
+        Verdict.RIGOROUS,
         f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}",
-        lambda _: prove_exact(rows, proof),
+        lambda _: (prove_exact(rows, proof),),
     )
 
 
@@ -83,7 +83,7 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     Returns
     -------
     RankBounds
-        With ``lower == upper``.
+        Rigorous, with ``lower == upper``.
 
     Raises
     ------
@@ -110,11 +110,11 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
     upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
     method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
 
-    def prove(_: tuple[int, ...]) -> NonzeroMinor:
+    def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
-        return NonzeroMinor(LogitRank(*factors, centre, bound, bound), rows, places, prime)
+        return (NonzeroMinor(LogitRank(*factors, centre, bound, bound), rows, places, prime),)
 
-    return RankBounds(bound, bound, Verdict.CERTIFIED, method, prove)
+    return RankBounds(bound, bound, Verdict.RIGOROUS, method, prove)
 
 
 def _deficient(
@@ -124,9 +124,9 @@ def _deficient(
     L = rational_product(centred(columns) if centre else columns, Q)
     proof = prove_rank(L)
 
-    def prove(_: tuple[int, ...]) -> NonzeroMinor | Factorisation:
+    def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor | Factorisation]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
-        return certify_proof(LogitRank(*factors, centre, proof.rank, proof.rank), L, proof)
+        return (certify_proof(LogitRank(*factors, centre, proof.rank, proof.rank), L, proof),)
 
     method = f"lower: a minor that is not zero modulo {proof.prime}; upper: an exact factorisation"
-    return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)
+    return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)

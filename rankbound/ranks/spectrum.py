@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, check_real, frozen_copy, storage_dtype
+from rankbound._validate import Array, Storage, check_matrix, check_real, frozen_copy, storage_dtype
 from rankbound.errors import InputError
 
 __all__ = ["Spectrum", "spectrum"]
@@ -31,7 +31,7 @@ class Spectrum:
     gap : float (array over a batch)
         Smallest value kept over largest value dropped; ``inf`` where nothing is kept, nothing is
         dropped or what is dropped is 0. A gap near 1 says that the rank is a matter of taste.
-    stored : numpy.dtype
+    stored : Storage
         The dtype from which the threshold was derived.
     """
 
@@ -39,7 +39,7 @@ class Spectrum:
     tolerance: Any
     rank: Any
     gap: Any
-    stored: np.dtype[Any]
+    stored: Storage
 
 
 def spectrum(
@@ -89,13 +89,11 @@ def check_rtol(rtol: float | None) -> float | None:
     return None if rtol is None else check_real("rtol", rtol, least=0.0)
 
 
-def _spectrum(A: Array, dtype: np.dtype[Any], rtol: float | None) -> Spectrum:
+def _spectrum(A: Array, dtype: Storage, rtol: float | None) -> Spectrum:
     values, scale = singular_values(A)
     scaled = np.ldexp(A, -scale)
     frobenius = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
-    tolerance = (
-        float(np.finfo(dtype).eps) * frobenius + max(A.shape[-2:]) * FLOAT64_EPS * values[..., 0]
-    )
+    tolerance = dtype.eps * frobenius + max(A.shape[-2:]) * FLOAT64_EPS * values[..., 0]
     return count_above(values, tolerance, rtol, dtype, scale[..., 0])
 
 
@@ -110,7 +108,7 @@ def count_above(
     values: Array,
     tolerance: Any,
     rtol: float | None,
-    dtype: np.dtype[Any],
+    dtype: Storage,
     scale: npt.NDArray[np.int32] | int = 0,
 ) -> Spectrum:
     """Build the record: count the values above the tolerance, or above ``rtol * values[0]``.

@@ -24,7 +24,7 @@ from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import centred
-from rankbound.fitting.losses import kl_divergence
+from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
@@ -45,10 +45,9 @@ from rankbound.registry.populations import (
     trained_contexts,
     trained_heads,
 )
-from rankbound.theory.certification import certified_log_rank, certify_head
-from rankbound.theory.construction import exact_factors
-from rankbound.theory.logrank import log_rank
-from rankbound.theory.representation import represent
+from rankbound.theory.certified import certified_log_rank, certify_head
+from rankbound.theory.decision import log_rank, represent
+from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 Integers = list[list[int]]
@@ -309,7 +308,8 @@ def check_bottleneck(
 ) -> Iterator[Instance]:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
-        needed = Instance.of_bounds("", certified_log_rank(logits=witness(n)), n - 1)
+        bounds = certified_log_rank(logits=witness(n)).certify()
+        needed = Instance.of_bounds("", bounds, n - 1)
         for k in sizes(n):
             above = needed.measured > k
             yield replace(needed, label=f"n = {n}, head size {k}", measured=above, predicted=True)

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.errors import InputError
+from rankbound.certificates.model import Certificate
+from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
@@ -62,6 +63,10 @@ class Source:
         return f"{self.key}, {self.place}"
 
 
+Built = Certificate | tuple[Certificate, ...] | None
+Builder = Callable[[], Built]
+
+
 @dataclass(frozen=True, eq=False)
 class Instance:
     """One case of a claim: what was measured, what the claim predicts, and the evidence.
@@ -73,12 +78,16 @@ class Instance:
     measured, predicted : number or bool
         The two sides of the claim's relation.
     evidence : Verdict
-        Proved (for every instance), certified, or supported. What is certified carries
-        certificates; exact arithmetic that leaves none counts as supported (:attr:`word`).
+        The evidence claimed: proved (for every instance), certified, or supported. What is called
+        certified counts as supported until its certificates are accepted (:attr:`word`).
     tolerance : float
         By how much the relation may fail, derived from a bound; 0 where the arithmetic is exact.
     certificates : tuple
-        Certificates that prove the measured side, or callables that build one (None: it failed).
+        What proves the measured side: certificates, or functions of no arguments that return one
+        or a tuple of them (None, or an error: there is none).
+    accepted : int
+        How many certificates were built and accepted by the checker: see
+        :func:`rankbound.registry.writing.prove`.
     """
 
     label: str
@@ -86,23 +95,33 @@ class Instance:
     predicted: float
     evidence: Verdict
     tolerance: float = 0.0
-    certificates: tuple[Any, ...] = ()
+    certificates: tuple[Certificate | Builder, ...] = ()
+    accepted: int = 0
+
+    def __post_init__(self) -> None:
+        for source in self.certificates:
+            if not (isinstance(source, Certificate) or callable(source)):
+                raise InputTypeError(
+                    f"{self.label}: {source!r:.60} is not a certificate; expected a Certificate, "
+                    "or a function of no arguments that returns one."
+                )
 
     @property
     def word(self) -> Verdict:
-        """The evidence that the instance earns: certified only with certificates."""
-        if self.evidence is Verdict.CERTIFIED and not self.certificates:
-            return Verdict.SUPPORTED
-        return self.evidence
+        """The evidence that the instance earns: certified only with accepted certificates."""
+        if self.evidence is not Verdict.CERTIFIED:
+            return self.evidence
+        real = all(isinstance(source, Certificate) for source in self.certificates)
+        earned = real and self.certificates and self.accepted == len(self.certificates)
+        return Verdict.CERTIFIED if earned else Verdict.SUPPORTED
 
     @classmethod
     def of_bounds(cls, label: str, bounds: RankBounds, predicted: int) -> Instance:
         """The instance of a rank whose two sides meet, with what proves them."""
-        builders = [lambda: bounds.certificate]
-        if bounds.prove_upper is not None:
-            builders.append(lambda: bounds.upper_certificate)
-        measured = int(bounds)
-        return cls(label, measured, predicted, bounds.verdict, certificates=tuple(builders))
+        if bounds.verdict not in (Verdict.RIGOROUS, Verdict.CERTIFIED):
+            return cls(label, int(bounds), predicted, bounds.verdict)
+        proofs = (lambda: bounds.certify().certificates,)
+        return cls(label, int(bounds), predicted, Verdict.CERTIFIED, certificates=proofs)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,7 +204,8 @@ class Claim:
         """Turn instances into a word of evidence.
 
         A violated instance refutes the claim when it is itself proved or certified; elsewhere it
-        leaves the claim undecided. Where none is violated the weakest evidence counts.
+        leaves the claim undecided. Where none is violated the weakest evidence counts. Certified
+        are instances whose certificates were built and accepted, and no others.
         """
         if not all(math.isfinite(i.tolerance) for i in instances):
             return Verdict.UNDECIDED  # such a tolerance would hold anything

@@ -10,7 +10,7 @@ from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.logrank import log_rank
+from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
 Table = list[list[int]]

@@ -24,7 +24,7 @@ from rankbound.registry.variants import (
     here,
     keeps,
 )
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 HALF = Fraction(1, 2)

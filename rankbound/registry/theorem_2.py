@@ -20,8 +20,7 @@ from rankbound.attention.opponents import (
 )
 from rankbound.fitting.layer import fit_layer
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.inclusion import widen
-from rankbound.theory.separation import Separation, separating_tokens
+from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
 STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
@@ -81,7 +80,7 @@ def _separated(
 ) -> Iterator[Instance]:
     found = search(f, g, n)
     apart = found.gap > 0
-    evidence = found.verdict if apart else Verdict.SUPPORTED
+    evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
     proofs = (lambda: found.certificate,) if apart else ()
     yield Instance(label, apart, True, evidence, certificates=proofs)
 

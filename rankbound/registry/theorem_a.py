@@ -30,9 +30,9 @@ from rankbound.registry.populations import (
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.construction import exact_factors
-from rankbound.theory.logrank import log_rank
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import log_rank
+from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 THEOREM_A = Source("rankbound", "Theorem A", "derived here")

@@ -15,9 +15,9 @@ from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.certification import certified_log_rank
-from rankbound.theory.representation import least_head_size
-from rankbound.theory.unreachable import unreachability_certificate
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import least_head_size
+from rankbound.theory.theorem_b import unreachability_certificate
 from rankbound.verdict import Verdict
 
 Integers = npt.NDArray[np.int64]  # no product here comes near 2^63
@@ -27,12 +27,12 @@ Decide = Callable[..., float]
 
 def decide(logits: Any, X: Any) -> float:
     """The least head size, decided over the rationals."""
-    return least_head_size(X=X, logits=logits)
+    return float(least_head_size(X=X, logits=logits))
 
 
 def without_tokens(logits: Any, X: Any) -> float:
     """What comes out if the tokens are forgotten."""
-    return least_head_size(logits=logits)
+    return float(least_head_size(logits=logits))
 
 
 def _integers(trial: Trial, *shape: int) -> Integers:

@@ -14,7 +14,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import identity_logits
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 Masked = Callable[..., RankBounds]

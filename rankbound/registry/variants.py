@@ -26,7 +26,7 @@ from rankbound.exact.rational import centred, rational_matrix
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import Rows, exact_logits, pretrained_sample, rational_rows
-from rankbound.theory.certification import certified_log_rank
+from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 Table = npt.NDArray[Any]  # objects: ints and Fractions

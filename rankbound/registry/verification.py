@@ -12,7 +12,7 @@ from typing import Any
 from rankbound._validate import check_int
 from rankbound.errors import InputError, InputTypeError
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
-from rankbound.registry.writing import write_certificates
+from rankbound.registry.writing import prove
 from rankbound.verdict import Verdict
 
 __all__ = ["Report", "Row", "run", "verify"]
@@ -36,9 +36,9 @@ class Row:
     worst : str
         Which case that was; for a refuted claim, the witness.
     reason : str
-        What stopped the check, if something did.
+        What stopped the check, or which certificate was not built or was rejected, and why.
     certificates : int
-        How many certificates were written and accepted when read back.
+        How many certificates were built and accepted by the checker.
     """
 
     id: str
@@ -117,6 +117,9 @@ def verify(
 ) -> Report:
     """Check claims and report the evidence reached for each.
 
+    The certificates of what is called certified are always built and checked; one that cannot be
+    built or is rejected leaves its claim undecided, and the row's reason says why.
+
     Parameters
     ----------
     claims : mapping, iterable of Claim or id, or one id, optional
@@ -128,8 +131,8 @@ def verify(
     jobs : int
         Worker processes. Any number gives the same report.
     certificates : path, optional
-        A folder to write the certificates of all instances to, one JSON file each. Each is read
-        back and checked; one that is rejected leaves its claim undecided.
+        A folder to write the certificates of all instances to, one JSON file each; it is then the
+        files that are checked.
 
     Returns
     -------
@@ -182,7 +185,7 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
 def run(
     claims: list[Claim], level: str, seed: int, jobs: int, certificates: str | Path | None = None
 ) -> Iterator[Row]:
-    """Yield a row a claim, in order, as each is done."""
+    """Yield one row per claim, in order, as each is done."""
     if level not in LEVELS:
         raise InputError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
     seed = check_int("seed", seed, least=0)
@@ -211,15 +214,10 @@ def run_claim(
     """Check one claim under one BLAS thread, with a mutant's formulas if given."""
     from threadpoolctl import threadpool_limits
 
-    written = 0
     with threadpool_limits(1, "blas"):  # the same bits for any number of workers
         instances, reason = _collect(claim, claim.trial(level, seed), formulas or {})
-        if folder is not None and not reason:
-            try:
-                written, reason = write_certificates(claim.id, instances, folder)
-            except Exception as error:
-                # as for a check: what stops one claim's certificates stops no other claim
-                reason = f"{type(error).__name__}: {error}"
+        if not reason:
+            instances, reason = prove(claim.id, instances, folder)
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(
@@ -233,7 +231,7 @@ def run_claim(
         tolerance=0.0 if worst is None else worst.tolerance,
         worst="" if worst is None else worst.label,
         reason=reason,
-        certificates=written,
+        certificates=sum(instance.accepted for instance in instances),
     )
 
 

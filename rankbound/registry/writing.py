@@ -1,53 +1,108 @@
-"""Certificates of a claim's instances, written to files and believed only when read back."""
+"""Certificates of a claim's instances: built, checked from their JSON, and written if asked."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rankbound.certificates.checker import check
+from rankbound.certificates.model import Certificate
+from rankbound.errors import InputTypeError, Undecided
 from rankbound.registry.claim import Claim, Instance
+from rankbound.verdict import Verdict
 
-__all__ = ["statement_kinds", "write_certificates"]
+__all__ = ["prove", "statement_kinds"]
 
 
-def write_certificates(
-    claim_id: str, instances: Iterable[Instance], folder: Path
-) -> tuple[int, str]:
-    """Write one file a certificate, check each from its file, and return how many and what failed.
+def prove(
+    claim_id: str, instances: Iterable[Instance], folder: Path | None = None
+) -> tuple[list[Instance], str]:
+    """Build and check the certificates of the instances that are called certified.
 
-    Files are named after the claim and numbered; those of an earlier run of the claim are removed.
+    Parameters
+    ----------
+    claim_id : str
+        The claim that they speak for.
+    instances : iterable of Instance
+        Those whose evidence is not certified stay as they are.
+    folder : path, optional
+        Where to write one file per certificate, named after the claim and numbered; those of an
+        earlier run of the claim are removed. It is then the file that is checked.
+
+    Returns
+    -------
+    instances : list of Instance
+        With the certificates in place of what builds them, as far as they were accepted.
+    reason : str
+        What is wrong with the first instance that keeps less than all of them; or nothing.
     """
-    for stale in folder.glob(f"{claim_id}-[0-9]*.json"):
-        stale.unlink()
-    written = 0
+    if folder is not None:
+        for stale in folder.glob(f"{claim_id}-[0-9]*.json"):
+            stale.unlink()
+    proved: list[Instance] = []
+    reasons: list[str] = []
     for instance in instances:
-        for place, source in enumerate(instance.certificates):
-            certificate = source() if callable(source) else source
-            if certificate is None:
-                return written, f"no certificate was found for {instance.label}"
-            file = folder / f"{claim_id}-{written:04d}.json"
-            file.write_text(certificate.for_claim(claim_id).to_json() + "\n", encoding="ascii")
-            outcome = check(file)
+        if instance.evidence is not Verdict.CERTIFIED:
+            proved.append(instance)
+            continue
+        first = sum(one.accepted for one in proved)
+        accepted, reason = _accepted(claim_id, instance, folder, first)
+        reasons += [reason] if reason else []
+        sources = instance.certificates if reason else tuple(accepted)
+        proved.append(replace(instance, certificates=sources, accepted=len(accepted)))
+    return proved, reasons[0] if reasons else ""
+
+
+def _accepted(
+    claim_id: str, instance: Instance, folder: Path | None, first: int
+) -> tuple[list[Certificate], str]:
+    """The certificates of an instance up to the first that fails, and why that one does."""
+    accepted: list[Certificate] = []
+    try:
+        for certificate in _built(instance):
+            text = certificate.for_claim(claim_id).to_json() + "\n"
+            if folder is None:
+                outcome = check(text)
+            else:
+                file = folder / f"{claim_id}-{first + len(accepted):04d}.json"
+                file.write_text(text, encoding="ascii")
+                outcome = check(file)
             if not outcome.accepted:
-                return written, (
-                    f"certificate {place} of {instance.label} was rejected: {outcome.reason}"
+                which = f"certificate {len(accepted)} of {instance.label}"
+                return accepted, f"{which} was rejected: {outcome.reason}"
+            accepted.append(certificate)
+    except Undecided as error:
+        return accepted, f"not built: {instance.label}: {error}"
+    except Exception as error:
+        # whatever stops one certificate stops no other instance and no other claim
+        return accepted, f"not built: {instance.label}: {type(error).__name__}: {error}"
+    return accepted, ""
+
+
+def _built(instance: Instance) -> Iterator[Certificate]:
+    for source in instance.certificates:
+        built = source if isinstance(source, Certificate) else source()
+        if built is None:
+            raise Undecided("no certificate was found")
+        for certificate in built if isinstance(built, tuple) else (built,):
+            if not isinstance(certificate, Certificate):
+                raise InputTypeError(
+                    f"{certificate!r:.60} is no certificate; expected a Certificate"
                 )
-            written += 1
-    return written, ""
+            yield certificate
 
 
 def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
     """Return which kinds of statement each claim's certificates carry, from a quick run."""
     kinds = {}
     for claim in claims.values():
-        found: set[str] = set()
-        for instance in claim.check(claim.trial("quick", 0)):
-            for source in instance.certificates:
-                certificate: Any = source() if callable(source) else source
-                found.add(certificate.statement.kind)
+        found = {
+            certificate.statement.kind
+            for instance in claim.check(claim.trial("quick", 0))
+            for certificate in _built(instance)
+        }
         if found:
             kinds[claim.id] = sorted(found)
     return kinds

@@ -28,6 +28,7 @@ __all__ = [
 _COLOURS = {
     Verdict.PROVED: "bold green",
     Verdict.CERTIFIED: "green",
+    Verdict.RIGOROUS: "blue",
     Verdict.SUPPORTED: "cyan",
     Verdict.REFUTED: "magenta",
     Verdict.UNDECIDED: "yellow",

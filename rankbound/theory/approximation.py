@@ -1,22 +1,23 @@
-"""How near a head of too small a size can come, where the answer has a closed form."""
+"""How close a head of too small a size can come, where the answer has a closed form (section 5)."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rankbound._validate import check_head_size
 from rankbound.attention.head import AttentionHead
+from rankbound.context import Context, read_context
 from rankbound.errors import InputError
-from rankbound.theory.construction import (
+from rankbound.theory.softmax_gauge import logs_of
+from rankbound.theory.theorem_a import (
     check_reached,
     full_rank_tokens,
     head_from_factors,
+    split,
 )
-from rankbound.theory.logs import read_logs
-from rankbound.theory.reach import Reach
 
 __all__ = ["aitchison_error", "nearest_head"]
 
@@ -24,12 +25,12 @@ REACHED = 1e-8  # by how much the head on given tokens may miss the optimum, in 
 
 
 def aitchison_error(
-    P: npt.ArrayLike | None = None,
+    P: Any = None,
     head_size: int = 1,
     *,
     logits: Any = None,
     rows: bool = False,
-    stored: npt.DTypeLike | None = None,
+    stored: Any = None,
 ) -> Any:
     """Least Aitchison distance between P and the context of a head of this size.
 
@@ -39,7 +40,7 @@ def aitchison_error(
 
     Parameters
     ----------
-    P : array_like, shape (..., n, n), optional
+    P : array_like or Context, shape (..., n, n), optional
         Positive, columns sum to 1, [key, query].
     head_size : int
         k >= 1.
@@ -54,7 +55,7 @@ def aitchison_error(
     Raises
     ------
     InputError, InputTypeError
-        If an argument is not as described.
+        If P is not positive and column-stochastic, or is masked.
 
     References
     ----------
@@ -68,8 +69,8 @@ def aitchison_error(
     True
     """
     k = check_head_size(head_size)
-    logs = read_logs(P, logits, stored=stored, rows=rows, ndim=None)
-    values = np.linalg.svd(logs.scaled, compute_uv=False)
+    logs = logs_of(unmasked(P, logits=logits, stored=stored, rows=rows, batch=True))
+    values = logs.singular_values
     with np.errstate(over="ignore"):  # reported just below
         tail = np.ldexp(np.linalg.norm(values[..., k:], axis=-1), logs.exponent[..., 0, 0])
     if not np.isfinite(tail).all():
@@ -78,13 +79,13 @@ def aitchison_error(
 
 
 def nearest_head(
-    P: npt.ArrayLike | None = None,
+    P: Any = None,
     head_size: int = 1,
-    X: npt.ArrayLike | None = None,
     *,
+    X: Any = None,
     logits: Any = None,
     rows: bool = False,
-    stored: npt.DTypeLike | None = None,
+    stored: Any = None,
 ) -> AttentionHead:
     """Return the head of this size nearest to P in Aitchison distance.
 
@@ -93,7 +94,7 @@ def nearest_head(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), optional
+    P : array_like or Context, shape (n, n), optional
         One positive matrix, columns sum to 1, [key, query].
     head_size : int
         k >= 1.
@@ -111,17 +112,36 @@ def nearest_head(
     Undecided
         If X is so ill-conditioned that the head misses the optimum by more than 1e-8.
     InputError, InputTypeError
-        If an argument is not as described.
+        If P is not positive and column-stochastic or is masked, or X is not of full column rank.
 
     References
     ----------
     Eckart & Young 1936; docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(8, seed=0)
+    >>> rb.log_rank(rb.nearest_head(P, 3).context())
+    3
     """
     k = check_head_size(head_size)
-    logs = read_logs(P, logits, stored=stored, rows=rows)
+    logs = logs_of(unmasked(P, logits=logits, stored=stored, rows=rows))
     tokens = None if X is None else full_rank_tokens(X, logs.n)
-    left, right = Reach(k, logs.scaled, logs.exponent).factors(min(k, logs.n))
-    head = head_from_factors(left, right, k, tokens)
+    left, right = split(logs.scaled, logs.exponent, min(k, logs.n))
+    head = head_from_factors(left, right, k, None if tokens is None else tokens.space)
     if tokens is not None:
-        check_reached(head, tokens, left.T @ right, REACHED)
+        truncated = replace(logs, values=left.T @ right, exponent=np.zeros((1, 1), np.int32))
+        check_reached(head, tokens, truncated, REACHED)
     return head
+
+
+def unmasked(P: Any, **given: Any) -> Context:
+    """Read a context that nothing hides: a closed form under a mask is not known."""
+    context = read_context(P, **given)
+    if context.mask is not None:
+        raise InputError(
+            f"{context.name} has hidden entries; expected a context without a mask: the closed "
+            "form is for those. rb.fit_head and rb.kl_lower_bound take a mask."
+        )
+    return context

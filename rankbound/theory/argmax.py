@@ -1,25 +1,37 @@
-"""Which keys can win a query, each answer with a witness that is checked exactly."""
+"""Which keys can win a query, each answer with a witness that is checked exactly.
+
+Guesses come from directions and from linear programs in floats; each is checked. What they leave
+open is decided over the rationals, by a simplex method on integers.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import operator
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, as_array, check_matrix, frozen_copy
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import left_inverse, rational_product
-from rankbound.exact.rounding import U, check_model, product_error, up
+from rankbound.exact.rational import rational_matrix
+from rankbound.exact.rounding import ETA, U, check_model, product_error, up
 
 __all__ = ["Argmaxable", "argmaxable"]
 
 Weights = Mapping[int, Fraction]
+Query = tuple[Fraction, ...]
 Flags = npt.NDArray[np.bool_]
-SHARE = 1e-9  # a weight of the linear program below this share is taken for 0; checked exactly
+Ints = npt.NDArray[np.intp]
+SHARE = 1e-9  # a weight of the linear program below this share is first taken for 0
+SLACK = -1  # the number of the variable s, beside those of keys
+MOST_WORK = 10**9  # products of integers for one key: some minutes
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,18 +41,21 @@ class Argmaxable:
     Attributes
     ----------
     argmaxable : ndarray of bool, shape (n,)
-        True only where a query is known to make the key win; False where none does *or* it is not
-        known: see the next two.
+        True only where a query is known to make the key win.
     unargmaxable : ndarray of bool, shape (n,)
         True only where no query does, for which :attr:`weights` holds the proof.
     undecided : ndarray of bool, shape (n,)
-        Neither was shown: the key is within rounding of the hull of the others.
+        Neither was shown: floats leave it open, and there are too many keys of too many coordinates
+        to decide it over the rationals.
     queries : ndarray, shape (k, n)
-        Column i is a query that key i wins, in exact arithmetic; nan where none is known.
+        Column i is a query that key i wins, in exact arithmetic; nan where none is known in floats.
     weights : mapping from int to mapping from int to Fraction
         For each unargmaxable key i, weights μ >= 0 that sum to 1 with ``Σ_j μ_j k_j = k_i`` and
         ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
         below key i.
+    rational_queries : mapping from int to tuple of Fraction
+        Queries for the argmaxable keys whose query was found over the rationals, and is lost when
+        it is rounded to float64.
     """
 
     argmaxable: Flags
@@ -48,33 +63,29 @@ class Argmaxable:
     undecided: Flags
     queries: Array
     weights: Mapping[int, Weights]
+    rational_queries: Mapping[int, Query]
 
 
-def argmaxable(keys: npt.ArrayLike, biases: npt.ArrayLike | None = None) -> Argmaxable:
+def argmaxable(keys: npt.ArrayLike, *, biases: npt.ArrayLike | None = None) -> Argmaxable:
     """Say which keys can get the largest logit of some query, strictly.
 
     Key i is argmaxable if some q has ``q·k_i + b_i > q·k_j + b_j`` for all j != i. By Gordan's
     theorem it is not iff k_i is a convex combination of other keys with ``Σ μ_j b_j >= b_i``:
-    without biases iff it is no vertex of the convex hull of the keys, or is repeated. Keys are read
-    as float64, each an exact number. Queries and weights come from linear programs and are
-    checked: queries with a bound on rounding, in rationals where that does not settle it, and
-    weights always in rationals.
+    without biases iff it is no vertex of the convex hull of the keys, or is repeated.
+
+    Every number is read exactly: a float as the rational number that it is, integers and Fractions
+    as they stand. Queries and weights are checked exactly.
 
     Parameters
     ----------
     keys : array_like, shape (k, n)
-        One key a column.
+        One key per column.
     biases : array_like, shape (n,), optional
         Added to the logits of each key.
 
     Returns
     -------
     Argmaxable
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------
@@ -92,7 +103,9 @@ def argmaxable(keys: npt.ArrayLike, biases: npt.ArrayLike | None = None) -> Argm
     K = check_matrix("keys", keys, ndim=2)
     b = _biases(biases, K.shape[1])
     check_model()
-    return _argmaxable(K, b)
+    exact_keys = _beyond_floats("keys", keys, K)
+    exact_biases = None if biases is None else _beyond_floats("biases", biases, b[None])
+    return _argmaxable(_Keys(K, b, exact_keys, exact_biases))
 
 
 def _biases(biases: npt.ArrayLike | None, n: int) -> Array:
@@ -100,76 +113,153 @@ def _biases(biases: npt.ArrayLike | None, n: int) -> Array:
         return np.zeros(n)
     array = as_array("biases", biases)
     if array.shape != (n,):
-        raise InputError(f"biases have shape {array.shape}; expected ({n},), one a key.")
+        raise InputError(f"biases have shape {array.shape}; expected ({n},), one per key.")
     row: Array = check_matrix("biases", array[None, :])[0]
     return row
 
 
-def _argmaxable(K: Array, b: Array) -> Argmaxable:
-    n = K.shape[1]
-    queries = np.full(K.shape, np.nan)
-    weights: dict[int, Weights] = dict(_repeated(K, b))
-    for candidates in _guesses(K):
-        for i, won in zip(*_winners(K, b, candidates), strict=True):
+def _beyond_floats(name: str, value: Any, floats: Array) -> list[list[Fraction]] | None:
+    """The entries as rational numbers, if float64 does not hold them all."""
+    source = np.asarray(value)
+    listed = isinstance(value, Sequence)  # where NumPy may have rounded integers beside floats
+    if source.dtype.kind == "b" or (
+        source.dtype.kind == "f" and source.dtype.itemsize <= 8 and not listed
+    ):
+        return None
+    table = value if listed else source.tolist() if source.dtype.kind in "iu" else source
+    rows, unit = rational_matrix(name, table if source.ndim == 2 else [table], floats=True)
+    if unit != 1:
+        raise InputTypeError(
+            f"{name} holds {unit}, which is irrational; expected rational numbers, which are read "
+            "exactly. Pass floats for others."
+        )
+    held = [[Fraction(x) for x in row] for row in floats.tolist()]
+    return None if rows == held else rows
+
+
+@dataclass(frozen=True, eq=False)
+class _Keys:
+    """Keys and biases in float64, and exactly where that rounds them."""
+
+    K: Array
+    b: Array
+    exact_keys: list[list[Fraction]] | None
+    exact_biases: list[list[Fraction]] | None
+
+    @property
+    def n(self) -> int:
+        return int(self.K.shape[1])
+
+    def column(self, i: int) -> list[Fraction]:
+        """Key i and its bias."""
+        if self.exact_keys is None:
+            key = [Fraction(x) for x in self.K[:, i].tolist()]
+        else:
+            key = [row[i] for row in self.exact_keys]
+        return [*key, Fraction(self.b[i]) if self.exact_biases is None else self.exact_biases[0][i]]
+
+    def rounding(self) -> tuple[Array, Array]:
+        """By how much the floats of keys and of biases may be off."""
+        sizes = ((self.K, self.exact_keys), (self.b, self.exact_biases))
+        key, bias = (
+            np.zeros_like(floats) if exact is None else U * np.abs(floats) * (1 + 4 * U) + ETA
+            for floats, exact in sizes
+        )
+        return key, bias
+
+
+def _argmaxable(space: _Keys) -> Argmaxable:
+    queries = np.full(space.K.shape, np.nan)
+    weights: dict[int, Weights] = _repeated(space)
+    rational: dict[int, Query] = {}
+    for candidates in _guesses(space.K):
+        for i, won in zip(*_winners(space, candidates), strict=True):
             if np.isnan(queries[0, i]):
                 queries[:, i] = candidates[:, won]
-    for i in range(n):
+    for i in range(space.n):
         if i not in weights and np.isnan(queries[0, i]):
-            found = _settled(K, b, i, queries)
+            found, first = _settled(space, i, queries)
+            if found is None and np.isnan(queries[0, i]):
+                found, query = _decided(space, i, first)
+                if query is not None:
+                    _keep(space, i, query, queries, rational)
             if found is not None:
                 weights[i] = found
-    wins = ~np.isnan(queries[0])
-    loses = np.isin(np.arange(n), list(weights))
+    wins, loses = ~np.isnan(queries[0]), np.isin(np.arange(space.n), list(weights))
+    wins[list(rational)] = True
     wins, loses, unknown = map(frozen_copy, (wins, loses, ~(wins | loses)))
-    return Argmaxable(wins, loses, unknown, frozen_copy(queries), MappingProxyType(weights))
+    proofs = MappingProxyType(weights), MappingProxyType(rational)
+    return Argmaxable(wins, loses, unknown, frozen_copy(queries), *proofs)
 
 
-def _settled(K: Array, b: Array, i: int, queries: Array) -> Weights | None:
+def _keep(space: _Keys, i: int, query: Query, queries: Array, rational: dict[int, Query]) -> None:
+    """A query that key i wins, in floats if rounding leaves it the winner."""
+    with np.errstate(all="ignore"):
+        rounded = np.array([_nearest(x) for x in query])
+    if np.isfinite(rounded).all() and _wins_exactly(space, i, rounded):
+        queries[:, i] = rounded
+    else:
+        rational[i] = query
+
+
+def _nearest(x: Fraction) -> float:
+    try:
+        return float(x)
+    except OverflowError:
+        return math.inf
+
+
+def _settled(space: _Keys, i: int, queries: Array) -> tuple[Weights | None, Ints]:
     """Weights for key i; or a query for it, written into `queries`; or neither.
 
     Against the keys that are known to win, which are few, before all: a query that key i wins among
-    them is won by it or by a key that was not known to win, and each time there is one more.
+    them is won by it or by a key that was not known to win, and each time there is one more. The
+    keys to which the last linear program gives weight come back too.
     """
-    everyone = np.delete(np.arange(K.shape[1]), i)
+    everyone = np.delete(np.arange(space.n), i)
     while True:
         known = np.flatnonzero(~np.isnan(queries[0]))
         others = known if len(known) else everyone
-        query, multipliers = _solve(K, b, i, others)
-        winner = _winner(K, b, query)
+        query, multipliers = _solve(space, i, others)
+        winner = _winner(space, query)
         if winner is None or not np.isnan(queries[0, winner]):
             break
         queries[:, winner] = query
         if winner == i:
-            return None
-    found = _weights(K, b, i, others, multipliers)
+            return None, others[:0]
+    found = _weights(space, i, others, multipliers)
     if found is None and len(others) < len(everyone):
-        query, multipliers = _solve(K, b, i, everyone)
-        found = _weights(K, b, i, everyone, multipliers)
-    if found is None and query is not None and _wins_exactly(K, b, i, query):
+        others = everyone
+        query, multipliers = _solve(space, i, others)
+        found = _weights(space, i, others, multipliers)
+    if found is None and query is not None and _wins_exactly(space, i, query):
         queries[:, i] = query
-    return found
+    return found, others[multipliers > 0]
 
 
-def _winner(K: Array, b: Array, query: Array | None) -> int | None:
+def _winner(space: _Keys, query: Array | None) -> int | None:
     """The key that wins this query beyond rounding."""
     if query is None:
         return None
-    found = _winners(K, b, query[:, None])[0]
+    found = _winners(space, query[:, None])[0]
     return int(found[0]) if len(found) else None
 
 
-def _repeated(K: Array, b: Array) -> dict[int, Weights]:
+def _repeated(space: _Keys) -> dict[int, Weights]:
     """Keys that are equal to another one of no smaller bias."""
-    _, group = np.unique(K, axis=1, return_inverse=True)
-    best: dict[int, list[int]] = {}
-    for i in np.argsort(-b, kind="stable"):
-        best.setdefault(int(np.ravel(group)[i]), []).append(int(i))
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    rounded = space.exact_keys is not None
+    for i, key in enumerate(space.K.T.tolist()):
+        groups.setdefault(tuple(space.column(i)[:-1] if rounded else key), []).append(i)
     found: dict[int, Weights] = {}
-    for first, *rest in best.values():
-        for i in rest:
-            found[i] = MappingProxyType({first: Fraction(1)})
-        if rest and b[rest[0]] == b[first]:
-            found[first] = MappingProxyType({rest[0]: Fraction(1)})
+    for members in groups.values():
+        if len(members) > 1:
+            bias = {i: space.column(i)[-1] for i in members}
+            first, *rest = sorted(members, key=lambda i: -bias[i])
+            for i in rest:
+                found[i] = MappingProxyType({first: Fraction(1)})
+            if bias[rest[0]] == bias[first]:
+                found[first] = MappingProxyType({rest[0]: Fraction(1)})
     return found
 
 
@@ -192,14 +282,17 @@ def _scaled(K: Array) -> Array:
     return scaled
 
 
-def _winners(
-    K: Array, b: Array, candidates: Array
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _winners(space: _Keys, candidates: Array) -> tuple[Ints, Ints]:
     """Keys that win some of the queries beyond rounding, and which query each of them wins."""
+    K, b = space.K, space.b
+    key_rounding, bias_rounding = space.rounding()
     with np.errstate(all="ignore"):  # a score that is not finite settles nothing
         products = K.T @ candidates
         scores = products + b[:, None]
         error = product_error(K.T, candidates) + 2 * U * (np.abs(products) + np.abs(scores))
+        if key_rounding.any() or bias_rounding.any():
+            moved = key_rounding.T @ np.abs(candidates) + len(K) * ETA + bias_rounding[:, None]
+            error = error + up(moved, len(K) + 2)
         lowest, highest = scores - up(error, 4), scores + up(error, 4)
         best = np.argmax(scores, axis=0)
         columns = np.arange(candidates.shape[1])
@@ -209,7 +302,7 @@ def _winners(
     return best[certain], columns[certain]
 
 
-def _solve(K: Array, b: Array, i: int, others: npt.NDArray[np.intp]) -> tuple[Array | None, Array]:
+def _solve(space: _Keys, i: int, others: Ints) -> tuple[Array | None, Array]:
     """The query that key i wins most clearly among these keys, and the multipliers, unchecked.
 
     The linear program maximises the margin t over |q| <= 1 and 0 <= λ <= 1, the scale of biases:
@@ -217,6 +310,7 @@ def _solve(K: Array, b: Array, i: int, others: npt.NDArray[np.intp]) -> tuple[Ar
     """
     from scipy.optimize import linprog
 
+    K, b = space.K, space.b
     k, m = len(K), len(others)
     if m == 0:  # a single key wins every query
         return np.zeros(k), np.zeros(0)
@@ -258,37 +352,34 @@ def _query(x: Array, scales: npt.NDArray[np.int32], difference: Array) -> Array 
     return query if np.isfinite(query).all() else None
 
 
-def _wins_exactly(K: Array, b: Array, i: int, query: Array) -> bool:
+def _wins_exactly(space: _Keys, i: int, query: Array) -> bool:
     """Whether key i wins the query, over the rationals."""
-    q = [Fraction(x) for x in query.tolist()]
+    q = [*(Fraction(x) for x in query.tolist()), Fraction(1)]
 
     def score(j: int) -> Fraction:
-        return sum(
-            (x * Fraction(y) for x, y in zip(q, K[:, j].tolist(), strict=True)), Fraction(b[j])
-        )
+        return sum((x * y for x, y in zip(q, space.column(j), strict=True)), Fraction(0))
 
     own = score(i)
-    return all(score(j) < own for j in range(K.shape[1]) if j != i)
+    return all(score(j) < own for j in range(space.n) if j != i)
 
 
-def _weights(
-    K: Array, b: Array, i: int, others: npt.NDArray[np.intp], multipliers: Array
-) -> Weights | None:
+def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights | None:
     """Solve for the weights exactly on the keys that the linear program gives weight to."""
     if not np.isfinite(multipliers).all() or not multipliers.max(initial=0.0) > 0:
         return None
-    support = others[multipliers > SHARE * multipliers.max()]
-    table = np.vstack([K, np.ones(K.shape[1]), b])
-    system = [[Fraction(x) for x in row] for row in table[:, support].tolist()]
-    wanted = [[Fraction(x)] for x in table[:, i].tolist()]
+    support = others[multipliers > SHARE * multipliers.max()].tolist()
+    columns = [space.column(j) for j in support]
+    own = space.column(i)
     # at most k + 1 keys carry the weight, or k + 2 whose biases then balance
-    solution = _solution(system[:-1], wanted[:-1]) or _solution(system, wanted)
+    keys = [[Fraction(1) for _ in support], *([c[r] for c in columns] for r in range(len(own) - 1))]
+    wanted = [[Fraction(1)], *([x] for x in own[:-1])]
+    biases = [column[-1] for column in columns]
+    solution = _solution(keys, wanted) or _solution([*keys, biases], [*wanted, [own[-1]]])
     if solution is None or min(solution) < 0:
         return None
-    gain = sum((m * x for m, x in zip(solution, system[-1], strict=True)), Fraction(0))
-    if gain < wanted[-1][0]:
+    if sum((m * x for m, x in zip(solution, biases, strict=True)), Fraction(0)) < own[-1]:
         return None
-    return MappingProxyType({int(j): m for j, m in zip(support, solution, strict=True) if m})
+    return MappingProxyType({j: m for j, m in zip(support, solution, strict=True) if m})
 
 
 def _solution(system: list[list[Fraction]], wanted: list[list[Fraction]]) -> list[Fraction] | None:
@@ -298,3 +389,92 @@ def _solution(system: list[list[Fraction]], wanted: list[list[Fraction]]) -> lis
     except ZeroDivisionError:
         return None
     return [row[0] for row in solution] if rational_product(system, solution) == wanted else None
+
+
+def _decided(space: _Keys, i: int, first: Ints) -> tuple[Weights | None, Query | None]:
+    """Weights for key i, or a query, over the rationals; neither where that is too much work.
+
+    Phase 1 of the simplex method, for μ, s >= 0 with ``Σ_j μ_j (k_j - k_i) = 0``,
+    ``Σ_j μ_j (b_j - b_i) - s = 0`` and ``Σ_j μ_j = 1``. If it ends with artificial variables above
+    0, its prices ``(q, λ, τ)`` have ``q·(k_i - k_j) + λ (b_i - b_j) >= τ > 0`` for all j, and
+    λ >= 0. Everything is an integer: the inverse of the basis is ``inverse/scale`` (Edmonds). Ties
+    leave by the lexicographic rule, so it ends; keys in `first` enter before others.
+    """
+    own = space.column(i)
+    m, numbers = len(own) + 1, [j for j in range(space.n) if j != i]
+    steps = MOST_WORK // (m * (m + len(numbers)))
+    if steps < 4 * m:
+        return None, None
+    table = [
+        [x - y for x, y in zip(space.column(j), own, strict=True)] + [Fraction(1)] for j in numbers
+    ]
+    clear = [math.lcm(*(column[r].denominator for column in table)) for r in range(m)]
+    columns = {
+        j: [int(x * c) for x, c in zip(column, clear, strict=True)]
+        for j, column in zip(numbers, table, strict=True)
+    }
+    columns[SLACK] = [0] * (m - 2) + [-1, 0]
+    early = [int(j) for j in first if int(j) in columns]
+    basis: list[int | None] = [None] * m  # None is an artificial variable
+    inverse, scale = [[int(r == c) for c in range(m)] for r in range(m)], 1
+    right = [0] * (m - 1) + [1]
+    for _ in range(steps):
+        artificial = [r for r in range(m) if basis[r] is None]
+        prices = [sum(inverse[r][c] for r in artificial) for c in range(m)]
+        if not any(right[r] for r in artificial):
+            carried = {j: Fraction(right[r], scale) for r, j in enumerate(basis) if right[r]}
+            mine = {j: x for j, x in carried.items() if j is not None and j != SLACK}
+            return MappingProxyType(mine), None
+        entering = _entering(columns, prices, early)
+        if entering is None:
+            entering = _entering(columns, prices, columns)
+        if entering is None:
+            values = [Fraction(y * c, scale) for y, c in zip(prices, clear, strict=True)]
+            return None, _query_of(values, [column[-2] for column in table])
+        column = [_inner(row, columns[entering]) for row in inverse]
+        leaving = _leaving(right, inverse, column)
+        pivot = column[leaving]
+        for r in range(m):
+            if r != leaving:
+                inverse[r] = [
+                    (x * pivot - y * column[r]) // scale
+                    for x, y in zip(inverse[r], inverse[leaving], strict=True)
+                ]
+                right[r] = (right[r] * pivot - right[leaving] * column[r]) // scale
+        basis[leaving], scale = entering, pivot
+    return None, None
+
+
+def _inner(x: list[int], y: list[int]) -> int:
+    return sum(map(operator.mul, x, y))
+
+
+def _entering(
+    columns: Mapping[int, list[int]], prices: list[int], tried: Iterable[int]
+) -> int | None:
+    """The variable whose price is the largest, if one is above 0."""
+    worth, best = max(((_inner(prices, columns[j]), j) for j in tried), default=(0, None))
+    return best if worth > 0 else None
+
+
+def _leaving(right: list[int], inverse: list[list[int]], column: list[int]) -> int:
+    """The row whose ratios to the column come first in lexicographic order."""
+    rows = [r for r, x in enumerate(column) if x > 0]
+    for values in (right, *zip(*inverse, strict=True)):
+        ratios = {r: Fraction(values[r], column[r]) for r in rows}
+        least = min(ratios.values())
+        rows = [r for r in rows if ratios[r] == least]
+        if len(rows) == 1:
+            break
+    return rows[0]
+
+
+def _query_of(prices: list[Fraction], gains: list[Fraction]) -> Query:
+    """The query ``q/λ`` of prices (q, λ, τ), λ raised where that costs no more than half of τ.
+
+    `gains` are ``b_j - b_i``: raising λ by δ lowers the margin over key j by δ times that.
+    """
+    *q, weight, margin = prices
+    most = max(gains, default=Fraction(0))
+    weight += margin / (2 * most) if most > 0 else Fraction(weight == 0)
+    return tuple(x / weight for x in q)

@@ -1,91 +1,347 @@
-"""Which theorem answers: A, B or C, by tokens and mask."""
+"""The log-rank, the least head size, and the head that has it: Lemma 1 and Theorems A, B and C."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rankbound._validate import Array
-from rankbound.attention.masks import Mask
-from rankbound.errors import InputError, Undecided
+from rankbound._validate import check_head_size, check_real
+from rankbound.attention.head import AttentionHead
+from rankbound.context import Context, read_context
+from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.completion import complete, complete_anyhow, read_masked
-from rankbound.theory.logs import Logs, read_logs
-from rankbound.theory.reach import Reach
-from rankbound.theory.tokens import Tokens, reach, read_tokens
+from rankbound.ranks.spectrum import check_rtol
+from rankbound.theory.softmax_gauge import Logs, logs_of, refuse_underflow
+from rankbound.theory.theorem_a import (
+    Reach,
+    check_reached,
+    head_from_factors,
+    least_on_full_rank,
+    missed,
+)
+from rankbound.theory.theorem_b import least_on_tokens
+from rankbound.theory.theorem_c import bounds_under_mask, guarded_completion
+from rankbound.tokens import Tokens, read_tokens
 from rankbound.verdict import Verdict
 
-__all__ = ["decide"]
+__all__ = ["decide", "least_head_size", "log_rank", "represent"]
 
 
-def decide(
-    P: Any,
-    X: Any,
-    mask: Any,
-    logits: Any,
-    rtol: float | None,
-    stored: npt.DTypeLike | None,
-    rows: bool,
-) -> tuple[Reach, Tokens | None, Array, Mask | None]:
-    """The answer, the tokens, the logits that were given, and the mask in columns of queries."""
-    if mask is not None and not _hides_nothing(mask, logits if P is None else P):
+def log_rank(
+    P: Any = None,
+    *,
+    logits: Any = None,
+    mask: Any = None,
+    head: Any = None,
+    X: Any = None,
+    rtol: float | None = None,
+    stored: Any = None,
+    rows: bool = False,
+) -> Any:
+    """Rank of ``C log P``, C = I - 11^T/n: the least rank of logits whose softmax is P.
+
+    Softmax determines logits up to a constant in each column (the gauge), so
+    ``log_rank(P) = min over c of rank(log P + 1 c^T)``, reached at minus the column means. It is
+    at most n - 1, and 0 exactly for the uniform context. It is neither the rank of P, which the
+    exponential lifts, nor the rank of given logits, which may be larger by 1.
+
+    Parameters
+    ----------
+    P : array_like or Context, shape (..., n, n), optional
+        Positive, columns sum to 1, [key, query]; see :class:`rankbound.Context` for what is read.
+    logits : array_like, shape (..., n, n), optional
+        Logits instead of P: free of underflow for floats; ints, Fractions and SymPy numbers (one
+        matrix; rational up to a common factor such as log 2) are decided exactly. For a context
+        ``P ∝ 2^M`` pass M: the factor log 2 does not change a rank.
+    mask : array_like of bool or str, shape (..., n, n), optional
+        [key, query], True = visible; then the answer is the least rank of a completion of what it
+        hides (Theorem C).
+    head : AttentionHead, optional
+        A head instead of P, decided from its keys and queries in O(n k²): the n × n matrix is
+        never formed, unless the mask is not nested. It is at most the head size.
+    X : array_like, shape (d, n), optional
+        The tokens of `head`; None means the identity.
+    rtol : float, optional
+        Counts singular values above ``rtol`` times the largest, instead of above the threshold
+        derived from the dtype. Unused for exact logits.
+    stored : dtype or str, optional
+        The dtype in which the data was computed, where the array no longer shows it.
+    rows : bool
+        True if the rows of P are the queries (they sum to 1), as in most software.
+
+    Returns
+    -------
+    int, or integer ndarray over a batch
+        Exact for exact logits; numerical elsewhere.
+
+    Notes
+    -----
+    The threshold for P models entries that are right to the dtype's rounding. A P computed from
+    logits that are large beside their differences within a column (keys with a large common part)
+    is not, and reads too high: pass ``logits=`` (whose own rounding the threshold then contains).
+
+    Raises
+    ------
+    Undecided
+        If the mask is not nested, unless the bounds meet (``.bounds`` holds them); or if float64
+        data shows the rounding of float32 and no `stored` is given.
+    InputError, InputTypeError
+        If P is not positive and column-stochastic, an entry is not finite, or not exactly one of
+        P, logits and head is given.
+
+    References
+    ----------
+    Yang, Dai, Salakhutdinov & Cohen 2018, Property 1 and Corollary 1 (their rank may exceed this
+    one by 1); docs/theory.md, Lemma 1.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.log_rank([[0.5, 0.75], [0.5, 0.25]])
+    1
+    >>> rb.log_rank(logits=[[0, 1], [0, 1]])
+    0
+    """
+    rtol = check_rtol(rtol)
+    if head is not None:
+        if P is not None or logits is not None or rows:
+            raise InputError(
+                "head is given beside P, logits or rows=True; expected a head alone: its context "
+                "is [key, query] already."
+            )
+        from rankbound.theory.head_logrank import log_rank_of_head
+
+        return log_rank_of_head(head, X, mask, rtol, stored)
+    if X is not None:
+        raise InputError(
+            "X is given without head; the log-rank of P or of logits does not depend on tokens. "
+            "For the least head size on tokens use rb.least_head_size(P, X=X)."
+        )
+    context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
+    if context.mask is None:
+        return logs_of(context).rank(rtol)
+    return _of_each(context, lambda one: decide(one, None, rtol).least)
+
+
+def least_head_size(
+    P: Any = None,
+    *,
+    X: Any = None,
+    logits: Any = None,
+    mask: Any = None,
+    rtol: float | None = None,
+    stored: Any = None,
+    rows: bool = False,
+) -> Any:
+    """Least head size with which some attention head on tokens X has the context P.
+
+    *Tokens of full column rank* (Theorem A): the log-rank, at most n - 1 (sharper than the n of
+    B20, Theorem 1), and n - 1 for almost every P.
+
+    *Any tokens, no mask* (Theorem B): let N project onto the complement of the row space of X. If
+    N 1 is not 0 the gauge is forced, and P has a head iff ``N L = 0`` and ``L N = 0`` in it, of
+    size ``rank L``; else iff ``N log P = 0`` and ``C log P N = 0``, of size ``rank (C log P)``.
+    Otherwise no head of any size has P, and the answer is infinite.
+
+    *A nested mask, tokens of full column rank* (Theorem C): the number of new rows, floor(n/2) for
+    almost every causal P.
+
+    Parameters
+    ----------
+    P : array_like or Context, shape (..., n, n), optional
+        Columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
+    X : array_like, shape (d, n), optional
+        Tokens, the exact numbers they are, floats too; None means any of full column rank.
+    logits : array_like, shape (..., n, n), optional
+        Logits instead of P, hidden entries of no account; exact for ints, Fractions and SymPy
+        numbers (and, on rank-deficient tokens, if these are exact too).
+    mask : array_like of bool or str, shape (..., n, n), optional
+        [key, query], True = visible.
+    rtol, stored, rows
+        As in :func:`rankbound.log_rank`.
+
+    Returns
+    -------
+    int or math.inf, or ndarray over a batch
+        0 for uniform columns, which a head of any size has; infinite where no head has P, which
+        ``rankbound.theory.theorem_b.unreachability_certificate`` proves.
+
+    Raises
+    ------
+    Undecided
+        If the mask is not nested, or there is a mask and X is not of full column rank, unless the
+        bounds meet (``.bounds`` holds them); if entries of P are so near underflow that their
+        logarithms are unknown; if the answer hangs on the rounding of X, or on that of float32.
+    InputError, InputTypeError
+        If the context, the tokens or the mask are not such matrices.
+
+    References
+    ----------
+    B20, Theorem 1 (first half: n suffices); docs/theory.md, Theorems A, B and C.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.least_head_size(rb.random_context(16, seed=0))
+    15
+    >>> rb.least_head_size(rb.random_context(16, seed=0, law="causal"), mask="causal")
+    8
+    >>> rb.least_head_size([[0.5, 0.75], [0.5, 0.25]], X=[[1, 0]])
+    inf
+    """
+    rtol = check_rtol(rtol)
+    context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
+    tokens = None if X is None else read_tokens(X, context.n)
+    return _of_each(context, lambda one: decide(one, tokens, rtol).least)
+
+
+def _of_each(context: Context, answer: Callable[[Context], float]) -> Any:
+    """The answer, or an array of them: of integers where all are finite."""
+    if not context.batch:
+        return answer(context)
+    found = np.empty(context.batch)
+    for place, one in context.matrices():
+        found[place] = answer(one)
+    return found.astype(np.int64) if np.isfinite(found).all() else found
+
+
+def represent(
+    P: Any = None,
+    *,
+    X: Any = None,
+    head_size: int | None = None,
+    logits: Any = None,
+    mask: Any = None,
+    ratio: float = 1e-8,
+    rtol: float | None = None,
+    stored: Any = None,
+    rows: bool = False,
+) -> AttentionHead:
+    """Return a head whose context on X is P: the constructive proof of Theorems A, B and C.
+
+    Factor the logits that :func:`least_head_size` finds (``C log P``, in the gauge that
+    rank-deficient tokens force, or completed where a mask hides them) as ``A^T B`` by the singular
+    value decomposition, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``.
+
+    Parameters
+    ----------
+    P : array_like or Context, shape (n, n), optional
+        One matrix, columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
+    X : array_like, shape (d, n), optional
+        Tokens; None means the identity.
+    head_size : int, optional
+        Any size from the least on (padded with zeros); the least, or 1 if that is 0, unless given.
+    logits : array_like, shape (n, n), optional
+        Logits instead of P; the head size is decided exactly for ints, Fractions and SymPy numbers.
+    mask : array_like of bool or str, shape (n, n), optional
+        [key, query], True = visible.
+    ratio : float
+        How far the head's log-probabilities may be from log P in any entry, over what the dtype of
+        the data leaves open. Checked on the head that is returned.
+    rtol, stored, rows
+        As in :func:`rankbound.log_rank`.
+
+    Returns
+    -------
+    AttentionHead
+        With ``head.context(X, mask)`` equal to P within the ratio.
+
+    Raises
+    ------
+    NotRepresentable
+        If `head_size` is below the least, which the error holds as ``.least_head_size``; or if no
+        head of any size has P, ``.reason`` saying which condition failed.
+    Undecided
+        As :func:`least_head_size`; or if X is so ill-conditioned that the head misses `ratio` in
+        float64, or `rtol` drops more than rounding explains.
+    InputError, InputTypeError
+        If the context, the tokens or the mask are not such matrices.
+
+    References
+    ----------
+    B20, Theorem 1 and its proof; docs/theory.md, Theorems A, B and C.
+
+    Examples
+    --------
+    >>> import numpy as np, rankbound as rb
+    >>> P = rb.random_context(8, seed=0)
+    >>> head = rb.represent(P)
+    >>> head.head_size, bool(np.allclose(head.context(), P, rtol=1e-10, atol=0))
+    (7, True)
+    """
+    ratio = check_real("ratio", ratio, above=0.0)
+    rtol = check_rtol(rtol)
+    wanted = None if head_size is None else check_head_size(head_size)
+    context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored)
+    tokens = None if X is None else read_tokens(X, context.n)
+    answer = decide(context, tokens, rtol)
+    if math.isinf(answer.least):
+        raise NotRepresentable(
+            f"no head of any size has this context on these tokens: {answer.reason}.",
+            least_head_size=math.inf,
+            reason=answer.reason,
+        )
+    least = int(answer.least)
+    size = max(least, 1) if wanted is None else wanted
+    if size < least:
+        nearest = "rb.nearest_head" if context.mask is None else "rb.fit_head"
+        raise NotRepresentable(
+            f"no head of size {size} has this context: its logits have rank {least} or more in "
+            "every gauge and completion, and those of a head at most its size. The least head size "
+            f"is {least}; {nearest}(P, {size}) comes as close as one can.",
+            least_head_size=least,
+            reason=f"log-rank {least} > head size {size}",
+        )
+    return _head(logs_of(context), tokens, answer, size, ratio + answer.allowed)
+
+
+def _head(
+    logs: Logs, tokens: Tokens | None, answer: Reach, size: int, allowed: float
+) -> AttentionHead:
+    """The head of this size, checked: with the weights of least norm, else with exact ones."""
+    factors = answer.factors(int(answer.least))
+    head = head_from_factors(*factors, size, answer.space)
+    if tokens is not None and missed(head, tokens, logs) > allowed:
+        exact = tokens.as_given
+        if exact is not None and exact.rank == tokens.rank_as_given and exact is not answer.space:
+            head = head_from_factors(*factors, size, exact)
+    check_reached(head, tokens, logs, allowed)
+    return head
+
+
+def decide(context: Context, tokens: Tokens | None, rtol: float | None) -> Reach:
+    """The answer of Theorem A, B or C, whichever tokens and mask call for."""
+    logs = logs_of(context)
+    if context.mask is not None:
         if rtol is not None:
             raise InputError(
                 "rtol and mask are not taken together: under a mask rows are compared with spans, "
                 "and no singular value is counted."
             )
-        return _decide_masked(P, X, mask, logits, stored, rows)
-    logs = read_logs(P, logits, stored=stored, rows=rows)
-    tokens = None if X is None else read_tokens(X, logs.n)
-    if tokens is not None and tokens.rank < logs.n:
-        _refuse_underflow(logs, rtol)
-        return reach(logs, tokens, rtol), tokens, logs.scaled, None
-    tolerance = 0.0 if logs.exact is not None else float(logs.tolerance)
-    answer = Reach(int(logs.rank(rtol)), logs.scaled, logs.exponent, tolerance)
-    _refuse_underflow(logs, rtol)
-    return answer, tokens, logs.scaled, None
+        return _masked(logs, tokens)
+    if rtol is None:
+        refuse_underflow(
+            logs,
+            int(logs.rank()) if logs.underflowed else 0,
+            "pass logits=, or rtol= to count singular values as they are",
+        )
+    if tokens is None:
+        return least_on_full_rank(logs, rtol)
+    return least_on_tokens(logs, tokens, rtol)
 
 
-def _hides_nothing(mask: Any, data: Any) -> bool:
-    """Whether this is the full mask of the matrix, under which Theorems A and B decide."""
-    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or not mask.all():
-        return False
-    return bool(mask.shape == np.shape(data))
-
-
-def _refuse_underflow(logs: Logs, rtol: float | None) -> None:
-    if logs.underflowed and rtol is None:
-        remedy = "pass logits=, or rtol= to count singular values as they are"
-        raise _underflow(int(logs.rank()), logs.n, remedy)
-
-
-def _underflow(least: int, n: int, remedy: str) -> Undecided:
-    return Undecided(
-        "entries of P are so near the smallest positive number of its dtype that their logarithms "
-        f"are unknown; the log-rank is at least about {least}. To decide, {remedy}.",
-        bounds=RankBounds(least, n - 1, Verdict.SUPPORTED, "what is above rounding; the shape"),
-        remedy=remedy,
-    )
-
-
-def _decide_masked(
-    P: Any, X: Any, mask: Any, logits: Any, stored: npt.DTypeLike | None, rows: bool
-) -> tuple[Reach, Tokens | None, Array, Mask | None]:
-    if (P is None) == (logits is None):
-        read_logs(P, logits)  # says what is missing, or too much
-    logs = read_masked(P, logits, mask, stored=stored, rows=rows)
-    n = len(logs.mask)
-    tokens = None if X is None else read_tokens(X, n)
-    answer = complete(logs)
+def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
+    n = logs.n
+    answer = guarded_completion(logs)
     if answer is None:
-        answer, known = complete_anyhow(logs)
+        answer, known = bounds_under_mask(logs)
     else:
         known = RankBounds(int(answer.least), n - 1, Verdict.SUPPORTED, "Theorem C; the shape")
-    if logs.underflowed:
-        raise _underflow(min(int(answer.least), int(known.lower)), n, "pass logits=")
-    if tokens is not None and tokens.rank < n:
+    refuse_underflow(logs, min(int(answer.least), int(known.lower)), "pass logits=")
+    if tokens is not None and tokens.numerical_rank < n and tokens.rank < n:
         raise Undecided(
             f"X has rank {tokens.rank} < n = {n} and there is a mask; with both, a head needs at "
             f"least size {known.lower}, and whether any has P is not decided here. "
@@ -105,4 +361,5 @@ def _decide_masked(
             bounds=known,
             remedy="a nested mask (rb.is_nested)",
         )
-    return answer, tokens, logs.values, logs.mask
+    space = None if tokens is None else tokens.space
+    return Reach(answer.least, answer.scaled, answer.exponent, answer.tolerance, space=space)

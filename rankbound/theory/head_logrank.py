@@ -1,29 +1,36 @@
-"""The log-rank of a head from its keys and queries; the n × n matrix is never formed."""
+"""The log-rank of a head from its keys and queries; the n × n matrix is never formed.
+
+Multiplying coordinate i of the keys by a power of two and dividing that of the queries by it leaves
+the logits alone. So the two are balanced first, coordinate by coordinate, and a singular value is
+compared with the rounding of balanced factors. Where that count is less than the head could reach,
+it is compared with the rank of the numbers as given, found by elimination modulo primes, which is
+exact; the two agree, or the answer is `Undecided`.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_matrix, storage_dtype
-from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.masks import Mask, check_mask, nested_chain
+from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.factored import spectrum_of_factors
 from rankbound.ranks.spectrum import FLOAT64_EPS
-from rankbound.theory.completion import essential
 from rankbound.theory.decision import decide
-from rankbound.theory.spans import scan
+from rankbound.theory.theorem_c import new_rows
+from rankbound.verdict import Verdict
 
-__all__ = [
-    "chain_log_rank",
-    "factors_of",
-    "log_rank_of_head",
-    "nested_chain",
-    "unmasked_log_rank",
-]
+__all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "unmasked_log_rank"]
+
+PRIMES = (2147483629, 2147483587)  # below 2^31, so that a product fits 64 bits; no Mersenne number
+
+Integers = npt.NDArray[np.int64]
 
 
 def log_rank_of_head(
@@ -31,29 +38,84 @@ def log_rank_of_head(
 ) -> int:
     """The log-rank of a head on tokens: O(n k²) in time and, apart from the mask, O(n k) in memory.
 
-    Under a mask that is not nested the logits are formed and bounded, and `Undecided` is raised
-    unless the bounds meet; the head itself shows that its size is enough.
+    `mask` None means the head's own. Under a mask that is not nested the logits are formed and
+    bounded; the head itself shows that its size is enough.
+
+    Raises
+    ------
+    Undecided
+        If the bounds do not meet, or the rounding of keys and queries leaves the answer open.
     """
-    keys, queries, unit = factors_of(head, X, stored)
+    _require_head(head)
+    mask = getattr(head, "mask", None) if mask is None else mask
+    tokens = None if X is None else check_matrix("X", X, ndim=2)
+    keys, queries = head.keys(X), head.queries(X)
     n = keys.shape[1]
     visible = None if mask is None else check_mask(mask, (n, n))
-    if visible is None or visible.all():
-        return unmasked_log_rank(keys, queries, unit, rtol)
-    if rtol is not None:
+    if visible is not None and visible.all():
+        visible = None
+    if visible is not None and rtol is not None:
         raise InputError(
             "rtol and mask are not taken together: under a mask rows are compared with spans, "
             "and no singular value is counted."
         )
-    chain = nested_chain(visible)
-    if chain is None:
-        return _bounded(head, X, visible, stored)
-    order, seen = chain
-    return chain_log_rank(keys[:, order], queries, seen, unit)
+    if head.scale == 0:
+        return 0
+    coarse = getattr(head, "stored", None) if stored is None else stored
+    eps = storage_dtype("head", keys, coarse).eps
+    unit = eps if tokens is None else eps * len(tokens)  # one rounding for each product
+    if visible is None:
+        count = unmasked_log_rank(keys, queries, unit, rtol)
+        if rtol is not None:
+            return count
+        order, seen = np.arange(n), np.full(n, n)
+    else:
+        chain = nested_chain(visible)
+        if chain is None:
+            return _bounded(head, X, visible, stored)
+        order, seen = chain.keys, chain.seen
+        count = chain_log_rank(keys[:, order], queries, seen, unit)
+    most = max(0, min(len(keys), int(seen.max()) - 1))
+    if count == most:
+        return count
+    exact = max(_rank_modulo(p, head.W_k, head.W_q, tokens, order, seen) for p in PRIMES)
+    if exact == count:
+        return count
+    if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit)):
+        return count  # every head within rounding has this log-rank or more, and one has it
+    raise _left_open(count, exact, most, eps)
+
+
+def _require_head(head: Any) -> None:
+    if not (hasattr(head, "queries") and hasattr(head, "keys")):
+        raise InputTypeError(
+            f"head is a {type(head).__name__}; expected an AttentionHead. "
+            "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
+        )
+    if getattr(head, "soft_cap", None) is not None:
+        raise InputError(
+            "the head caps its logits, which then have no factors of its size; expected a head "
+            "without soft_cap. Pass logits=head.logits(X)."
+        )
+
+
+def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
+    return Undecided(
+        f"the log-rank of the head is {exact} for its numbers as given, and rounding by {eps:.1e} "
+        f"shows {count} of it: the keys and queries nearly cancel, or hold products of low rank "
+        "that were rounded.",
+        bounds=RankBounds(
+            min(count, exact), most, Verdict.SUPPORTED, "lower: beyond rounding; upper: the head"
+        ),
+        remedy="Pass rtol= to count singular values above a share of the largest, stored= for the "
+        "dtype in which the head was computed, or logits= in exact numbers.",
+    )
 
 
 def _bounded(head: Any, X: Any, visible: Mask, stored: npt.DTypeLike | None) -> int:
     try:
-        return int(decide(None, None, visible, head.logits(X), None, stored, False)[0].least)
+        context = read_context(None, logits=head.logits(X), mask=visible, stored=stored)
+        return int(decide(context, None, None).least)
     except Undecided as undecided:
         bounds, size = undecided.bounds, len(head.queries(X))
         upper = min(int(bounds.upper), size)
@@ -68,38 +130,69 @@ def _bounded(head: Any, X: Any, visible: Mask, stored: npt.DTypeLike | None) -> 
         ) from None
 
 
-def factors_of(head: Any, X: Any, stored: npt.DTypeLike | None) -> tuple[Array, Array, float]:
-    """Keys and queries of a head, shape (k, n), and the relative error of their entries.
+@dataclass(frozen=True, eq=False)
+class Balanced:
+    """Keys and queries with ``keys^T queries`` as before, over ``2**exponent``.
 
-    The rounding of the dtype, once for each of the d products of a coordinate when tokens are
-    given.
+    Each coordinate was multiplied in one and divided in the other by a power of two, so that its
+    largest entries are of one size in both.
     """
-    if not (hasattr(head, "queries") and hasattr(head, "keys")):
-        raise InputTypeError(
-            f"head is a {type(head).__name__}; expected an AttentionHead. "
-            "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
-        )
-    products = 1 if X is None else check_matrix("X", X, ndim=2).shape[0]
-    keys, queries = head.keys(X), head.queries(X)
-    dtype = storage_dtype("head", keys, stored)
-    return keys, queries, products * float(np.finfo(dtype).eps)
+
+    keys: Array
+    queries: Array
+    exponent: int
+
+
+def balanced(keys: Array, queries: Array) -> Balanced:
+    """Balance factors of shape (k, n); exact, apart from underflow far below the largest product.
+
+    The sum of the norms' products over coordinates, which bounds what rounding does to the logits,
+    is least where both norms of each coordinate are equal (Cauchy–Schwarz).
+    """
+    rows, sizes = zip(*map(_unit_rows, (keys, queries)), strict=True)
+    idle = ~(rows[0].any(axis=1, keepdims=True) & rows[1].any(axis=1, keepdims=True))
+    total = np.where(idle, -4000, sizes[0] + sizes[1])
+    exponent = int(total.max())
+    half = (total - exponent) // 2
+    return Balanced(np.ldexp(rows[0], half), np.ldexp(rows[1], total - exponent - half), exponent)
+
+
+def _unit_rows(factor: Array) -> tuple[Array, npt.NDArray[np.int32]]:
+    """Rows over powers of two, so that their largest entries are in [1/2, 1), and the powers."""
+    sizes = np.frexp(np.max(np.abs(factor), axis=1, keepdims=True))[1]
+    return np.ldexp(factor, -sizes), sizes
 
 
 def unmasked_log_rank(keys: Array, queries: Array, unit: float, rtol: float | None) -> int:
     """Rank of ``C keys^T queries``, keys and queries (k, n) with entries right to `unit`.
 
     By Weyl no singular value moves by more than the error of the product, which is below
-    ``2 unit ‖keys‖_F ‖queries‖_F``, and what the QR of the factors adds.
+    ``2 unit ‖keys‖_F ‖queries‖_F`` of the balanced factors, and what the QR of the factors adds.
+    Nor is the rank below that of both factors less k (Sylvester), however their rows are scaled.
     """
-    keys, queries = (np.ldexp(f, -int(np.frexp(np.abs(f).max())[1])) for f in (keys, queries))
-    values = spectrum_of_factors(keys, queries, 1.0, centred=True)
-    sizes = float(np.linalg.norm(keys)) * float(np.linalg.norm(queries))
+    factors = balanced(keys, queries)
+    values = spectrum_of_factors(factors.keys, factors.queries, 1.0, centred=True)
+    sizes = float(np.linalg.norm(factors.keys)) * float(np.linalg.norm(factors.queries))
     relative = 2 * unit + sum(keys.shape) * FLOAT64_EPS
     threshold = relative * sizes if rtol is None else rtol * float(values[0])
-    return int(np.count_nonzero(values > threshold))
+    count = int(np.count_nonzero(values > threshold))
+    if rtol is not None or count == min(len(keys), keys.shape[1] - 1):
+        return count
+    return max(count, sum(_ranks_within(keys, queries, unit)) - len(keys))
 
 
-def chain_log_rank(keys: Array, queries: Array, seen: npt.NDArray[np.int64], unit: float) -> int:
+def _ranks_within(keys: Array, queries: Array, unit: float) -> list[int]:
+    """Ranks of the centred keys and of the queries, rows scaled, beyond an error of `unit`."""
+    found = []
+    for factor, centred in ((_unit_rows(keys)[0], True), (_unit_rows(queries)[0], False)):
+        error = (unit + sum(factor.shape) * FLOAT64_EPS) * float(np.linalg.norm(factor))
+        shown = factor - factor.mean(axis=1, keepdims=True) if centred else factor
+        values = np.linalg.svd(shown, compute_uv=False)
+        found.append(int(np.count_nonzero(values > error)))
+    return found
+
+
+def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> int:
     """The masked log-rank (Theorem C) where query j sees the first ``seen[j]`` keys.
 
     Row i of the logits, less the first, is ``(a_i - a_1)^T b_j`` for the queries j that see key i.
@@ -109,27 +202,73 @@ def chain_log_rank(keys: Array, queries: Array, seen: npt.NDArray[np.int64], uni
     telling = np.flatnonzero(seen > 1)
     if not len(telling):
         return 0
-    keys, queries = (np.ldexp(f, -int(np.frexp(np.abs(f).max())[1])) for f in (keys, queries))
+    factors = balanced(keys, queries)
+    keys, queries = factors.keys, factors.queries
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))
-    kept = telling[scan(columns, unit * np.abs(columns), width)]
+    kept = telling[new_rows(columns, unit * np.abs(columns), width)]
     few = queries[:, kept]
     D = (keys - keys[:, :1]).T @ few
     error = 2 * unit * (np.abs(keys) + np.abs(keys[:, :1])).T @ np.abs(few)
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
-    return len(scan(D[1:], error[1:], shown[1:]))
+    return len(new_rows(D[1:], error[1:], shown[1:]))
 
 
-def nested_chain(visible: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
-    """Keys in the order of nesting and how many of them each query sees; None if not nested.
+def _rank_modulo(
+    p: int, W_k: Array, W_q: Array, X: Array | None, order: Integers, seen: Integers
+) -> int:
+    """:func:`chain_log_rank` of the numbers as given, with no rounding, modulo a prime.
 
-    A query that sees one key is said to see none: it imposes nothing.
+    Never above the rank over the rationals, and below it only where the prime divides a minor.
     """
-    keys, queries = essential(visible)
-    seen = np.zeros(visible.shape[1], dtype=np.int64)
-    seen[queries] = visible[:, queries].sum(axis=0)
-    for position, key in enumerate(keys):
-        if not np.array_equal(visible[key, queries], seen[queries] > position):
-            return None
-    return keys, seen
+    keys, queries = (_residues(W, p) for W in (W_k, W_q))
+    if X is not None:
+        tokens = _residues(X, p)
+        keys, queries = _product(keys, tokens, p), _product(queries, tokens, p)
+    keys = (keys[:, order] - keys[:, order[:1]]) % p
+    telling = np.flatnonzero(seen > 1)
+    telling = telling[np.argsort(-seen[telling], kind="stable")]
+    kept = telling[_independent_columns(queries[:, telling], p)]
+    D = _product(keys.T, queries[:, kept], p)
+    shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
+    new: list[int] = []
+    for width in np.unique(shown[shown > 0])[::-1]:
+        rows = [*new, *np.flatnonzero(shown == width).tolist()]
+        found = _independent_columns(D[rows, :width].T, p)
+        new += [rows[i] for i in found if i >= len(new)]
+    return len(new)
+
+
+def _residues(A: Array, p: int) -> Integers:
+    """Floats, whole multiples of powers of two, modulo an odd prime."""
+    mantissa, exponent = np.frexp(A)
+    whole = np.ldexp(mantissa, 53).astype(np.int64) % p
+    used, place = np.unique(exponent - 53, return_inverse=True)
+    powers = np.array([pow(2, int(e), p) for e in used], dtype=np.int64)
+    residues: Integers = whole * powers[place].reshape(A.shape) % p
+    return residues
+
+
+def _product(A: Integers, B: Integers, p: int) -> Integers:
+    total = np.zeros((len(A), B.shape[1]), dtype=np.int64)
+    for column, row in zip(A.T, B, strict=True):  # a sum of two products would overflow
+        total = (total + np.multiply.outer(column, row) % p) % p
+    return total
+
+
+def _independent_columns(A: Integers, p: int) -> list[int]:
+    """The columns that are no combination of columns to their left."""
+    rest = A.copy()
+    pivots: list[int] = []
+    while len(rest):
+        telling = rest.any(axis=0)
+        if not telling.any():
+            break
+        column = int(np.argmax(telling))
+        row = int(np.argmax(rest[:, column] != 0))
+        pivot = rest[row] * pow(int(rest[row, column]), -1, p) % p
+        others = np.delete(rest, row, axis=0)
+        rest = (others - np.multiply.outer(others[:, column], pivot) % p) % p
+        pivots.append(column)
+    return pivots

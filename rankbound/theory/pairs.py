@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_head_size, check_int, check_matrix, frozen_copy
+from rankbound._validate import Array, check_int, check_matrix, frozen_copy
 from rankbound.errors import InputError
 from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.theory.scale import longest
 
-__all__ = ["Pairs", "check_pairs", "curve_pairs", "pair_margin_bound", "pair_members"]
+__all__ = ["Pairs", "check_pairs", "curve_pairs", "pair_members"]
 
 Ints = npt.NDArray[np.intp]
 MOST_KEYS = 1_000  # half a million queries, taken a block at a time
@@ -75,11 +74,6 @@ def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
     Returns
     -------
     Pairs
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------
@@ -151,11 +145,6 @@ def curve_pairs(n: int) -> Pairs:
     Pairs
         With what is certain of the floats; all pairs are realised up to the largest n admitted.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5.
@@ -186,46 +175,3 @@ def curve_pairs(n: int) -> Pairs:
 def _unit(columns: Array) -> Array:
     scaled: Array = columns / np.sqrt(np.sum(columns * columns, axis=0))
     return scaled
-
-
-def pair_margin_bound(n: int, head_size: int) -> float:
-    """The margin with which unit keys and queries can realise all pairs, at most.
-
-    It is ``2/((n (n - 1)/2)^{1/d} - 1)``, and never above 2.
-
-    Parameters
-    ----------
-    n : int
-        At least 2.
-    head_size : int
-        d.
-
-    Returns
-    -------
-    float
-        Rounded up.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
-    References
-    ----------
-    Weller, Boratko, Naim & Lee 2025, Theorem 1; docs/theory.md, section 5.
-
-    Examples
-    --------
-    >>> round(pair_margin_bound(20, 4), 4)
-    0.7373
-    """
-    from mpmath.ctx_iv import MPIntervalContext
-
-    n = check_int("n", n, least=2, most=2**26)
-    d = check_head_size(head_size)
-    if n == 2:
-        return 2.0
-    iv: Any = MPIntervalContext()
-    iv.prec = 106
-    most = 2 / (iv.exp(iv.log(n * (n - 1) // 2) / d) - 1)
-    return min(2.0, math.nextafter(float(most.b), math.inf))

@@ -72,11 +72,6 @@ def least_scale_bound(n: int, head_size: int, error: float) -> float:
     float
         Infinite where no scale is enough: head size 1 selects at most two keys.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
-
     References
     ----------
     docs/theory.md, section 5; for the volume bound see Weller, Boratko, Naim & Lee 2025, Theorem 1.
@@ -100,11 +95,6 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
     Returns
     -------
     ScaleBounds
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------

@@ -30,7 +30,7 @@ def test_designs_are_those_of_the_theorems() -> None:
     assert sizes == [64, 256, 255, 128]
     X = rb.random_tokens(9, 9, 0)
     for cost in designs(d=9, heads=3, n=9)[2:3]:  # n - 1 reaches a random context
-        assert rb.least_head_size(rb.random_context(9, 0), X) == cost.head_size
+        assert rb.least_head_size(rb.random_context(9, 0), X=X) == cost.head_size
     causal = rb.random_context(9, 0, law="causal")
     assert rb.least_head_size(causal, mask=rb.causal_mask(9)) == designs(9, 3, 9)[3].head_size
 

@@ -29,7 +29,7 @@ def test_output_is_the_projected_concatenation(
     X, mask = rb.random_tokens(layer.d, n, seed), rb.causal_mask(n) if causal else None
     outputs = []
     for W_q, W_k, W_v in zip(layer.W_q, layer.W_k, layer.W_v, strict=True):
-        P = rb.column_softmax(layer.scale * (W_k @ X).T @ (W_q @ X), mask)
+        P = rb.column_softmax(layer.scale * (W_k @ X).T @ (W_q @ X), mask=mask)
         outputs.append(W_v @ X @ P)
     expected = layer.W_o @ np.concatenate(outputs)
     assert np.max(np.abs(layer.output(X, mask) - expected)) <= slack(layer, X)

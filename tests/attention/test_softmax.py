@@ -86,7 +86,7 @@ def test_masked(mask: Any, seed: int, shift: float) -> None:
     mask[0] |= ~mask.any(axis=0)  # every query sees a key
     L = np.random.default_rng(seed).standard_normal((n, n))
     L = (L + shift) - shift  # now exact when shifted
-    P = rb.column_softmax(L + shift, mask)
+    P = rb.column_softmax(L + shift, mask=mask)
     assert (P[~mask] == 0).all()
     for j in range(n):
         seen = scipy.special.softmax(L[mask[:, j], j])
@@ -99,10 +99,10 @@ def test_a_batch_is_a_loop(n: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     L, mask = rng.standard_normal((2, 3, n, n)), rng.random((3, n, n)) < 0.7
     mask[:, 0] = True
-    whole, masked = rb.column_softmax(L), rb.column_softmax(L, mask)
+    whole, masked = rb.column_softmax(L), rb.column_softmax(L, mask=mask)
     for i, j in np.ndindex(2, 3):
         np.testing.assert_array_equal(whole[i, j], rb.column_softmax(L[i, j]))
-        np.testing.assert_array_equal(masked[i, j], rb.column_softmax(L[i, j], mask[j]))
+        np.testing.assert_array_equal(masked[i, j], rb.column_softmax(L[i, j], mask=mask[j]))
 
 
 @given(logits())

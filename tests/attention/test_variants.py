@@ -304,8 +304,8 @@ def test_a_bias_reaches_the_context_that_b20_shows_unreachable() -> None:
     """X = [1, 0], d = 1: with a row of ones it has full column rank, and k = n - 1 = 1 suffices."""
     P, X = np.array([[0.5, 0.75], [0.5, 0.25]]), np.array([[1.0, 0.0]])
     with pytest.raises(rb.NotRepresentable):
-        rb.represent(P, X)
-    head = rb.represent(P, append_ones(X))
+        rb.represent(P, X=X)
+    head = rb.represent(P, X=append_ones(X))
     assert head.head_size == 1
     np.testing.assert_allclose(head.context(append_ones(X)), P, rtol=64 * EPS)
 

@@ -62,7 +62,7 @@ def test_captured_heads_have_the_contexts_that_transformers_returns(
             head = rb.AttentionHead(
                 layer.queries[h], layer.keys[h * GROUPS[name] // 4], scale=layer.scale
             )
-            ours = rb.column_softmax(capped(head.logits(), layer.softcap), mask)
+            ours = rb.column_softmax(capped(head.logits(), layer.softcap), mask=mask)
             # BERT and GPT-2 take the softmax in float64 too, the others in float32
             error = 1e-12 if name in ("bert", "gpt2", "albert") else 1e-5
             np.testing.assert_allclose(ours, theirs, atol=error)

@@ -47,7 +47,7 @@ MASKS = {
 def test_masks_by_name_and_by_file(name: str, tmp_path: Path, capsys: Capture) -> None:
     """A context or its logits, by columns or by rows: the same answer, and not a certified one."""
     mask, least = MASKS[name]
-    P = rb.column_softmax(LOGITS, mask)
+    P = rb.column_softmax(LOGITS, mask=mask)
     hidden = np.where(mask, LOGITS, -np.inf)
     for context, logits, m, rows in (
         (P, hidden, mask, []),

@@ -297,4 +297,4 @@ def test_certificate_of_a_lifted_rank_is_accepted() -> None:
     for rows in (drawn(14, 11, 6, 16, below=9), drawn(11, 14, 6, 17, below=9)):
         bounds = rb.exact_rank(rows)
         assert "an exact factorisation" in bounds.method
-        assert rb.check(bounds.certificate).accepted
+        assert rb.check(bounds.certify().certificate).accepted

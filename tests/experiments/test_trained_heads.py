@@ -71,7 +71,7 @@ def test_measures_are_those_of_the_package(folder: Path, heads: list[TrainedHead
             sizes = np.linalg.svd(centred, compute_uv=False)
             shares.append(sizes[:3] / sizes[0])
             lost.append(float(np.linalg.norm(sizes[1:]) / np.linalg.norm(sizes)))
-            P = rb.column_softmax(L, mask)
+            P = rb.column_softmax(L, mask=mask)
             logs = np.where(mask, np.log(np.where(mask, P, 1)), 0)
             entropies.append(float(-(P * logs).sum(axis=0).mean()))
         assert found.log_rank == int(median(ranks))

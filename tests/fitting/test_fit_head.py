@@ -127,7 +127,7 @@ def test_tokens_of_any_rank(rank: int) -> None:
     X = rb.random_tokens(5 if rank < 5 else 7, 6, seed=rank, rank=rank)
     assert rb.numerical_rank(X) == rank
     target = rb.random_head(len(X), min(rank, 2), seed=3).context(X)
-    fit = rb.fit_head(target, min(rank, 2), X, seed=0)
+    fit = rb.fit_head(target, min(rank, 2), X=X, seed=0)
     assert fit.head.d == len(X)
     assert fit.converged
     assert abs(recomputed(target, fit, X) - fit.kl) <= rounding(target, fit, X)
@@ -139,9 +139,9 @@ def test_tokens_of_any_rank(rank: int) -> None:
 def test_tokens_of_any_unit(exponent: int) -> None:
     """The same fit on rescaled tokens, as far as the weights are float64s; else an error."""
     P, X = rb.random_context(4, seed=0), rb.random_tokens(5, 4, seed=1)
-    expected = rb.fit_head(P, 1, X, random_starts=0).kl
+    expected = rb.fit_head(P, 1, X=X, random_starts=0).kl
     try:
-        fit = rb.fit_head(P, 1, np.ldexp(X, exponent), random_starts=0)
+        fit = rb.fit_head(P, 1, X=np.ldexp(X, exponent), random_starts=0)
     except rb.InputError as error:
         assert exponent < -1000
         assert "X" in str(error)
@@ -156,7 +156,7 @@ def test_rank_deficient_tokens_cannot_reach_every_context() -> None:
     So the infimum is KL((3/4, 1/4), (1/2, 1/2)) / 2, the first column being free.
     """
     P = np.array([[0.6, 0.75], [0.4, 0.25]])
-    fit = rb.fit_head(P, 1, [[1.0, 0.0]])
+    fit = rb.fit_head(P, 1, X=[[1.0, 0.0]])
     expected = (0.75 * np.log(1.5) + 0.25 * np.log(0.5)) / 2
     assert fit.converged
     # KL exceeds the infimum by |gradient|² / curvature, curvature of order 0.1
@@ -217,7 +217,7 @@ def test_kl_is_that_of_the_head_on_ill_conditioned_tokens() -> None:
     """What was fitted is exact; the head on such tokens is not, and the record says so."""
     X = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0] * np.logspace(0, -12, 8)
     P = rb.random_context(8, seed=0)
-    fit = rb.fit_head(P, 7, X, random_starts=0)
+    fit = rb.fit_head(P, 7, X=X, random_starts=0)
     Q = fit.head.context(X)
     # the sum of 64 terms p (log p - log q), each rounded to within eps (|log p| + |log q|)
     rounding = 64 * np.finfo(float).eps * (np.abs(np.log(P)) + np.abs(np.log(Q))).max()

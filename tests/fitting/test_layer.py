@@ -7,8 +7,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.attention.opponents import random_fixed_layer
-from rankbound.fitting.layer import fit_layer
-from rankbound.fitting.layer_objective import LayerObjective, Shape
+from rankbound.fitting.layer import LayerObjective, Shape, fit_layer
 from tests.helpers import refused
 
 SHAPE = Shape(heads=2, head_size=3, value_size=2, d=4)

@@ -16,8 +16,15 @@ from scipy.special import rel_entr
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.descent import _stages
-from rankbound.fitting.losses import KL, LOSSES, Loss, ReverseKL, TotalVariation, measure
-from rankbound.fitting.objective import Objective
+from rankbound.fitting.objective import (
+    KL,
+    LOSSES,
+    Loss,
+    Objective,
+    ReverseKL,
+    TotalVariation,
+    measure,
+)
 from rankbound.fitting.problem import read_problem
 from tests.helpers import EPS, Array, refused
 
@@ -121,7 +128,7 @@ def instance(
     """A random one: "plain", on a "basis" of rank n - 1, or under a causal "mask"."""
     rng = np.random.default_rng(seed)
     mask = rb.causal_mask(n) if kind == "mask" else None
-    P = rb.column_softmax(rng.standard_normal((n, n)), mask)
+    P = rb.column_softmax(rng.standard_normal((n, n)), mask=mask)
     basis = None
     if kind == "basis":
         basis = np.linalg.qr(rng.standard_normal((n, max(n - 1, 1))))[0].T
@@ -275,7 +282,7 @@ def test_the_uniform_query_of_b20(name: str) -> None:
         "reverse_kl": 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25),
         "total_variation": 0.25,
     }[name]
-    fit = rb.fit_head(P, 1, [[1.0, 0.0]], loss=name)
+    fit = rb.fit_head(P, 1, X=[[1.0, 0.0]], loss=name)
     assert fit.converged
     assert fit.loss == name
     # the first column is free, and missed by at most the gradient over a curvature of order 0.1

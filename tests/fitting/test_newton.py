@@ -10,8 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.fitting.descent import lbfgs
-from rankbound.fitting.newton import _steihaug, newton
+from rankbound.fitting.descent import _steihaug, lbfgs, newton
 from rankbound.fitting.objective import Objective
 from rankbound.fitting.problem import read_problem
 from rankbound.testing import contexts
@@ -92,7 +91,7 @@ def test_the_end_is_that_of_lbfgs(P: Array, k: int, tokens: bool) -> None:
     """
     X = rb.random_tokens(len(P) // 2, len(P), seed=0) if tokens else None
     one, other = (
-        rb.fit_head(P, k, X, random_starts=0, method=method) for method in ("newton", "l-bfgs")
+        rb.fit_head(P, k, X=X, random_starts=0, method=method) for method in ("newton", "l-bfgs")
     )
     assert one.converged
     assert other.converged
@@ -111,7 +110,7 @@ def test_the_end_under_a_mask(kind: str, k: int) -> None:
         "prefix": rb.prefix_mask(8, 4),
         "sliding": rb.sliding_mask(8, 3),
     }[kind]
-    P = rb.column_softmax(np.random.default_rng(0).standard_normal((8, 8)), mask)
+    P = rb.column_softmax(np.random.default_rng(0).standard_normal((8, 8)), mask=mask)
     for method in ("newton", "l-bfgs"):
         fit = rb.fit_head(P, k, mask=mask, random_starts=0, method=method)
         assert fit.converged

@@ -13,10 +13,9 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.losses import LOSSES, TotalVariation, kl_divergence
-from rankbound.fitting.objective import Objective
-from rankbound.fitting.path import _monotone, cut, fit_path, grown
+from rankbound.fitting.objective import LOSSES, Objective, TotalVariation, kl_divergence
 from rankbound.fitting.problem import read_problem
+from rankbound.fitting.solve import _monotone, cut, fit_path, grown
 from rankbound.testing import contexts
 from tests.helpers import EPS, Array, refused
 
@@ -98,7 +97,7 @@ def test_nothing_is_left_from_the_log_rank_on() -> None:
 @pytest.mark.parametrize("k", [3, 4, 12])
 def test_growing_lowers_the_loss(tokens: bool, masked: bool, k: int) -> None:
     mask = rb.causal_mask(6) if masked else None
-    P = rb.column_softmax(np.random.default_rng(1).standard_normal((6, 6)), mask)
+    P = rb.column_softmax(np.random.default_rng(1).standard_normal((6, 6)), mask=mask)
     X = rb.random_tokens(4, 6, 0) if tokens else None
     _, point = random_point(P, 2, X, mask)
     start = grown(point, k)

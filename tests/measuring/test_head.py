@@ -130,7 +130,7 @@ def test_a_cap_is_applied_before_anything_is_measured(name: str | None) -> None:
     mask = {None: None, "causal": rb.causal_mask(20), "sliding": rb.sliding_mask(20, 12)}[name]
     q, keys = factors(3, 20, 1, 2.0)
     L = 5.0 * np.tanh((keys.T @ q) / 5.0)
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     m = measure(q, keys, 1.0, mask, 5.0)
     assert m.log_effective_rank == pytest.approx(rb.effective_rank(L - L.mean(axis=0)), rel=1e-8)
     assert m.context_effective_rank == pytest.approx(rb.effective_rank(P), rel=1e-8)
@@ -145,8 +145,8 @@ def test_half_a_capped_head_costs_what_its_truncation_costs(mask: None) -> None:
     q, keys = factors(4, 16, 2, 2.0)
     L = capped(keys.T @ q, 3.0)
     left, values, right = np.linalg.svd(L - L.mean(axis=0))
-    near = rb.column_softmax((left[:, :2] * values[:2]) @ right[:2], mask)
-    P = rb.column_softmax(L, mask)
+    near = rb.column_softmax((left[:, :2] * values[:2]) @ right[:2], mask=mask)
+    P = rb.column_softmax(L, mask=mask)
     shown = P > 0
     expected = np.sum(P[shown] * np.log(P[shown] / near[shown])) / 16
     assert measure(q, keys, 1.0, mask, 3.0).kl_half == pytest.approx(expected, rel=1e-9)
@@ -242,11 +242,11 @@ def test_each_smaller_size_costs_what_its_truncation_costs(mask: None, softcap: 
     [m] = measure_heads(q[None], keys[None], 1.0, mask, softcap, head_sizes=sizes)
     L = capped(keys.T @ q, softcap)
     left, values, right = np.linalg.svd(L - L.mean(axis=0))
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     shown = P > 0
     assert list(m.kl_errors) == [0, 1, 2, 3, 7]  # half the head size too
     for size, error in m.kl_errors.items():
-        near = rb.column_softmax((left[:, :size] * values[:size]) @ right[:size], mask)
+        near = rb.column_softmax((left[:, :size] * values[:size]) @ right[:size], mask=mask)
         expected = np.sum(P[shown] * np.log(P[shown] / near[shown])) / 16
         assert error == pytest.approx(expected, rel=1e-9, abs=1e-12)
     uniform = np.log(16) if mask is None else np.log(np.arange(1, 17)).mean()

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
+from rankbound.certificates.model import Certificate
+from rankbound.ranks.bounds import Prover
 from tests.helpers import refused
 
-WORD = rb.Verdict.CERTIFIED
+WORD = rb.Verdict.RIGOROUS
 
 
 @given(st.integers(0, 9), st.integers(0, 9))
@@ -72,7 +74,7 @@ def test_one_bound_is_no_batch() -> None:
 
 def test_json_holds_everything() -> None:
     record = json.loads(rb.RankBounds(np.array([1, 2]), np.array([1, 3]), WORD, "m").to_json())
-    assert record == {"lower": [1, 2], "upper": [1, 3], "verdict": "certified", "method": "m"}
+    assert record == {"lower": [1, 2], "upper": [1, 3], "verdict": "rigorous", "method": "m"}
 
 
 @pytest.mark.parametrize("value", [1.7, float("nan"), "2"])
@@ -88,3 +90,86 @@ def test_arrays_are_copied_and_closed() -> None:
     assert bounds[0].lower == 1
     with pytest.raises(ValueError, match="read-only"):
         bounds.lower[0] = 7  # type: ignore[index]
+
+
+# ---- certify
+
+
+def prover(matrix: Any = ((1, 2), (3, 4))) -> Prover:
+    """What proves the rank of this matrix, which is 2 unless another is given."""
+    prove = rb.exact_rank(matrix).prove
+    assert prove is not None
+    return prove
+
+
+def test_certify_returns_a_new_record_and_leaves_the_old_one_as_it_is() -> None:
+    bounds = rb.RankBounds(2, 2, WORD, "a test", prover())
+    for _ in range(2):  # certifying once more is the same once more
+        found = bounds.certify()
+        assert (found.lower, found.upper, found.method) == (2, 2, "a test")
+        assert found.verdict is rb.Verdict.CERTIFIED
+        assert isinstance(found.certificate, Certificate)
+        assert found.certificates == (found.certificate,)
+        assert found.upper_certificate is None
+        assert rb.check(found.certificate).accepted
+        assert found.certify() is found
+        assert bounds.verdict is WORD
+        assert bounds.certificate is None
+        assert bounds.certificates == ()
+
+
+def test_both_sides_have_their_certificates_in_order() -> None:
+    pair = prover()(()) + prover([[5]])(())
+    found = rb.RankBounds(2, 2, WORD, "a test", lambda _: pair).certify()
+    assert (found.certificate, found.upper_certificate) == pair == found.certificates
+
+
+def _raises(_: tuple[int, ...]) -> Any:
+    raise rb.Undecided("beyond the checker's limit of 256 rows.")
+
+
+def _rejected(_: tuple[int, ...]) -> Any:
+    (good,) = prover()(())
+    assert good is not None
+    return good, good.for_claim("no-such-claim")
+
+
+@pytest.mark.parametrize(
+    ("verdict", "prove", "reason"),
+    [
+        (WORD, None, "the bounds are rigorous and no proof came with them"),
+        (rb.Verdict.SUPPORTED, prover(), "the bounds are supported and no proof came with them"),
+        (WORD, lambda _: (), "no certificate was found"),
+        (WORD, lambda _: (None,), "no certificate was found"),
+        (WORD, lambda _: (*prover()(()), None), "no certificate was found"),
+        (WORD, _raises, "beyond the checker's limit of 256 rows."),
+        (WORD, _rejected, "the checker rejects it: "),
+    ],
+)
+def test_where_nothing_can_be_certified_the_reason_is_raised(
+    verdict: rb.Verdict, prove: Any, reason: str
+) -> None:
+    bounds = rb.RankBounds(1, 2, verdict, "a test", prove)
+    with refused(rb.Undecided, "[1, 2] (a test) were not certified", reason):
+        bounds.certify()
+    assert bounds.verdict is verdict
+
+
+def test_of_a_batch_one_is_certified() -> None:
+    batch = rb.certified_rank(np.array([np.eye(2), np.zeros((2, 2))]))
+    with refused(rb.InputTypeError, "2 bounds and certify() needs one", "b[i]"):
+        batch.certify()
+    assert [batch[i].certify().lower for i in range(2)] == [2, 0]
+    assert batch.verdict is batch[0].verdict is WORD
+
+
+def test_certified_is_what_has_a_certificate_and_nothing_else() -> None:
+    (good,) = prover()(())
+    wrong: list[tuple[rb.Verdict, Any]] = [
+        (rb.Verdict.CERTIFIED, None),
+        (rb.Verdict.CERTIFIED, "a certificate"),
+        (WORD, good),
+    ]
+    for verdict, certificate in wrong:
+        with refused(rb.InputTypeError, f"verdict is {verdict}", "Verdict.RIGOROUS"):
+            rb.RankBounds(2, 2, verdict, "a test", certificate=certificate)

@@ -42,7 +42,16 @@ from rankbound.ranks.enclosure import (
 from rankbound.testing.gallery import HardMatrix, hard_matrices
 from tests.certificates.build import exact, times, transposed
 from tests.certificates.build import rank as true_rank
-from tests.helpers import Array, Rows, case, rational_rows, refused, sympy_rank
+from tests.helpers import (
+    Array,
+    Rows,
+    case,
+    certificate_of,
+    rational_rows,
+    refused,
+    sympy_rank,
+)
+from tests.helpers import certified as certifiable
 
 HUGE = sys.float_info.max
 TWO = np.eye(2)
@@ -134,8 +143,8 @@ def near_rational(draw: Callable[..., Any]) -> tuple[Array, Array, Rows]:
 def test_gallery_is_decided(hard: HardMatrix) -> None:
     bounds = rb.certified_rank(hard.matrix)
     assert (bounds.lower, bounds.upper) == (hard.rank, hard.rank)
-    assert rb.check(bounds.certificate).accepted
-    assert bounds.verdict is rb.Verdict.CERTIFIED
+    assert rb.check(certificate_of(bounds)).accepted
+    assert bounds.verdict is rb.Verdict.RIGOROUS
 
 
 @settings(max_examples=300)
@@ -226,7 +235,7 @@ def test_exact_numbers_among_floats_are_not_rounded_either(rows: Any) -> None:
 
 @pytest.mark.parametrize("given_error", [Fraction(1, 3), Fraction(1, 10), np.longdouble(1) / 3])
 def test_the_error_is_rounded_upward(given_error: Any) -> None:
-    statement = rb.certified_rank([[1.0]], error=given_error).certificate.statement
+    statement = certificate_of(rb.certified_rank([[1.0]], error=given_error)).statement
     assert Fraction(*statement.error.entries[0].as_integer_ratio()) >= Fraction(
         *given_error.as_integer_ratio()
     )
@@ -240,7 +249,7 @@ def test_elimination_modulo_a_prime_stands_in_for_large_matrices(A: Array) -> No
         bounds = rb.certified_rank(A)
     assert bounds.lower == true
     assert bounds.upper == (true if "exact" in bounds.method else min(A.shape))
-    assert rb.check(bounds.certificate).accepted
+    assert rb.check(certificate_of(bounds)).accepted
 
 
 def test_more_rows_than_a_minor_is_eliminated_for() -> None:
@@ -248,13 +257,13 @@ def test_more_rows_than_a_minor_is_eliminated_for() -> None:
     A = np.random.default_rng(0).standard_normal((170, 165))
     bounds = rb.certified_rank(A)
     assert (bounds.lower, bounds.upper) == (165, 165)
-    assert bounds.certificate.kind == "nonsingular-enclosure"
-    assert rb.check(bounds.certificate).accepted
+    assert certificate_of(bounds).kind == "nonsingular-enclosure"
+    assert rb.check(certificate_of(bounds)).accepted
 
 
 @pytest.mark.parametrize("given_error", [0, 0.25, np.float32(0.25), np.int64(3), Fraction(1, 4)])
 def test_an_error_that_float64_holds_stays_as_it_is(given_error: Any) -> None:
-    statement = rb.certified_rank([[4.0]], error=given_error).certificate.statement
+    statement = certificate_of(rb.certified_rank([[4.0]], error=given_error)).statement
     assert statement.error.entries == (float(given_error),)
 
 
@@ -280,12 +289,12 @@ def test_each_of_a_batch_has_its_certificate() -> None:
     for error in (None, 1e-12):
         batch = rb.certified_rank(stack.reshape(2, 2, 3, 3), error)
         for place in np.ndindex(2, 2):
-            certificate = rb.certified_rank(stack[2 * place[0] + place[1]], error).certificate
-            assert batch[place].certificate.to_json() == certificate.to_json()
-            assert batch[place[0]][place[1]].certificate.to_json() == certificate.to_json()
+            certificate = certificate_of(rb.certified_rank(stack[2 * place[0] + place[1]], error))
+            assert certificate_of(batch[place]).to_json() == certificate.to_json()
+            assert certificate_of(batch[place[0]][place[1]]).to_json() == certificate.to_json()
             assert rb.check(certificate).accepted
-    with refused(rb.InputTypeError, "4 bounds and certificate needs one", "b[i]"):
-        _ = batch.certificate
+    with refused(rb.InputTypeError, "4 bounds and certify() needs one", "b[i]"):
+        batch.certify()
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (3, 1), (2, 1, 3)])
@@ -295,7 +304,7 @@ def test_the_error_broadcasts(shape: tuple[int, ...]) -> None:
     batch = rb.certified_rank(A, error)
     for i, within in enumerate(np.broadcast_to(error, A.shape)):
         assert batch[i].lower == rb.certified_rank(A[i], within).lower
-        assert batch[i].certificate.statement.error.entries == (0.25,) * 9
+        assert certificate_of(batch[i]).statement.error.entries == (0.25,) * 9
 
 
 # ---- what keeps a rank
@@ -334,7 +343,7 @@ def test_one_power_of_two_for_matrix_and_error_does_not_move_the_lower_side(
 
 def documents(bounds: rb.RankBounds) -> tuple[dict[str, Any], dict[str, Any]]:
     """The certificate's JSON, read, and its statement."""
-    document: dict[str, Any] = json.loads(bounds.certificate.to_json())
+    document: dict[str, Any] = json.loads(certificate_of(bounds).to_json())
     return document, document["statement"]
 
 
@@ -346,7 +355,7 @@ def test_certificates_prove_the_bounds(A: Array) -> None:
     assert statement["matrix"]["entries"] == [x.hex() for x in A.ravel().tolist()] or (
         statement["matrix"]["type"] == "rational"
     )
-    assert rb.check(bounds.certificate).accepted
+    assert rb.check(certificate_of(bounds)).accepted
     assert rb.check(json.dumps(document, indent=1)).accepted
     statement["lower"] += 1
     assert not rb.check(document).accepted
@@ -356,8 +365,7 @@ def test_certificates_prove_the_bounds(A: Array) -> None:
 def test_certificates_under_an_error_prove_the_lower_side(near: tuple[Array, Array, Rows]) -> None:
     A, error, _ = near
     bounds = rb.certified_rank(A, error)
-    if bounds.certificate is None:
-        assert bounds.verdict is rb.Verdict.UNDECIDED
+    if certifiable(bounds) is None:
         return
     document, statement = documents(bounds)
     assert statement["kind"] == "rank-under-error"
@@ -373,10 +381,8 @@ def test_an_error_far_from_the_entries_leaves_a_certificate_or_none(error: Any) 
     """Triangular, so nonsingular whatever the entry above the diagonal is; nothing overflows."""
     for A in ([[1e-300, 0.0], [0.0, 1.0]], [[1e-300, 0.0], [0.0, 1e300]]):
         bounds = rb.certified_rank(A, error=error)
-        if bounds.certificate is None:
-            assert bounds.verdict is rb.Verdict.UNDECIDED
-        else:
-            assert rb.check(bounds.certificate).accepted
+        if certifiable(bounds) is not None:
+            assert rb.check(certificate_of(bounds)).accepted
 
 
 def _nudged(document: dict[str, Any], *path: Any) -> Any:
@@ -426,22 +432,14 @@ def test_no_index_of_a_minor_can_change_into_one_that_vanishes() -> None:
     assert not rb.check({**document, "data": {**document["data"], "prime": "0x3"}}).accepted
 
 
-def fallen(bounds: rb.RankBounds) -> bool:
-    """Whether the verdict falls, from certified, once the certificate is asked for."""
-    before, certificate, after = bounds.verdict, bounds.certificate, bounds.verdict
-    assert before is rb.Verdict.CERTIFIED
-    assert json.loads(bounds.to_json())["verdict"] == after.value
-    return certificate is None and after is rb.Verdict.UNDECIDED
-
-
-def test_without_a_certificate_nothing_stays_certified(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_certificate_nothing_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether none was found, or the checker does not accept the one that was."""
-    false = replace(rb.certified_rank(TWO).certificate, rows=(0, 0))
-    assert not fallen(rb.certified_rank(TWO, error=0.1))
+    false = replace(certificate_of(rb.certified_rank(TWO)), rows=(0, 0))
+    assert certifiable(rb.certified_rank(TWO, error=0.1)) is not None
     for built in (None, false):
         monkeypatch.setattr(evidence, "enclosure", lambda *_, built=built: built)
-        assert fallen(rb.certified_rank(TWO, error=0.1))
-        assert fallen(rb.certified_rank([TWO], error=0.1)[0])
+        assert certifiable(rb.certified_rank(TWO, error=0.1)) is None
+        assert certifiable(rb.certified_rank([TWO], error=0.1)[0]) is None
 
 
 # ---- what is refused
@@ -706,5 +704,5 @@ def test_a_sample_of_the_long_search() -> None:
 
 def test_an_irrational_error_is_rounded_upward() -> None:
     error = sympy.sqrt(2) / 10
-    stated = rb.certified_rank([[1.0]], error=error).certificate.statement.error.entries[0]
+    stated = certificate_of(rb.certified_rank([[1.0]], error=error)).statement.error.entries[0]
     assert Fraction(*stated.as_integer_ratio()) ** 2 >= Fraction(2, 100)

@@ -20,7 +20,7 @@ from rankbound.certificates.statements import LogRank
 from rankbound.cli.main import main
 from rankbound.registry import verification
 from rankbound.registry.claim import Claim, Instance, Trial
-from rankbound.registry.writing import as_json, statement_kinds, write_certificates
+from rankbound.registry.writing import as_json, prove, statement_kinds
 from rankbound.verdict import Verdict
 
 Capture = pytest.CaptureFixture[str]
@@ -52,12 +52,15 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     folder = tmp_path_factory.mktemp("verified") / "certificates"  # which verify makes
     kept: dict[str, tuple[Instance, ...]] = {}
 
-    def keep(claim: str, instances: list[Instance], place: Path) -> tuple[int, str]:
-        kept[claim] = tuple(instances)
-        return write_certificates(claim, kept[claim], place)
+    def keep(
+        claim: str, instances: list[Instance], place: Path | None
+    ) -> tuple[list[Instance], str]:
+        proved, reason = prove(claim, instances, place)
+        kept[claim] = tuple(proved)
+        return proved, reason
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(verification, "write_certificates", keep)
+        patch.setattr(verification, "prove", keep)
         report = rb.verify(certificates=folder)
     return Written(report, folder, kept)
 
@@ -73,7 +76,7 @@ def _of(*certificates: Any, status: Verdict = Verdict.CERTIFIED) -> Claim:
 
 def honest() -> Any:
     """A certificate of a kind that sharp-necessary may carry."""
-    return rb.certified_log_rank(logits=[[1, 0], [0, 0]]).certificate
+    return rb.certified_log_rank(logits=[[1, 0], [0, 0]]).certify().certificate
 
 
 def false() -> NonzeroMinor:
@@ -159,22 +162,24 @@ def test_honest_certificates_leave_the_claim_certified(tmp_path: Path) -> None:
 
 def test_every_instance_has_files_of_its_own(tmp_path: Path) -> None:
     instances = [Instance(str(i), 1, 1, Verdict.CERTIFIED, certificates=(honest,)) for i in (0, 1)]
-    assert write_certificates("sharp-necessary", instances, tmp_path) == (2, "")
+    proved, reason = prove("sharp-necessary", instances, tmp_path)
+    assert ([one.accepted for one in proved], reason) == ([1, 1], "")
     assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize(
     ("last", "reason"),
     [
-        (lambda: None, "no certificate was found for the case"),
+        (lambda: None, "not built: the case: no certificate was found"),
+        (lambda: "a string", "not built: the case: InputTypeError: 'a string' is no certificate"),
         (false(), "certificate 1 of the case was rejected: "),
         (false, "certificate 1 of the case was rejected: "),
         (
-            lambda: rb.certified_rank(np.eye(2), error=0.1).certificate,
+            lambda: rb.certified_rank(np.eye(2), error=0.1).certify().certificate,
             "certificate 1 of the case was rejected: the claim sharp-necessary carries",
         ),
     ],
-    ids=["none", "false", "false, built late", "of another kind"],
+    ids=["none", "a string", "false", "false, built late", "of another kind"],
 )
 def test_one_that_fails_leaves_the_claim_undecided(last: Any, reason: str, tmp_path: Path) -> None:
     report = rb.verify([_of(honest(), last), rb.claims["softmax-gauge"]], certificates=tmp_path)
@@ -218,12 +223,53 @@ def test_what_changed_on_its_way_to_the_file_is_found(
     assert "was rejected" in row.reason
 
 
-def test_without_a_folder_nothing_is_built(monkeypatch: pytest.MonkeyPatch) -> None:
-    def build() -> Any:
-        raise AssertionError("built")
+@pytest.mark.parametrize(
+    ("source", "reason"),
+    [
+        (honest, ""),
+        (lambda: (honest(), honest()), ""),
+        (lambda: None, "not built: the case: no certificate was found"),
+        (false, "certificate 0 of the case was rejected: "),
+    ],
+    ids=["honest", "two", "none", "false"],
+)
+def test_without_a_folder_certificates_are_built_and_checked_too(source: Any, reason: str) -> None:
+    row = rb.verify([_of(source)]).rows[0]
+    assert row.reason.startswith(reason)
+    if reason:
+        assert (row.evidence, row.certificates) == (Verdict.UNDECIDED, 0)
+    else:
+        assert row.evidence is Verdict.CERTIFIED
+        assert row.certificates == (1 if source is honest else 2)
 
-    row = rb.verify([_of(build)]).rows[0]
-    assert (row.evidence, row.certificates) == (Verdict.CERTIFIED, 0)
+
+def test_what_cannot_be_built_says_why() -> None:
+    P = rb.random_context(257, seed=0)
+    row = rb.verify([_of(lambda: rb.certified_log_rank(P).certify().certificate)]).rows[0]
+    assert row.evidence is Verdict.UNDECIDED
+    assert row.reason.startswith("not built: the case: ")
+    assert "beyond the checker's limit of 256 rows" in row.reason
+    assert not row.ok
+
+
+def test_judge_counts_what_was_accepted_and_nothing_else() -> None:
+    claim = rb.claims["sharp-necessary"]
+    once = Instance("the case", 1, 1, Verdict.CERTIFIED, certificates=(honest(),))
+    later = replace(once, certificates=(honest,))
+    lying = replace(once, certificates=(false(),))
+    assert [claim.judge([one]) for one in (once, later, lying)] == [Verdict.SUPPORTED] * 3
+    assert [claim.judge(prove(claim.id, [one])[0]) for one in (once, later, lying)] == [
+        Verdict.CERTIFIED,
+        Verdict.CERTIFIED,
+        Verdict.SUPPORTED,
+    ]
+    assert claim.judge([replace(later, accepted=1)]) is Verdict.SUPPORTED
+
+
+@pytest.mark.parametrize("wrong", ["a certificate", None, 7, {"schema": "rankbound-certificate-1"}])
+def test_an_instance_takes_certificates_and_what_builds_them_only(wrong: Any) -> None:
+    with pytest.raises(rb.InputTypeError, match="is not a certificate; expected a Certificate"):
+        Instance("the case", 1, 1, Verdict.CERTIFIED, certificates=(wrong,))
 
 
 def test_files_of_an_earlier_run_are_replaced(tmp_path: Path) -> None:

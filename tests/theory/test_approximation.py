@@ -38,7 +38,7 @@ def test_the_nearest_head_reaches_it(P: Array, k: int, data: st.DataObject) -> N
     """On tokens of condition number at most 10, which multiplies the rounding by as much."""
     n = len(P)
     X = data.draw(st.none() | tokens(d=n + 1, n=n, kinds="full_column_rank"))
-    head = rb.nearest_head(P, k, X)
+    head = rb.nearest_head(P, k, X=X)
     assert head.head_size == k
     assert head.d == (n if X is None else n + 1)
     log_Q = log_column_softmax(head.logits(X))

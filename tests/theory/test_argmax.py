@@ -14,26 +14,30 @@ from hypothesis import strategies as st
 from scipy.spatial import ConvexHull
 
 import rankbound as rb
-from rankbound.theory.argmax import Argmaxable, _weights
+from rankbound.theory.argmax import Argmaxable
 from tests.helpers import Array, refused
 
 
 def exactly(x: Any) -> Fraction:
-    return Fraction(float(x))
+    return Fraction(x) if isinstance(x, (int, Fraction)) else Fraction(float(x))
 
 
-def check_evidence(found: Argmaxable, K: Array, b: Array | None = None) -> None:
+def check_evidence(found: Argmaxable, K: Any, b: Any = None) -> None:
     """Every answer is shown by what comes with it, over the rationals."""
     k, n = np.shape(K)
     biases = np.zeros(n) if b is None else b
     told = np.stack([found.argmaxable, found.unargmaxable, found.undecided])
     assert (told.sum(axis=0) == 1).all()
-    assert (np.isnan(found.queries).all(axis=0) == ~found.argmaxable).all()
+    in_floats = ~np.isnan(found.queries).any(axis=0)
+    in_rationals = np.isin(np.arange(n), list(found.rational_queries))
+    assert (in_floats | in_rationals == found.argmaxable).all()
+    assert not (in_floats & in_rationals).any()
     assert set(found.weights) == set(np.flatnonzero(found.unargmaxable).tolist())
-    keys = [[exactly(x) for x in column] for column in np.transpose(K)]
+    keys = [[exactly(x) for x in column] for column in zip(*K, strict=True)]
     offsets = [exactly(x) for x in biases]
     for i in np.flatnonzero(found.argmaxable).tolist():
-        query = [exactly(x) for x in found.queries[:, i]]
+        lost = found.rational_queries.get(i)
+        query = [exactly(x) for x in found.queries[:, i]] if lost is None else list(lost)
         scores = [
             sum((x * y for x, y in zip(query, key, strict=True)), offset)
             for key, offset in zip(keys, offsets, strict=True)
@@ -127,14 +131,12 @@ def test_biases_by_the_upper_envelope(
     """No power of two that scales keys or biases changes who can win."""
     K = np.array([[k for k, _ in lines]], float) * scale
     b = np.array([b for _, b in lines], float) * bias_scale
-    found = rb.argmaxable(K, b)
-    expected = on_the_envelope(lines)
+    found = rb.argmaxable(K, biases=b)
+    assert found.argmaxable.tolist() == on_the_envelope(lines)
+    assert not found.undecided.any()
     extreme = {scale, bias_scale} == {2.0**-1000, 2.0**1000}
-    if not extreme or not b.any():  # float64 holds the queries, of size bias_scale / scale
-        assert found.argmaxable.tolist() == expected
-        assert not found.undecided.any()
-    assert not (found.argmaxable & ~np.array(expected)).any()
-    assert not (found.unargmaxable & np.array(expected)).any()
+    # else float64 holds the queries, of size bias_scale / scale
+    assert extreme or not found.rational_queries
     check_evidence(found, K, b)
 
 
@@ -145,7 +147,7 @@ def test_evidence(k: int, n: int, seed: int, biased: bool) -> None:
     K = rng.standard_normal((k, n)) * 10.0 ** rng.integers(-8, 8, (k, 1))
     K[:, rng.integers(n)] = K[:, rng.integers(n)]
     b = rng.standard_normal(n) if biased else None
-    check_evidence(rb.argmaxable(K, b), K, b)
+    check_evidence(rb.argmaxable(K, biases=b), K, b)
 
 
 def test_biases_that_balance() -> None:
@@ -153,16 +155,27 @@ def test_biases_that_balance() -> None:
     for seed in range(4):
         K = np.random.default_rng(seed).standard_normal((2, 10))
         b = np.random.default_rng(seed + 1).standard_normal(10)
-        found = rb.argmaxable(K, b)
+        found = rb.argmaxable(K, biases=b)
         assert not found.undecided.any()
         check_evidence(found, K, b)
 
 
-def test_negative_weights_prove_nothing() -> None:
-    K = np.array([[0.0, 1.0, 2.0]])
-    assert _weights(K, np.zeros(3), 2, np.array([0, 1]), np.ones(2)) is None
-    found = _weights(K, np.zeros(3), 1, np.array([0, 2]), np.ones(2))
-    assert found == {0: Fraction(1, 2), 2: Fraction(1, 2)}
+def test_wrong_weights_prove_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A linear program that gives the same weight to every key is not believed."""
+
+    def misleading(c: Array, A_ub: Array, **_: Any) -> SimpleNamespace:
+        weights = SimpleNamespace(marginals=-np.ones(len(A_ub)))
+        return SimpleNamespace(success=True, x=np.zeros(len(c)), ineqlin=weights)
+
+    monkeypatch.setattr("scipy.optimize.linprog", misleading)
+    K = np.array([[0.0, 1.0, 4.0, 0.0], [0.0, 1.0, 0.0, 4.0]])
+    for keys in (K, K[:, :3]):
+        found = rb.argmaxable(keys)
+        assert (
+            found.unargmaxable.tolist()
+            == [False, keys.shape[1] == 4, False, False][: keys.shape[1]]
+        )
+        check_evidence(found, keys)
 
 
 def test_keys_on_a_sphere_always_win() -> None:
@@ -181,7 +194,7 @@ def test_repeated_keys() -> None:
     assert found.argmaxable.tolist() == [True, False, False, True]
     assert dict(found.weights[1]) == {2: Fraction(1)}
     assert dict(found.weights[2]) == {1: Fraction(1)}
-    lifted = rb.argmaxable(K, [0.0, 5.0, 4.0, 0.0])
+    lifted = rb.argmaxable(K, biases=[0.0, 5.0, 4.0, 0.0])
     assert lifted.argmaxable.tolist() == [True, True, False, True]
     check_evidence(lifted, K, np.array([0.0, 5.0, 4.0, 0.0]))
     assert rb.argmaxable(np.zeros((2, 3))).unargmaxable.all()
@@ -207,22 +220,157 @@ def test_the_ends_of_float64(size: float) -> None:
 
 
 @pytest.mark.parametrize("offset", [2.0**-53, -(2.0**-53)])
-def test_within_rounding_of_the_hull_nothing_is_guessed(offset: float) -> None:
+def test_within_rounding_of_the_hull(offset: float) -> None:
     """One key is beside an edge, by less than the linear program resolves."""
     K = np.array([[0.0, 1.0, 0.5 + offset, 1.0], [0.0, 1.0, 0.5, 0.0]])
     found = rb.argmaxable(K)
     outside = offset < 0
-    assert not (found.argmaxable[2] if not outside else found.unargmaxable[2])
-    assert found.argmaxable[[0, 1, 3]].all()
+    assert found.argmaxable.tolist() == [True, True, outside, True]
+    assert found.unargmaxable[2] == (not outside)
     check_evidence(found, K)
 
 
-def test_a_program_that_fails_leaves_keys_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+def wins_by_elimination(columns: list[list[Fraction]], i: int) -> bool:
+    """Fourier and Motzkin: eliminate q from ``q·(k_i - k_j) + b_i - b_j > 0``, exactly."""
+    rows = {
+        tuple(x - y for x, y in zip(columns[i], other, strict=True))
+        for j, other in enumerate(columns)
+        if j != i
+    }
+    for _ in range(len(columns[0]) - 1):
+        above, below = ([row for row in rows if s * row[0] > 0] for s in (1, -1))
+        rows = {row[1:] for row in rows if row[0] == 0}
+        rows |= {
+            tuple(x / abs(up[0]) + y / abs(down[0]) for x, y in zip(up, down, strict=True))[1:]
+            for up, down in itertools.product(above, below)
+        }
+    return all(row[0] > 0 for row in rows)
+
+
+@st.composite
+def wide_ranges(draw: Any) -> tuple[list[list[Fraction]], list[Fraction], bool]:
+    """Keys, biases or none, of scales up to 1e15 apart; some inside the hull of others, or near."""
+    k, n = draw(st.integers(1, 2)), draw(st.integers(3, 6))
+    scales = st.sampled_from([Fraction(10) ** e for e in (-9, -6, -3, 0, 3, 6)])
+    columns = [
+        [draw(st.integers(-20, 20)) * scale for _ in range(k + 1)]
+        for scale in draw(st.lists(scales, min_size=n, max_size=n))
+    ]
+    rows = [draw(scales) for _ in range(k + 1)] if draw(st.booleans()) else [Fraction(1)] * (k + 1)
+    columns = [[x * r for x, r in zip(column, rows, strict=True)] for column in columns]
+    biased = draw(st.booleans())
+    if not biased:
+        columns = [[*column[:-1], Fraction(0)] for column in columns]
+    weights = [draw(st.integers(0, 3)) * draw(scales) for _ in columns]
+    if sum(weights):  # one more, inside; then moved a little
+        inner = [
+            sum((w * c[r] for w, c in zip(weights, columns, strict=True)), Fraction(0))
+            / sum(weights)
+            for r in range(k + 1)
+        ]
+        inner[draw(st.integers(0, k)) if biased else 0] += draw(st.integers(-1, 1)) * draw(scales)
+        columns.append(inner)
+    table = [list(row) for row in zip(*columns, strict=True)]
+    return table[:-1], table[-1], biased
+
+
+@settings(max_examples=80, deadline=None)
+@given(wide_ranges(), st.booleans())
+def test_scales_that_differ(
+    case: tuple[list[list[Fraction]], list[Fraction], bool], rounded: bool
+) -> None:
+    """Interior and exterior keys, floats or Fractions: none undecided, each as by elimination."""
+    keys: Any
+    keys, biases, biased = case
+    b: Any = biases if biased else None
+    if rounded:
+        keys = np.array([[float(x) for x in row] for row in keys])
+        b = np.array([float(x) for x in biases]) if biased else None
+    found = rb.argmaxable(keys, biases=b)
+    offsets = [Fraction(0)] * len(biases) if b is None else [exactly(x) for x in b]
+    columns = [[exactly(x) for x in column] for column in zip(*keys, offsets, strict=True)]
+    expected = [wins_by_elimination(columns, i) for i in range(len(columns))]
+    assert not found.undecided.any()
+    assert found.argmaxable.tolist() == expected
+    check_evidence(found, keys, b)
+
+
+def test_a_small_weight_is_not_dropped() -> None:
+    """Key 2 lies between keys 0 and 1 but for a billionth of key 3."""
+    K = np.array([[0, 0, -0.01, -1e7], [10, -10, -0.01, -1e7]])
+    found = rb.argmaxable(K)
+    assert found.unargmaxable.tolist() == [False, False, True, False]
+    assert 0 < found.weights[2][3] < Fraction(1, 10**8)
+    check_evidence(found, K)
+
+
+BIG = 2**53
+
+
+@pytest.mark.parametrize(
+    ("keys", "expected"),
+    [
+        ([[0, BIG, BIG + 1]], [True, False, True]),
+        ([[0.5, BIG, BIG + 1]], [True, False, True]),  # NumPy makes floats of these
+        (np.array([[0, BIG, BIG + 1]]), [True, False, True]),
+        (np.array([[0, BIG, BIG + 1]], np.uint64), [True, False, True]),
+        ([[0, 3 * BIG, 3 * BIG + 1, 3 * BIG]], [True, False, True, False]),
+        ([[Fraction(1, 3), Fraction(1, 3) + Fraction(1, 10**30), 0]], [False, True, True]),
+        ([[Fraction(1, 10**400), 0, Fraction(1, 10**401)]], [True, True, False]),
+    ],
+)
+def test_exact_numbers_are_not_rounded(keys: Any, expected: list[bool]) -> None:
+    found = rb.argmaxable(keys)
+    assert found.argmaxable.tolist() == expected and not found.undecided.any()
+    table = keys.tolist() if isinstance(keys, np.ndarray) else keys
+    check_evidence(found, table)
+
+
+def test_exact_biases_are_not_rounded() -> None:
+    keys = [[0, 1, 2]]
+    for middle, wins in ((BIG + 1, False), (BIG + 2, True)):
+        found = rb.argmaxable(keys, biases=[BIG, middle, BIG + 2])
+        assert found.argmaxable.tolist() == [True, wins, True]
+        check_evidence(found, keys, [Fraction(x) for x in (BIG, middle, BIG + 2)])
+
+
+def test_a_query_that_float64_does_not_hold() -> None:
+    """Keys 1 and 2 agree but for the last of 60 digits in one coordinate."""
+    keys = [[0, Fraction(10**60), Fraction(10**60 + 1), 2 * 10**60], [0, 0, 1, 0]]
+    biases = [0, Fraction(10**30), Fraction(10**30), 0]
+    found = rb.argmaxable(keys, biases=biases)
+    assert not found.undecided.any()
+    check_evidence(found, keys, [Fraction(x) for x in biases])
+
+
+def test_irrational_keys_are_refused() -> None:
+    sympy = pytest.importorskip("sympy")
+    with refused(rb.InputTypeError, "irrational", "Pass floats"):
+        rb.argmaxable([[0, sympy.sqrt(2), 2 * sympy.sqrt(2)]])
+
+
+def test_what_programs_leave_open_is_decided_over_the_rationals(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("scipy.optimize.linprog", lambda *_, **__: SimpleNamespace(success=False))
     K = np.array([[0.0, 2.0, 0.0, 0.5], [0.0, 0.0, 2.0, 0.5]])
     found = rb.argmaxable(K)
-    assert found.undecided[3]
-    assert not found.unargmaxable.any()
+    assert found.unargmaxable.tolist() == [False, False, False, True]
+    check_evidence(found, K)
+    for seed in range(5):
+        K = np.random.default_rng(seed).standard_normal((3, 12))
+        b = np.random.default_rng(seed + 9).standard_normal(12) if seed % 2 else None
+        found = rb.argmaxable(K, biases=b)
+        assert not found.undecided.any()
+        check_evidence(found, K, b)
+
+
+def test_too_much_work_leaves_keys_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scipy.optimize.linprog", lambda *_, **__: SimpleNamespace(success=False))
+    monkeypatch.setattr("rankbound.theory.argmax.MOST_WORK", 10)
+    K = np.array([[0.0, 2.0, 0.0, 0.5], [0.0, 0.0, 2.0, 0.5]])
+    found = rb.argmaxable(K)
+    assert found.undecided.tolist() == [False, False, False, True]
     check_evidence(found, K)
 
 
@@ -240,8 +388,8 @@ def test_refused() -> None:
     with refused(rb.InputError, "keys has shape (3,)", "expected a matrix"):
         rb.argmaxable([1.0, 2.0, 3.0])
     with refused(rb.InputError, "biases have shape (2,)", "expected (3,)"):
-        rb.argmaxable(np.ones((2, 3)), [1.0, 2.0])
+        rb.argmaxable(np.ones((2, 3)), biases=[1.0, 2.0])
     with refused(rb.InputError, "biases holds inf", "expected finite"):
-        rb.argmaxable(np.ones((2, 2)), [1.0, np.inf])
+        rb.argmaxable(np.ones((2, 2)), biases=[1.0, np.inf])
     with refused(rb.InputTypeError, "complex128", "expected real"):
         rb.argmaxable(np.eye(2) * 1j)

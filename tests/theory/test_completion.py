@@ -24,9 +24,11 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import Context
 from rankbound.fitting.objective import Objective
 from rankbound.testing import contexts
-from rankbound.theory.completion import complete, complete_anyhow, read_masked
+from rankbound.theory.softmax_gauge import logs_of
+from rankbound.theory.theorem_c import bounds_under_mask, complete
 from tests.helpers import EPS, Array, refused, sympy_rank
 
 Mask = npt.NDArray[np.bool_]
@@ -151,7 +153,7 @@ def test_causal_is_half(n: int, expected: int, seed: int) -> None:
 @pytest.mark.parametrize(("prefix", "expected"), [(2, 6), (6, 6), (11, 10), (0, 6), (12, 11)])
 def test_prefix(prefix: int, expected: int) -> None:
     mask, L = rb.prefix_mask(12, prefix), gaussian(12)
-    assert rb.least_head_size(rb.column_softmax(L, mask), mask=mask) == expected
+    assert rb.least_head_size(rb.column_softmax(L, mask=mask), mask=mask) == expected
     assert rb.least_head_size(logits=L, mask=mask) == expected
     assert rb.least_head_size(logits=np.round(100 * L).astype(int), mask=mask) == expected
 
@@ -162,7 +164,7 @@ def test_almost_every_context_of_a_nested_mask(mask: Mask, seed: int) -> None:
     sizes = sorted(mask.sum(axis=1), reverse=True)
     expected = max(t for t, size in enumerate(sizes, 1) if size >= t - 1) - 1
     L = gaussian(len(mask), seed)
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     assert rb.least_head_size(P, mask=mask) == expected
     assert rb.least_head_size(logits=L, mask=mask) == expected
     assert rb.least_head_size(logits=np.round(2**20 * L).astype(int), mask=mask) == expected
@@ -174,7 +176,7 @@ def test_the_worst_causal_context(n: int) -> None:
     """Tokens that prefer themselves by log 2: n - 1 again, as without a mask."""
     mask, M = rb.causal_mask(n), np.eye(n, dtype=np.int64)
     log2 = math.log(2) * M
-    P = rb.column_softmax(log2, mask)
+    P = rb.column_softmax(log2, mask=mask)
     ways: list[dict[str, Any]] = [{"P": P}, {"logits": M}, {"logits": log2}]
     for given_as in ways:
         assert rb.least_head_size(mask=mask, **given_as) == n - 1
@@ -191,7 +193,7 @@ def test_a_full_mask_is_no_mask(P: Array) -> None:
     clear = values[(values > 1e-15 * n) & (values < 1e-6 * values[0])]
     if not len(clear):
         assert rb.least_head_size(P, mask=rb.full_mask(n)) == rb.log_rank(P)
-        assert rb.log_rank(P, rb.full_mask(n)) == rb.log_rank(P)
+        assert rb.log_rank(P, mask=rb.full_mask(n)) == rb.log_rank(P)
 
 
 @given(st.integers(1, 6).flatmap(lambda n: integers(n) | low_rank(n)))
@@ -208,7 +210,7 @@ def test_no_completion_is_smaller(pair: tuple[Ints, Mask]) -> None:
     least = rb.least_head_size(logits=L, mask=mask)
     assert least == over_all_completions(L, mask)
     assert rb.least_head_size(logits=L / 4, mask=mask) == least
-    has_it(rb.represent(logits=L, mask=mask), rb.column_softmax(L, mask), mask)
+    has_it(rb.represent(logits=L, mask=mask), rb.column_softmax(L, mask=mask), mask)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -227,7 +229,7 @@ def test_agrees_with_the_formula(pair: tuple[Ints, Mask]) -> None:
     assert rb.least_head_size(logits=L, mask=mask) == expected
     thirds = [[Fraction(int(x), 3) for x in row] for row in L]
     assert rb.least_head_size(logits=thirds, mask=mask) == expected
-    P = rb.column_softmax(L / 8, mask)
+    P = rb.column_softmax(L / 8, mask=mask)
     ways: list[dict[str, Any]] = [{"P": P}, {"logits": L / 8}]
     for given_as in ways:
         assert rb.least_head_size(mask=mask, **given_as) == expected
@@ -244,7 +246,7 @@ def test_floats_count_as_rationals_do(trial: int) -> None:
     expected = by_the_formula(L, mask)
     assert rb.least_head_size(logits=L, mask=mask) == expected
     assert rb.least_head_size(logits=L.astype(np.float64), mask=mask) == expected
-    assert rb.least_head_size(rb.column_softmax(L, mask), mask=mask) == expected
+    assert rb.least_head_size(rb.column_softmax(L, mask=mask), mask=mask) == expected
 
 
 def mixed_cases(trial: int) -> tuple[Ints, Mask]:
@@ -280,7 +282,7 @@ def test_what_rounding_explains_is_not_counted(prefix: int) -> None:
     mask = rb.prefix_mask(12, prefix)
     left, right = np.random.default_rng(0).standard_normal((2, 2, 12))
     L = left.T @ right
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     assert rb.least_head_size(P, mask=mask) == rb.least_head_size(logits=L, mask=mask) == 2
     for dtype in (np.float32, np.float16):
         low = P.astype(dtype)
@@ -290,7 +292,7 @@ def test_what_rounding_explains_is_not_counted(prefix: int) -> None:
     off = L.copy()
     off[3, 7] += 1e-6
     assert rb.least_head_size(logits=off, mask=mask) == 3
-    assert rb.least_head_size(rb.column_softmax(off, mask), mask=mask) == 3
+    assert rb.least_head_size(rb.column_softmax(off, mask=mask), mask=mask) == 3
 
 
 # the head
@@ -300,11 +302,11 @@ def test_represent_on_masks(n: int) -> None:
     tokens = np.linalg.qr(gaussian(n, seed=1))[0] * np.linspace(1, 3, n)
     for prefix in sorted({0, min(2, n), n // 2, n - 1, n}):
         mask = rb.prefix_mask(n, prefix)
-        P = rb.column_softmax(L, mask)
+        P = rb.column_softmax(L, mask=mask)
         least = max(n // 2 if prefix < n else 0, prefix - 1, 0)
         assert rb.least_head_size(P, mask=mask) == least
         for X in (None, tokens):
-            head = rb.represent(P, X, mask=mask)
+            head = rb.represent(P, X=X, mask=mask)
             assert head.head_size == max(least, 1)
             has_it(head, P, mask, X)
         has_it(rb.represent(P, head_size=least + 3, mask=mask), P, mask)
@@ -316,13 +318,13 @@ def test_completions_do_not_blow_up() -> None:
     for n in (64, 128):
         P = rb.random_context(n, 1, "causal")
         mask = rb.causal_mask(n)
-        answer = complete(read_masked(P, None, mask, stored=None, rows=False))
+        answer = complete(logs_of(Context(P, mask=mask)))
         assert answer is not None
         assert answer.least == n // 2
         L = np.ldexp(answer.scaled, answer.exponent)
         assert np.abs(L).max() <= 10 * np.abs(L[mask]).max()
         assert rb.numerical_rank(L, rtol=1e-10) == n // 2
-        np.testing.assert_allclose(rb.column_softmax(L, mask), P, rtol=1e-10)
+        np.testing.assert_allclose(rb.column_softmax(L, mask=mask), P, rtol=1e-10)
 
 
 # metamorphic
@@ -336,7 +338,7 @@ def test_the_order_of_keys_and_queries(pair: tuple[Ints, Mask], data: st.DataObj
     expected = rb.least_head_size(logits=L, mask=mask)
     for moved in (np.ix_(keys, keys), np.ix_(keys, queries)):
         assert rb.least_head_size(logits=L[moved], mask=mask[moved]) == expected
-        P = rb.column_softmax(L[moved] / 4, mask[moved])
+        P = rb.column_softmax(L[moved] / 4, mask=mask[moved])
         assert rb.least_head_size(P, mask=mask[moved]) == expected
         has_it(rb.represent(P, mask=mask[moved]), P, mask[moved])
     assert rb.least_head_size(logits=L + shift, mask=mask) == expected
@@ -354,14 +356,14 @@ def test_what_is_hidden_does_not_matter(pair: tuple[Ints, Mask], data: st.DataOb
         floats = np.where(mask, L / 4, hidden)
         for form in (floats, floats.tolist()):
             assert rb.least_head_size(logits=form, mask=mask) == expected
-        has_it(rb.represent(logits=floats, mask=mask), rb.column_softmax(L / 4, mask), mask)
+        has_it(rb.represent(logits=floats, mask=mask), rb.column_softmax(L / 4, mask=mask), mask)
 
 
 @given(nested_cases())
 def test_rows_transpose_the_mask_too(pair: tuple[Ints, Mask]) -> None:
     """Whatever the mask: also with a key that no query sees."""
     L, mask = pair
-    P = rb.column_softmax(L / 4, mask)
+    P = rb.column_softmax(L / 4, mask=mask)
     expected = rb.least_head_size(P, mask=mask)
     assert rb.least_head_size(P.T, mask=mask.T, rows=True) == expected
     assert rb.least_head_size(logits=L.T, mask=mask.T, rows=True) == expected
@@ -372,7 +374,7 @@ def test_rows_transpose_the_mask_too(pair: tuple[Ints, Mask]) -> None:
 def test_rows_and_a_key_that_no_query_sees() -> None:
     mask = rb.full_mask(5)
     mask[2] = False
-    P = rb.column_softmax(gaussian(5), mask)
+    P = rb.column_softmax(gaussian(5), mask=mask)
     assert rb.least_head_size(P.T, mask=mask.T, rows=True) == 3
     assert rb.fit_head(P.T, 3, mask=mask.T, rows=True, random_starts=0).kl < 1e-20
 
@@ -404,7 +406,7 @@ def test_left_padding(n: int, seed: int, data: st.DataObject) -> None:
     mask[:pad, :] = np.eye(n, dtype=np.bool_)[:pad]
     assert not rb.is_nested(mask) or n - pad < 1
     L = gaussian(n, seed)
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     expected = (n - pad) // 2
     assert rb.least_head_size(P, mask=mask) == expected
     assert rb.least_head_size(P[pad:, pad:], mask=rb.causal_mask(n - pad)) == expected
@@ -419,7 +421,7 @@ def test_keys_that_no_query_sees(pair: tuple[Ints, int]) -> None:
     mask[keep:] = False
     expected = sympy_rank((L[1:keep] - L[0]).tolist()) if keep > 1 else 0
     assert rb.least_head_size(logits=L, mask=mask) == expected
-    P = rb.column_softmax(L / 4, mask)
+    P = rb.column_softmax(L / 4, mask=mask)
     assert rb.least_head_size(P, mask=mask) == expected
     has_it(rb.represent(P, mask=mask), P, mask)
 
@@ -431,7 +433,7 @@ def test_queries_that_see_one_key_impose_nothing() -> None:
     expected = rb.least_head_size(logits=L, mask=mask)
     mask[[0, 3], 0] = [False, True]
     assert not rb.is_nested(mask)
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     assert rb.least_head_size(P, mask=mask) == rb.least_head_size(logits=L, mask=mask) == expected
     has_it(rb.represent(P, mask=mask), P, mask)
 
@@ -457,7 +459,7 @@ def test_entries_near_underflow_are_not_counted_as_rounding() -> None:
     """Logarithms of subnormal numbers are unknown: not the least head size, or an error."""
     mask, L = rb.causal_mask(6), gaussian(6)
     L[1:, 5] -= 744
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     truth = rb.least_head_size(logits=np.log(P, where=mask, out=np.zeros((6, 6))), mask=mask)
     try:
         assert rb.least_head_size(P, mask=mask) == truth
@@ -481,7 +483,7 @@ def test_rtol_is_not_ignored(rtol: float) -> None:
     expected = rb.log_rank(P, rtol=rtol)
     assert expected < 7
     try:
-        assert rb.log_rank(P, rb.full_mask(8), rtol=rtol) == expected
+        assert rb.log_rank(P, mask=rb.full_mask(8), rtol=rtol) == expected
     except (rb.InputError, rb.InputTypeError) as error:
         assert "rtol" in str(error)
 
@@ -508,7 +510,7 @@ def bounds(mask: Mask, **given_as: Any) -> tuple[int, int]:
 def test_bounds_hold_the_least_rank_of_all_completions(pair: tuple[Ints, Mask]) -> None:
     """Over the complex numbers, which is at most that over the reals: so below upper too."""
     L, mask = pair
-    for given_as in ({"logits": L}, {"logits": L / 4}, {"P": rb.column_softmax(L / 4, mask)}):
+    for given_as in ({"logits": L}, {"logits": L / 4}, {"P": rb.column_softmax(L / 4, mask=mask)}):
         lower, upper = bounds(mask, **given_as)
         assert lower <= over_all_completions(L, mask) <= upper
 
@@ -520,7 +522,7 @@ def test_bounds_of_what_a_head_has(n: int, k: int, seed: int, data: st.DataObjec
     rng = np.random.default_rng(seed)
     L = rng.standard_normal((n, k)) @ rng.standard_normal((k, n))
     assert bounds(mask, logits=L)[0] <= k
-    assert bounds(mask, P=rb.column_softmax(L, mask))[0] <= k
+    assert bounds(mask, P=rb.column_softmax(L, mask=mask))[0] <= k
 
 
 @settings(max_examples=30)
@@ -529,12 +531,12 @@ def test_the_upper_side_is_a_completion(n: int, seed: int, data: st.DataObject) 
     """Its softmax is P on the mask, and its rank the bound."""
     mask = data.draw(st.integers(2, n).map(lambda w: rb.sliding_mask(n, w)) | any_masks(n))
     assume(mask.sum() > n)  # some query sees two keys
-    P = rb.column_softmax(gaussian(n, seed), mask)
-    answer, known = complete_anyhow(read_masked(P, None, mask, stored=None, rows=False))
+    P = rb.column_softmax(gaussian(n, seed), mask=mask)
+    answer, known = bounds_under_mask(logs_of(Context(P, mask=mask)))
     # as many dimensions as one query sees keys, less the gauge, are enough for each alone
     assert 0 <= known.lower <= known.upper <= mask.sum(axis=0).max() - 1
     L = np.ldexp(answer.scaled, answer.exponent)
-    np.testing.assert_allclose(rb.column_softmax(L, mask), P, rtol=1e-8)
+    np.testing.assert_allclose(rb.column_softmax(L, mask=mask), P, rtol=1e-8)
     assert answer.least == known.upper
     assert rb.numerical_rank(L, rtol=1e-9) <= known.upper
 
@@ -567,7 +569,7 @@ def test_where_the_bounds_meet_it_is_decided() -> None:
     L = np.zeros((5, 5))
     L[:, 3:] = gaussian(5)[:, 3:]
     assert not rb.is_nested(mask)
-    P = rb.column_softmax(L, mask)
+    P = rb.column_softmax(L, mask=mask)
     assert rb.least_head_size(P, mask=mask) == 2
     has_it(rb.represent(P, mask=mask), P, mask)
 
@@ -581,19 +583,19 @@ def test_a_mask_and_rank_deficient_tokens_are_undecided(n: int, seed: int) -> No
     P = rb.random_context(n, seed, "causal")
     for f in (rb.least_head_size, rb.represent):
         with pytest.raises(rb.Undecided, match=f"X has rank {n - 1} < n = {n} and") as caught:
-            f(P, X, mask=mask)
+            f(P, X=X, mask=mask)
         assert caught.value.bounds.lower == n // 2
         assert "full column rank" in caught.value.remedy
     full = rb.random_tokens(n + 1, n, seed)
-    assert rb.least_head_size(P, full, mask) == n // 2
+    assert rb.least_head_size(P, X=full, mask=mask) == n // 2
 
 
 def test_bounds_with_rank_deficient_tokens_hold_the_truth() -> None:
     """Under a full mask that is known, by Theorem B: here no head of any size has P."""
     P, X, full = [[0.5, 0.75], [0.5, 0.25]], [[1, 0]], rb.full_mask(2)
-    assert rb.least_head_size(P, X) == math.inf
+    assert rb.least_head_size(P, X=X) == math.inf
     try:
-        assert rb.least_head_size(P, X, full) == math.inf
+        assert rb.least_head_size(P, X=X, mask=full) == math.inf
     except rb.Undecided as error:
         assert error.bounds is None or error.bounds.upper >= math.inf
 
@@ -621,9 +623,9 @@ def test_a_masked_fit_is_what_it_says(
 ) -> None:
     """KL is SciPy's over the visible entries, hidden entries of the context are 0."""
     mask = data.draw(nested_masks(n) | any_masks(n))
-    P = rb.column_softmax(gaussian(n, seed), mask)
+    P = rb.column_softmax(gaussian(n, seed), mask=mask)
     X = rb.random_tokens(3, n, seed) if tokens else None
-    fit = rb.fit_head(P, k, X, mask, random_starts=1, max_iterations=20)
+    fit = rb.fit_head(P, k, X=X, mask=mask, random_starts=1, max_iterations=20)
     found = fit.head.context(X, mask)
     assert not found[~mask].any()
     # logits are a product of length k of products of length d, each off by eps times norms
@@ -643,7 +645,7 @@ def test_a_masked_fit_of_the_same_written_otherwise(
     Rounding of P moves it by a few eps over a gap between singular values, above 1e-4 for these.
     """
     mask, L = data.draw(nested_masks(n) | any_masks(n)), gaussian(n, seed)
-    P, hidden = rb.column_softmax(L, mask), np.where(mask, L, -np.inf)
+    P, hidden = rb.column_softmax(L, mask=mask), np.where(mask, L, -np.inf)
     one: Any = {"random_starts": 0, "max_iterations": 1}
     kl = rb.fit_head(P, k, mask=mask, **one).kl
     for fit in (
@@ -659,7 +661,7 @@ def test_a_masked_fit_starts_at_the_completion(pair: tuple[Ints, Mask]) -> None:
     """So at the least head size nothing is left to fit: φ(t) <= t² of t a few n eps ‖L‖."""
     L, mask = pair
     n = len(mask)
-    P = rb.column_softmax(L / 4, mask)
+    P = rb.column_softmax(L / 4, mask=mask)
     least = max(int(rb.least_head_size(P, mask=mask)), 1)
     fit = rb.fit_head(P, least, mask=mask, random_starts=0, max_iterations=1)
     assert 0 <= fit.kl <= (1e4 * n * EPS * (1 + np.linalg.norm(L))) ** 2
@@ -671,7 +673,7 @@ def test_gradient_under_a_mask(n: int, k: int, seed: int, low: bool, data: st.Da
     """Central differences of step 1e-12 in 50 digits, as in tests/fitting/test_objective.py."""
     mask = data.draw(nested_masks(n) | any_masks(n))
     rng = np.random.default_rng(seed)
-    P = rb.column_softmax(rng.standard_normal((n, n)), mask)
+    P = rb.column_softmax(rng.standard_normal((n, n)), mask=mask)
     basis = np.linalg.qr(rng.standard_normal((n, max(n - 1, 1))))[0].T if low else None
     R = np.eye(n) if basis is None else basis
     r = len(R)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.theory.head_logrank import chain_log_rank
-from rankbound.theory.spans import scan
+from rankbound.theory.theorem_c import new_rows
 from tests.helpers import EPS, refused
 from tests.theory.test_completion import by_the_formula, nested_masks
 
@@ -104,15 +105,101 @@ def test_a_mask_that_is_not_nested_is_bounded_by_the_head_too() -> None:
     assert 0 < bounds.lower < bounds.upper == 6
 
 
+def by_elimination(keys: Any, queries: Any, mask: Any = None) -> int:
+    """The log-rank of whole keys and queries in exact arithmetic."""
+    logits = np.array(keys, object).T @ np.array(queries, object)
+    return int(rb.log_rank(logits=logits.tolist(), mask=mask))
+
+
+@st.composite
+def graded_heads(draw: Any) -> tuple[Any, Any, Any]:
+    """Whole factors, a power of two for each coordinate of the keys, and one for the queries."""
+    k, n = draw(st.integers(1, 4)), draw(st.integers(2, 7))
+    entries = st.lists(st.integers(-3, 3), min_size=k * n, max_size=k * n)
+    keys, queries = (np.reshape(draw(entries), (k, n)).tolist() for _ in range(2))
+    steps = draw(st.lists(st.integers(-300, 300), min_size=k, max_size=k))
+    drift = draw(st.lists(st.sampled_from([0, 0, 0, 1, -3, 40, -70]), min_size=k, max_size=k))
+    return keys, queries, [(a, b - a) for a, b in zip(steps, drift, strict=True)]
+
+
+def scaled(rows: Any, powers: Any) -> Any:
+    return [[Fraction(2) ** p * x for x in row] for row, p in zip(rows, powers, strict=True)]
+
+
+@given(graded_heads(), st.data())
+@settings(max_examples=400, deadline=None)
+def test_graded_factors_are_right_or_undecided(
+    drawn: tuple[Any, Any, Any], data: st.DataObject
+) -> None:
+    """Coordinates scaled up in the keys and down in the queries; some not quite reciprocally."""
+    keys, queries, powers = drawn
+    keys, queries = scaled(keys, [p for p, _ in powers]), scaled(queries, [q for _, q in powers])
+    head = rb.AttentionHead(np.array(queries, float), np.array(keys, float), scale=1.0)
+    reciprocal = all(p == -q for p, q in powers)
+    for mask in (None, data.draw(nested_masks(n=head.d))):
+        try:
+            found = rb.log_rank(head=head, mask=mask)
+        except rb.Undecided as undecided:
+            assert not reciprocal
+            exact = by_elimination(keys, queries, mask)
+            assert undecided.bounds.lower <= exact <= undecided.bounds.upper
+        else:
+            assert found == by_elimination(keys, queries, mask)
+
+
+@pytest.mark.parametrize("power", [3, 20, 26, 40, 44, 47, 48, 49])
+@pytest.mark.parametrize("seed", range(5))
+def test_factors_that_nearly_cancel_are_right_or_undecided(power: int, seed: int) -> None:
+    """Keys ``G A`` and queries ``G^-T B`` for a whole G of determinant 1: no scaling mends it."""
+    a, b = np.random.default_rng(seed).integers(-3, 4, (2, 2, 6)).tolist()
+    size = 2**power
+    keys = [[x + size * y for x, y in zip(*a, strict=True)], a[1]]
+    queries = [b[0], [y - size * x for x, y in zip(*b, strict=True)]]
+    head = rb.AttentionHead(np.array(queries, float), np.array(keys, float))
+    exact = by_elimination(a, b)
+    try:
+        assert rb.log_rank(head=head) == exact
+    except rb.Undecided as undecided:
+        assert power > 26
+        assert undecided.bounds.lower <= exact <= undecided.bounds.upper
+
+
+def test_the_head_of_a_graded_matrix_and_its_inverse() -> None:
+    D = np.diag([1e-8, 1.0, 1e8])
+    assert rb.log_rank(head=rb.AttentionHead(D, np.linalg.inv(D))) == 2
+    assert rb.log_rank(head=rb.AttentionHead(np.linalg.inv(D), D), mask=rb.causal_mask(3)) == 2
+    assert rb.log_rank(head=rb.AttentionHead(D, D), X=np.diag([1e8, 1.0, 1e-8])) == 2
+    # a coordinate far below the others counts as well: logits diag(1e-160, 1, 1e160)
+    D = np.diag([1e-80, 1.0, 1e80])
+    assert rb.log_rank(head=rb.AttentionHead(D, D)) == 2
+
+
+def test_a_product_of_low_rank_that_was_rounded_is_left_open() -> None:
+    rng = np.random.default_rng(0)
+    low = rng.standard_normal((6, 2)) @ rng.standard_normal((2, 20))
+    head = rb.AttentionHead(low, rng.standard_normal((6, 20)))
+    with refused(rb.Undecided, "is 6 for its numbers as given, and rounding"):
+        rb.log_rank(head=head)
+    assert rb.log_rank(head=head, rtol=1e-9) == 2
+    assert rb.log_rank(head=head, stored=np.float32) == 2
+    # given as tokens, the product is formed without rounding
+    tokens, k = rng.standard_normal((2, 20)), rb.random_head(2, 6, 0)
+    assert rb.log_rank(head=k, X=tokens) == 2
+
+
+def test_a_head_of_scale_0_is_uniform() -> None:
+    assert rb.log_rank(head=rb.AttentionHead(np.eye(3), np.eye(3), scale=0.0)) == 0
+
+
 def test_rows_that_are_combinations_are_not_new() -> None:
     rng = np.random.default_rng(1)
     basis = rng.standard_normal((3, 5))
     rows = np.vstack([basis, rng.standard_normal((7, 3)) @ basis, rng.standard_normal((1, 5))])
     error = EPS * np.abs(rows)
-    assert scan(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
-    assert scan(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
+    assert new_rows(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
+    assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
     # on the first column alone one row spans all
-    assert scan(rows, error, np.full(11, 1)) == [0]
+    assert new_rows(rows, error, np.full(11, 1)) == [0]
 
 
 @pytest.mark.parametrize(

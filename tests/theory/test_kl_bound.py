@@ -15,8 +15,14 @@ import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
-from rankbound.theory.kl_bound import entrywise_lower_bound, kl_lower_bound
-from rankbound.theory.minorant import explained, phi_low, phi_threshold, rank_one_minorant
+from rankbound.theory.kl_bound import (
+    entrywise_lower_bound,
+    explained,
+    kl_lower_bound,
+    phi_low,
+    phi_threshold,
+    rank_one_minorant,
+)
 from tests.helpers import Array, refused
 
 SEEDS = st.integers(0, 2**31)
@@ -227,10 +233,10 @@ def test_under_a_mask(seed: int) -> None:
     least = rb.least_head_size(P, mask=mask)
     assert least == 4
     for k in range(1, n):
-        bound = kl_lower_bound(P, k, mask)
+        bound = kl_lower_bound(P, k, mask=mask)
         fit = rb.fit_head(P, k, mask=mask, random_starts=2)
         assert bound <= fit.kl * (1 + 1e-6) + 1e-15
         assert (bound > 0) is (k < least)  # almost every causal context stays at a distance
-    assert kl_lower_bound(P.T, 2, mask.T, rows=True) == kl_lower_bound(P, 2, mask)
+    assert kl_lower_bound(P.T, 2, mask=mask.T, rows=True) == kl_lower_bound(P, 2, mask=mask)
     with refused(rb.InputError, "which the mask hides"):
-        kl_lower_bound(rb.random_context(n, seed), 2, mask)
+        kl_lower_bound(rb.random_context(n, seed), 2, mask=mask)

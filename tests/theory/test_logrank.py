@@ -15,7 +15,7 @@ from hypothesis.extra.numpy import arrays
 import rankbound as rb
 from rankbound.testing import contexts, logits
 from rankbound.testing.gallery import hilbert
-from rankbound.theory.logs import centre
+from rankbound.theory.softmax_gauge import centre
 from tests.helpers import (
     EPS,
     EXPONENTS,

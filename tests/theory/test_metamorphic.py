@@ -31,12 +31,14 @@ def rotation(size: int, seed: int, condition: float = 3.0) -> Array:
 def assert_needs(k: int, P: Array, X: npt.ArrayLike | None) -> None:
     """Everything that a context tells about its head size."""
     assert rb.log_rank(P) == k
-    assert rb.least_head_size(P) == rb.least_head_size(P, X) == k
+    assert rb.least_head_size(P) == rb.least_head_size(P, X=X) == k
     for size in (k, k + 2):
-        np.testing.assert_allclose(rb.represent(P, X, size).context(X), P, rtol=1e-8, atol=0)
+        np.testing.assert_allclose(
+            rb.represent(P, X=X, head_size=size).context(X), P, rtol=1e-8, atol=0
+        )
     if k > 1:
         with pytest.raises(rb.NotRepresentable):
-            rb.represent(P, X, k - 1)
+            rb.represent(P, X=X, head_size=k - 1)
 
 
 def spread_head(k: int, seed: int, d: int = D) -> rb.AttentionHead:

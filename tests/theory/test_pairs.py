@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory.pairs import check_pairs, curve_pairs, pair_margin_bound, pair_members
+from rankbound.theory.pairs import check_pairs, curve_pairs, pair_members
 from tests.helpers import Array, refused
 
 
@@ -45,7 +45,6 @@ def test_the_curve_realises_all_pairs_over_the_rationals(n: int) -> None:
     lengths = math.sqrt(exact_length(found.keys) * exact_length(found.queries))
     assert found.margin == pytest.approx(float(min(margins)) / lengths, rel=1e-9)
     assert 0 < found.margin <= float(min(margins)) / lengths
-    assert found.margin <= pair_margin_bound(n, 4)
     np.testing.assert_allclose((found.keys**2).sum(axis=0), 1)
     np.testing.assert_allclose((found.queries**2).sum(axis=0), 1)
 
@@ -106,16 +105,6 @@ def test_five_keys_in_space_are_not_enough() -> None:
     assert check_pairs(found.keys[:3], found.queries[:3]).share < 1
 
 
-@given(st.integers(2, 10**6), st.integers(1, 50))
-def test_the_bound_on_margins(n: int, d: int) -> None:
-    bound = pair_margin_bound(n, d)
-    assert 0 < bound <= 2
-    assert bound >= pair_margin_bound(n + 1, d)
-    assert bound <= pair_margin_bound(n, d + 1)
-    if bound < 2:
-        assert bound == pytest.approx(2 / ((n * (n - 1) / 2) ** (1 / d) - 1), rel=1e-9)
-
-
 @pytest.mark.parametrize(
     ("keys", "queries", "kind", "part"),
     [
@@ -134,5 +123,3 @@ def test_refused(keys: Any, queries: Any, kind: type[Exception], part: str) -> N
 def test_other_bad_arguments() -> None:
     with refused(rb.InputError, "n is 1"):
         curve_pairs(1)
-    with refused(rb.InputError, "n is 1"):
-        pair_margin_bound(1, 4)

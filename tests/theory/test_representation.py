@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.testing import contexts, logits, tokens
-from rankbound.theory.representation import exact_factors
+from rankbound.theory.theorem_a import exact_factors
 from tests.helpers import (
     EPS,
     Array,
@@ -42,7 +42,7 @@ def well_conditioned(d: int, n: int) -> Array:
 
 def no_smaller(least: int, size: int, P: Any = None, X: Any = None, logits: Any = None) -> None:
     with pytest.raises(rb.NotRepresentable) as caught:
-        rb.represent(P, X, head_size=size, logits=logits)
+        rb.represent(P, X=X, head_size=size, logits=logits)
     assert caught.value.least_head_size == least
     assert str(least) in caught.value.reason
     assert str(size) in caught.value.reason
@@ -70,8 +70,8 @@ def test_dirichlet_contexts_need_n_minus_1(n: int, extra: int | None) -> None:
     """And get it: to 1e-10, a hundred times 10 n eps ‖C log P‖_F κ(X) <= 1e-10 at n = 64."""
     P = rb.random_context(n, seed=n)
     X = None if extra is None else well_conditioned(n + extra, n)
-    assert rb.least_head_size(P, X) == n - 1
-    head = rb.represent(P, X)
+    assert rb.least_head_size(P, X=X) == n - 1
+    head = rb.represent(P, X=X)
     assert (head.head_size, head.d) == (n - 1, n if X is None else len(X))
     np.testing.assert_allclose(head.context(X), P, rtol=1e-10, atol=0)
     no_smaller(n - 1, n - 2, P, X)
@@ -84,8 +84,8 @@ def test_the_context_of_a_head_needs_its_size(n: int, k: int, extra: int | None)
     X = None if extra is None else well_conditioned(n + extra, n)
     d = n if X is None else len(X)
     P = rb.random_head(d, k, seed=n).context(X)
-    assert rb.least_head_size(P, X) == rb.least_head_size(P) == k
-    head = rb.represent(P, X)
+    assert rb.least_head_size(P, X=X) == rb.least_head_size(P) == k
+    head = rb.represent(P, X=X)
     assert head.head_size == k
     np.testing.assert_allclose(head.context(X), P, rtol=1e-10, atol=0)
     if k > 1:
@@ -100,8 +100,8 @@ def test_represent_keeps_its_promise(P: Array, data: st.DataObject) -> None:
     """
     n = len(P)
     X = data.draw(st.none() | tokens(d=n + 2, n=n, kinds="full_column_rank"))
-    least = int(rb.least_head_size(P, X))
-    head = rb.represent(P, X)
+    least = int(rb.least_head_size(P, X=X))
+    head = rb.represent(P, X=X)
     assert head.head_size == max(least, 1)
     log_Q = log_column_softmax(head.logits(X))
     allowed = 1e-8 + 6 * n * EPS * (1 + np.linalg.norm(np.log(P)))
@@ -132,8 +132,8 @@ def test_uniform_contexts_need_nothing(P: Array, size: int) -> None:
 
 def test_one_token() -> None:
     for X in (None, [[2.0]], [[0.5], [1.0]]):
-        assert rb.least_head_size([[1.0]], X) == 0
-        assert rb.represent([[1.0]], X).context(X) == 1.0
+        assert rb.least_head_size([[1.0]], X=X) == 0
+        assert rb.represent([[1.0]], X=X).context(X) == 1.0
 
 
 @given(logits(kinds=("integer", "low_rank", "repeated", "gaussian", "one_hot", "underflow")))
@@ -211,14 +211,14 @@ def test_low_precision(dtype: Any) -> None:
 
 def test_tokens_of_low_precision() -> None:
     P, X = rb.random_context(8, seed=0), well_conditioned(10, 8).astype(np.float32)
-    np.testing.assert_allclose(rb.represent(P, X).context(X), P, rtol=1e-10, atol=0)
+    np.testing.assert_allclose(rb.represent(P, X=X).context(X), P, rtol=1e-10, atol=0)
 
 
 @given(st.integers(-500, 500))
 def test_the_unit_of_the_tokens_does_not_matter(exponent: int) -> None:
     P, X = rb.random_context(6, seed=0), np.ldexp(well_conditioned(7, 6), exponent)
-    assert rb.least_head_size(P, X) == 5
-    np.testing.assert_allclose(rb.represent(P, X).context(X), P, rtol=1e-10, atol=0)
+    assert rb.least_head_size(P, X=X) == 5
+    np.testing.assert_allclose(rb.represent(P, X=X).context(X), P, rtol=1e-10, atol=0)
 
 
 def test_ill_conditioned_tokens_are_undecided_and_not_refused() -> None:
@@ -226,9 +226,9 @@ def test_ill_conditioned_tokens_are_undecided_and_not_refused() -> None:
     P = rb.random_context(8, seed=0)
     X = well_conditioned(8, 8) @ np.diag([*[1.0] * 7, 1e-12]) @ well_conditioned(8, 8).T
     with pytest.raises(rb.Undecided, match=r"head of size 7 exists.*ill-conditioned.*ratio=") as e:
-        rb.represent(P, X)
+        rb.represent(P, X=X)
     assert "conditioned" in e.value.remedy
-    head = rb.represent(P, X, ratio=0.1)
+    head = rb.represent(P, X=X, ratio=0.1)
     assert np.max(np.abs(np.log(head.context(X)) - np.log(P))) <= 0.1
 
 
@@ -252,11 +252,11 @@ def test_tokens_of_too_low_rank_reach_almost_no_context() -> None:
     """At any size; the closed form of nearest_head is not for such tokens at all."""
     P = rb.random_context(4, seed=0)
     for X, got in ((np.eye(3, 4), "(3, 4)"), (np.ones((5, 4)), "(5, 4)")):
-        assert rb.least_head_size(P, X) == math.inf
+        assert rb.least_head_size(P, X=X) == math.inf
         with refused(rb.NotRepresentable, "no head of any size", "= 0 fails by"):
-            rb.represent(P, X)
+            rb.represent(P, X=X)
         with refused(rb.InputError, f"X is {got}", "expected full column rank 4", "closed form"):
-            rb.nearest_head(P, 1, X)
+            rb.nearest_head(P, 1, X=X)
 
 
 def test_what_the_user_drops_is_not_counted_as_rounding() -> None:
@@ -301,4 +301,4 @@ def test_logits_are_the_remedy_for_a_common_part_of_the_keys() -> None:
 def test_nearest_head_on_ill_conditioned_tokens_is_undecided() -> None:
     X = np.linalg.qr(np.random.default_rng(0).standard_normal((8, 8)))[0] * np.logspace(0, -12, 8)
     with pytest.raises(rb.Undecided, match="X is ill-conditioned"):
-        rb.nearest_head(rb.random_context(8, 0), 7, X)
+        rb.nearest_head(rb.random_context(8, 0), 7, X=X)

@@ -13,9 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory import key_order
-from rankbound.theory.key_order import key_orders, least_log_products
-from rankbound.theory.sparse import _product, total_variation_bound
+from rankbound.theory import sparse as key_order
+from rankbound.theory.sparse import _product, key_orders, least_log_products, total_variation_bound
 from tests.helpers import Array, refused
 
 Ints = Any
@@ -175,7 +174,7 @@ def test_positive_contexts_are_reached_exactly() -> None:
 def test_on_tokens(P: Array, seed: int) -> None:
     n = len(P)
     X = np.linalg.qr(np.random.default_rng(seed).standard_normal((n + 2, n)))[0] * 3.0
-    head = rb.sparse_head(P, X, error=1e-5)
+    head = rb.sparse_head(P, X=X, error=1e-5)
     assert head.d == n + 2
     assert (exact_total_variation(head, P, X) <= 1e-5).all()
 
@@ -183,12 +182,12 @@ def test_on_tokens(P: Array, seed: int) -> None:
 def test_tokens_that_do_not_serve() -> None:
     P, n = np.eye(6), 6
     with refused(rb.InputError, "full column rank 6", "rb.least_head_size"):
-        rb.sparse_head(P, np.ones((8, n)))
+        rb.sparse_head(P, X=np.ones((8, n)))
     with refused(rb.InputError, "(8, 5)", "one column a token"):
-        rb.sparse_head(P, np.ones((8, 5)))
+        rb.sparse_head(P, X=np.ones((8, 5)))
     X = np.eye(n) + 1e11 * np.ones((n, n))
     with refused(rb.Undecided, "better conditioned tokens"):
-        rb.sparse_head(P, X)
+        rb.sparse_head(P, X=X)
 
 
 def test_rows_and_stored() -> None:

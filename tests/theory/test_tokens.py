@@ -102,14 +102,14 @@ def b20_tokens() -> list[Any]:
 @pytest.mark.parametrize("X", b20_tokens(), ids=["list", "ints", "floats", "sympy"])
 def test_the_example_of_b20(X: Any) -> None:
     """d = 1, n = 2: column 2 is (1/2, 1/2) whatever the weights; column 1 is free."""
-    assert rb.least_head_size([[0.5, 0.75], [0.5, 0.25]], X) == math.inf
-    assert rb.least_head_size([[0.6, 0.5], [0.4, 0.5]], X) == 1
-    assert rb.least_head_size([[0.5, 0.5], [0.5, 0.5]], X) == 0
-    head = rb.represent([[0.6, 0.5], [0.4, 0.5]], X)
+    assert rb.least_head_size([[0.5, 0.75], [0.5, 0.25]], X=X) == math.inf
+    assert rb.least_head_size([[0.6, 0.5], [0.4, 0.5]], X=X) == 1
+    assert rb.least_head_size([[0.5, 0.5], [0.5, 0.5]], X=X) == 0
+    head = rb.represent([[0.6, 0.5], [0.4, 0.5]], X=X)
     assert (head.head_size, head.d) == (1, 1)
     np.testing.assert_allclose(head.context([[1, 0]]), [[0.6, 0.5], [0.4, 0.5]], rtol=16 * EPS)
     with refused(rb.NotRepresentable, "no head of any size", "query 1"):
-        rb.represent([[0.5, 0.75], [0.5, 0.25]], X)
+        rb.represent([[0.5, 0.75], [0.5, 0.25]], X=X)
     log2 = sympy.log(2) * sympy.Matrix([[0, 1], [0, 0]])
     assert rb.least_head_size(logits=log2, X=X) == math.inf
     assert rb.least_head_size(logits=log2.T, X=X) == 1
@@ -129,7 +129,7 @@ def test_agrees_with_linear_algebra_over_the_rationals(pair: tuple[Ints, Ints]) 
     assert rb.least_head_size(logits=L.astype(np.float64), X=X) == expected
     assert rb.least_head_size(logits=L / 8, X=floats) == expected
     P = rb.column_softmax(L / 8)
-    assert rb.least_head_size(P, X) == rb.least_head_size(P, floats) == expected
+    assert rb.least_head_size(P, X=X) == rb.least_head_size(P, X=floats) == expected
 
 
 @settings(max_examples=60)
@@ -205,8 +205,8 @@ def test_the_context_of_a_head_needs_its_size(d: int, n: int, r: int, inside: bo
     for k in sorted({1, max(r // 2, 1), max(r - 1, 1), min(r, len(X))}):
         P = head_on(X, k, seed=k).context(X)
         least = min(k, r - 1) if inside else min(k, r)
-        assert rb.least_head_size(P, X) == least
-        head = rb.represent(P, X)
+        assert rb.least_head_size(P, X=X) == least
+        head = rb.represent(P, X=X)
         assert (head.head_size, head.d) == (max(least, 1), len(X))
         np.testing.assert_allclose(head.context(X), P, rtol=1e-10, atol=0)
         if least > 1:
@@ -220,7 +220,7 @@ def test_a_random_context_has_no_head(d: int, n: int, r: int, inside: bool) -> N
     X = with_ones(X) if inside else X
     if rb.numerical_rank(X) < n:
         P = rb.random_context(n, seed=d)
-        assert rb.least_head_size(P, X) == math.inf
+        assert rb.least_head_size(P, X=X) == math.inf
         unreachable({"P": P}, X)
 
 
@@ -231,14 +231,14 @@ def test_repeated_and_zero_tokens(kind: str) -> None:
     X = spread(9, n, n, seed=0)
     X[:, 5] = X[:, 2] if kind == "repeated" else 0
     P = head_on(X, 3, seed=0).context(X)
-    assert rb.least_head_size(P, X) == 3
+    assert rb.least_head_size(P, X=X) == 3
     Q = rb.random_context(n, seed=0)
     reason = unreachable({"P": Q}, X)
     if kind == "zero":  # the gauge makes its row 0, and its column is not
         assert "L N = 0" in reason
         assert "query 5," in reason
         Q[:, 5] = 1 / n
-        assert rb.least_head_size(Q, X) == n - 1  # the other six span everything
+        assert rb.least_head_size(Q, X=X) == n - 1  # the other six span everything
     else:
         assert "N L = 0" in reason
         # rows agree: N L = 0 holds, and L N does not
@@ -248,20 +248,20 @@ def test_repeated_and_zero_tokens(kind: str) -> None:
         assert "query 2" in reason or "query 5" in reason  # by as much
         Q[:, 5] = Q[:, 2]
         assert (
-            rb.least_head_size(Q, X) == n - 2
+            rb.least_head_size(Q, X=X) == n - 2
         )  # distinct tokens less the gauge's one: B, 1 inside
-    np.testing.assert_allclose(rb.represent(P, X).context(X), P, rtol=1e-10, atol=0)
+    np.testing.assert_allclose(rb.represent(P, X=X).context(X), P, rtol=1e-10, atol=0)
 
 
 def test_zero_tokens_alone() -> None:
     """Every head is uniform on them."""
     X = np.zeros((3, 4))
-    assert rb.least_head_size(np.full((4, 4), 0.25), X) == 0
-    np.testing.assert_allclose(rb.represent(np.full((4, 4), 0.25), X).context(X), 0.25)
-    assert rb.least_head_size(rb.random_context(4, 0), X) == math.inf
+    assert rb.least_head_size(np.full((4, 4), 0.25), X=X) == 0
+    np.testing.assert_allclose(rb.represent(np.full((4, 4), 0.25), X=X).context(X), 0.25)
+    assert rb.least_head_size(rb.random_context(4, 0), X=X) == math.inf
     assert rb.least_head_size(logits=[[1, 2], [1, 2]], X=[[0, 0]]) == 0
     assert rb.least_head_size(logits=[[1, 2], [1, 3]], X=[[0, 0]]) == math.inf
-    assert rb.least_head_size([[1.0]], [[0.0]]) == 0
+    assert rb.least_head_size([[1.0]], X=[[0.0]]) == 0
 
 
 # metamorphic: what is added is useless, and the answer must not move
@@ -284,13 +284,13 @@ def test_useless_structure(k: int, seed: int, inside: bool, data: st.DataObject)
         np.vstack([X[:1], X]),
         np.ldexp(X, data.draw(st.integers(-400, 400))),
     ):
-        assert rb.least_head_size(P, tokens) == least
-        assert rb.least_head_size(Q, tokens) == math.inf
-        assert rb.represent(P, tokens).head_size == least
+        assert rb.least_head_size(P, X=tokens) == least
+        assert rb.least_head_size(Q, X=tokens) == math.inf
+        assert rb.represent(P, X=tokens).head_size == least
     moved = np.ix_(order, order)
-    assert rb.least_head_size(P[moved], X[:, order]) == least
-    assert rb.least_head_size(Q[moved], X[:, order]) == math.inf
-    assert rb.least_head_size(P.T, X, rows=True) == least
+    assert rb.least_head_size(P[moved], X=X[:, order]) == least
+    assert rb.least_head_size(Q[moved], X=X[:, order]) == math.inf
+    assert rb.least_head_size(P.T, X=X, rows=True) == least
     logits = head_on(X, min(k, len(X)), seed).logits(X) + np.random.default_rng(seed).normal(size=n)
     assert rb.least_head_size(logits=logits, X=X) == least
     assert rb.least_head_size(logits=np.ldexp(logits, 1000), X=X) == least
@@ -312,7 +312,7 @@ def test_near_the_reachable_set(query: int, inside: bool) -> None:
     off = P.copy()
     off[0, query] *= 1 + 1e-6
     off /= off.sum(axis=0)
-    assert rb.least_head_size(off, X) == math.inf
+    assert rb.least_head_size(off, X=X) == math.inf
     reason = unreachable({"P": off}, X, "N L = 0", f"query {query},")
     assert ("gauge that N 1 forces" if not inside else "any gauge, as N 1 = 0") in reason
     column = N[:, 0].copy()
@@ -323,8 +323,8 @@ def test_near_the_reachable_set(query: int, inside: bool) -> None:
     assert size == pytest.approx(1e-6 * np.linalg.norm(column), rel=0.01)  # printed to 3 digits
     near = P.copy()
     near[0, query] *= 1 + 1e-15
-    assert rb.least_head_size(near, X) == 3
-    assert rb.least_head_size(near / near.sum(axis=0), X) == 3
+    assert rb.least_head_size(near, X=X) == 3
+    assert rb.least_head_size(near / near.sum(axis=0), X=X) == 3
 
 
 @pytest.mark.parametrize("inside", [False, True])
@@ -369,7 +369,7 @@ def test_rtol_counts_values_above_it(k: int, seed: int) -> None:
     D = np.log(P) - np.log(P).mean(axis=0)
     values = np.linalg.svd(D, compute_uv=False)
     rtol = float(np.sqrt(values[k - 1] * values[k // 2]) / values[0]) * 0.99
-    assert rb.least_head_size(P, X, rtol=rtol) == np.sum(values > rtol * values[0])
+    assert rb.least_head_size(P, X=X, rtol=rtol) == np.sum(values > rtol * values[0])
 
 
 def test_low_precision_widens_the_tolerance() -> None:
@@ -377,14 +377,14 @@ def test_low_precision_widens_the_tolerance() -> None:
     X = spread(6, 8, 5, seed=0)
     P = head_on(X, 3, seed=0).context(X)
     P32 = P.astype(np.float32)
-    assert rb.least_head_size(P32, X) == 3
+    assert rb.least_head_size(P32, X=X) == 3
     cast = P32.astype(np.float64)
     cast /= cast.sum(axis=0)
-    assert rb.least_head_size(cast, X, stored=np.float32) == 3
-    assert rb.least_head_size(cast, X) == math.inf
+    assert rb.least_head_size(cast, X=X, stored=np.float32) == 3
+    assert rb.least_head_size(cast, X=X) == math.inf
     X32 = X.astype(np.float32)  # of rank 5 to float32's rounding only
-    assert rb.least_head_size(P, X32) == 3
-    head = rb.represent(P, X32, ratio=1e-4)
+    assert rb.least_head_size(P, X=X32) == 3
+    head = rb.represent(P, X=X32, ratio=1e-4)
     # the row space moved by 1e-7: a few hundred eps of float32 in the logits
     np.testing.assert_allclose(head.context(X32), P, rtol=500 * float(np.finfo(np.float32).eps))
 
@@ -395,7 +395,7 @@ def test_entries_near_underflow_are_undecided_here_too() -> None:
     P /= P.sum(axis=0)
     for X in (np.eye(5, 6), np.ones((2, 6))):
         with pytest.raises(rb.Undecided, match="near the smallest positive number"):
-            rb.least_head_size(P, X)
+            rb.least_head_size(P, X=X)
 
 
 @pytest.mark.parametrize("big", [10**12, 10**17, 10**20, 10**40])
@@ -409,9 +409,9 @@ def test_exact_tokens_of_widely_different_scales(big: int) -> None:
     P = rb.random_context(3, seed=0)
     assert rb.least_head_size(logits=[[1, 2, 3], [0, 1, 5], [7, 0, 0]], X=X) == math.inf
     try:
-        assert rb.least_head_size(P, X) == math.inf
+        assert rb.least_head_size(P, X=X) == math.inf
         with pytest.raises(rb.NotRepresentable):
-            rb.represent(P, X)
+            rb.represent(P, X=X)
     except rb.Undecided:
         assert big > 1e15  # float64 does not tell their rank
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.errors import InputError, InputTypeError
-from rankbound.theory.unreachable import unreachability_certificate
+from rankbound.theory.theorem_b import unreachability_certificate
 from tests.helpers import refused
 from tests.theory.test_tokens import Ints, exact_cases, truth
 
@@ -52,18 +52,18 @@ def test_gauge_scale_and_units_change_nothing(
 
 @pytest.mark.parametrize("X", [[[1, 0]], np.array([[1.0, 0.0]]), sympy.Matrix([[1, 0]])])
 def test_the_example_of_b20(X: Any) -> None:
-    proof = unreachability_certificate(EXAMPLE, X)
+    proof = unreachability_certificate(EXAMPLE, X=X)
     assert proof is not None
     assert rb.check(proof).accepted
-    assert unreachability_certificate(REACHED, X) is None
-    assert unreachability_certificate([[0.5, 0.5], [0.5, 0.5]], X) is None
+    assert unreachability_certificate(REACHED, X=X) is None
+    assert unreachability_certificate([[0.5, 0.5], [0.5, 0.5]], X=X) is None
 
 
 def test_the_greatest_ratio_of_the_example() -> None:
     """log 3 can be shared by two entries, half each: Q = uniform in column 2 is that near."""
     half = math.log(3) / 2
     for ratio, proved in ((half - 1e-12, True), (half + 1e-12, False)):
-        proof = unreachability_certificate(EXAMPLE, [[1, 0]], ratio=ratio)
+        proof = unreachability_certificate(EXAMPLE, X=[[1, 0]], ratio=ratio)
         assert (proof is not None) == proved
         assert proof is None or rb.check(proof).accepted
 
@@ -78,19 +78,19 @@ def test_contexts_in_float64(seed: int, n: int, data: st.DataObject) -> None:
     W_q, W_k = rng.integers(-2, 3, (2, 1, d)) / 2
     own = rb.AttentionHead(W_q=W_q, W_k=W_k).context(X)
     # logits of at most 2^7 carry an error of 2^-44 or less, and so do the logarithms
-    assert unreachability_certificate(own, X, ratio=2.0**-40) is None
+    assert unreachability_certificate(own, X=X, ratio=2.0**-40) is None
     P = rb.random_context(n, seed=seed)
-    proof = unreachability_certificate(P, X, ratio=2.0**-40)
+    proof = unreachability_certificate(P, X=X, ratio=2.0**-40)
     assert proof is not None
     assert rb.check(proof).accepted
-    assert rb.least_head_size(P, X) == math.inf
+    assert rb.least_head_size(P, X=X) == math.inf
 
 
 def test_tokens_of_full_column_rank_leave_nothing_to_prove() -> None:
     P = rb.random_context(4, seed=0)
-    assert unreachability_certificate(P, np.eye(4)) is None
-    assert unreachability_certificate(P, rb.random_tokens(6, 4, seed=0)) is None
-    assert unreachability_certificate([[1.0]], [[0.0]]) is None
+    assert unreachability_certificate(P, X=np.eye(4)) is None
+    assert unreachability_certificate(P, X=rb.random_tokens(6, 4, seed=0)) is None
+    assert unreachability_certificate([[1.0]], X=[[0.0]]) is None
 
 
 @pytest.mark.parametrize(

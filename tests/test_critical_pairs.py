@@ -1,7 +1,10 @@
-"""Training for all pairs: the gradient, and where it stops."""
+"""scripts/critical_pairs.py: the gradient of its training, where that stops, and a bound."""
 
 from __future__ import annotations
 
+import importlib.util
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,14 +13,26 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.fitting.pairs import (
-    PUBLISHED_CRITICAL,
-    contrastive_loss,
-    critical_keys,
-    train_pairs,
-)
-from rankbound.theory.pairs import check_pairs, curve_pairs, pair_margin_bound, pair_members
+from rankbound.theory.pairs import check_pairs, curve_pairs, pair_members
 from tests.helpers import refused
+
+SCRIPT = Path(__file__).parents[1] / "scripts" / "critical_pairs.py"
+
+
+def load_script() -> Any:
+    """The script as a module."""
+    spec = importlib.util.spec_from_file_location("critical_pairs", SCRIPT)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["critical_pairs"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+script = load_script()
+PUBLISHED_CRITICAL: dict[int, int] = script.PUBLISHED_CRITICAL
+contrastive_loss, critical_keys = script.contrastive_loss, script.critical_keys
+pair_margin_bound, train_pairs = script.pair_margin_bound, script.train_pairs
 
 
 @settings(max_examples=20)
@@ -102,3 +117,23 @@ def test_refused(keywords: dict[str, Any], kind: type[Exception], part: str) -> 
 def test_a_search_that_cannot_begin() -> None:
     with refused(rb.InputError, "first is 9"):
         critical_keys(4, first=9, last=8)
+
+
+@given(st.integers(2, 10**6), st.integers(1, 50))
+def test_the_bound_on_margins(n: int, d: int) -> None:
+    bound = pair_margin_bound(n, d)
+    assert 0 < bound <= 2
+    assert bound >= pair_margin_bound(n + 1, d)
+    assert bound <= pair_margin_bound(n, d + 1)
+    if bound < 2:
+        assert bound == pytest.approx(2 / ((n * (n - 1) / 2) ** (1 / d) - 1), rel=1e-9)
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 10, 20, 50])
+def test_the_curve_keeps_to_the_bound(n: int) -> None:
+    assert curve_pairs(n).margin <= pair_margin_bound(n, 4)
+
+
+def test_the_bound_needs_two_keys() -> None:
+    with refused(rb.InputError, "n is 1"):
+        pair_margin_bound(1, 4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, replace
 from fractions import Fraction
 from typing import Any
 
@@ -21,7 +21,7 @@ from rankbound.attention.opponents import (
 )
 from rankbound.exact.flint import rational_product
 from rankbound.exact.layers import Weights, gap_of_outputs
-from rankbound.theory.separating import attention_witness, value_witness, values
+from rankbound.theory.theorem_2 import attention_witness, value_witness, values
 from tests.helpers import Array, refused
 
 SEEDS = st.integers(0, 2**31)
@@ -300,7 +300,19 @@ def test_the_certificate_is_checked_apart_from_its_producer(family: str) -> None
 
 
 def test_beyond_the_checkers_limits_nothing_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = rb.separating_tokens(rb.random_multihead(4, 2, 0), random_fixed_layer(4, 2, 3, 0), 2)
+    """The gap is enclosed all the same, and the record says which of both it is."""
     refusal = rb.check("{}")
-    monkeypatch.setattr("rankbound.theory.separation.check", lambda _: refusal)
-    assert found.certificate is None and found.verdict is rb.Verdict.UNDECIDED
+    monkeypatch.setattr("rankbound.theory.theorem_2.check", lambda _: refusal)
+    found = rb.separating_tokens(rb.random_multihead(4, 2, 0), random_fixed_layer(4, 2, 3, 0))
+    assert found.certificate is None and found.verdict is rb.Verdict.RIGOROUS
+    assert found.gap > 0 and found.tokens is not None
+
+
+def test_reading_a_separation_changes_nothing() -> None:
+    found = rb.separating_tokens(rb.random_multihead(4, 2, 0), random_fixed_layer(4, 2, 3, 0))
+    before = found.verdict
+    assert before is rb.Verdict.CERTIFIED
+    assert found.certificate is not None and rb.check(found.certificate).accepted
+    assert found.verdict is before
+    with pytest.raises(FrozenInstanceError):
+        found.verdict = rb.Verdict.UNDECIDED  # type: ignore[misc]

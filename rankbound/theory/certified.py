@@ -7,23 +7,24 @@ from numbers import Rational
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rankbound._validate import Array, check_context, check_real, check_rows, check_square
+from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import LogRank, LogRankWithin, RepresentedWithin
+from rankbound.context import Context, Rationals, read_context
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
-from rankbound.exact.rational import centred, is_exact, rational_matrix
+from rankbound.exact.rational import centred
 from rankbound.exact.rounding import U, check_model, product_error, up
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above
 from rankbound.ranks.evidence import certify_proof, spectral_gap
-from rankbound.theory.logs import centre
-from rankbound.theory.masked_certification import masked_bounds
+from rankbound.theory.softmax_gauge import centre, logs_of
+from rankbound.theory.theorem_a import split
+from rankbound.theory.theorem_c import certified_under_mask
 from rankbound.verdict import Verdict
 
 __all__ = ["certified_log_rank", "certify_head"]
@@ -32,17 +33,17 @@ LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last
 
 
 def certified_log_rank(
-    P: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
+    P: Any = None,
     *,
     logits: Any = None,
+    mask: Any = None,
     ratio: float | None = None,
     rows: bool = False,
 ) -> RankBounds:
     """Bound the log-rank, and so the least head size, with both sides proved.
 
     *Logits* are read as the exact numbers they are, floats too: the rank of ``C L`` over the
-    rationals, both sides certified, ``lower == upper``.
+    rationals, ``lower == upper``. Under a nested mask likewise, the rank of the least completion.
 
     *A float P*, its columns divided by their exact sums, is known within a ratio: of all heads
     whose context Q has ``|log Q - log P| <= ratio`` in each entry, the least head size lies in
@@ -56,13 +57,14 @@ def certified_log_rank(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), optional
+    P : array_like or Context, shape (n, n), optional
         One positive matrix of floats, columns sum to 1 to rounding, [key, query].
-    mask : array_like of bool, shape (n, n), optional
-        [key, query], True = visible. Logits (floats too, read as they are) under a nested mask are
-        decided exactly, with a certificate; elsewhere the bounds are *supported*, not certified.
-    logits : array_like or sympy.Matrix, shape (n, n), optional
-        Logits instead of P: ints, Fractions, SymPy numbers (up to one common factor) or floats.
+    logits : array_like, shape (n, n), optional
+        Logits instead of P: ints, Fractions, SymPy numbers (up to one common factor) or floats. A
+        Context of float logits is read likewise.
+    mask : array_like of bool or str, shape (n, n), optional
+        [key, query], True = visible. For P, or if the mask is not nested, the bounds are
+        *supported* and no more.
     ratio : float, optional
         At least 0, which it is unless given; goes with P.
     rows : bool
@@ -71,14 +73,14 @@ def certified_log_rank(
     Returns
     -------
     RankBounds
-        Certified. ``.certificate`` proves the lower side (and the upper, for exact logits),
-        ``.upper_certificate`` the upper where a head does. Both exist up to n = 256; beyond,
-        reading one turns the verdict to undecided.
+        Rigorous. ``.certify()`` returns them certified, up to n = 256: ``.certificate`` proves the
+        lower side (and the upper, for exact logits), ``.upper_certificate`` the upper where a head
+        does.
 
     Raises
     ------
     InputError, InputTypeError
-        If an argument is not as described.
+        If the context is no such matrix, P is exact, or a ratio goes with logits or a mask.
 
     Notes
     -----
@@ -100,53 +102,51 @@ def certified_log_rank(
     >>> b.lower, b.upper
     (3, 3)
     """
-    if (P is None) == (logits is None):
+    context = _read(P, logits, mask, rows)
+    if context.mask is not None and ratio is not None:
         raise InputTypeError(
-            f"{'neither' if P is None else 'both'} of P and logits given; expected exactly one."
+            "ratio and mask are not taken together; expected one: the bound within a ratio is "
+            "for contexts that nothing hides."
         )
-    if mask is not None:
-        if ratio is not None:
-            raise InputTypeError(
-                "ratio and mask are not taken together; expected one: the bound within a ratio is "
-                "for contexts that nothing hides."
-            )
-        return masked_bounds(P, logits, mask, rows)
-    if logits is not None:
+    if context.mask is not None:
+        return certified_under_mask(logs_of(context))
+    if context.exact is not None:
         if ratio is not None:
             raise InputTypeError(
                 "ratio goes with P; logits are read as the exact numbers they are. "
                 "Pass rb.column_softmax(logits) as P for an answer within a ratio."
             )
-        return _exact(logits, rows)
+        return _exact(context.exact)
     within = 0.0 if ratio is None else _check_ratio(ratio)
-    if is_exact(P):
+    check_model()
+    return _within(context.values, within)
+
+
+def _read(P: Any, logits: Any, mask: Any, rows: bool) -> Context:
+    context = read_context(P, logits=logits, mask=mask, rows=rows, floats="exact")
+    if context.name == "logits" and context.exact is None:  # a Context of float logits
+        return Context(
+            logits=context.values, mask=context.mask, stored=context.stored.name, floats="exact"
+        )
+    if context.name == "P" and context.given_exactly:
         raise InputTypeError(
             "P holds exact numbers, whose logarithms are irrational; expected floats. "
             "Pass logits= for an exact answer, or P.astype(float)."
         )
-    context, _ = check_context("P", P, stored=None, rows=rows)
-    check_model()
-    return _within(context, within)
+    return context
 
 
-def _exact(logits: Any, rows: bool) -> RankBounds:
-    if not is_exact(logits):
-        check_square("logits", logits)
-    table, _ = rational_matrix("logits", logits, floats=True)
-    if check_rows(rows):
-        table = [list(column) for column in zip(*table, strict=True)]
-    if len(table) != len(table[0]):
-        raise InputError(f"logits have shape ({len(table)}, {len(table[0])}); expected (n, n).")
+def _exact(table: Rationals) -> RankBounds:
     D = centred(table)
     proof = prove_rank(D, most=len(D) - 1)
     upper = "C has rank n - 1" if proof.factors is None else "an exact factorisation"
 
-    def prove(_: tuple[int, ...]) -> Any:
+    def prove(_: tuple[int, ...]) -> tuple[Any]:
         statement = LogRank(Matrix.of_rationals(table), proof.rank, proof.rank)
-        return certify_proof(statement, D, proof)
+        return (certify_proof(statement, D, proof),)
 
     method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
-    return RankBounds(proof.rank, proof.rank, Verdict.CERTIFIED, method, prove)
+    return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)
 
 
 def _check_ratio(ratio: Any) -> float:
@@ -178,23 +178,22 @@ def _within(P: Array, ratio: float) -> RankBounds:
     if upper < lower:
         raise ArithmeticError("a head below the certified bound; please report this as a bug.")
     above = "C has rank n - 1" if head is None else "a head enclosed within the ratio"
-    return RankBounds(
-        lower,
-        upper,
-        Verdict.CERTIFIED,
-        f"lower: s_r(C log P) > n ratio; upper: {above}",
-        lambda _: spectral_gap(LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower), D, lower),
-        None if head is None else lambda _: certify_head(head, P, None, ratio),
-    )
+
+    def prove(_: tuple[int, ...]) -> tuple[Any, ...]:
+        statement = LogRankWithin(Matrix.of_floats(P.tolist()), ratio, lower)
+        below = spectral_gap(statement, D, lower)
+        return (below,) if head is None else (below, certify_head(head, P, None, ratio))
+
+    method = f"lower: s_r(C log P) > n ratio; upper: {above}"
+    return RankBounds(lower, upper, Verdict.RIGOROUS, method, prove)
 
 
 def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHead | None:
     """The head of least size from `lower` on whose context is certainly within the ratio."""
-    left, values, right = np.linalg.svd(D)
+    keys, queries = split(D, 0, len(D))
 
     def head(k: int) -> AttentionHead:
-        root = np.sqrt(values[:k, None])
-        return AttentionHead(W_q=root * right[:k], W_k=root * left.T[:k], scale=1.0)
+        return AttentionHead(W_q=queries[:k], W_k=keys[:k], scale=1.0)
 
     least, most = max(lower, 1), len(D) - 1
     if len(D) == 1 or not _reaches(head(most), log_P, ratio):

@@ -43,11 +43,6 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
     int
         At least 1.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is neither 1 nor -1.
-
     References
     ----------
     Forster, A linear lower bound on the unbounded error probabilistic communication complexity,
@@ -168,11 +163,6 @@ def sign_change_bound(H: npt.ArrayLike) -> SignChanges:
     -------
     SignChanges
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is neither 1 nor -1.
-
     References
     ----------
     Alon, Frankl & Rödl 1985; docs/theory.md, section 5.
@@ -214,11 +204,6 @@ def sign_rank_bounds(H: npt.ArrayLike) -> RankBounds:
     Returns
     -------
     RankBounds
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is neither 1 nor -1.
 
     References
     ----------

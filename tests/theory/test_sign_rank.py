@@ -17,7 +17,7 @@ from scipy.linalg import hadamard
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.theory.selection import selection_head_size, sign_pattern_kl_bound
-from rankbound.theory.signrank import sign_change_bound, sign_rank_bounds
+from rankbound.theory.sign_rank import sign_change_bound, sign_rank_bounds
 from tests.helpers import Array, refused
 
 MOST = 8
@@ -112,7 +112,7 @@ def test_gershgorin_alone_takes_the_better_side(m: int, n: int, seed: int) -> No
     H = np.random.default_rng(seed).choice([-1, 1], (m, n))
     rows = min(int(np.abs(G).sum(axis=1).max()) for G in (H @ H.T, H.T @ H))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rankbound.theory.signrank.MOST_ROWS", 0)
+        patch.setattr("rankbound.theory.sign_rank.MOST_ROWS", 0)
         found = rb.sign_rank_bound(H)
     assert found**2 * rows >= m * n > (found - 1) ** 2 * rows
 

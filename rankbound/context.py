@@ -1,0 +1,381 @@
+"""What a user gives for a context matrix, read once.
+
+P or logits, exact or float, under a mask, by columns or rows, of a stated precision: every public
+function that takes a context reads it here, so that all accept the same and refuse the rest in the
+same words.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from numbers import Rational
+from typing import Any, Literal, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import (
+    STORAGES,
+    Array,
+    Storage,
+    as_floats,
+    check_bool,
+    check_finite,
+    check_square,
+    frozen_copy,
+    is_float,
+    plain,
+    refuse_mixture,
+    shown,
+    storage,
+)
+from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.softmax import _softmax
+from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.rational import rational_matrix
+
+__all__ = ["Context", "read_context"]
+
+Rationals = list[list[Fraction]]
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
+class Context:
+    """A context matrix as it was given: P, or logits whose column softmax it is.
+
+    Every function of rankbound that takes a context takes what this takes, or a ``Context`` itself,
+    which spares reading the same data again.
+
+    Parameters
+    ----------
+    P : array_like, shape (..., n, n), optional
+        [key, query]; its columns sum to 1 over what the mask shows. An array, nested list,
+        DataFrame, torch or JAX tensor, or the path of a .npy or .npz file.
+    logits : array_like, shape (..., n, n), optional
+        Logits instead of P. Ints, Fractions and SymPy numbers (rational up to one common factor
+        such as log 2) stay exact, as one matrix.
+    mask : array_like of bool, or str, optional
+        True = visible, shape (n, n) or a batch of them; or "causal", "prefix:P", "sliding:W". An
+        entry that it hides is of no account, whatever it holds.
+    rows : bool
+        True if the rows of P are the queries (they sum to 1), as in most software; then a mask
+        given as an array is [query, key] too.
+    stored : dtype or str, optional
+        The dtype in which the data was computed ("float32", torch.bfloat16 …), where the array no
+        longer shows it: the tolerance of every rank is derived from it.
+    floats : {"refuse", "exact"}
+        Whether floats among exact logits are refused or read as the rationals they are. All floats
+        are never refused: with "refuse" they are rounded data.
+
+    Attributes
+    ----------
+    name : str
+        ``P`` or ``logits``.
+    values : ndarray of float64, shape (..., n, n)
+        What was given, [key, query]; 0 where hidden.
+    mask : ndarray of bool, shape (..., n, n), or None
+        [key, query]; None where nothing is hidden.
+    stored : Storage
+        The dtype in which the data was computed: ``.name``, ``.eps``, ``.smallest``.
+    declared : bool
+        Whether `stored` was said, by argument or by an array of lower precision.
+    exact : list of list of Fraction, or None
+        The logits exactly over `unit`, where they were exact; 0 where hidden.
+    unit : float
+        Their common factor.
+    given_exactly : bool
+        Whether all that was given, P or logits, was exact numbers.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If what is given is no such matrix; the message says what would be.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> context = rb.Context([[0.5, 0.0], [0.5, 1.0]], mask=[[True, False], [True, True]])
+    >>> context
+    Context(P, n = 2, float64, 1 of 4 entries hidden)
+    >>> rb.log_rank(context)
+    0
+    """
+
+    name: str
+    values: Array
+    mask: Mask | None
+    stored: Storage
+    declared: bool
+    exact: Rationals | None
+    unit: float
+    given_exactly: bool
+
+    def __init__(
+        self,
+        P: Any = None,
+        *,
+        logits: Any = None,
+        mask: Any = None,
+        rows: bool = False,
+        stored: Any = None,
+        floats: Literal["refuse", "exact"] = "refuse",
+    ) -> None:
+        if (P is None) == (logits is None):
+            raise InputTypeError(
+                f"{'neither' if P is None else 'both'} of P and logits given; expected exactly "
+                "one: the context matrix, or the logits it is the softmax of."
+            )
+        if floats not in ("refuse", "exact"):
+            raise InputError(f'floats is {floats!r}; expected "refuse" or "exact".')
+        name = "P" if logits is None else "logits"
+        rows = check_bool("rows", rows, "rows sum to 1")
+        given, hint = plain(name, P if logits is None else logits)
+        if given.dtype == np.bool_:
+            raise InputTypeError(
+                f"{name} has dtype bool; expected numbers: a matrix of truth values is a mask "
+                "(mask=)."
+            )
+        if given.dtype == object:
+            _refuse_other_entries(name, given)
+        dtype = storage(name, given, stored, hint)
+        check_square(name, given.shape, ndim=None)
+        visible = None if mask is None else check_mask(mask, given.shape, rows=rows)
+        if rows:
+            given = np.swapaxes(given, -1, -2)
+        if visible is not None:
+            given = np.where(visible, given, 0)
+        table, unit = _exact(name, given, floats)
+        values = _floats(name, given, visible, table, unit)
+        hides = visible is not None and not visible.all()
+        fields = {
+            "name": name,
+            "values": frozen_copy(values),
+            "mask": frozen_copy(visible) if hides and visible is not None else None,
+            "stored": dtype,
+            "given_exactly": given.dtype.kind in "iu"
+            or (given.dtype == object and all(map(_is_exact, given.flat))),
+            "declared": stored is not None or dtype.name != "float64",
+            "exact": table,
+            "unit": unit,
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+        if name == "P":
+            _check_stochastic(self, rows)
+
+    @property
+    def n(self) -> int:
+        """Sequence length."""
+        return int(self.values.shape[-1])
+
+    @property
+    def batch(self) -> tuple[int, ...]:
+        """Leading dimensions; empty for one matrix."""
+        return self.values.shape[:-2]
+
+    @cached_property
+    def P(self) -> Array:
+        """The context matrix, columns normalised to rounding; 0 where hidden."""
+        if self.name == "logits":
+            return _softmax(self.values, self.mask)
+        return self.values
+
+    @property
+    def visible(self) -> Mask:
+        """The mask, also where it hides nothing."""
+        return np.ones(self.values.shape, np.bool_) if self.mask is None else self.mask
+
+    def __getitem__(self, index: Any) -> Context:
+        if not self.batch:
+            raise InputTypeError("this is one context, not a batch; it has no parts.")
+        part = object.__new__(Context)
+        for field in ("name", "stored", "declared", "exact", "unit", "given_exactly"):
+            object.__setattr__(part, field, getattr(self, field))
+        values = self.values[index]
+        if values.ndim < 2 or values.shape[-2:] != self.values.shape[-2:]:
+            raise InputError(
+                f"index {shown(index)} reaches into a matrix; expected one of the batch, whose "
+                f"leading dimensions are {self.batch}."
+            )
+        mask = None if self.mask is None else self.mask[index]
+        object.__setattr__(part, "values", values)
+        object.__setattr__(part, "mask", None if mask is None or mask.all() else mask)
+        return part
+
+    def matrices(self) -> Iterator[tuple[tuple[int, ...], Context]]:
+        """Each matrix of a batch with its place; one matrix is at the place ()."""
+        for place in np.ndindex(*self.batch):
+            yield place, self[place] if self.batch else self
+
+    def __len__(self) -> int:
+        if not self.batch:
+            raise InputTypeError("this is one context, not a batch; it has no length. Use .n.")
+        return self.batch[0]
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a Context is not a truth value.")
+
+    def __repr__(self) -> str:
+        parts = [self.name]
+        if self.batch:
+            parts.append(f"batch of {' × '.join(map(str, self.batch))}")
+        parts += [f"n = {self.n}", "exact" if self.exact is not None else self.stored.name]
+        if self.mask is not None:
+            parts.append(f"{int(np.sum(~self.mask))} of {self.mask.size} entries hidden")
+        return f"Context({', '.join(parts)})"
+
+
+def read_context(
+    P: Any,
+    *,
+    logits: Any = None,
+    mask: Any = None,
+    rows: bool = False,
+    stored: Any = None,
+    floats: Literal["refuse", "exact"] = "refuse",
+    zeros: bool = False,
+    batch: bool = False,
+) -> Context:
+    """The door of every function that takes a context: read it, or take one that was read.
+
+    ``zeros=True`` admits a P with zeros that no mask hides, ``batch=True`` leading dimensions.
+    """
+    if isinstance(P, Context):
+        if logits is not None or mask is not None or rows is not False or stored is not None:
+            raise InputTypeError(
+                "a Context is given beside logits, mask, rows or stored; expected it alone: it "
+                "holds them. Give them to rb.Context."
+            )
+        context = P
+    else:
+        context = Context(P, logits=logits, mask=mask, rows=rows, stored=stored, floats=floats)
+    if not batch:
+        check_square(context.name, context.values.shape)
+    if not zeros and context.name == "P":
+        _require_positive(context)
+    return context
+
+
+def _refuse_other_entries(name: str, array: npt.NDArray[Any]) -> None:
+    """Refuse what cannot be a number anywhere, hidden or not: rows in the place of numbers."""
+    if array.ndim == 1 and any(hasattr(entry, "__len__") for entry in array):
+        raise InputError(
+            f"{name} is ragged: every row must have the same length. Expected one matrix."
+        )
+
+
+def _exact(
+    name: str, given: npt.NDArray[Any], floats: Literal["refuse", "exact"]
+) -> tuple[Rationals | None, float]:
+    """Logits as rationals and their common factor, where they are exact or read as such."""
+    if name == "P" or given.ndim != 2:
+        return None, 1.0
+    if floats == "exact":
+        if given.dtype.kind == "f":
+            check_finite(name, given)
+        table, unit = rational_matrix(name, given, floats=True)
+        return table, float(unit)
+    if given.dtype.kind in "iu" or (given.dtype == object and all(map(_is_exact, given.flat))):
+        table, unit = rational_matrix(name, given)
+        return table, float(unit)
+    if given.dtype == object:
+        refuse_mixture(name, given)
+    return None, 1.0
+
+
+def _is_exact(entry: Any) -> bool:
+    return isinstance(entry, Rational) or (hasattr(entry, "is_rational") and not is_float(entry))
+
+
+def _floats(
+    name: str,
+    given: npt.NDArray[Any],
+    visible: Mask | None,
+    table: Rationals | None,
+    unit: float,
+) -> Array:
+    if table is None:
+        return as_floats(name, given, visible)
+    try:
+        values = np.array([[float(x) for x in row] for row in table]) * unit
+    except OverflowError:
+        values = np.array([[np.inf]])
+    if not np.isfinite(values).all():
+        raise InputError(
+            f"{name} hold a number above 1.8e308; expected numbers that float64 holds."
+        )
+    return values
+
+
+def _require_positive(context: Context) -> None:
+    zero = context.values == 0
+    if context.mask is not None:
+        zero &= context.mask
+    if zero.any():
+        where = [int(i) for i in np.argwhere(zero)[0]]
+        remedy = (
+            "If it underflowed, pass logits= instead; if it is hidden, it needs a mask."
+            if context.mask is None
+            else "The mask shows it: hide the entry, or pass logits=."
+        )
+        raise InputError(
+            f"P is 0.0 at {where}; expected positive entries: a softmax is positive, so no head of "
+            f"any size reaches a zero. {remedy}"
+        )
+
+
+def _check_stochastic(context: Context, rows: bool) -> None:
+    """Refuse a P with negative entries or columns that do not sum to 1.
+
+    Each entry is within a relative n·eps of a number whose columns sum to 1 exactly: n - 1
+    additions, one exponential and one division, each within eps, and the additions below.
+    """
+    P, n = context.values, context.n
+    low = float(P.min())
+    if low < 0:
+        where = [int(i) for i in np.argwhere(low == P)[0]]
+        raise InputError(
+            f"P is {low} at {where}; expected positive entries: probabilities are not negative."
+        )
+    eps = context.stored.eps
+    tolerance = (n + 8) * eps
+    deviation = _deviation(P, -2)
+    # in low precision the bound is wide: a transposed P shows by rows that sum to 1 far better
+    small = 8 * math.sqrt(n) * eps
+    transposed = deviation > small and _deviation(P, -1) < deviation / 4
+    if deviation > tolerance or transposed:
+        raise InputError(_not_stochastic(context, deviation, tolerance, rows=rows))
+
+
+def _deviation(P: Array, axis: int) -> float:
+    with np.errstate(over="ignore"):  # an infinite sum is reported as one that is not 1
+        return float(np.max(np.abs(P.sum(axis=axis) - 1.0)))
+
+
+def _not_stochastic(context: Context, deviation: float, tolerance: float, *, rows: bool) -> str:
+    P, n = context.values, context.n
+    sums, other = ("rows", "columns") if rows else ("columns", "rows")
+    over = " over what the mask shows" if context.mask is not None else ""
+    head = (
+        f"P has {sums} that sum to 1 only within {deviation:.1e}{over}; expected {tolerance:.1e} "
+        f"for n = {n} in {context.stored}: each query's attention sums to 1."
+    )
+    if _deviation(P, -1) <= min(tolerance, deviation / 4):
+        remedy = "rows=False" if rows else "rows=True (--rows at the command line), or P.T"
+        return f"{head} Its {other} do sum to 1, so it lies transposed: pass {remedy}."
+    for coarser in ("float32", "float16", "bfloat16"):
+        if context.stored.eps < STORAGES[coarser].eps and (
+            deviation <= (n + 8) * STORAGES[coarser].eps
+        ):
+            example = "stored='bfloat16'" if coarser == "bfloat16" else f"stored=np.{coarser}"
+            return f"{head} If it was computed in {coarser}, pass {example}."
+    if context.mask is not None:
+        return (
+            f"{head} If P is positive where the mask hides, the mask may lie transposed: "
+            f"{'[query, key] with rows=True' if rows else 'it is [key, query]'}, True = visible."
+        )
+    return f"{head} Normalise it, or pass logits= if these are logits."

@@ -1,0 +1,189 @@
+"""Theorem A: the exact head size of a context, for tokens of full column rank.
+
+A positive column-stochastic P is the context matrix of some head of size k on X (d × n, of rank n)
+iff ``rank(C log P) <= k``, C = I - 11^T/n.
+
+*Necessity*, for every X: ``C L = C log P`` has rank at most rank L <= k. *Sufficiency*: factor
+``C log P = A^T B`` with A, B of shape k × n, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``; then
+``L = C log P``, and softmax gives P back. So B20's Theorem 1 holds with n - 1 for its n, and n - 1
+is needed by ``P ∝ exp(ε I)``, for which ``C log P = ε C``.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, require_memory
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import read_context
+from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.rational import centred
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.tokens import RowSpace, Tokens, read_tokens
+
+__all__ = [
+    "Reach",
+    "check_reached",
+    "exact_factors",
+    "full_rank_tokens",
+    "head_from_factors",
+    "least_on_full_rank",
+    "split",
+]
+
+
+@dataclass(frozen=True, eq=False)
+class Reach:
+    """The least head size of a context, and logits that show it.
+
+    Attributes
+    ----------
+    least : int or math.inf
+        The least head size; infinite when no head of any size has the context.
+    scaled : ndarray, shape (n, n)
+        Logits of rank `least` whose softmax is the context, divided by ``2**exponent``.
+    exponent : int or ndarray of shape (1, 1)
+        The exponent.
+    tolerance : float
+        By how much the error of the data may have moved the scaled logits, in any entry.
+    reason : str
+        Where no head has the context: which condition failed, by how much, for which query.
+    space : RowSpace or None
+        The row space of the tokens on which this was decided; None for any of full column rank.
+    """
+
+    least: float
+    scaled: Array
+    exponent: npt.NDArray[np.int32] | int = 0
+    tolerance: float = 0.0
+    reason: str = ""
+    space: RowSpace | None = None
+
+    @property
+    def allowed(self) -> float:
+        """What the dtype of the data leaves open, in log-probability."""
+        with np.errstate(over="ignore"):
+            return 2 * float(np.max(np.ldexp(self.tolerance, self.exponent)))
+
+    def factors(self, rank: int) -> tuple[Array, Array]:
+        """A, B of shape (rank, n), of equal weight, with ``A^T B`` the logits truncated to rank."""
+        return split(self.scaled, self.exponent, rank)
+
+
+def split(D: Array, exponent: Any, rank: int) -> tuple[Array, Array]:
+    """Factors of ``2**exponent D`` truncated to a rank by the singular value decomposition."""
+    U, values, Vt = np.linalg.svd(D)
+    root = np.sqrt(values[:rank, None])
+    half = np.asarray(exponent) // 2
+    return (
+        np.ldexp(root * U.T[:rank], half),
+        np.ldexp(root * Vt[:rank], np.asarray(exponent) - half),
+    )
+
+
+def least_on_full_rank(logs: Logs, rtol: float | None) -> Reach:
+    """Theorem A: the log-rank, with ``C log P`` for logits."""
+    tolerance = 0.0 if logs.exact is not None else float(logs.tolerance)
+    return Reach(int(logs.rank(rtol)), logs.scaled, logs.exponent, tolerance)
+
+
+def head_from_factors(
+    left: Array, right: Array, size: int, space: RowSpace | None
+) -> AttentionHead:
+    """The head of this size with logits ``left^T right`` on tokens that span both factors' rows."""
+    n = left.shape[1]
+    require_memory("head_size", size, size, n)
+    padded = np.zeros((2, size, n))
+    padded[0, : len(left)] = left
+    padded[1, : len(right)] = right * math.sqrt(size)  # undoes the scale 1/sqrt(head_size)
+    if space is not None:
+        padded = np.stack([space.weights(factor) for factor in padded])
+    return AttentionHead(W_q=padded[1], W_k=padded[0])
+
+
+def full_rank_tokens(X: Any, n: int) -> Tokens:
+    """Read tokens that must be of full column rank."""
+    tokens = read_tokens(X, n)
+    if tokens.numerical_rank < n and tokens.rank < n:
+        raise InputError(
+            f"X is {tokens.matrix.shape} and has rank {tokens.rank}; expected full "
+            f"column rank {n} (so d >= n): the closed form is for such tokens. "
+            "rb.fit_head takes any; rb.least_head_size decides whether P is reached on any."
+        )
+    return tokens
+
+
+def missed(head: AttentionHead, X: Tokens | None, logs: Logs) -> float:
+    """The largest error of the head's log-probabilities, over what the mask shows."""
+    found = head.logits(None if X is None else X.matrix)
+    with np.errstate(invalid="ignore"):  # -inf less -inf, where the mask hides
+        difference = log_column_softmax(found, logs.mask) - log_column_softmax(
+            logs.unscaled(), logs.mask
+        )
+    return float(np.max(np.abs(difference if logs.mask is None else difference[logs.mask])))
+
+
+def check_reached(head: AttentionHead, X: Tokens | None, logs: Logs, allowed: float) -> None:
+    """Raise Undecided unless the head's log-probabilities are those of the logs."""
+    off = missed(head, X, logs)
+    if not off <= allowed:
+        remedy = (
+            "take a smaller rtol= or a larger ratio="
+            if X is None
+            else "take better conditioned tokens, or a larger ratio="
+        )
+        raise Undecided(
+            f"a head of size {head.head_size} exists, but in float64 the one found misses log P by "
+            f"{off:.1e}, and {allowed:.1e} is allowed: "
+            f"{'the logits span too wide a range' if X is None else 'X is ill-conditioned'}, or "
+            f"too much was counted as rounding; {remedy}.",
+            remedy=remedy,
+        )
+
+
+def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
+    """Return rational A, B with ``A^T B = C L`` exactly and as few rows as its rank.
+
+    The exact form of the construction: with ``W_k = A`` and ``W_q = sqrt(r) B`` it is a head of
+    size r = rank(C L) <= n - 1 on the identity.
+
+    Parameters
+    ----------
+    logits : array_like or sympy.Matrix, shape (n, n)
+        Ints, Fractions or rational SymPy numbers.
+
+    Returns
+    -------
+    A, B : list of list of Fraction, shape (r, n)
+        Both empty when the columns of L are constant (r = 0).
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If an entry is not rational, or the matrix is not square.
+
+    Examples
+    --------
+    >>> A, B = exact_factors([[1, 0], [0, 1]])
+    >>> A, B
+    ([[Fraction(1, 2), Fraction(-1, 2)]], [[Fraction(1, 1), Fraction(-1, 1)]])
+    """
+    context = read_context(None, logits=logits)
+    if context.exact is None or context.unit != 1:
+        raise InputTypeError(
+            f"logits are {'a multiple of ' + str(context.unit) if context.exact else 'floats'}; "
+            "expected rational entries: ints, Fractions or rational SymPy numbers."
+        )
+    factors = prove_rank(centred(context.exact)).factors
+    if factors is None:  # C L is singular
+        raise ArithmeticError("a centred matrix has full rank; please report this as a bug.")
+    left, right = factors()
+    return [list(column) for column in zip(*left, strict=True)], right

@@ -1,0 +1,366 @@
+"""Theorem B: which contexts tokens of any rank allow, and at what head size.
+
+Let N = I - X^+ X project onto the complement of the row space of X, and ℓ = log P. The logits of
+heads of size k on X are the matrices with ``N L = 0``, ``L N = 0`` and rank at most k.
+
+* If N 1 is not 0 the gauge is forced, ``c = -ℓ^T N 1 / (1^T N 1)``: P is reached iff ``N L = 0``
+  and ``L N = 0`` for ``L = ℓ + 1 c^T``, and the least head size is rank L.
+* If N 1 = 0: P is reached iff ``N ℓ = 0`` and ``C ℓ N = 0``, and the least head size is
+  ``rank(C ℓ)``, reached by ``L = C ℓ``.
+
+Otherwise no head of any size has P, and two vectors show it (:func:`unreachability_certificate`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from fractions import Fraction
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array, check_real
+from rankbound.certificates.checker import check
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.model import UnreachableWitness
+from rankbound.certificates.statements import Unreachable, UnreachableWithin
+from rankbound.context import Context, read_context
+from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.theory.softmax_gauge import Logs, guarded
+from rankbound.theory.theorem_a import Reach, head_from_factors, least_on_full_rank, missed
+from rankbound.tokens import RowSpace, Tokens, read_tokens
+from rankbound.verdict import Verdict
+
+__all__ = ["least_on_tokens", "unreachability_certificate"]
+
+Vector = list[Fraction]
+Rationals = list[list[Fraction]]
+
+CONFIRMED = 1e-8  # by how much a head may miss log P that confirms an answer on doubtful tokens
+PLAIN = 1e-4  # a share of 1 outside the row space, above which the numerical one is good enough
+
+
+def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
+    """Decide whether some head on these tokens has the context, and the least size.
+
+    Over the rationals where logits and tokens are exact. Float tokens are the exact numbers they
+    are; where their numerical rank is another, the answer stands only if it is the same for both,
+    or a head shows it.
+
+    Raises
+    ------
+    Undecided
+        If the rounding of the tokens leaves the answer open.
+    """
+    if logs.exact is not None and X.given is not None:
+        return _exact(logs, X.given)
+    numerical, certain = _reach(logs, X.numerical, rtol)
+    given = None if certain and X.settled else X.as_given
+    if given is None:  # the rank leaves no doubt, or there are too many tokens for more
+        if certain and X.numerical_rank == X.rank:
+            return _guarded(logs, numerical, rtol)
+        _refuse(logs, X, X.numerical_rank, numerical)
+    found, certain = _reach(logs, given, rtol)
+    if not certain:
+        _refuse(logs, X, given.rank, found)
+    doubted = X.given is None and X.numerical_rank != given.rank
+    if doubted and numerical.least != found.least and not _confirmed(logs, X, found):
+        _refuse(logs, X, given.rank, found, numerical)
+    return _guarded(logs, found, rtol)
+
+
+def _guarded(logs: Logs, found: Reach, rtol: float | None) -> Reach:
+    """The answer, unless it is another one at the rounding of float32."""
+    space = found.space
+
+    def least(factor: float) -> float:
+        if factor == 1 or space is None:
+            return found.least
+        return _reach(logs.less_certain(factor), space, None)[0].least
+
+    if rtol is None:
+        guarded(logs, least)
+    return found
+
+
+def _confirmed(logs: Logs, X: Tokens, found: Reach) -> bool:
+    """Whether a head of the size found has the context on these very tokens."""
+    if math.isinf(found.least):
+        return False
+    rank = int(found.least)
+    try:
+        head = head_from_factors(*found.factors(rank), max(rank, 1), found.space)
+        return missed(head, X, logs) <= CONFIRMED + found.allowed
+    except InputError:  # weights or logits that overflow confirm nothing
+        return False
+
+
+def _refuse(logs: Logs, X: Tokens, rank: int, *found: Reach | None) -> NoReturn:
+    sizes = sorted({reach.least for reach in found if reach is not None})
+    said = " or ".join("that no head has P" if math.isinf(x) else str(int(x)) for x in sizes)
+    ranks = f"rank {X.numerical_rank} to rounding"
+    if rank != X.numerical_rank:
+        ranks += f" and {rank} as the exact numbers it holds"
+    raise Undecided(
+        f"X has {ranks}, and the least head size hangs on digits that its rounding has lost "
+        f"(found: {said}). Pass exact tokens (ints or Fractions), or rows of X that are "
+        "independent and of comparable size.",
+        bounds=RankBounds(
+            int(min([*sizes, logs.n - 1])), logs.n - 1, Verdict.SUPPORTED, "what was found; shape"
+        ),
+        remedy="exact or better conditioned tokens",
+    )
+
+
+def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool]:
+    """The answer on a row space, and whether the error of that space cannot have changed it."""
+    if space.rank == logs.n:
+        return replace(least_on_full_rank(logs, rtol), space=space), True
+    n, D = logs.n, logs.scaled
+    length = float(np.linalg.norm(space.outside))
+    forced = length > math.sqrt(n) * (space.angle + n * FLOAT64_EPS)
+    if space.exact is not None:
+        forced = length > 0
+    data = float(logs.tolerance)
+    turned = 2 * space.angle * float(np.linalg.norm(D))
+    grown = 1.0
+    if forced:
+        # an error of D enters the gauge divided by ‖N 1‖, one of the projector likewise
+        D = D - (space.outside @ D) / (space.outside @ space.outside)
+        grown += math.sqrt(n) / length
+    rounding = 4 * n * FLOAT64_EPS * float(np.linalg.norm(D))
+    known = data * grown + rounding
+    tolerance = known + turned * grown
+    basis = space.basis
+    across = D - basis.T @ (basis @ D)
+    along = D - (D @ basis.T) @ basis
+    inside = basis.T @ (basis @ D @ basis.T) @ basis
+    sizes = np.array([np.linalg.norm(across), np.linalg.norm(along)])
+    values = np.asarray(np.linalg.svd(inside, compute_uv=False), np.float64)
+    # sound: no residual and no singular value lies where the tokens' error alone decides
+    doubtful = [*sizes, *(values if rtol is None else [])]
+    certain = not any(known < x <= tolerance for x in doubtful)
+    if forced and space.exact is None:
+        certain &= length > PLAIN * math.sqrt(n)
+    # an almost free gauge blows the data's error up: it must not be what drops singular values
+    certain &= not any(data + rounding < x <= known for x in values) or grown < 1 / PLAIN
+    known_entry = data * grown
+    reason = _failure(across, along, tolerance, forced)
+    if reason:
+        return Reach(math.inf, D, logs.exponent, known_entry, reason, space), certain
+    threshold = tolerance if rtol is None else rtol * values[0]
+    least = int(np.count_nonzero(values > threshold))
+    return Reach(least, inside, logs.exponent, known_entry, space=space), certain
+
+
+def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:
+    gauge = "the gauge that N 1 forces" if forced else "any gauge, as N 1 = 0"
+    for name, residual in (("N L", across), ("L N", along)):
+        size = float(np.linalg.norm(residual))
+        if size > tolerance:
+            query = int(np.argmax(np.linalg.norm(residual, axis=0)))
+            return (
+                f"{name} = 0 fails by {size:.2e} (rounding explains {tolerance:.1e}), most for "
+                f"query {query}, in {gauge}; N projects onto what the tokens do not span"
+            )
+    return ""
+
+
+def _exact(logs: Logs, tokens: Rationals) -> Reach:
+    """Over the rationals, for exact logits and tokens."""
+    n, D = logs.n, logs.exact or []
+    N = _complement(tokens, n)
+    outside = [sum(row, Fraction(0)) for row in N]
+    length = sum(outside, Fraction(0))  # 1^T N 1 = ‖N 1‖^2
+    if length:
+        gauge = [
+            -sum(u * x for u, x in zip(outside, column, strict=True)) / length
+            for column in zip(*D, strict=True)
+        ]
+    else:
+        gauge = [-sum(column, Fraction(0)) / n for column in zip(*D, strict=True)]
+    D = [[x + c for x, c in zip(row, gauge, strict=True)] for row in D]
+    for name, residual in (("N L", rational_product(N, D)), ("L N", rational_product(D, N))):
+        bad = [j for row in residual for j, x in enumerate(row) if x]
+        if bad:
+            gauge_name = "the gauge that N 1 forces" if length else "any gauge, as N 1 = 0"
+            reason = (
+                f"{name} = 0 fails exactly, for query {bad[0]}, in {gauge_name}; "
+                "N projects onto what the tokens do not span"
+            )
+            return Reach(math.inf, logs.scaled, logs.exponent, reason=reason)
+    logits = np.array([[float(x) for x in row] for row in D]) * logs.unit
+    return Reach(prove_rank(D).rank, logits)
+
+
+def _complement(tokens: Rationals, n: int) -> Rationals:
+    """N = I - Π exactly, Π the projector onto the row space."""
+    proof = prove_rank(tokens)
+    rows = [tokens[i] for i in proof.rows]
+    identity = [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
+    if not rows:
+        return identity
+    transposed = [list(column) for column in zip(*rows, strict=True)]
+    projector = rational_product(transposed, left_inverse(transposed))
+    return [
+        [x - y for x, y in zip(*pair, strict=True)]
+        for pair in zip(identity, projector, strict=True)
+    ]
+
+
+def unreachability_certificate(
+    P: npt.ArrayLike | None = None,
+    *,
+    X: Any = None,
+    logits: Any = None,
+    ratio: float = 0.0,
+    rows: bool = False,
+) -> UnreachableWitness | None:
+    """Return the proof that no head of any size has this context on tokens X, if there is one.
+
+    Theorem B restated: P has a head on X iff ``C log P v = 0`` for every v with ``X v = 0`` and
+    ``u^T log P = 0`` for every u with ``X u = 0`` and ``1^T u = 0``. So where there is none, two
+    vectors show it: left with ``1^T left = 0``, and right, ``X left = 0`` or ``X right = 0``, and
+    ``left^T log P right`` not 0, which it is for every head.
+
+    Parameters
+    ----------
+    P : array_like, shape (n, n), optional
+        Positive, columns sum to 1, [key, query]; its floats stand for the exact numbers they are.
+    X : array_like or sympy.Matrix, shape (d, n)
+        Tokens, read exactly, floats too.
+    logits : array_like or sympy.Matrix, shape (n, n), optional
+        Logits instead of P: ints, Fractions or SymPy numbers, up to one common factor.
+    ratio : float
+        With P: no head has its context within a factor ``e^±ratio`` of P in every entry.
+    rows : bool
+        True if the rows are the queries.
+
+    Returns
+    -------
+    UnreachableWitness or None
+        With logits, None if and only if some head has the context; with P, None if no proof was
+        found (n is at most 256 there).
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If the context or the tokens are not such matrices, or a ratio is given with logits.
+
+    References
+    ----------
+    docs/theory.md, Theorem B; docs/certificates.md, kind unreachable.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> from rankbound.theory.theorem_b import unreachability_certificate
+    >>> proof = unreachability_certificate([[0.5, 0.75], [0.5, 0.25]], X=[[1, 0]], ratio=0.5)
+    >>> rb.check(proof).accepted
+    True
+    >>> unreachability_certificate(logits=[[5, 0], [0, 0]], X=[[1, 0]]) is None
+    True
+    """
+    ratio = check_real("ratio", ratio, least=0.0)
+    context = read_context(P, logits=logits, rows=rows)
+    if X is None:
+        raise InputError("X is None; expected tokens: on some, every context has a head.")
+    tokens = read_tokens(X, context.n).rationals
+    if context.name == "P":
+        return _of_context(context, ratio, tokens)
+    if context.exact is None:
+        raise InputTypeError(
+            "logits are not exact; expected ints, Fractions or SymPy numbers, since rounded ones "
+            "have no exact answer. Pass the context P and a ratio."
+        )
+    if ratio:
+        raise InputTypeError(f"ratio is {ratio} with logits; expected 0, as they are exact.")
+    return _of_logits(context.exact, tokens)
+
+
+def _of_logits(logits: Rationals, tokens: Rationals) -> UnreachableWitness | None:
+    found = max(_witnesses(logits, tokens), key=lambda w: w[0], default=None)
+    if found is None or not found[0]:
+        return None
+    statement = Unreachable(Matrix.of_rationals(logits), Matrix.of_rationals(tokens))
+    return UnreachableWitness(statement, _column(found[1]), _column(found[2]))
+
+
+def _of_context(context: Context, ratio: float, tokens: Rationals) -> UnreachableWitness | None:
+    """The witness is chosen by rounded logarithms; what it proves is checked."""
+    P = context.values.tolist()
+    logs = [[Fraction(math.log(x)) for x in row] for row in P]
+    found = max(_witnesses(logs, tokens), key=lambda w: w[0], default=None)
+    if found is None:
+        return None
+    statement = UnreachableWithin(Matrix.of_floats(P), ratio, Matrix.of_rationals(tokens))
+    witness = UnreachableWitness(statement, _column(found[1]), _column(found[2]))
+    return witness if check(witness).accepted else None
+
+
+def _column(vector: Vector) -> Matrix:
+    return Matrix.of_rationals([[x] for x in vector])
+
+
+def _witnesses(L: Rationals, tokens: Rationals) -> Iterator[tuple[Fraction, Vector, Vector]]:
+    """Vectors left and right, after what ``|left^T L right| / (‖left‖_1 ‖right‖_1)`` is.
+
+    All are 0 iff P has a head: let ``X u = 0``, ``1^T u != 0`` and c the gauge with u^T L' = 0. By
+    the second kind v^T L' = 0 for all null v, and if C L v = 0, then L' v = μ 1 with
+    ``μ 1^T u = u^T L' v = 0``.
+    """
+    null = _null_space(tokens)
+    if not null:
+        return
+    n = len(L)
+    across = rational_product(L, [list(row) for row in zip(*null, strict=True)])
+    for v, column in zip(null, zip(*across, strict=True), strict=True):
+        most, least = column.index(max(column)), column.index(min(column))
+        left = [Fraction((i == most) - (i == least)) for i in range(n)]
+        yield (column[most] - column[least]) / (2 * _length(v)), left, v
+    level = _summing_to_zero(null)
+    for u, row in zip(level, rational_product(level, L) if level else [], strict=True):
+        j = max(range(n), key=lambda j: abs(row[j]))
+        yield abs(row[j]) / _length(u), u, [Fraction(i == j) for i in range(n)]
+
+
+def _null_space(tokens: Rationals) -> Rationals:
+    """A basis of the vectors that the tokens map to zero, one for each column without a pivot."""
+    n, proof = len(tokens[0]), prove_rank(tokens)
+    others = [j for j in range(n) if j not in proof.columns]
+    solved: Rationals = []
+    if proof.rank and others:
+        core = [[tokens[i][j] for j in proof.columns] for i in proof.rows]
+        rest = [[tokens[i][j] for j in others] for i in proof.rows]
+        solved = rational_product(left_inverse(core), rest)
+    basis = []
+    for place, j in enumerate(others):
+        vector = [Fraction(i == j) for i in range(n)]
+        for pivot, row in zip(proof.columns, solved, strict=True):
+            vector[pivot] = -row[place]
+        basis.append(vector)
+    return basis
+
+
+def _summing_to_zero(null: Rationals) -> Rationals:
+    """A basis of those combinations that sum to zero."""
+    sums = [sum(u, Fraction(0)) for u in null]
+    place = next((i for i, total in enumerate(sums) if total), None)
+    if place is None:
+        return null
+    return [
+        [x - total / sums[place] * y for x, y in zip(u, null[place], strict=True)]
+        for i, (u, total) in enumerate(zip(null, sums, strict=True))
+        if i != place
+    ]
+
+
+def _length(vector: Vector) -> Fraction:
+    return sum(map(abs, vector), Fraction(0))

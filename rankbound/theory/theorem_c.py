@@ -1,0 +1,301 @@
+"""Theorem C: the least head size under a mask, and the completion of hidden logits that reaches it.
+
+X of full column rank, P positive exactly on a nested mask: the sets K_i of queries that see key i
+decrease in some order of the keys, and all queries see the first (queries that see a single key
+impose nothing and are left out). Let D be log P less its first row. Row i *is new* when
+``D[i, K_i]`` is not in the span of the rows above it on K_i. The least head size is the number of
+new rows: each raises the rank of every completion, since the restriction of a row span to K_i is
+what it is, and every other row is completed by the combination that reproduces what is visible of
+it. (For causal masks this is the minimal-rank completion of a triangular partial matrix: Woerdeman
+1987.) For almost every causal P that is floor(n/2).
+
+Under other masks there are bounds: a fully visible block from below, a completion from above.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound._validate import Array
+from rankbound.attention.masks import Chain, Mask, essential, nested_chain
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.model import MaskedWitness
+from rankbound.certificates.statements import MaskedLogRank
+from rankbound.exact.completion import ExactCompletion, extend_exactly
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
+from rankbound.theory.softmax_gauge import Logs, guarded
+from rankbound.theory.theorem_a import Reach
+from rankbound.verdict import Verdict
+
+__all__ = ["bounds_under_mask", "certified_under_mask", "combine", "complete", "new_rows"]
+
+Rationals = list[list[Fraction]]
+
+MOST_BLOCKS = 24  # the most promising fully visible ones: a rank each
+
+
+def complete(logs: Logs) -> Reach | None:
+    """The least head size under a nested mask, and logits of that rank; None if it is not nested.
+
+    Every row that is not new is completed by the combination of least norm that reproduces what is
+    visible of it.
+    """
+    chain = None if logs.mask is None else nested_chain(logs.mask)
+    if chain is None or logs.mask is None:
+        return None
+    if logs.exact is not None:
+        new = len(_exact_completion(logs, chain).new)
+        return _completed(logs, chain, new)
+    return _completed(logs, chain, None)
+
+
+def guarded_completion(logs: Logs) -> Reach | None:
+    """:func:`complete`, unless float64 data shows the rounding of float32."""
+    found = complete(logs)
+    if found is None:
+        return None
+
+    def least(factor: float) -> Any:
+        reach = found if factor == 1 else complete(logs.less_certain(factor))
+        return reach.least if reach is not None else 0
+
+    guarded(logs, least)
+    return found
+
+
+def _completed(logs: Logs, chain: Chain, new: int | None) -> Reach:
+    n, mask = logs.n, logs.mask
+    keys, queries = chain.keys, chain.queries
+    if not len(queries) or mask is None:
+        return Reach(0, np.zeros((n, n)))
+    order = np.ix_(keys, queries)
+    visible = mask[order]
+    D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
+    error = np.where(visible, logs.error[order] + logs.error[keys[0], queries], 0.0)
+    found, completed, tolerance = _extend(D, error, visible)
+    L = np.zeros((n, n))
+    L[order] = completed
+    return Reach(found if new is None else new, L, logs.exponent, tolerance)
+
+
+def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float]:
+    """Complete row by row; return how many are new, the completion, and what rounding left open."""
+    basis = np.zeros((0, D.shape[1]))
+    noise = np.zeros(0)
+    completed = np.zeros_like(D)
+    worst = 0.0
+    for i in range(1, len(D)):
+        seen = visible[i]
+        row, known = D[i : i + 1, seen], np.linalg.norm(error[i : i + 1, seen], axis=1)
+        coefficients, outside, tolerance = combine(basis[:, seen], row, noise, known)
+        completed[i] = coefficients[0] @ basis
+        if outside[0]:
+            completed[i, seen] = row[0]
+            basis = np.vstack([basis, completed[i]])
+            noise = np.append(noise, known)
+        else:
+            worst = max(worst, float(tolerance[0]))
+    return len(basis), completed, worst
+
+
+def combine(
+    basis: Array, rows: Array, basis_error: Array, rows_error: Array
+) -> tuple[Array, npt.NDArray[np.bool_], Array]:
+    """The combinations of least norm that come nearest to each row, and whether a row is outside.
+
+    Parameters
+    ----------
+    basis : ndarray, shape (s, r)
+        Spanning rows.
+    rows : ndarray, shape (m, r)
+        Rows to compare with the span.
+    basis_error, rows_error : ndarray, shapes (s,) and (m,)
+        Bounds on the Euclidean error of each.
+
+    Returns
+    -------
+    coefficients : ndarray, shape (m, s)
+    outside : ndarray of bool, shape (m,)
+        Whether a row is farther from the span than errors and rounding explain.
+    tolerance : ndarray, shape (m,)
+        By how much they may.
+    """
+    sizes: Array = np.linalg.norm(rows, axis=1)
+    if not len(basis):
+        tolerance = rows_error + 8 * (rows.shape[1] + 1) * FLOAT64_EPS * sizes
+        return np.zeros((len(rows), 0)), sizes > tolerance, tolerance
+    coefficients = np.asarray(np.linalg.lstsq(basis.T, rows.T, rcond=None)[0].T, np.float64)
+    carried = np.abs(coefficients) @ np.linalg.norm(basis, axis=1)
+    tolerance = (
+        rows_error
+        + np.abs(coefficients) @ basis_error
+        # backward stable least squares: LAPACK's customary constant, eight times
+        + 8 * (rows.shape[1] + len(basis) + 1) * FLOAT64_EPS * (sizes + carried)
+    )
+    distance: Array = np.linalg.norm(rows - coefficients @ basis, axis=1)
+    return coefficients, distance > tolerance, tolerance
+
+
+def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int]:
+    """Rows that are outside the span of the rows above them, on what is visible of them.
+
+    Row i shows its first ``seen[i]`` columns, which do not increase; at most r rows are new, so
+    the time is O(n r²) for n much above r².
+
+    Parameters
+    ----------
+    rows, error : ndarray, shape (n, r)
+        The rows and a bound on the error of each entry.
+    seen : ndarray of int, shape (n,)
+        How many columns of each row are visible.
+    """
+    new: list[int] = []
+    n, r = rows.shape
+    start = 0
+    while start < n and seen[start]:
+        width = int(seen[start])
+        # rows of one width, at most r of them: a new row makes the rest of its block stale
+        stop = min(int(np.searchsorted(-seen, -width, side="right")), start + max(r, 1))
+        noise = np.linalg.norm(error[:, :width][new], axis=1)
+        basis = rows[:, :width][new]
+        if len(new) >= width and _spans_everything(basis, noise):
+            break  # and so it does on fewer columns
+        block = slice(start, stop)
+        known = np.linalg.norm(error[block, :width], axis=1)
+        outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known)[1])
+        if len(outside):
+            start += int(outside[0])
+            new.append(start)
+            start += 1
+        else:
+            start = stop
+    return new
+
+
+def _spans_everything(basis: Array, noise: Array) -> bool:
+    """Whether no error of this size makes the basis span less (Weyl)."""
+    values = np.linalg.svd(basis, compute_uv=False)
+    rounding = 8 * sum(basis.shape) * FLOAT64_EPS * values[0]
+    return bool(values[basis.shape[1] - 1] > np.linalg.norm(noise) + rounding)
+
+
+def bounds_under_mask(logs: Logs) -> tuple[Reach, RankBounds]:
+    """A completion and bounds of the least head size under any mask (X of full column rank).
+
+    Below: the log-rank of a fully visible block, of keys that two queries share and of the queries
+    that see them all. Above: a completion row by row, as for nested masks but without their
+    guarantee; or keys in general position, of one coordinate less than any query sees keys.
+    """
+    n, mask = logs.n, logs.mask
+    if mask is None:
+        raise TypeError("bounds_under_mask needs a mask")
+    keys, queries = essential(mask)
+    if not len(queries):
+        return Reach(0, np.zeros((n, n))), RankBounds(0, 0, Verdict.SUPPORTED, "nothing is seen")
+    lower = max((_block_rank(logs, *block) for block in _blocks(mask, keys, queries)), default=0)
+    order = np.ix_(keys, queries)
+    visible, values = mask[order], logs.values[order]
+    means = np.where(visible, values, 0.0).sum(axis=0) / visible.sum(axis=0)
+    D = np.where(visible, values - means, 0.0)
+    error = np.where(visible, logs.error[order] + logs.error[order].max(axis=0), 0.0)
+    first = np.zeros((1, len(queries)))  # _extend takes its first row as given
+    upper, completed, tolerance = _extend(
+        np.vstack([first, D]), np.vstack([first, error]), np.vstack([first == 0, visible])
+    )
+    L = np.zeros((n, n))
+    L[order] = completed[1:]
+    few = int(mask.sum(axis=0).max()) - 1
+    if upper > few:  # at most n - 1
+        L, upper = _in_general_position(logs.values, mask, few), few
+    method = "lower: a fully visible block; upper: a completion"
+    known = RankBounds(min(lower, upper), upper, Verdict.SUPPORTED, method)
+    return Reach(upper, L, logs.exponent, tolerance), known
+
+
+def _in_general_position(values: Array, mask: Mask, size: int) -> Array:
+    """Logits of rank `size` that agree on the mask, where no query sees more than size + 1 keys.
+
+    Differences of up to `size` keys in general position are independent, so each query has a vector
+    with the differences of logits that it must see; the one of least norm.
+    """
+    n = len(mask)
+    keys = np.random.default_rng(0).standard_normal((size, n))  # almost surely in general position
+    queries = np.zeros((size, n))
+    for j in range(n):
+        first, *rest = np.flatnonzero(mask[:, j])
+        if rest:
+            differences = keys[:, rest] - keys[:, [first]]
+            wanted = values[rest, j] - values[first, j]
+            queries[:, j] = np.linalg.lstsq(differences.T, wanted, rcond=None)[0]
+    return keys.T @ queries
+
+
+def _blocks(mask: Mask, keys: Any, queries: Any) -> list[tuple[Any, Any]]:
+    found = {}
+    for i, first in enumerate(queries):
+        for second in queries[i:]:
+            shared = mask[keys][:, first] & mask[keys][:, second]
+            rows = keys[shared]
+            if len(rows) > 1:
+                columns = queries[mask[rows][:, queries].all(axis=0)]
+                found[rows.tobytes()] = (rows, columns)
+    size = {name: min(len(rows) - 1, len(columns)) for name, (rows, columns) in found.items()}
+    best = sorted(found, key=lambda name: -size[name])[:MOST_BLOCKS]
+    return [found[name] for name in best]
+
+
+def _block_rank(logs: Logs, rows: Any, columns: Any) -> int:
+    block = logs.values[np.ix_(rows, columns)]
+    error = logs.error[np.ix_(rows, columns)]
+    shown = spectrum(block[1:] - block[0])
+    threshold = 2 * float(np.linalg.norm(error)) * len(rows) ** 0.5 + shown.tolerance
+    return int(np.count_nonzero(shown.values > threshold))
+
+
+def certified_under_mask(logs: Logs) -> RankBounds:
+    """Bounds of the masked log-rank: rigorous for exact logits under a nested mask."""
+    chain = None if logs.mask is None else nested_chain(logs.mask)
+    if logs.exact is None or chain is None or logs.mask is None:
+        return bounds_under_mask(logs)[1]
+    exact, mask = logs.exact, logs.mask
+    found = _exact_completion(logs, chain)
+    least, keys, queries = len(found.new), chain.keys.tolist(), chain.queries.tolist()
+
+    def prove(_: tuple[int, ...]) -> tuple[MaskedWitness]:
+        n = len(exact)
+        mask_matrix = Matrix.of_integers(mask.astype(int).tolist())
+        statement = MaskedLogRank(Matrix.of_rationals(exact), mask_matrix, least, least)
+        directions = [[Fraction(0)] * least for _ in range(n)]
+        head_keys = [[Fraction(0)] * n for _ in range(least)]
+        head_queries = [[Fraction(0)] * n for _ in range(least)]
+        for t in range(least):
+            for j, query in enumerate(queries):
+                directions[query][t] = found.witnesses[t][j]
+                head_queries[t][query] = found.basis[t][j]
+            for i, key in enumerate(keys):
+                head_keys[t][key] = found.coefficients[i][t]
+        witness = MaskedWitness(
+            statement,
+            tuple(keys[i] for i in found.new),
+            keys[0] if keys else 0,
+            Matrix.of_rationals(directions, columns=least),
+            Matrix.of_rationals(head_keys, columns=n),
+            Matrix.of_rationals(head_queries, columns=n),
+        )
+        return (witness,)
+
+    method = "lower: new rows with triangular witnesses; upper: an exact completion"
+    return RankBounds(least, least, Verdict.RIGOROUS, method, prove)
+
+
+def _exact_completion(logs: Logs, chain: Chain) -> ExactCompletion:
+    queries, keys = chain.queries.tolist(), chain.keys.tolist()
+    if not queries or logs.exact is None or logs.mask is None:
+        return ExactCompletion([], [], [], [])
+    table = [[logs.exact[i][j] for j in queries] for i in keys]
+    return extend_exactly(table, logs.mask[np.ix_(keys, queries)].tolist())

@@ -1,0 +1,211 @@
+"""What a user gives for tokens, read once: a matrix, its rank, and the space its rows span."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rankbound._validate import Array, Storage, as_floats, check_shape, is_float, plain, storage
+from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.elimination import prove_rank
+from rankbound.exact.projector import ExactRowSpace, exact_row_space
+from rankbound.exact.rational import is_exact, rational_matrix
+from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
+
+__all__ = ["RowSpace", "Tokens", "read_tokens"]
+
+Rationals = list[list[Fraction]]
+
+MOST_EXACT = 256**2  # entries of tokens whose row space is found over the rationals
+
+
+@dataclass(frozen=True, eq=False)
+class RowSpace:
+    """The row space of tokens, in R^n, and weights that reach it.
+
+    Attributes
+    ----------
+    rank : int
+        Its dimension.
+    basis : ndarray, shape (rank, n)
+        Orthonormal rows that span it.
+    outside : ndarray, shape (n,)
+        What of the vector 1 is outside it.
+    angle : float
+        A bound on the error of the projector ``basis^T basis`` in spectral norm.
+    exact : ExactRowSpace or None
+        Where it was found over the rationals; then ``outside`` is 0 just where 1 is inside.
+    inverse : ndarray, shape (n, d), or None
+        The pseudoinverse of the tokens at this rank, where it was not.
+    """
+
+    rank: int
+    basis: Array
+    outside: Array
+    angle: float
+    exact: ExactRowSpace | None
+    inverse: Array | None
+    d: int
+
+    def weights(self, factors: Array) -> Array:
+        """W of shape (k, d) with ``W X`` the projection of the factors' rows, (k, n)."""
+        if self.exact is not None:
+            W = np.zeros((len(factors), self.d))
+            W[:, list(self.exact.pivots)] = self.exact.solve(factors)
+        else:
+            with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+                W = factors @ self.inverse  # type: ignore[operator]
+        if not np.isfinite(W).all():
+            raise InputError("X is so small that weights on it overflow float64; scale it up.")
+        return W
+
+
+@dataclass(frozen=True, eq=False)
+class Tokens:
+    """Tokens X, one per column, as the numbers they are.
+
+    Attributes
+    ----------
+    matrix : ndarray, shape (d, n)
+        The tokens in float64.
+    stored : Storage
+        The dtype in which they were computed.
+    given : list of list of Fraction, or None
+        The tokens exactly, where they were given in exact numbers.
+    """
+
+    matrix: Array
+    stored: Storage
+    given: Rationals | None
+
+    @property
+    def n(self) -> int:
+        """Number of tokens."""
+        return int(self.matrix.shape[1])
+
+    @cached_property
+    def rationals(self) -> Rationals:
+        """The tokens as the exact numbers they are; floats too."""
+        if self.given is not None:
+            return self.given
+        return [[Fraction(x) for x in row] for row in self.matrix.tolist()]
+
+    @cached_property
+    def numerical_rank(self) -> int:
+        """The number of singular values above what rounding moves them by."""
+        return int(self._spectrum.rank)
+
+    @property
+    def settled(self) -> bool:
+        """Whether the numerical rank is the rank: the threshold only drops what may be there."""
+        if self.given is not None:
+            return self.numerical_rank == self.rank_as_given
+        return bool(self.numerical_rank == min(self.matrix.shape))
+
+    @cached_property
+    def rank(self) -> int:
+        """The rank: of exact tokens over the rationals; of floats where rounding leaves no doubt.
+
+        Raises
+        ------
+        Undecided
+            If the numerical rank of floats is not their rank over the rationals.
+        """
+        if self.given is not None:
+            return self.rank_as_given
+        if self.settled or self.rank_as_given == self.numerical_rank:
+            return self.numerical_rank
+        raise Undecided(
+            f"X has rank {self.numerical_rank} to rounding in {self.stored} and "
+            f"{self.rank_as_given} as the exact numbers its entries are; expected tokens whose "
+            "rank rounding leaves no doubt of. Pass exact tokens (ints or Fractions), or tokens "
+            "scaled so that no row or column is lost beside another.",
+            remedy="exact or better conditioned tokens",
+        )
+
+    @cached_property
+    def rank_as_given(self) -> int:
+        """The rank over the rationals of the entries as the exact numbers they are."""
+        if self.given is None and self.matrix.size > MOST_EXACT:
+            raise Undecided(
+                f"X is {self.matrix.shape} and its rank is {self.numerical_rank} to rounding, "
+                f"below {min(self.matrix.shape)}; expected a rank that rounding leaves no doubt "
+                f"of, or at most {MOST_EXACT} entries, whose rank is decided over the rationals. "
+                "Pass fewer rows that span the same space.",
+                remedy="rows of X that are independent",
+            )
+        return prove_rank(self.rationals).rank
+
+    @cached_property
+    def _spectrum(self) -> Any:
+        return spectrum(self.matrix, stored=self.stored.name)
+
+    @cached_property
+    def numerical(self) -> RowSpace:
+        """The row space at the numerical rank, by the singular value decomposition.
+
+        The projector onto it moves by at most ``‖E‖_2 / (σ_r - ‖E‖_2)`` under a perturbation E that
+        leaves the rank r (Wedin); E is bounded by the threshold of the spectrum.
+        """
+        U, values, Vt = np.linalg.svd(self.matrix, full_matrices=False)
+        rank, tolerance = self.numerical_rank, float(self._spectrum.tolerance)
+        with np.errstate(all="ignore"):  # weights on such tokens are refused later
+            inverse = Vt[:rank].T / values[:rank] @ U[:, :rank].T
+        basis = Vt[:rank]
+        margin = float(values[rank - 1]) - tolerance if rank else 1.0
+        angle = 0.0 if rank in (0, self.n) else tolerance / margin
+        outside = np.zeros(self.n) if rank == self.n else 1.0 - basis.T @ basis.sum(axis=1)
+        return RowSpace(rank, basis, outside, angle, None, inverse, len(self.matrix))
+
+    @property
+    def space(self) -> RowSpace | None:
+        """The row space, by the singular value decomposition where rounding leaves no doubt."""
+        return self.numerical if self.settled else self.as_given
+
+    @cached_property
+    def as_given(self) -> RowSpace | None:
+        """The row space over the rationals; None where none is computed (size, or precision)."""
+        if self.matrix.size > MOST_EXACT:
+            return None
+        found = exact_row_space(self.rationals)
+        if found is None:
+            return None
+        # the eigenvalues of a projector are 0 and 1, so its eigenvectors are found to rounding
+        values, vectors = np.linalg.eigh((found.projector + found.projector.T) / 2)
+        basis = np.asarray(vectors[:, values > 0.5].T, np.float64)
+        angle = 0.0 if found.rank == self.n else self.n * FLOAT64_EPS
+        return RowSpace(found.rank, basis, found.outside, angle, found, None, len(self.matrix))
+
+
+def read_tokens(X: Any, n: int | None = None) -> Tokens:
+    """Read tokens, (d, n), of a sequence of length n, or take those that were read."""
+    if isinstance(X, Tokens):
+        tokens = X
+    else:
+        given, hint = plain("X", X)
+        if given.dtype == np.bool_:
+            raise InputTypeError(
+                "X has dtype bool; expected tokens, numbers of shape (d, n): a matrix of truth "
+                "values is a mask (mask=)."
+            )
+        check_shape("X", given.shape, ndim=2)
+        dtype = storage("X", given, None, hint)
+        # one irrational factor common to all tokens changes no row space, and floats need its value
+        exact = given.dtype.kind in "iu" or (
+            given.dtype == object and is_exact(given) and not any(map(is_float, given.flat))
+        )
+        rationals, unit = rational_matrix("X", given) if exact else (None, 1)
+        matrix = as_floats("X", given)
+        if unit != 1 and rationals is not None:
+            matrix = np.array([[float(x) for x in row] for row in rationals]) * float(unit)
+        tokens = Tokens(matrix, dtype, rationals)
+    if n is not None and tokens.n != n:
+        raise InputError(
+            f"X is {tokens.matrix.shape} but the context is {(n, n)}: X must have one column per "
+            f"token, {n} of them."
+        )
+    return tokens
