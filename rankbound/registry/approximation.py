@@ -102,9 +102,9 @@ CLAIMS = (
     _bound(
         id="sparse-two-s",
         statement=(
-            "A pattern of at most s keys a query is met to any total variation by head size 2s."
+            "A pattern of at most s keys per query is met to any total variation by head size 2s."
         ),
-        hypotheses=("P is column-stochastic with at most s non-zeros a column",),
+        hypotheses=("P is column-stochastic with at most s non-zeros per column",),
         check=check_sparse,
         mutants=(Mutant("one coordinate less", {"build": _without_the_last}),),
     ),

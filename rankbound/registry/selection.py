@@ -147,7 +147,7 @@ def check_orderings(
 CLAIMS = (
     _supported(
         id="forster-hadamard",
-        statement=("The sign rank of Sylvester's n × n matrix is at least √n."),
+        statement="The sign rank of Sylvester's n × n matrix is at least √n.",
         source=FORSTER,
         hypotheses=("n a power of 2", "H has entries ±1"),
         check=check_forster,
@@ -155,7 +155,7 @@ CLAIMS = (
     ),
     _supported(
         id="sign-changes",
-        statement=("A sign matrix with at most s changes a column has sign rank at most s + 1."),
+        statement="A sign matrix with at most s changes per column has sign rank at most s + 1.",
         source=SIGN_CHANGES,
         hypotheses=("H has entries ±1",),
         relation=Relation.LE,
@@ -177,7 +177,7 @@ CLAIMS = (
     ),
     _supported(
         id="argmaxable-hull",
-        statement=("A key can win a query iff it is a vertex of the hull of the keys."),
+        statement="A key can win a query iff it is a vertex of the hull of the keys.",
         source=GRIVAS,
         hypotheses=("keys without repetition", "no biases"),
         relation=Relation.IFF,

@@ -182,7 +182,7 @@ CLAIMS = (
     ),
     _claim(
         id="causal-dense",
-        statement="Heads of size floor(n/2) come as near to the causal worst case as one likes.",
+        statement="Heads of size floor(n/2) come arbitrarily close to the causal worst case.",
         check=check_dense,
         mutants=(Mutant("stays at the worst case", {"step": lambda k: Fraction(0)}),),
     ),
