@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix
+from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.context import read_context
 from rankbound.errors import InputError
-from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.softmax_gauge import Logs, centre
 from rankbound.theory.theorem_a import head_from_factors
 from rankbound.theory.theorem_c import complete
+from rankbound.tokens import read_tokens
 
 __all__ = ["Problem", "read_problem", "truncated"]
 
@@ -103,21 +103,11 @@ def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], Attentio
     """An orthonormal basis (r, n) of the row space of X, and the map from factors to a head."""
     if X is None:
         return None, _head
-    tokens = check_matrix("X", X, ndim=2)
-    if tokens.shape[1] != n:
-        raise InputError(
-            f"X is {tokens.shape} but P is {(n, n)}: X must have one column a token, {n} of them."
-        )
-    U, values, Vt = np.linalg.svd(tokens, full_matrices=False)
-    r = spectrum(X).rank
-    if r == 0:
+    space = read_tokens(X, n).numerical
+    if space.rank == 0:
         raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
-    with np.errstate(over="ignore"):  # reported just below
-        inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
-    if not np.isfinite(inverse).all():
-        raise InputError("X is so small that weights on it overflow float64; scale it up.")
-
-    return Vt[:r], lambda factors: _head(factors @ inverse.T)
+    inverse = space.weights(space.basis)
+    return space.basis, lambda factors: _head(factors @ inverse)
 
 
 def _head(factors: Array) -> AttentionHead:
