@@ -175,7 +175,7 @@ def _faulty(rng: np.random.Generator, case: Case) -> Case:
     elif fault == "mask kind":
         return replace(case, mask=visible.astype(np.int64), what=f"{case.what}, {fault}")
     elif fault == "shape":
-        values = [values[:-1], values[0], values[:0], np.stack([values, values])][
+        values = [values[:-1], values[0], values[:, :0], np.stack([values, values])][
             int(rng.integers(4))
         ]
     elif fault == "complex" and floats:
@@ -227,6 +227,8 @@ def outcome(function: Callable[..., Any], *arguments: Any, **keywords: Any) -> O
         found = function(*arguments, **keywords)
     except rb.RankboundError as error:
         return type(error).__name__, str(error)
+    except Exception as error:  # an error or a warning of NumPy, torch or the interpreter
+        return f"raw {type(error).__name__}", str(error)
     return "answer", _plain(found)
 
 
@@ -278,9 +280,9 @@ def disagreements(case: Case, folder: Path, functions: dict[str, Any]) -> Iterat
             if not _takes(name, keywords):
                 continue
             found = outcome(function, *arguments, **keywords)
-            if route == "rows" and expected[0] == found[0] != "answer":
+            if route == "rows" and expected[0] == found[0] in ("InputError", "InputTypeError"):
                 continue  # the messages name columns or rows
-            if not same(found, expected):
+            if not same(found, expected) or found[0].startswith("raw"):
                 yield f"{name} by {route}: {found}\n    and by array: {expected}"
 
 
@@ -307,7 +309,7 @@ def test_whatever_the_reader_refuses_all_refuse_in_the_same_words(first: int) ->
         for name, function in (FAST | SLOW).items():
             if _takes(name, case.given()):
                 found = outcome(function, **case.given())
-                if not same(found, refusal):
+                if not same(found, refusal) or found[0].startswith("raw"):
                     wrong.append(
                         f"seed {seed} ({case.what}), {name}: {found}\n    the reader: {refusal}"
                     )
@@ -347,7 +349,7 @@ def test_tokens_by_every_route(function: Callable[..., Any], name: str, tmp_path
         assert same(found, expected), f"{way}: {found}; by array: {expected}"
 
 
-@pytest.mark.parametrize("name", [name for name in KEYWORDS if "mask" not in KEYWORDS[name]])
+@pytest.mark.parametrize("name", ["aitchison_error", "nearest_head", "sparse_head"])
 def test_a_masked_context_is_refused_where_no_mask_is_taken(name: str) -> None:
     P = rb.column_softmax(np.arange(9.0).reshape(3, 3), mask=rb.causal_mask(3))
     context = rb.Context(P, mask="causal")
