@@ -22,6 +22,7 @@ from rankbound._validate import (
     check_matrix,
     check_seed,
     frozen_copy,
+    require_memory,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError, Undecided
@@ -64,6 +65,7 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
     """
     n, d = check_int("n", n, least=1), check_head_size(head_size)
     rng = check_seed(seed)
+    require_memory("head_size", d, d, n)
     return unit_columns(rng.standard_normal((d, n)))
 
 
