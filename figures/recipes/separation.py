@@ -20,8 +20,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.layer import MultiHead
-from rankbound.attention.opponents import random_fixed_layer
 from rankbound.fitting.layer import fit_layer
 from rankbound.plots import student_errors
 from recipes.recipe import Recipe, Row

@@ -239,7 +239,7 @@ def _changed_head(
     def build(draw: Draw, d: int, k: int) -> AttentionHead:
         head = _gaussian_head(draw, d, k)
         W_q, W_k, scale = change(draw, head)
-        return AttentionHead(W_q, W_k, head.W_v, scale)
+        return AttentionHead(W_q, W_k, head.W_v, scale=scale)
 
     return build
 

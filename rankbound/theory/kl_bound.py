@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rankbound._validate import Array, check_head_size
 from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
-from rankbound.exact.rounding import U, check_model, product_error, up
+from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
 from rankbound.theory.approximation import unmasked
 
 __all__ = ["entrywise_lower_bound", "kl_lower_bound"]
@@ -31,7 +31,6 @@ ROUNDS = 4  # of improving a minorant
 SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
 MOST_BLOCKS = 6  # fully visible ones, under a mask
 LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
-ULPS = 8 * U  # 4 units in the last place, relative
 SERIES = 1e-3  # below, φ is bounded by its series
 SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
 TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
@@ -283,7 +282,7 @@ def phi_low(t: Array) -> Array:
     """
     small = np.minimum(t, SERIES)
     series = small * small * (0.5 - small / 6) * (1 - 8 * U)
-    direct = np.maximum((t + np.expm1(-t)) - (2 * ULPS + 4 * U) * t, 0.0)
+    direct = np.maximum((t + np.expm1(-t)) - (2 * LOG_ERROR + 4 * U) * t, 0.0)
     return np.where(t < SERIES, series, direct)
 
 
@@ -370,7 +369,10 @@ def explained(ell: Array, a: Array, b: Array, k: int) -> Explained:
     M = a[:, None] * (ell - mean) * b
     size = up(share @ np.abs(ell), rows + 8)
     slack = up(
-        a[:, None] * ((ULPS + 8 * U) * np.abs(ell) + (ULPS + (3 * rows + 24) * U) * size) * b, 8
+        a[:, None]
+        * ((LOG_ERROR + 8 * U) * np.abs(ell) + (LOG_ERROR + (3 * rows + 24) * U) * size)
+        * b,
+        8,
     )
     error = float(up(float(np.linalg.norm(slack)), slack.size))
     left, s, right = np.linalg.svd(M, full_matrices=False)

@@ -19,8 +19,7 @@ from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
-from rankbound.exact.rounding import U, check_model, product_error, up
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS, U, check_model, product_error, up
 from rankbound.theory.approximation import unmasked
 from rankbound.theory.softmax_gauge import centre
 from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, split
