@@ -45,9 +45,14 @@ if TYPE_CHECKING:
     from rankbound.ranks.bounds import RankBounds
     from rankbound.ranks.certified import certified_rank
     from rankbound.ranks.exact import exact_rank
-    from rankbound.ranks.factored import logit_spectrum
-    from rankbound.ranks.numerical import effective_rank, numerical_rank, stable_rank
-    from rankbound.ranks.spectrum import Spectrum, spectrum
+    from rankbound.ranks.spectrum import (
+        Spectrum,
+        effective_rank,
+        logit_spectrum,
+        numerical_rank,
+        spectrum,
+        stable_rank,
+    )
     from rankbound.registry.catalogue import claims
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report, verify
@@ -93,7 +98,7 @@ _HOME = {
     "check": "certificates.checker",
     "claims": "registry.catalogue",
     "column_softmax": "attention.softmax",
-    "effective_rank": "ranks.numerical",
+    "effective_rank": "ranks.spectrum",
     "exact_rank": "ranks.exact",
     "fit_head": "fitting.solve",
     "full_mask": "attention.masks",
@@ -102,9 +107,9 @@ _HOME = {
     "kl_lower_bound": "theory.kl_bound",
     "least_head_size": "theory.decision",
     "log_rank": "theory.decision",
-    "logit_spectrum": "ranks.factored",
+    "logit_spectrum": "ranks.spectrum",
     "nearest_head": "theory.approximation",
-    "numerical_rank": "ranks.numerical",
+    "numerical_rank": "ranks.spectrum",
     "prefix_mask": "attention.masks",
     "random_context": "attention.ensembles",
     "random_head": "attention.ensembles",
@@ -116,7 +121,7 @@ _HOME = {
     "sliding_mask": "attention.masks",
     "sparse_head": "theory.sparse",
     "spectrum": "ranks.spectrum",
-    "stable_rank": "ranks.numerical",
+    "stable_rank": "ranks.spectrum",
     "sweep": "sweeps.run",
     "verify": "registry.verification",
     "widen": "theory.theorem_2",

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.ranks.factored import spectrum_of_factors
-from rankbound.ranks.numerical import effective_rank_of_values
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
 
 __all__ = [
     "Spectra",

@@ -23,13 +23,13 @@ from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
-from rankbound.ranks.numerical import numerical_rank
+from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
     EPS,
@@ -40,7 +40,6 @@ from rankbound.registry.populations import (
     identity_logits,
     pretrained_contexts,
     random_contexts,
-    rational_rows,
     spread_tokens,
     trained_contexts,
     trained_heads,
@@ -105,11 +104,11 @@ def check_first_exact(
         X = trial.integers(d, n, bound=9)
         while int(exact_rank(X)) < n:  # the hypothesis, met exactly
             X = trial.integers(d, n, bound=9)
-        tokens = rational_rows(X)
+        tokens = as_rationals(X)
         pseudo = inverse(tokens)
         W_k, W_q = (rational_product(factor, pseudo) for factor in factors(M))
         L = exact_logits(rational_product(W_k, tokens), rational_product(W_q, tokens))
-        target = centred(rational_rows(M))
+        target = centred(as_rationals(M))
         miss = max(
             abs(x - y) for rows in zip(L, target, strict=True) for x, y in zip(*rows, strict=True)
         )
@@ -167,7 +166,7 @@ def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
 
 
 def _transposed_factors(M: Integers) -> Any:
-    A, B = exact_factors([list(column) for column in zip(*M, strict=True)])
+    A, B = exact_factors(transposed(as_rationals(M)))
     return B, A
 
 
@@ -360,10 +359,7 @@ CLAIMS = (
         ),
         check=check_first_exact,
         mutants=(
-            Mutant(
-                "X^T for the left inverse",
-                {"inverse": lambda X: [list(c) for c in zip(*X, strict=True)]},
-            ),
+            Mutant("X^T for the left inverse", {"inverse": transposed}),
             Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
             Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
         ),

@@ -13,12 +13,12 @@ from rankbound.attention.ensembles import random_context
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import as_rationals, centred
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_rank
-from rankbound.ranks.numerical import numerical_rank
+from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
     EPS,
@@ -26,7 +26,6 @@ from rankbound.registry.populations import (
     exact_logits,
     identity_logits,
     random_contexts,
-    rational_rows,
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
@@ -80,7 +79,7 @@ def check_sufficient(
     for n in range(2, trial.count(12, 24)):
         M = trial.integers(n, n)
         A, B = exact_factors(M)
-        reached = len(A) if exact_logits(A, B) == centred(rational_rows(M)) else math.inf
+        reached = len(A) if exact_logits(A, B) == centred(as_rationals(M)) else math.inf
         statement = RepresentedExactly(
             Matrix.of_integers(M), Matrix.of_rationals(A), Matrix.of_rationals(B)
         )
