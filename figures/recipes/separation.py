@@ -18,8 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.layer import MultiHead
-from rankbound.attention.opponents import random_fixed_layer
 from rankbound.fitting.layer import fit_layer
 from rankbound.plots import student_errors
 from recipes.recipe import Recipe, Row, on_one_axes

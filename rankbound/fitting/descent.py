@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.objective import KL, Loss, Objective, Point, ReverseKL, TotalVariation
 from rankbound.fitting.problem import Problem
-from rankbound.ranks.spectrum import FLOAT64_EPS
 
 METHODS = ("newton", "l-bfgs")
 SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n

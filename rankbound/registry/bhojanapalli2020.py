@@ -24,6 +24,7 @@ from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -32,7 +33,6 @@ from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
-    EPS,
     POSITIVE,
     Contexts,
     construction_error,
@@ -240,7 +240,9 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
             last = P[:, -1:]
             bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
-            tolerance = 8 * n * EPS * float(np.max(np.abs(np.log(P))))  # rounding of both sums
+            tolerance = (
+                8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))
+            )  # rounding of both sums
             reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
             yield Instance(label, reached, bound, Verdict.SUPPORTED, tolerance)
 

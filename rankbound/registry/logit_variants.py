@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from rankbound.attention.masks import causal_mask
-from rankbound.attention.variants import alibi_bias, mix_heads, relative_bias
+from rankbound.attention.variants import alibi_bias, relative_bias, talking_heads
 from rankbound.exact.rational import as_rationals
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
@@ -123,7 +123,7 @@ def check_soft_cap(
 def check_mixed(
     trial: Trial,
     *,
-    mixed: Callable[[list[Table], Table], Table] = mix_heads,
+    mixed: Callable[[list[Table], Table], Table] = talking_heads,
     bound: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n),
 ) -> Iterator[Instance]:
     """Exact rank of a mixture of the logits of h heads."""
@@ -152,7 +152,7 @@ def check_mixed_attained(
             for n in range(k + 2, h * k + trial.count(2, 5)):
                 parts = [np.eye(n, dtype=int)[b * k : b * k + k] for b in range(h)]
                 heads = [part.T @ part for part in parts]
-                (L,) = mix_heads([head.astype(object) for head in heads], mix(h))
+                (L,) = talking_heads([head.astype(object) for head in heads], mix(h))
                 bounds = certified_log_rank(logits=as_rationals(L))
                 yield Instance.of_bounds(f"{h} heads of size {k}, n = {n}", bounds, rank(h, k, n))
 

@@ -12,11 +12,11 @@ from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.exact.flint import rational_product
 from rankbound.exact.rational import Rationals, transposed
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.registry.claim import Trial
 
 Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
-EPS = float(np.finfo(np.float64).eps)
 POSITIVE = "P is positive and column-stochastic"
 
 
@@ -91,6 +91,6 @@ def construction_error(log_P: Array, X: Array) -> float:
     n, D = len(log_P), log_P - log_P.mean(axis=0)
     condition = np.linalg.norm(X) * np.linalg.norm(np.linalg.pinv(X), 2)
     return float(
-        8 * max(X.shape) * EPS * condition * np.linalg.norm(D, "nuc")
-        + 4 * (n + 32) * EPS * (1 + 4 * np.max(np.abs(log_P)))
+        8 * max(X.shape) * FLOAT64_EPS * condition * np.linalg.norm(D, "nuc")
+        + 4 * (n + 32) * FLOAT64_EPS * (1 + 4 * np.max(np.abs(log_P)))
     )

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.attention.accounting import LayerCost
-from rankbound.attention.ensembles import random_multihead
-from rankbound.attention.layer import MultiHead
-from rankbound.attention.opponents import (
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,
     skew_pair,
 )
+from rankbound.attention.ensembles import random_multihead
+from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.fitting.layer import fit_layer
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.theorem_2 import Separation, separating_tokens, widen

@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from rankbound.attention.variants import (
     append_ones,
+    apply_temperature,
     grouped_logits,
-    normalise_columns,
+    qk_norm,
     rotate,
-    temper,
 )
 from rankbound.exact.rational import Rationals, as_rationals, centred
 from rankbound.ranks.exact import exact_rank
@@ -247,8 +247,8 @@ def _normalised(draw: Draw) -> tuple[Table, Table]:
     k, n = draw.W_k.shape
     gain = draw.integers(k, least=1)
     return (
-        normalise_columns(_rational_norms(draw, k, n), gain),
-        normalise_columns(_rational_norms(draw, k, n), draw.integers(k, least=1)),
+        qk_norm(_rational_norms(draw, k, n), gain),
+        qk_norm(_rational_norms(draw, k, n), draw.integers(k, least=1)),
     )
 
 
@@ -268,7 +268,7 @@ def _distance_of_normalised(draw: Draw) -> Table:
 def check_qk_range(
     trial: Trial,
     *,
-    normalise: Callable[..., Table] = normalise_columns,
+    normalise: Callable[..., Table] = qk_norm,
     spread: Callable[[int], int] = lambda gain: 2 * gain,
 ) -> Iterator[Instance]:
     """The widest difference of logits within a column, less 2 g, exactly."""
@@ -307,7 +307,7 @@ def _over_keys(keys: list[Table], queries: list[Table]) -> Table:
 
 
 def _temperature(draw: Draw) -> Table:
-    return temper(draw.logits, draw.integers(len(draw.X), least=1))
+    return apply_temperature(draw.logits, draw.integers(len(draw.X), least=1))
 
 
 def _temperature_by_distance(draw: Draw) -> Table:
@@ -372,7 +372,7 @@ CLAIMS = (
         check=check_qk_range,
         mutants=(
             Mutant("e^g", {"spread": lambda gain: gain}),
-            Mutant("root mean square", {"normalise": partial(normalise_columns, norm="rms")}),
+            Mutant("root mean square", {"normalise": partial(qk_norm, norm="rms")}),
         ),
     ),
     _stays(

@@ -31,7 +31,6 @@ ROUNDS = 4  # of improving a minorant
 SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
 MOST_BLOCKS = 6  # fully visible ones, under a mask
 LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
-ULPS = 8 * U  # 4 units in the last place, relative
 SERIES = 1e-3  # below, φ is bounded by its series
 SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
 TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms

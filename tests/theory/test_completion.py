@@ -464,7 +464,10 @@ def test_what_the_mask_hides_is_of_no_account(hidden: Any) -> None:
     mask = rb.causal_mask(4)
     P, L = rb.random_context(4, 0, "causal"), np.arange(16).reshape(4, 4) ** 2
     for name, data in (("P", P.tolist()), ("logits", L.tolist()), ("logits", (L / 7).tolist())):
-        filled = [[x if seen else hidden for x, seen in zip(*pair, strict=False)] for pair in zip(data, mask, strict=False)]
+        filled = [
+            [x if seen else hidden for x, seen in zip(*pair, strict=False)]
+            for pair in zip(data, mask, strict=False)
+        ]
         if isinstance(hidden, str) and name == "P":
             continue  # NumPy makes a list of floats and words an array of words
         for rows in (False, True):
