@@ -240,11 +240,9 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
             last = P[:, -1:]
             bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
-            tolerance = (
-                8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))
-            )  # rounding of both sums
+            rounding = 8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))  # of both sums
             reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
-            yield Instance(label, reached, bound, Verdict.SUPPORTED, tolerance)
+            yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
 
     return _second_half(
         id=f"b20-theorem1-second-{suffix}",
