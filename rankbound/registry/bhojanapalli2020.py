@@ -23,7 +23,8 @@ from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import as_rationals, centred, transposed
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -32,7 +33,6 @@ from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
-    EPS,
     POSITIVE,
     Contexts,
     construction_error,
@@ -40,7 +40,6 @@ from rankbound.registry.populations import (
     identity_logits,
     pretrained_contexts,
     random_contexts,
-    rational_rows,
     spread_tokens,
     trained_contexts,
     trained_heads,
@@ -105,11 +104,11 @@ def check_first_exact(
         X = trial.integers(d, n, bound=9)
         while int(exact_rank(X)) < n:  # the hypothesis, met exactly
             X = trial.integers(d, n, bound=9)
-        tokens = rational_rows(X)
+        tokens = as_rationals(X)
         pseudo = inverse(tokens)
         W_k, W_q = (rational_product(factor, pseudo) for factor in factors(M))
         L = exact_logits(rational_product(W_k, tokens), rational_product(W_q, tokens))
-        target = centred(rational_rows(M))
+        target = centred(as_rationals(M))
         miss = max(
             abs(x - y) for rows in zip(L, target, strict=True) for x, y in zip(*rows, strict=True)
         )
@@ -167,7 +166,7 @@ def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
 
 
 def _transposed_factors(M: Integers) -> Any:
-    A, B = exact_factors([list(column) for column in zip(*M, strict=True)])
+    A, B = exact_factors(transposed(as_rationals(M)))
     return B, A
 
 
@@ -241,9 +240,9 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
             last = P[:, -1:]
             bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
-            tolerance = 8 * n * EPS * float(np.max(np.abs(np.log(P))))  # rounding of both sums
+            rounding = 8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))  # of both sums
             reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
-            yield Instance(label, reached, bound, Verdict.SUPPORTED, tolerance)
+            yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
 
     return _second_half(
         id=f"b20-theorem1-second-{suffix}",
@@ -360,10 +359,7 @@ CLAIMS = (
         ),
         check=check_first_exact,
         mutants=(
-            Mutant(
-                "X^T for the left inverse",
-                {"inverse": lambda X: [list(c) for c in zip(*X, strict=True)]},
-            ),
+            Mutant("X^T for the left inverse", {"inverse": transposed}),
             Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
             Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
         ),

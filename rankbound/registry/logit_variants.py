@@ -11,9 +11,9 @@ import numpy as np
 
 from rankbound.attention.masks import causal_mask
 from rankbound.attention.variants import alibi_bias, relative_bias, talking_heads
+from rankbound.exact.rational import as_rationals
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.populations import rational_rows
 from rankbound.registry.variants import (
     HEADS,
     HERE,
@@ -59,7 +59,7 @@ def check_causal(
 ) -> Iterator[Instance]:
     """Masked log-rank of a causal head with a bias; on the mask both forms of ALiBi agree."""
     for draw, _, k in draws(trial):
-        logits = rational_rows(draw.logits + bias(draw))
+        logits = as_rationals(draw.logits + bias(draw))
         bounds = certified_log_rank(mask=causal_mask(len(logits)), logits=logits)
         yield Instance.of_bounds(draw.label, bounds, bound(k))
 
@@ -98,7 +98,7 @@ def check_known_bias(
     for draw, n, k in draws(trial):
         B = _random_table(draw)
         log_P = draw.logits + B - draw.integers(n)  # one constant per column
-        bounds = certified_log_rank(logits=rational_rows(log_P - removed(B)))
+        bounds = certified_log_rank(logits=as_rationals(log_P - removed(B)))
         yield Instance.of_bounds(draw.label, bounds, k)
 
 
@@ -132,7 +132,7 @@ def check_mixed(
             heads = [draw.integers(k, n).T @ draw.integers(k, n) for _ in range(h)]
             for a, L in enumerate(mixed(heads, draw.integers(2, h))):
                 label = f"{draw.label}, {h} heads, mixture {a}"
-                yield Instance.of_bounds(label, exact_rank(rational_rows(L)), bound(h, k, n))
+                yield Instance.of_bounds(label, exact_rank(as_rationals(L)), bound(h, k, n))
 
 
 def _multiplied(heads: list[Table], mix: Table) -> Table:
@@ -153,7 +153,7 @@ def check_mixed_attained(
                 parts = [np.eye(n, dtype=int)[b * k : b * k + k] for b in range(h)]
                 heads = [part.T @ part for part in parts]
                 (L,) = talking_heads([head.astype(object) for head in heads], mix(h))
-                bounds = certified_log_rank(logits=rational_rows(L))
+                bounds = certified_log_rank(logits=as_rationals(L))
                 yield Instance.of_bounds(f"{h} heads of size {k}, n = {n}", bounds, rank(h, k, n))
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,18 @@ from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.exact.flint import rational_product
+from rankbound.exact.rational import Rationals, transposed
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.registry.claim import Trial
 
-Rows = list[list[Fraction]]
 Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
-EPS = float(np.finfo(np.float64).eps)
 POSITIVE = "P is positive and column-stochastic"
 
 
-def rational_rows(rows: Sequence[Sequence[Any]] | Any) -> Rows:
-    """Rows of integers, as Fractions."""
-    return [[Fraction(x) for x in row] for row in rows]
-
-
-def exact_logits(keys: Any, queries: Any) -> Rows:
+def exact_logits(keys: Any, queries: Any) -> Rationals:
     """``K^T Q`` over the rationals, for rows of ints or Fractions."""
-    return rational_product([list(column) for column in zip(*keys, strict=True)], queries)
+    return rational_product(transposed(keys), queries)
 
 
 def identity_logits(n: int) -> list[list[int]]:
@@ -97,6 +91,6 @@ def construction_error(log_P: Array, X: Array) -> float:
     n, D = len(log_P), log_P - log_P.mean(axis=0)
     condition = np.linalg.norm(X) * np.linalg.norm(np.linalg.pinv(X), 2)
     return float(
-        8 * max(X.shape) * EPS * condition * np.linalg.norm(D, "nuc")
-        + 4 * (n + 32) * EPS * (1 + 4 * np.max(np.abs(log_P)))
+        8 * max(X.shape) * FLOAT64_EPS * condition * np.linalg.norm(D, "nuc")
+        + 4 * (n + 32) * FLOAT64_EPS * (1 + 4 * np.max(np.abs(log_P)))
     )

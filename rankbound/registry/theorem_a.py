@@ -13,7 +13,8 @@ from rankbound.attention.ensembles import random_context
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import as_rationals, centred
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
@@ -21,12 +22,10 @@ from rankbound.ranks.exact import exact_rank
 from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
-    EPS,
     construction_error,
     exact_logits,
     identity_logits,
     random_contexts,
-    rational_rows,
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
@@ -80,7 +79,7 @@ def check_sufficient(
     for n in range(2, trial.count(12, 24)):
         M = trial.integers(n, n)
         A, B = exact_factors(M)
-        reached = len(A) if exact_logits(A, B) == centred(rational_rows(M)) else math.inf
+        reached = len(A) if exact_logits(A, B) == centred(as_rationals(M)) else math.inf
         statement = RepresentedExactly(
             Matrix.of_integers(M), Matrix.of_rationals(A), Matrix.of_rationals(B)
         )
@@ -138,8 +137,8 @@ def stationary_error(fit: Fit, n: int) -> float:
     _, values, Vt = np.linalg.svd(fit.head.W_k)
     lift = 1 + math.sqrt(n) / abs(float(Vt[-1].sum()))
     # A G is computed to within n eps ‖A‖_F, G having entries below 1/n
-    gradient = fit.gradient_norm + 4 * n * EPS * float(np.linalg.norm(fit.head.W_k))
-    return n * lift * gradient / float(values[-1]) + 4 * n * EPS
+    gradient = fit.gradient_norm + 4 * n * FLOAT64_EPS * float(np.linalg.norm(fit.head.W_k))
+    return n * lift * gradient / float(values[-1]) + 4 * n * FLOAT64_EPS
 
 
 def _query_centred_rank(P: Array) -> int:

@@ -22,10 +22,10 @@ from rankbound.attention.variants import (
     qk_norm,
     rotate,
 )
-from rankbound.exact.rational import centred, rational_matrix
+from rankbound.exact.rational import Rationals, as_rationals, centred
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.populations import Rows, exact_logits, pretrained_sample, rational_rows
+from rankbound.registry.populations import exact_logits, pretrained_sample
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
@@ -104,7 +104,7 @@ def keeps(
         bound: Callable[[int], int] = lambda head_size: head_size + gauge,
     ) -> Iterator[Instance]:
         for draw, _, k in draws(trial, sizes):
-            L = rational_rows(logits(draw))
+            L = as_rationals(logits(draw))
             rank = certified_log_rank(logits=L) if gauge else exact_rank(L)
             yield Instance.of_bounds(draw.label, rank, bound(k))
 
@@ -129,8 +129,8 @@ def _stays(
 
 # biases: the rank stays, and the key bias is pure gauge
 
-Added = Callable[[Rows, Rows, list[Fraction]], Rows]
-Moved = Callable[[Rows, list[Fraction]], int]
+Added = Callable[[Rationals, Rationals, list[Fraction]], Rationals]
+Moved = Callable[[Rationals, list[Fraction]], int]
 
 
 def _biased(draw: Draw) -> Table:
@@ -145,39 +145,37 @@ def _bias_per_key(draw: Draw) -> Table:
     return L
 
 
-def _with_bias(columns: Rows, bias: list[Fraction]) -> Rows:
+def _with_bias(columns: Rationals, bias: list[Fraction]) -> Rationals:
     return [[x + b for x in row] for row, b in zip(columns, bias, strict=True)]
 
 
-def _heads(trial: Trial) -> Iterator[tuple[str, Rows, Rows, list[Fraction]]]:
+def _heads(trial: Trial) -> Iterator[tuple[str, Rationals, Rationals, list[Fraction]]]:
     """Keys, queries and a bias far above them: random integers, and a pretrained encoder's."""
     for draw, _, k in draws(trial):
-        keys, queries = rational_rows(draw.keys), rational_rows(draw.queries)
+        keys, queries = as_rationals(draw.keys), as_rationals(draw.queries)
         yield draw.label, keys, queries, [Fraction(x) for x in 1000 * draw.integers(k)]
         yield f"{draw.label}, no bias", keys, queries, [Fraction(0)] * k
     for label, head in pretrained_sample(trial):
-        keys, queries = (
-            rational_matrix("x", x.astype(float), floats=True)[0] for x in (head.keys, head.queries)
-        )
+        keys, queries = (as_rationals(x.tolist()) for x in (head.keys, head.queries))
         bias = trial.rng.integers(-1000, 1000, size=len(keys), endpoint=True).tolist()
         yield label, keys, queries, [Fraction(x) for x in bias]
 
 
-def _difference(after: Rows, before: Rows) -> Rows:
+def _difference(after: Rationals, before: Rationals) -> Rationals:
     return [[x - y for x, y in zip(*rows, strict=True)] for rows in zip(after, before, strict=True)]
 
 
-def _by_key_bias(keys: Rows, queries: Rows, bias: list[Fraction]) -> Rows:
+def _by_key_bias(keys: Rationals, queries: Rationals, bias: list[Fraction]) -> Rationals:
     """What a bias on the keys adds to the logits."""
     return _difference(exact_logits(_with_bias(keys, bias), queries), exact_logits(keys, queries))
 
 
-def _by_query_bias(keys: Rows, queries: Rows, bias: list[Fraction]) -> Rows:
+def _by_query_bias(keys: Rationals, queries: Rationals, bias: list[Fraction]) -> Rationals:
     """What a bias on the queries adds to the logits."""
     return _difference(exact_logits(keys, _with_bias(queries, bias)), exact_logits(keys, queries))
 
 
-def _varies(keys: Rows, bias: list[Fraction]) -> int:
+def _varies(keys: Rationals, bias: list[Fraction]) -> int:
     """1 if the keys' products with the bias differ, 0 if not."""
     products = {x for row in exact_logits(keys, [[b] for b in bias]) for x in row}
     return int(len(products) > 1)
@@ -296,7 +294,7 @@ def check_shared_keys(
         for g in (2, n):
             keys = [draw.keys, *(draw.integers(k, n) for _ in range(g - 1))]
             queries = [draw.queries, *(draw.integers(k, n) for _ in range(g - 1))]
-            C_L = centred(rational_rows(measured(keys, queries)))
+            C_L = centred(as_rationals(measured(keys, queries)))
             yield Instance.of_bounds(f"{draw.label}, {g} heads", exact_rank(C_L), bound(k))
 
 
