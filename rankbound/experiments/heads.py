@@ -15,7 +15,7 @@ from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments.language import Corpus, read_corpus
 from rankbound.experiments.layers import Sizes
-from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 WINDOWS = 4  # of the held-out text; a head's measures are medians over them
 
@@ -130,10 +130,14 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
     mask, sizes = causal_mask(shape.n), shape.sizes
     for layer, (queries, keys) in enumerate(layers):
         q, k = (part.double().numpy().swapaxes(2, 3) for part in (queries, keys))
-        eps = float(np.finfo(np.float32).eps)
         found = [
-            list(measure_heads(*pair, sizes.d_k**-0.5, mask, unit=eps, context_rank=False))
-            for pair in zip(q, k, strict=True)
+            list(
+                measure_heads(
+                    layer_heads(q[window], k[window], mask=mask, stored=np.float32),
+                    context_rank=False,
+                )
+            )
+            for window in range(WINDOWS)
         ]
         for head in range(sizes.heads):
             yield _head([row[head] for row in found], sizes, told, layer, head)
