@@ -74,7 +74,7 @@ def sweep(
     seed : int
         From which the cells' seeds are derived.
     progress : callable, optional
-        Called with a :class:`~rankbound.sweeps.progress.Tick` at the start and after each cell. By
+        Called with a :class:`~rankbound.sweeps.run.Tick` at the start and after each cell. By
         default a bar on standard error if it is a terminal, and nothing otherwise.
 
     Returns
@@ -112,16 +112,17 @@ def sweep(
     path = store_path(store)
     with locked(path), open_store(path) as opened:
         cells = opened.admit(plan)
-        start, total, finished, failed = time.monotonic(), len(plan.cells), 0, 0
+        total, start, finished, failed = len(plan.cells), time.monotonic(), 0, 0
+        kept = total - len(cells)
         with reporting(progress) as tell:
-            tell(_tick(total, total - len(cells), 0, 0, start))
+            tell(_tick(total, kept, 0, 0, start))
             run: Any = outcomes(cells, work, jobs)
             try:
                 for cell, outcome in run:
                     opened.record(cell, outcome)
                     finished += 1
                     failed += outcome.status == FAILED
-                    tell(_tick(total, total - len(cells), finished, failed, start))
+                    tell(_tick(total, kept, finished, failed, start))
             finally:
                 run.close()
         return Sweep(opened.records(plan), plan.names)
