@@ -21,9 +21,7 @@ import rankbound as rb
 
 ROOT = Path(__file__).parent.parent
 # written in torch, and imported only where an experiment runs
-IN_TORCH = {
-    f"rankbound.experiments.{name}" for name in ("checkpoints", "layers", "training", "transformer")
-}
+IN_TORCH = {"rankbound.experiments.transformer"}
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(rb.__path__, "rankbound.")

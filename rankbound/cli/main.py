@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import audit, doctor, experiment, matrices, registry, report, sweep
+    from rankbound.cli import audit, doctor, experiments, matrices, registry
 
     parser = _Parser(
         prog="rankbound",
@@ -33,8 +33,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     registry.add_commands(commands)
     matrices.add_commands(commands)
-    for module in (audit, experiment, report, sweep, doctor):
-        module.add_command(commands)
+    audit.add_command(commands)
+    experiments.add_commands(commands)
+    doctor.add_command(commands)
     return parser
 
 

@@ -31,8 +31,9 @@ from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.rational import Rationals
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import FLOAT64_EPS
 from rankbound.theory.softmax_gauge import Logs, guarded
 from rankbound.theory.theorem_a import Reach, head_from_factors, least_on_full_rank, missed
 from rankbound.tokens import RowSpace, Tokens, read_tokens
@@ -41,7 +42,6 @@ from rankbound.verdict import Verdict
 __all__ = ["least_on_tokens", "unreachability_certificate"]
 
 Vector = list[Fraction]
-Rationals = list[list[Fraction]]
 
 CONFIRMED = 1e-6  # by how much a head may miss log P that confirms an answer on doubtful tokens
 PLAIN = 1e-4  # a share of 1 outside the row space, above which the numerical one is good enough

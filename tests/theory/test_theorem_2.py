@@ -13,14 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.attention.opponents import (
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,
     skew_pair,
 )
+from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.flint import rational_product
-from rankbound.exact.layers import Weights, gap_of_outputs
 from rankbound.theory.theorem_2 import attention_witness, value_witness, values
 from tests.helpers import Array, refused
 
