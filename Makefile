@@ -21,7 +21,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tests.floors
+	$(BIN)/lint-imports --no-cache
 
 # All that the tests can use: torch, transformers, two trained models, a cluster for sweeps.
 models: .venv/models

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from numbers import Rational
 from typing import Any, Literal, NoReturn
@@ -36,11 +35,9 @@ from rankbound._validate import (
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
-from rankbound.exact.rational import rational_matrix
+from rankbound.exact.rational import Rationals, rational_matrix
 
 __all__ = ["Context", "read_context"]
-
-Rationals = list[list[Fraction]]
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)

@@ -13,12 +13,12 @@ from rankbound._validate import Array, Storage, as_floats, check_shape, is_float
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.projector import ExactRowSpace, exact_row_space
-from rankbound.exact.rational import is_exact, rational_matrix
-from rankbound.ranks.spectrum import FLOAT64_EPS, spectrum
+from rankbound.exact.rational import Rationals, is_exact, rational_matrix
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.ranks.spectrum import spectrum
 
 __all__ = ["RowSpace", "Tokens", "read_tokens"]
 
-Rationals = list[list[Fraction]]
 
 MOST_EXACT = 256**2  # entries of tokens whose row space is found over the rationals
 

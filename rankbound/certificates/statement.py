@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
+from fractions import Fraction
 from typing import Any, ClassVar
 
 from rankbound.certificates.matrices import Matrix, encoded, floating, integer, rational
@@ -24,6 +25,12 @@ class Statement:
     def sentence(self) -> str:
         """The statement in words."""
         raise NotImplementedError
+
+    def denominators(self) -> set[int]:
+        """The denominators of its rational entries, which no modulus of a proof may divide."""
+        tables = (value for value in vars(self).values() if isinstance(value, Matrix))
+        entries = (x for table in tables if table.type == "rational" for x in table.entries)
+        return {x.denominator for x in entries if isinstance(x, Fraction)}
 
     def to_data(self) -> dict[str, Any]:
         """The statement as a certificate writes it."""

@@ -4,15 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
-from rankbound.exact.flint import flint_module
-from rankbound.exact.rational import integer_rows
+from rankbound.exact.flint import solve_rows
+from rankbound.exact.rational import Rationals, null_space
 
 __all__ = ["ExactCompletion", "extend_exactly"]
-
-Rational = list[list[Fraction]]
-Vector = list[Fraction]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +28,12 @@ class ExactCompletion:
     """
 
     new: list[int]
-    witnesses: Rational
-    basis: Rational
-    coefficients: Rational
+    witnesses: Rationals
+    basis: Rationals
+    coefficients: Rationals
 
 
-def extend_exactly(table: Rational, visible: list[list[bool]]) -> ExactCompletion:
+def extend_exactly(table: Rationals, visible: list[list[bool]]) -> ExactCompletion:
     """Complete row by row; the visible sets of the rows decrease, and the first is everything."""
     columns = len(table[0])
     D = [
@@ -51,7 +47,7 @@ def extend_exactly(table: Rational, visible: list[list[bool]]) -> ExactCompletio
         part = [[above[j] for j in seen] for above in found.basis]
         witness = _annihilator(part, row)
         if witness is None:
-            found.coefficients.append(_combination(part, row))
+            found.coefficients.append(solve_rows(part, row))
             continue
         whole = [Fraction(0)] * columns
         for j, x in zip(seen, witness, strict=True):
@@ -65,36 +61,13 @@ def extend_exactly(table: Rational, visible: list[list[bool]]) -> ExactCompletio
     return ExactCompletion(found.new, found.witnesses, found.basis, padded)
 
 
-def _annihilator(part: Rational, row: Vector) -> Vector | None:
+def _annihilator(part: Rationals, row: list[Fraction]) -> list[Fraction] | None:
     """A vector w with part · w = 0 and row · w != 0, or None if the row is in the span of part."""
     if not any(row):
         return None
     if not part:
         first = next(j for j, x in enumerate(row) if x)
         return [Fraction(int(j == first)) for j in range(len(row))]
-    flint = flint_module()
-    kernel, nullity = flint.fmpz_mat(integer_rows(part)[0]).nullspace()
-    for k in range(nullity):
-        w = [Fraction(int(kernel[j, k])) for j in range(len(row))]
-        if sum(x * y for x, y in zip(row, w, strict=True)):
-            return w
-    return None
-
-
-def _combination(part: Rational, row: Vector) -> Vector:
-    """Coefficients c with c · part = row, for a row in the span."""
-    if not part or not any(row):
-        return [Fraction(0)] * len(part)
-    flint = flint_module()
-    stacked = [[*column, x] for column, x in zip(zip(*part, strict=True), row, strict=True)]
-    matrix = flint.fmpq_mat([[flint.fmpq(x.numerator, x.denominator) for x in r] for r in stacked])
-    echelon, rank = matrix.rref()
-    coefficients = [Fraction(0)] * len(part)
-    for i in range(rank):
-        pivot = next(j for j in range(len(part)) if echelon[i, j])
-        coefficients[pivot] = _fraction(echelon[i, len(part)])
-    return coefficients
-
-
-def _fraction(x: Any) -> Fraction:
-    return Fraction(int(x.p), int(x.q))
+    return next(
+        (w for w in null_space(part) if sum(x * y for x, y in zip(row, w, strict=True))), None
+    )

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
 
 from rankbound.exact.flint import flint_module
 from rankbound.exact.lifting import Lifting, Prepared, lifting_of
-from rankbound.exact.rational import IntegerMatrix, integer_rows
+from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
 
 __all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
 
-Rational = list[list[Fraction]]
 Pivots = tuple[int, ...]
-Factors = Callable[[], tuple[Rational, Rational]]
+Factors = Callable[[], tuple[Rationals, Rationals]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +44,7 @@ class RankProof:
     factors: Factors | None
 
 
-def prove_rank(A: Rational, most: int | None = None) -> RankProof:
+def prove_rank(A: Rationals, most: int | None = None) -> RankProof:
     """Return the rank of a rational matrix with a proof of both sides.
 
     `most` is a bound of the rank that is known otherwise (the shape, unless given): a minor of that
@@ -62,7 +61,7 @@ def prove_rank(A: Rational, most: int | None = None) -> RankProof:
     cleared, multipliers = integer_rows(A)
     shape = min(len(A), len(A[0]))
     full = shape if most is None else min(most, shape)
-    for prime in _primes(flint):
+    for prime in _primes(flint, multipliers):
         rows, columns = _minor(flint, cleared, prime)
         rank = len(columns)
         if rank == full:
@@ -75,18 +74,30 @@ def prove_rank(A: Rational, most: int | None = None) -> RankProof:
     raise ArithmeticError("the primes ran out; please report this matrix as a bug.")
 
 
-def pivots_modulo_prime(M: IntegerMatrix) -> tuple[Pivots, Pivots, int]:
+def pivots_modulo_prime(
+    M: IntegerMatrix, least: int = 0, denominators: Iterable[int] = ()
+) -> tuple[Pivots, Pivots, int]:
     """Return rows and columns of a largest minor of M that is not zero modulo a prime, and it.
 
-    The size of the minor is never above the rank over Q.
+    The size of the minor is never above the rank over Q. The prime divides none of the
+    denominators, and is one for which the minor has at least `least` rows: a rank known otherwise.
     """
-    return *_minor(flint_module(), M, LARGEST_PRIME), LARGEST_PRIME
+    flint = flint_module()
+    for prime in _primes(flint, denominators):
+        rows, columns = _minor(flint, M, prime)
+        if len(rows) >= least:
+            return rows, columns, prime
+    raise ArithmeticError("the primes ran out; please report this matrix as a bug.")
 
 
-def _primes(flint: Any) -> Iterator[int]:
-    """Primes downwards from 2^61 - 1: those that divide the pivotal minors are finitely many."""
+def _primes(flint: Any, denominators: Iterable[int] = ()) -> Iterator[int]:
+    """Primes downwards from 2^61 - 1 that divide no denominator.
+
+    Rationals have residues modulo no other. Those that divide the pivotal minors are finitely many.
+    """
+    avoided = [x for x in set(denominators) if x > 1]
     for candidate in range(LARGEST_PRIME, 2, -2):
-        if flint.fmpz(candidate).is_prime():
+        if flint.fmpz(candidate).is_prime() and all(x % candidate for x in avoided):
             yield candidate
 
 
@@ -107,7 +118,7 @@ def _pivots(matrix: Any) -> Pivots:
 
 
 def _factors(
-    A: Rational, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
+    A: Rationals, cleared: IntegerMatrix, multipliers: list[int], rows: Pivots, columns: Pivots
 ) -> Factors | None:
     """Show that the chosen columns span the others, or the chosen rows; None if they do not."""
     prepared = lifting_of(cleared, rows, columns)
@@ -139,13 +150,13 @@ def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
 
 
 def _lifted(
-    A: Rational,
+    A: Rationals,
     multipliers: list[int],
     rows: Pivots,
     columns: Pivots,
     denominator: int,
     transposed: bool,
-) -> tuple[Rational, Rational]:
+) -> tuple[Rationals, Rationals]:
     """Lift once more, and write out the factors."""
     lifting, _ = cast(Prepared, lifting_of(integer_rows(A)[0], rows, columns))
     side = lifting.transposed() if transposed else lifting
@@ -161,11 +172,11 @@ def _lifted(
     return left, [A[i] for i in rows]
 
 
-def _columns(A: Rational, columns: Pivots) -> Rational:
+def _columns(A: Rationals, columns: Pivots) -> Rationals:
     return [[row[j] for j in columns] for row in A]
 
 
-def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> Rational:
+def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> Rationals:
     """The coefficients of all columns: those chosen are themselves."""
     others = sorted(set(range(count)) - set(chosen))
     table = [[Fraction(0)] * count for _ in chosen]
@@ -176,7 +187,7 @@ def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int)
     return table
 
 
-def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], Rational] | None:
+def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], Rationals] | None:
     """Coefficients Y with ``M[:, columns] · Y = M``, exactly, or None if there are none."""
     flint = flint_module()
     others = sorted(set(range(len(M[0]))) - set(columns))

@@ -9,9 +9,9 @@ from fractions import Fraction
 from typing import Any
 
 from rankbound.errors import BackendMissing
-from rankbound.exact.rational import IntegerMatrix
+from rankbound.exact.rational import IntegerMatrix, Rationals
 
-__all__ = ["flint_module", "left_inverse", "product", "rational_product"]
+__all__ = ["flint_module", "left_inverse", "product", "rational_product", "solve_rows"]
 
 
 def flint_module() -> Any:
@@ -33,7 +33,7 @@ def product(left: IntegerMatrix, right: IntegerMatrix) -> IntegerMatrix:
     return [[int(x) for x in row] for row in rows]
 
 
-def left_inverse(rows: list[list[Fraction]]) -> list[list[Fraction]]:
+def left_inverse(rows: Rationals) -> Rationals:
     """Return ``(X^T X)^{-1} X^T`` exactly, for X of full column rank.
 
     Raises
@@ -46,17 +46,29 @@ def left_inverse(rows: list[list[Fraction]]) -> list[list[Fraction]]:
     return _fractions((transposed * X).inv() * transposed)
 
 
-def rational_product(
-    left: list[list[Fraction]], right: list[list[Fraction]]
-) -> list[list[Fraction]]:
+def rational_product(left: Rationals, right: Rationals) -> Rationals:
     """Return the exact product of two rational matrices."""
     return _fractions(_rational_flint(left) * _rational_flint(right))
 
 
-def _rational_flint(rows: list[list[Fraction]]) -> Any:
+def solve_rows(part: Rationals, row: list[Fraction]) -> list[Fraction]:
+    """Return coefficients c with ``c · part = row``, for a row in the span of `part`."""
+    if not part or not any(row):
+        return [Fraction(0)] * len(part)
+    stacked = [[*column, x] for column, x in zip(zip(*part, strict=True), row, strict=True)]
+    echelon, rank = _rational_flint(stacked).rref()
+    reduced = _fractions(echelon)
+    coefficients = [Fraction(0)] * len(part)
+    for i in range(rank):
+        pivot = next(j for j in range(len(part)) if reduced[i][j])
+        coefficients[pivot] = reduced[i][-1]
+    return coefficients
+
+
+def _rational_flint(rows: Rationals) -> Any:
     flint = flint_module()
     return flint.fmpq_mat([[flint.fmpq(x.numerator, x.denominator) for x in row] for row in rows])
 
 
-def _fractions(matrix: Any) -> list[list[Fraction]]:
+def _fractions(matrix: Any) -> Rationals:
     return [[Fraction(int(x.p), int(x.q)) for x in row] for row in matrix.tolist()]

@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import flint_module
+from rankbound.exact.rational import Rationals
 
 __all__ = ["ExactRowSpace", "exact_row_space"]
 
 Array = npt.NDArray[np.float64]
-Rationals = list[list[Fraction]]
 
 PRECISIONS = (212, 848, 3392, 13568)  # bits; the last holds rows 2^6000 apart
 ACCURACY = 2.0**-60  # of the projector, entry by entry

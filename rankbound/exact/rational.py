@@ -1,4 +1,4 @@
-"""Matrices of rational numbers: how they are read, centred and cleared of denominators."""
+"""Matrices of rational numbers: how they are read, and what is done with them exactly."""
 
 from __future__ import annotations
 
@@ -12,9 +12,20 @@ import numpy as np
 
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["IntegerMatrix", "centred", "integer_rows", "is_exact", "rational_matrix"]
+__all__ = [
+    "IntegerMatrix",
+    "Rationals",
+    "as_rationals",
+    "centred",
+    "integer_rows",
+    "is_exact",
+    "null_space",
+    "rational_matrix",
+    "transposed",
+]
 
 IntegerMatrix = list[list[int]]
+Rationals = list[list[Fraction]]
 
 
 def is_exact(value: Any) -> bool:
@@ -38,9 +49,7 @@ def _is_exact_entry(entry: Any) -> bool:
     )
 
 
-def rational_matrix(
-    name: str, value: Any, *, floats: bool = False
-) -> tuple[list[list[Fraction]], Any]:
+def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rationals, Any]:
     """Read a matrix exactly.
 
     Parameters
@@ -153,13 +162,31 @@ def _from_float(where: str, entry: Any, floats: bool) -> Fraction:
     return Fraction(*entry.as_integer_ratio())
 
 
-def centred(rows: list[list[Fraction]]) -> list[list[Fraction]]:
+def as_rationals(rows: Any) -> Rationals:
+    """Return rows of finite floats or rationals as Fractions, without a check."""
+    return [[Fraction(x) for x in row] for row in rows]
+
+
+def transposed(rows: Rationals) -> Rationals:
+    """Return the transpose of a matrix of at least one row."""
+    return [list(column) for column in zip(*rows, strict=True)]
+
+
+def null_space(rows: Rationals) -> Rationals:
+    """Return a basis of the vectors v with ``rows · v = 0``, one per row; of whole numbers."""
+    from rankbound.exact.flint import flint_module
+
+    kernel, nullity = flint_module().fmpz_mat(integer_rows(rows)[0]).nullspace()
+    return [[Fraction(int(kernel[i, k])) for i in range(len(rows[0]))] for k in range(nullity)]
+
+
+def centred(rows: Rationals) -> Rationals:
     """Return C·rows exactly, C = I - 11^T/n: each column less its mean."""
     means = [sum(column, Fraction(0)) / len(rows) for column in zip(*rows, strict=True)]
     return [[x - mean for x, mean in zip(row, means, strict=True)] for row in rows]
 
 
-def integer_rows(rows: list[list[Fraction]]) -> tuple[IntegerMatrix, list[int]]:
+def integer_rows(rows: Rationals) -> tuple[IntegerMatrix, list[int]]:
     """Clear denominators row by row, which keeps the rank; also return each row's multiplier."""
     cleared, multipliers = [], []
     for row in rows:

@@ -14,18 +14,33 @@ refuses a BLAS that is off.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound.errors import RankboundError
 
-__all__ = ["ETA", "U", "check_model", "product_error", "up"]
+__all__ = [
+    "ETA",
+    "FLOAT64_EPS",
+    "LOG_ERROR",
+    "LOG_ULPS",
+    "U",
+    "check_model",
+    "product_error",
+    "up",
+    "weyl_threshold",
+]
 
 Array = npt.NDArray[np.float64]
 U = 2.0**-53
 ETA = 2.0**-1074
+FLOAT64_EPS = 2.0 * U  # the distance from 1 to the next float64
+LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
+LOG_ERROR = LOG_ULPS * FLOAT64_EPS  # that error, relative
 
 
 def up(value: Array | float, operations: int) -> Array:
@@ -44,6 +59,16 @@ def product_error(left: Array, right: Array) -> Array:
     m = left.shape[-1]
     size = up(np.abs(left) @ np.abs(right), m)
     return up(m * U * size + m * ETA, 3)
+
+
+def weyl_threshold(error: Any, shape: Sequence[int], largest: Any) -> Any:
+    """What rounding can move a singular value by, for matrices of this shape (..., m, n).
+
+    No singular value moves by more than the spectral norm of the perturbation (Weyl). `error`
+    bounds that of the entries; the decomposition in float64 adds at most ``max(m, n) eps`` times
+    the largest singular value (LAPACK Users' Guide, 4.9).
+    """
+    return error + max(shape[-2:]) * FLOAT64_EPS * largest
 
 
 def check_model() -> None:

@@ -19,10 +19,9 @@ from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask, rounding_of
-from rankbound.ranks.factored import spectrum_of_factors
-from rankbound.ranks.numerical import effective_rank_of_values
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
 from rankbound.theory.head_logrank import balanced
 
 __all__ = ["HeadMeasures", "layer_heads", "measure_heads"]

@@ -198,7 +198,7 @@ def _by_elimination(A: Array, test: Test) -> RankBounds:
 
 def _by_balls(A: Array, error: Array, test: Test) -> Test:
     """Try a minor of full size in ball arithmetic, which pays where rounding was the obstacle."""
-    from rankbound.exact.ball import is_nonsingular
+    from rankbound.exact.balls import is_nonsingular
 
     minor = evidence.pivoted_minor(A, min(A.shape))
     rows, columns = np.ix_(*minor)

@@ -6,7 +6,6 @@ A builder returns None where it finds no certificate, or raises Undecided with t
 from __future__ import annotations
 
 import math
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,10 @@ from rankbound.certificates.model import (
 )
 from rankbound.certificates.statements import LogRankWithin, Rank, RankUnderError, Statement
 from rankbound.errors import Undecided
-from rankbound.exact.ball import inverse_on_grid
+from rankbound.exact.balls import inverse_on_grid
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime
 from rankbound.exact.flint import product
-from rankbound.exact.rational import IntegerMatrix, integer_rows
+from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
 from rankbound.ranks.enclosure import left_inverse_of
 
 __all__ = [
@@ -41,25 +40,33 @@ MOST_ENCLOSED = 256  # rows of a context whose logarithms the checker encloses
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
 
 
-def prove_exact(rows: list[list[Fraction]], proof: RankProof) -> NonzeroMinor | Factorisation:
+def prove_exact(rows: Rationals, proof: RankProof) -> NonzeroMinor | Factorisation:
     """Return the certificate of an exact rank: a minor, and a factorisation where it is needed."""
     statement = Rank(Matrix.of_rationals(rows), proof.rank, proof.rank)
     return certify_proof(statement, rows, proof)
 
 
 def certify_proof(
-    statement: Statement, rows: list[list[Fraction]], proof: RankProof
+    statement: Statement, rows: Rationals, proof: RankProof
 ) -> NonzeroMinor | Factorisation:
-    """As :func:`prove_exact`, for a statement about a matrix whose rows these are."""
+    """As :func:`prove_exact`, for a statement about a matrix whose rows these are.
+
+    The checker reduces what is stated, not these rows, so the prime must divide no denominator
+    there; where it does, another serves as well.
+    """
+    minor = Minor(proof.rows, proof.columns, proof.prime)
+    denominators = statement.denominators()
+    if any(x % proof.prime == 0 for x in denominators):
+        cleared, _ = integer_rows(rows)
+        minor = Minor(*pivots_modulo_prime(cleared, proof.rank, denominators))
     if proof.factors is None:
-        return NonzeroMinor(statement, proof.rows, proof.columns, proof.prime)
+        return NonzeroMinor(statement, minor.rows, minor.columns, minor.prime)
     left, right = proof.factors()
-    minor = Minor(proof.rows, proof.columns, proof.prime) if proof.rank else None
     return Factorisation(
         statement,
         Matrix.of_rationals(left, columns=proof.rank),
         Matrix.of_rationals(right, columns=len(rows[0])),
-        minor,
+        minor if proof.rank else None,
     )
 
 
@@ -83,7 +90,7 @@ def rank_modulo_prime(A: Array) -> int:
 
 
 def _float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
-    cleared, _ = integer_rows([[Fraction(x) for x in row] for row in A.tolist()])
+    cleared, _ = integer_rows(as_rationals(A.tolist()))
     return pivots_modulo_prime(cleared)
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
 from typing import Any, Literal
 
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.model import Factorisation, NonzeroMinor
 from rankbound.certificates.statements import LogitRank
 from rankbound.errors import InputError
-from rankbound.exact.elimination import pivots_modulo_prime, prove_rank
+from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank
 from rankbound.exact.flint import product, rational_product
-from rankbound.exact.rational import centred, integer_rows, rational_matrix
+from rankbound.exact.rational import (
+    Rationals,
+    as_rationals,
+    centred,
+    integer_rows,
+    rational_matrix,
+    transposed,
+)
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.evidence import certify_proof, prove_exact
 from rankbound.verdict import Verdict
@@ -97,36 +103,26 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
             f"keys are ({len(K)}, {len(K[0])}) and queries ({len(Q)}, {len(Q[0])}); "
             "expected the same shape (head_size, n)."
         )
-    columns = [list(column) for column in zip(*K, strict=True)]  # keys^T, a row a key
-    left = integer_rows(centred(columns) if centre else columns)[0]
-    # one multiplier for all queries: one a coordinate would change the product
-    right = integer_rows([[x for row in Q for x in row]])[0][0]
+    columns = transposed(K)  # one row per key
+    rows = centred(columns) if centre else columns
+    left, over_left = integer_rows(rows)
+    # one multiplier for all queries: one per coordinate would change the product
+    (right,), over_right = integer_rows([[x for row in Q for x in row]])
     n = len(Q[0])
     L = product(left, [right[i : i + n] for i in range(0, len(right), n)])
-    rows, places, prime = pivots_modulo_prime(L)
+    minor = pivots_modulo_prime(L, denominators=[*over_left, *over_right])
+    proof = RankProof(len(minor[0]), *minor, None)
     bound = min(len(K), n - 1 if centre else n)
-    if len(rows) < bound:
-        return _deficient(K, Q, centre, columns)
     upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
-    method = f"lower: a minor that is not zero modulo {prime}; upper: {upper}"
-
-    def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor]:
-        factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
-        return (NonzeroMinor(LogitRank(*factors, centre, bound, bound), rows, places, prime),)
-
-    return RankBounds(bound, bound, Verdict.RIGOROUS, method, prove)
-
-
-def _deficient(
-    K: list[list[Fraction]], Q: list[list[Fraction]], centre: bool, columns: list[list[Fraction]]
-) -> RankBounds:
-    """Below the number of coordinates: elimination over Q decides, and a factorisation shows it."""
-    L = rational_product(centred(columns) if centre else columns, Q)
-    proof = prove_rank(L)
+    exact: Rationals | None = None
+    if proof.rank < bound:  # elimination over Q decides, and a factorisation shows it
+        exact = rational_product(rows, Q)
+        proof, upper = prove_rank(exact), "an exact factorisation"
 
     def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor | Factorisation]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
-        return (certify_proof(LogitRank(*factors, centre, proof.rank, proof.rank), L, proof),)
+        statement = LogitRank(*factors, centre, proof.rank, proof.rank)
+        return (certify_proof(statement, as_rationals(L) if exact is None else exact, proof),)
 
-    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: an exact factorisation"
+    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
     return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)

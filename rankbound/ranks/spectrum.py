@@ -1,19 +1,31 @@
-"""Singular values, with the threshold that separates them from rounding."""
+"""Singular values with the threshold that separates them from rounding, and the ranks they show.
+
+Ranks here are computed in floating point, and say so. ``A`` is an array of shape (..., m, n), real
+and finite; over a batch an array of numbers is returned.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, Storage, check_matrix, check_real, frozen_copy, storage_dtype
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.rounding import weyl_threshold
 
-__all__ = ["Spectrum", "spectrum"]
-
-FLOAT64_EPS = float(np.finfo(np.float64).eps)
+__all__ = [
+    "Factored",
+    "Spectrum",
+    "effective_rank",
+    "logit_spectrum",
+    "numerical_rank",
+    "spectrum",
+    "spectrum_of_factors",
+    "stable_rank",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,11 +79,6 @@ def spectrum(
     -------
     Spectrum
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If `A` is empty, not finite, not real or not a matrix.
-
     Examples
     --------
     >>> import rankbound as rb
@@ -93,7 +100,7 @@ def _spectrum(A: Array, dtype: Storage, rtol: float | None) -> Spectrum:
     values, scale = singular_values(A)
     scaled = np.ldexp(A, -scale)
     frobenius = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
-    tolerance = dtype.eps * frobenius + max(A.shape[-2:]) * FLOAT64_EPS * values[..., 0]
+    tolerance = weyl_threshold(dtype.eps * frobenius, A.shape, values[..., 0])
     return count_above(values, tolerance, rtol, dtype, scale[..., 0])
 
 
@@ -143,3 +150,165 @@ def _gap(values: Array, rank: npt.NDArray[np.int64]) -> Array:
     with np.errstate(over="ignore"):  # a ratio above 1.8e308 is as good as infinite
         gap: Array = np.divide(kept, dropped, out=np.full_like(kept, np.inf), where=dropped > 0)
     return gap
+
+
+def numerical_rank(
+    A: npt.ArrayLike, rtol: float | None = None, stored: npt.DTypeLike | None = None
+) -> Any:
+    """Count the singular values above the threshold of :func:`rankbound.spectrum`.
+
+    Parameters
+    ----------
+    A : array_like, shape (..., m, n)
+        Real and finite.
+    rtol : float, optional
+        Counts singular values above ``rtol`` times the largest instead.
+    stored : dtype, optional
+        The dtype in which `A` was computed, where the array no longer shows it.
+
+    Returns
+    -------
+    int, or integer ndarray over a batch
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.numerical_rank([[1, 0], [0, 1e-17]])
+    1
+    """
+    return spectrum(A, rtol, stored).rank
+
+
+def effective_rank(A: npt.ArrayLike) -> Any:
+    """Exponential of the entropy of the normalised singular values.
+
+    ``exp(-Σ p_i log p_i)`` with ``p = sigma / sum(sigma)`` (Roy & Vetterli 2007, Definition 1);
+    between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here.
+
+    Parameters
+    ----------
+    A : array_like, shape (..., m, n)
+        Real and finite.
+
+    Returns
+    -------
+    float, or ndarray over a batch
+
+    """
+    return _plain(effective_rank_of_values(singular_values(check_matrix("A", A))[0]))
+
+
+def effective_rank_of_values(values: Array) -> Array:
+    """Effective rank from singular values (..., r)."""
+    total = values.sum(axis=-1, keepdims=True)
+    p = np.divide(values, total, out=np.zeros_like(values), where=total > 0)
+    entropy = -np.sum(p * np.log(np.where(p > 0, p, 1.0)), axis=-1)
+    return np.where(total[..., 0] > 0, np.exp(entropy), 0.0)
+
+
+def stable_rank(A: npt.ArrayLike) -> Any:
+    """Squared Frobenius norm over squared spectral norm.
+
+    ``sum(sigma**2) / max(sigma)**2`` (Rudelson & Vershynin 2007); between 1 and the rank. The zero
+    matrix has 0.
+
+    Parameters
+    ----------
+    A : array_like, shape (..., m, n)
+        Real and finite.
+
+    Returns
+    -------
+    float, or ndarray over a batch
+
+    """
+    values = singular_values(check_matrix("A", A))[0]
+    ratio = np.divide(values, values[..., :1], out=np.zeros_like(values), where=values[..., :1] > 0)
+    return _plain(np.sum(ratio * ratio, axis=-1))
+
+
+def _plain(array: Array) -> Any:
+    return float(array) if np.ndim(array) == 0 else array
+
+
+class Factored(Protocol):
+    """Anything with queries, keys and a scale: an attention head, or what a model gave."""
+
+    @property
+    def scale(self) -> float:
+        """What multiplies the logits."""
+        ...
+
+    def queries(self, X: npt.ArrayLike | None = None) -> Array:
+        """Queries, shape (..., head_size, n)."""
+        ...
+
+    def keys(self, X: npt.ArrayLike | None = None) -> Array:
+        """Keys, shape (..., head_size, n)."""
+        ...
+
+
+def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool = False) -> Array:
+    """Singular values of a head's logits, from the factors.
+
+    ``L = scale * K^T Q`` with K, Q of shape (k, n). QR of the two factors leaves the singular
+    values of a k × k matrix: time O(n k²), memory O(n k).
+
+    Parameters
+    ----------
+    head : AttentionHead
+        The head.
+    X : array_like, shape (..., d, n), optional
+        Tokens, one a column; None means the identity.
+    centred : bool
+        Whether to take ``C L``, logits less their mean over keys, whose rank is the log-rank of
+        the context matrix (Lemma 1: the softmax gauge).
+
+    Returns
+    -------
+    ndarray, shape (..., min(head_size, n))
+        Singular values, largest first. The other ``n - head_size`` are exactly 0.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If `X` does not fit the head.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> head = rb.random_head(d=16, head_size=4, seed=0)
+    >>> rb.logit_spectrum(head, rb.random_tokens(16, 1000, seed=1)).shape
+    (4,)
+    """
+    if not (hasattr(head, "queries") and hasattr(head, "keys")):
+        raise InputTypeError(
+            f"head is a {type(head).__name__}; expected an AttentionHead. For an array of logits "
+            "use rb.spectrum; for queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
+        )
+    return spectrum_of_factors(head.keys(X), head.queries(X), head.scale, centred=centred)
+
+
+def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
+    """Singular values of ``scale * keys^T queries``, keys and queries (..., k, n)."""
+    left, left_scale = _triangle(keys, centred)
+    right, right_scale = _triangle(queries, False)
+    core = left @ np.swapaxes(right, -1, -2)
+    values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
+    with np.errstate(over="ignore"):  # reported just below
+        values = np.asarray(np.ldexp(values, (left_scale + right_scale)[..., 0]), np.float64)
+    if not np.isfinite(values).all():
+        raise InputError(
+            "the logits have a singular value above 1.8e308; expected one that float64 holds. "
+            "Divide the keys by a power of two: no rank changes."
+        )
+    return values
+
+
+def _triangle(factor: Array, centred: bool) -> tuple[Array, npt.NDArray[np.int32]]:
+    """R of the QR of ``factor^T / 2**scale``, and `scale`, so that nothing overflows."""
+    scale = np.frexp(np.max(np.abs(factor), axis=(-2, -1), keepdims=True))[1]
+    scaled = np.ldexp(factor, -scale)
+    if centred:
+        scaled = scaled - scaled.mean(axis=-1, keepdims=True)
+    return np.asarray(np.linalg.qr(np.swapaxes(scaled, -1, -2), mode="r")), scale

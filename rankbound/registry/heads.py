@@ -11,7 +11,7 @@ from rankbound.exact.flint import product
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
-from rankbound.ranks.numerical import numerical_rank
+from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import identity_logits, trained_heads
 from rankbound.theory.certified import certified_log_rank

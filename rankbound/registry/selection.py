@@ -14,8 +14,7 @@ from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.argmax import argmaxable
-from rankbound.theory.selection import sign_pattern_kl_bound
-from rankbound.theory.sign_rank import sign_change_bound, sign_rank_bound
+from rankbound.theory.sign_rank import sign_change_bound, sign_pattern_kl_bound, sign_rank_bound
 from rankbound.verdict import Verdict
 
 __all__ = ["CLAIMS"]

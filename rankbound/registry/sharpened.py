@@ -19,7 +19,7 @@ from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_rank
-from rankbound.ranks.numerical import numerical_rank
+from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
     EPS,

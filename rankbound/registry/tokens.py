@@ -140,7 +140,7 @@ def _size_one(logits: Matrix, X: Matrix) -> Iterator[Any]:
     one = Table.of_integers([[1]])
     L, tokens = Table.of_integers(logits), Table.of_integers(X)
     yield Representation(RepresentedExactly(L, one, one, tokens))
-    yield certified_log_rank(logits=logits).certificate
+    yield from certified_log_rank(logits=logits).certify().certificates
 
 
 def _claim(

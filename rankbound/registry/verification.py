@@ -217,7 +217,7 @@ def run_claim(
     with threadpool_limits(1, "blas"):  # the same bits for any number of workers
         instances, reason = _collect(claim, claim.trial(level, seed), formulas or {})
         if not reason:
-            instances, reason = prove(claim.id, instances, folder)
+            instances, reason = prove(None if formulas else claim.id, instances, folder)
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(

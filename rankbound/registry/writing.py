@@ -17,14 +17,14 @@ __all__ = ["prove", "statement_kinds"]
 
 
 def prove(
-    claim_id: str, instances: Iterable[Instance], folder: Path | None = None
+    claim_id: str | None, instances: Iterable[Instance], folder: Path | None = None
 ) -> tuple[list[Instance], str]:
     """Build and check the certificates of the instances that are called certified.
 
     Parameters
     ----------
-    claim_id : str
-        The claim that they speak for.
+    claim_id : str or None
+        The claim that they speak for; None for none, as those of a mutant.
     instances : iterable of Instance
         Those whose evidence is not certified stay as they are.
     folder : path, optional
@@ -56,7 +56,7 @@ def prove(
 
 
 def _accepted(
-    claim_id: str, instance: Instance, folder: Path | None, first: int
+    claim_id: str | None, instance: Instance, folder: Path | None, first: int
 ) -> tuple[list[Certificate], str]:
     """The certificates of an instance up to the first that fails, and why that one does."""
     accepted: list[Certificate] = []

@@ -18,7 +18,7 @@ from rankbound.context import Context, Rationals, read_context
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.rational import centred
-from rankbound.exact.rounding import U, check_model, product_error, up
+from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, product_error, up
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above
 from rankbound.ranks.evidence import certify_proof, spectral_gap
@@ -28,8 +28,6 @@ from rankbound.theory.theorem_c import certified_under_mask
 from rankbound.verdict import Verdict
 
 __all__ = ["certified_log_rank", "certify_head"]
-
-LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
 
 
 def certified_log_rank(
@@ -170,7 +168,7 @@ def _within(P: Array, ratio: float) -> RankBounds:
     log_P = np.log(P)
     D = centre(log_P)
     # the logarithm, and two centrings of at most n additions each, whose gauge part C removes
-    noise = up(LOG_ULPS * 2 * U * np.abs(log_P) + (2 * n + 4) * U * np.max(np.abs(log_P)), 8)
+    noise = up(LOG_ERROR * np.abs(log_P) + (2 * n + 4) * U * np.max(np.abs(log_P)), 8)
     radius = float(up(n * ratio, 1)) + frobenius(noise)
     lower = singular_values_above(D, radius)
     head = _least_head(D, log_P, lower, ratio) if ratio > 0 else None

@@ -19,9 +19,9 @@ from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Mask, check_mask, nested_chain
 from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.factored import spectrum_of_factors
-from rankbound.ranks.spectrum import FLOAT64_EPS
+from rankbound.ranks.spectrum import spectrum_of_factors
 from rankbound.theory.decision import decide
 from rankbound.theory.theorem_c import new_rows
 from rankbound.verdict import Verdict

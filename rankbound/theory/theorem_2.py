@@ -21,14 +21,14 @@ from rankbound.certificates.matrices import Layer, Matrix
 from rankbound.certificates.model import LayerSeparation
 from rankbound.certificates.statements import LayersDiffer
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import rational_product
-from rankbound.exact.layers import Weights, gap_of_outputs
+from rankbound.exact.rational import Rationals
 from rankbound.verdict import Verdict
 
 __all__ = ["Separation", "separating_tokens", "widen"]
 
-Rational = list[list[Fraction]]
 BITS = 24  # of a token's coordinates: enough for a witness, and short in a certificate
 LOGIT_DIFFERENCES = (-8.0, -4.0, -2.0, -1.0, 1.0, 4.0)  # between the repeated token and the first
 RATIOS = (0.25, 1.0, 4.0)  # of the sizes of the two tokens
@@ -288,11 +288,11 @@ def _rank_of_product(left: Array, right: Array) -> int:
     return prove_rank(_product(left, right)).rank
 
 
-def _product(left: Array, right: Array) -> Rational:
+def _product(left: Array, right: Array) -> Rationals:
     return rational_product(_exact(left), _exact(right))
 
 
-def _exact(array: Array) -> Rational:
+def _exact(array: Array) -> Rationals:
     return [[Fraction(x) for x in row] for row in array.tolist()]
 
 

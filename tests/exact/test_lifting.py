@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.exact import elimination, lifting, residues
+from rankbound.exact import elimination, lifting
 from rankbound.exact.flint import flint_module
 from rankbound.exact.rational import integer_rows
 from tests.helpers import Rows, rational_rows, sympy_rank, times
 
 DEPTH = 100
-BELOW = residues.largest_prime(DEPTH)
+BELOW = lifting.largest_prime(DEPTH)
 integers = st.integers(-(2**300), 2**300)
 
 
@@ -68,8 +68,8 @@ def unseen(build: Callable[[int], Rows], rank: int, count: int = 3) -> int:
 
 @given(st.lists(integers, min_size=1, max_size=40))
 def test_residues_are_those_of_the_integers(numbers: list[int]) -> None:
-    basis = residues.basis_of(7, BELOW)
-    table = residues.residues(numbers, basis)
+    basis = lifting.basis_of(7, BELOW)
+    table = lifting.residues(numbers, basis)
     for row, p in zip(table, basis.primes, strict=True):
         assert np.abs(row).max() <= p / 2 + 1
         assert [int(x) % p for x in row] == [x % p for x in numbers]
@@ -77,8 +77,8 @@ def test_residues_are_those_of_the_integers(numbers: list[int]) -> None:
 
 @given(st.lists(st.integers(-(2**52), 2**52), min_size=1, max_size=40))
 def test_reduction_is_exact_up_to_the_stated_size(numbers: list[int]) -> None:
-    for p in residues.basis_of(3, BELOW).primes:
-        reduced = residues.reduce(np.array(numbers, dtype=np.float64), p)
+    for p in lifting.basis_of(3, BELOW).primes:
+        reduced = lifting.reduce(np.array(numbers, dtype=np.float64), p)
         assert [int(x) % p for x in reduced] == [x % p for x in numbers]
         assert np.abs(reduced).max() <= p / 2 + 1
 
@@ -86,11 +86,11 @@ def test_reduction_is_exact_up_to_the_stated_size(numbers: list[int]) -> None:
 @given(st.lists(integers, min_size=1, max_size=40))
 def test_extension_takes_one_integer_to_another_basis(numbers: list[int]) -> None:
     """Small integers are themselves there; others are a representative below half the modulus."""
-    both = residues.basis_of(40, BELOW)
+    both = lifting.basis_of(40, BELOW)
     for size in (5, 20):  # primes that are too few for these integers, and enough
         source, target = both.only(range(size)), both.only(range(size, 40))
-        x = residues.residues(numbers, source)
-        parts = residues.mixed(x, source)
+        x = lifting.residues(numbers, source)
+        parts = lifting.mixed(x, source)
         whole = [
             sum(int(a) * c for a, c in zip(column, source.summands, strict=True))
             for column in parts.T
@@ -99,19 +99,19 @@ def test_extension_takes_one_integer_to_another_basis(numbers: list[int]) -> Non
         assert all(100 * abs(w) <= 51 * source.modulus for w in whole)
         if size == 20:
             assert whole == numbers
-        extended = residues.Extension(source, target)(x)
+        extended = lifting.Extension(source, target)(x)
         for row, q in zip(extended, target.primes, strict=True):
             assert [int(v) % q for v in row] == [w % q for w in whole]
 
 
 @given(st.integers(1, 30), st.integers(0, 2**32))
 def test_inverses_and_where_there_are_none(size: int, seed: int) -> None:
-    basis = residues.basis_of(3, BELOW)
+    basis = lifting.basis_of(3, BELOW)
     draw = random.Random(seed)
     M = [[draw.randint(-9, 9) for _ in range(size)] for _ in range(size)]
     M[0] = [basis.primes[1] * x for x in M[0]]  # singular modulo the second prime
-    table = residues.residues([x for row in M for x in row], basis).reshape(3, size, size)
-    inverse, good = residues.inverses(table, basis)
+    table = lifting.residues([x for row in M for x in row], basis).reshape(3, size, size)
+    inverse, good = lifting.inverses(table, basis)
     assert 1 not in good
     for i in good:
         p = basis.primes[i]
@@ -245,7 +245,7 @@ def test_each_division_is_checked() -> None:
     last = whole.by_digits.copy()
     last[:, 5, 5] += kept.modulus
     for i, p in enumerate(whole.digits.primes):
-        residues.reduce(last[i], p)
+        lifting.reduce(last[i], p)
     side = replace(whole, residuals=kept, by_residuals=whole.by_residuals[:1], by_digits=last)
     assert whole.proves(d)
     assert not side.proves(d)
@@ -287,7 +287,7 @@ def test_a_broken_proof_falls_back_on_solving(broken: str, monkeypatch: pytest.M
 
 def test_a_wrong_inverse_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every inverse is multiplied out: without a right one nothing is lifted."""
-    monkeypatch.setattr(residues, "_inverses", lambda a, basis: np.zeros_like(a))
+    monkeypatch.setattr(lifting, "_inverses", lambda a, basis: np.zeros_like(a))
     M = integer_rows(drawn(8, 8, 5, 15))[0]
     assert lifting.lifting_of(M, *elimination.pivots_modulo_prime(M)[:2]) is None
     assert int(rb.exact_rank(M)) == 5

@@ -28,7 +28,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 
 import rankbound as rb
 from rankbound.exact import rounding
-from rankbound.exact.ball import is_nonsingular
+from rankbound.exact.balls import is_nonsingular
 from rankbound.exact.rounding import product_error, up
 from rankbound.ranks import certified, evidence
 from rankbound.ranks.enclosure import (

@@ -53,7 +53,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Written:
     kept: dict[str, tuple[Instance, ...]] = {}
 
     def keep(
-        claim: str, instances: list[Instance], place: Path | None
+        claim: str, instances: list[Instance], place: Path | None = None
     ) -> tuple[list[Instance], str]:
         proved, reason = prove(claim, instances, place)
         kept[claim] = tuple(proved)

@@ -18,7 +18,7 @@ from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
 from rankbound.testing import contexts, logits
-from rankbound.theory import certified
+from rankbound.theory import certified as certification
 from tests.certificates.build import exact
 from tests.certificates.build import rank as true_rank
 from tests.helpers import (
@@ -265,7 +265,7 @@ def test_no_head_is_certified_for_the_logits_that_float64_makes_of_it(
     for _ in range(20):
         head, X = cancelling(size, on_tokens, rng)
         P = head.context(np.eye(4) if X is None else X)
-        certificate = certified.certify_head(head, P, X, 1e-11)
+        certificate = certification.certify_head(head, P, X, 1e-11)
         assert certificate is None or rb.check(certificate).accepted
         if size == 1.0:  # the bound on rounding is 144 u times logits of about 100 at most
             assert certificate is not None

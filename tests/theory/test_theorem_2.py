@@ -19,8 +19,8 @@ from rankbound.attention.adversarial_layers import (
     same_values,
     skew_pair,
 )
+from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.flint import rational_product
-from rankbound.exact.layers import Weights, gap_of_outputs
 from rankbound.theory.theorem_2 import attention_witness, value_witness, values
 from tests.helpers import Array, refused
 
