@@ -188,7 +188,7 @@ def test_one_list_is_the_record_the_frame_the_table_and_the_page() -> None:
     audit = an_audit()
     assert [list(head.row()) for head in audit.heads[:1]] == [NAMES]
     assert set(NAMES) < set(json.loads(audit.to_json())["heads"][0])
-    printed = [column.header for column in audit_table(audit).columns]
+    printed = [column.heading for column in audit_table(audit).columns]
     assert printed == [column.title for column in COLUMNS if column.title]
     assert printed[:5] == ["layer", "head", "key/value head", "size", "log-rank"]
     measured = {column.name for column in COLUMNS if not column.place}
