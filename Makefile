@@ -63,7 +63,7 @@ pairs: .venv/core
 	$(BIN)/python scripts/critical_pairs.py
 
 # The paper's experiments, their tables and figures; PRESET=laptop takes ten minutes on two cores,
-# overnight an hour and a half. Needs torch; stopped, it goes on where it was.
+# overnight an hour and a half. Needs torch; a run that was stopped is resumed.
 PRESET = laptop
 experiments: .venv/experiments
 	$(BIN)/rankbound experiment all --preset $(PRESET) --store experiments.sqlite --jobs 2

@@ -69,14 +69,14 @@ class Column:
         return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Table:
     """Values in rows, with the columns that say how they look.
 
     Attributes
     ----------
     columns : tuple of Column
-        A bare name is a column too.
+        A bare name is taken for a column too.
     rows : tuple of tuples
         One value per column; None where there is none.
     title, caption : str
@@ -91,20 +91,26 @@ class Table:
     | 2 | - |
     """
 
-    columns: Sequence[Column | str]
-    rows: Iterable[Sequence[Any]]
-    _: KW_ONLY
-    title: str = ""
-    caption: str = ""
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Any, ...], ...]
+    title: str
+    caption: str
 
-    def __post_init__(self) -> None:
-        columns = tuple(Column(c) if isinstance(c, str) else c for c in self.columns)
-        rows = tuple(tuple(row) for row in self.rows)
-        for row in rows:
-            if len(row) != len(columns):
-                raise InputError(f"a row has {len(row)} values; expected {len(columns)}: {row!r}.")
-        object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "rows", rows)
+    def __init__(
+        self,
+        columns: Sequence[Column | str],
+        rows: Iterable[Sequence[Any]],
+        *,
+        title: str = "",
+        caption: str = "",
+    ) -> None:
+        named = tuple(Column(one) if isinstance(one, str) else one for one in columns)
+        fields = {"columns": named, "rows": tuple(map(tuple, rows))}
+        for name, value in {**fields, "title": title, "caption": caption}.items():
+            object.__setattr__(self, name, value)
+        for row in self.rows:
+            if len(row) != len(named):
+                raise InputError(f"a row has {len(row)} values; expected {len(named)}: {row!r}.")
 
     @staticmethod
     def of(records: Iterable[Mapping[str, Any]], columns: Sequence[Column | str]) -> Table:
@@ -114,7 +120,7 @@ class Table:
 
     def records(self) -> list[dict[str, Any]]:
         """Return one dict of plain Python values per row."""
-        names = [column.name for column in self._columns]
+        names = [column.name for column in self.columns]
         return [dict(zip(names, map(_plain, row), strict=True)) for row in self.rows]
 
     def to_json(self) -> str:
@@ -136,14 +142,14 @@ class Table:
             raise BackendMissing(
                 "to_frame needs pandas, which is not installed: pip install pandas."
             ) from None
-        names = [column.name for column in self._columns]
+        names = [column.name for column in self.columns]
         frame = pandas.DataFrame(self.records(), columns=names)
-        return frame.astype({c.name: c.dtype for c in self._columns if c.dtype is not None})
+        return frame.astype({c.name: c.dtype for c in self.columns if c.dtype is not None})
 
     def to_markdown(self) -> str:
         """Return a Markdown table, without a line break at its end."""
         rules = ("---:" if right else "---" for right in self._right())
-        head = [_line(c.heading for c in self._columns), f"|{'|'.join(rules)}|"]
+        head = [_line(c.heading for c in self.columns), f"|{'|'.join(rules)}|"]
         body = [_line(row) for row in self._texts()]
         title = [f"**{self.title}**", ""] if self.title else []
         return "\n".join([*title, *head, *body, *(["", self.caption] if self.caption else [])])
@@ -156,7 +162,7 @@ class Table:
             cells = zip(align, texts, strict=True)
             return "<tr>" + "".join(f"<{tag}{a}>{_markup(t)}</{tag}>" for a, t in cells) + "</tr>"
 
-        head = row("th", (column.heading for column in self._columns))
+        head = row("th", (column.heading for column in self.columns))
         body = "\n".join(row("td", texts) for texts in self._texts())
         above = f"<caption>{_markup(self.title)}</caption>\n" if self.title else ""
         below = f"\n<p>{_markup(self.caption)}</p>" if self.caption else ""
@@ -170,34 +176,30 @@ class Table:
         shown = RichTable(
             box=box.SIMPLE_HEAD,
             pad_edge=False,
-            show_header=any(column.heading for column in self._columns),
+            show_header=any(column.heading for column in self.columns),
             title=Text(self.title, "bold") if self.title else None,
             caption=Text(self.caption) if self.caption else None,
         )
-        for column, right in zip(self._columns, self._right(), strict=True):
+        for column, right in zip(self.columns, self._right(), strict=True):
             shown.add_column(Text(column.heading), justify="right" if right else "left")
         for row in self.rows:
-            cells = zip(self._columns, row, strict=True)
+            cells = zip(self.columns, row, strict=True)
             shown.add_row(*(Text(c.text(v), c.style(v) if c.style else "") for c, v in cells))
         return shown
 
     def _repr_html_(self) -> str:
         return self.to_html()
 
-    @property
-    def _columns(self) -> tuple[Column, ...]:
-        return tuple(column for column in self.columns if isinstance(column, Column))
-
     def _texts(self) -> Iterable[list[str]]:
         return (
-            [column.text(value) for column, value in zip(self._columns, row, strict=True)]
+            [column.text(value) for column, value in zip(self.columns, row, strict=True)]
             for row in self.rows
         )
 
     def _right(self) -> list[bool]:
         """Whether each column is set to the right: as it says, or where it holds numbers alone."""
         found = []
-        for i, column in enumerate(self._columns):
+        for i, column in enumerate(self.columns):
             values = [_plain(row[i]) for row in self.rows if row[i] is not None]
             numbers = bool(values) and all(isinstance(v, (int, float)) for v in values)
             flags = any(isinstance(v, bool) for v in values)

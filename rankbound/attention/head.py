@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Rational
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import (
+    LARGEST_EXACT,
     Array,
     Storage,
     check_matrix,
@@ -21,7 +24,7 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead", "capped"]
+__all__ = ["AttentionHead", "capped", "exact_array"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,6 +51,12 @@ class AttentionHead:
         In which queries and keys were computed; unless given, the coarser dtype of `W_q` and `W_k`.
         Tolerances of ranks are derived from it.
 
+    Attributes
+    ----------
+    exact : pair of ndarray, or None
+        Queries and keys as they were given, if both are ints or Fractions: a rank is then decided
+        without rounding. The rest of the head computes in float64.
+
     Raises
     ------
     InputError, InputTypeError
@@ -71,6 +80,7 @@ class AttentionHead:
     mask: Mask | None
     soft_cap: float | None
     stored: Storage
+    exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
 
     def __init__(
         self,
@@ -95,6 +105,7 @@ class AttentionHead:
                 f"W_v is {value.shape} but W_q is {query.shape}: W_v must have as many columns "
                 f"({query.shape[1]}) as W_q, the embedding size d."
             )
+        given = [exact_array(name, W) for name, W in (("W_q", W_q), ("W_k", W_k))]
         dtypes = [storage_dtype(name, W, stored) for name, W in (("W_q", W_q), ("W_k", W_k))]
         fields = {
             "W_q": frozen_copy(query),
@@ -103,6 +114,7 @@ class AttentionHead:
             "scale": 1 / math.sqrt(len(query)) if scale is None else check_real("scale", scale),
             "mask": None if mask is None else _own_mask(mask),
             "soft_cap": None if soft_cap is None else check_real("soft_cap", soft_cap, above=0.0),
+            "exact": None if any(W is None for W in given) else tuple(given),
             "stored": max(dtypes, key=lambda dtype: dtype.eps),
         }
         for name, value_of in fields.items():
@@ -229,6 +241,17 @@ def _own_mask(mask: npt.ArrayLike) -> Mask:
         return array  # nobody can change it: the heads of a layer share theirs
     own: Mask = frozen_copy(visible)
     return own
+
+
+def exact_array(name: str, value: Any) -> npt.NDArray[Any] | None:
+    """What was given, if it is ints or Fractions: as objects where float64 would round them."""
+    array, _ = plain(name, value)
+    if array.dtype.kind in "biu":
+        wide = array.dtype.itemsize == 8 and bool((np.abs(array) > LARGEST_EXACT).any())
+        return array.astype(object if wide else np.float64)
+    if array.dtype != object or not all(isinstance(entry, Rational) for entry in array.flat):
+        return None
+    return array
 
 
 def capped(L: Array, soft_cap: float | None) -> Array:

@@ -172,8 +172,8 @@ def _facts(record: Record) -> str:
             f"{model['attention_layers']}"
             + (f", {shown}" if len(layers) != model["attention_layers"] else ""),
         ),
-        ("Query heads a layer", _counts(heads, "head")),
-        ("Key/value heads a layer", _counts(heads, "key_value_head")),
+        ("Query heads per layer", _counts(heads, "head")),
+        ("Key/value heads per layer", _counts(heads, "key_value_head")),
         ("Head size", _span(head["head_size"] for head in heads)),
         ("Positions", "not stated" if model["positions"] is None else f"{model['positions']:,}"),
         ("Weights stored in", stored),

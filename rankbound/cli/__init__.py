@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 
+from rankbound.errors import InputError
+
 _KEYWORD = re.compile(r"\b([A-Za-z_]+)=((?:np\.)?\w+|'\w+')?")
 
 _SUBJECT = re.compile(r"^(mask|X)\b")
@@ -25,3 +27,20 @@ def in_flags(message: str, options: argparse.Namespace) -> str:
 
     message = _KEYWORD.sub(flag, message.replace(" (--rows at the command line), or P.T", ""))
     return _SUBJECT.sub(lambda found: {"mask": "--mask", "X": "--tokens"}[found[0]], message)
+
+
+def read_numbers(option: str, text: str | None) -> list[int] | None:
+    """The numbers that an option names, for example ``0,3-5``."""
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        numbers = [first, last] if dash else [first]
+        if not all(number.isdecimal() and len(number) < 5 for number in numbers):
+            raise InputError(f"{option} {text}: expected numbers and ranges, for example 0,3-5.")
+        span = range(int(first), int(numbers[-1]) + 1)
+        if not span:
+            raise InputError(f"{option} {text}: {part.strip()} is empty; expected 3-5, not 5-3.")
+        found.extend(span)
+    return found

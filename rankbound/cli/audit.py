@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from rankbound.cli import read_numbers
 
 if TYPE_CHECKING:
     from rankbound.auditing.record import Audit
@@ -55,11 +56,11 @@ def run(options: argparse.Namespace) -> int:
     """Audit, print the table, write the record if asked."""
     from rankbound.auditing.audit import AuditInterrupted, audit
     from rankbound.reporting.audits import audit_summary, audit_table
-    from rankbound.reporting.tables import console
+    from rankbound.reporting.tables import console, progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
     head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()
-    with _written(options.json, options.html) as write, _progress() as progress:
+    with _written(options.json, options.html) as write, progress("loading the model") as show:
         try:
             found = audit(
                 options.model,
@@ -70,7 +71,7 @@ def run(options: argparse.Namespace) -> int:
                 dtype=options.dtype,
                 context_rank=not options.no_context_rank,
                 head_sizes=head_sizes,
-                progress=progress,
+                progress=show,
             )
         except AuditInterrupted as stopped:
             write(stopped.audit)
@@ -91,25 +92,6 @@ def read_text(file: Path) -> str:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
-
-
-def read_numbers(option: str, text: str | None) -> list[int] | None:
-    """The numbers that an option names, for example ``0,3-5``."""
-    from rankbound.errors import InputError
-
-    if text is None:
-        return None
-    found: list[int] = []
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        numbers = [first, last] if dash else [first]
-        if not all(number.isdecimal() and len(number) < 5 for number in numbers):
-            raise InputError(f"{option} {text}: expected numbers and ranges, for example 0,3-5.")
-        span = range(int(first), int(numbers[-1]) + 1)
-        if not span:
-            raise InputError(f"{option} {text}: {part.strip()} is empty; expected 3-5, not 5-3.")
-        found.extend(span)
-    return found
 
 
 @contextmanager
@@ -135,23 +117,3 @@ def _written(json: Path | None, html: Path | None) -> Iterator[Callable[[Audit],
         if not done:
             for file in new:
                 file.unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Callable[[int, int, str], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(
-        *columns,
-        console=Console(stderr=True),
-        transient=True,
-        disable=not sys.stderr.isatty(),
-    ) as bar:
-        task = bar.add_task("loading the model", total=None)
-
-        def show(done: int, total: int, what: str) -> None:
-            bar.update(task, completed=done, total=total, description=what)
-
-        yield show

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.cli import in_flags
+from rankbound.cli import in_flags, read_numbers
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
@@ -155,9 +155,10 @@ def run_bracket(options: argparse.Namespace) -> int:
     from rankbound.fitting.bracket import kl_bracket
     from rankbound.reporting.tables import bracket_table, console
 
+    sizes = read_numbers("--head-sizes", options.head_sizes) or []
     bracket = kl_bracket(
         load_array(options.file),
-        read_sizes(options.head_sizes),
+        sorted(set(sizes)),
         seed=options.seed,
         random_starts=options.random_starts,
         rows=options.rows,
@@ -180,19 +181,6 @@ def run_atlas(options: argparse.Namespace) -> int:
     console().print(atlas_table(atlas))
     console().print(atlas_sources(atlas))
     return 0
-
-
-def read_sizes(text: str) -> list[int]:
-    """Head sizes from ``1,2,4`` or ``8-16``, each once, in order."""
-    sizes: set[int] = set()
-    for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdecimal() and (last.isdecimal() or not dash) and len(part) < 12):
-            raise InputError(f"--head-sizes {text}: expected integers such as 1,2,4 or 8-16.")
-        sizes.update(range(int(first), int(last or first) + 1))
-    if not sizes or min(sizes) < 1 or len(sizes) > 4096:
-        raise InputError(f"--head-sizes {text}: expected from 1 to 4096 sizes of at least 1.")
-    return sorted(sizes)
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:

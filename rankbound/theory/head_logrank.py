@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_matrix, storage_dtype
+from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Mask, check_mask, nested_chain
 from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
@@ -27,7 +28,8 @@ from rankbound.verdict import Verdict
 
 __all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "unmasked_log_rank"]
 
-PRIMES = (2147483629, 2147483587)  # below 2^31, so that a product fits 64 bits; no Mersenne number
+# Below 2^31, so that a product fits 64 bits; none is a Mersenne number.
+PRIMES = (2147483629, 2147483587, 2147483579, 2147483563)
 
 Integers = npt.NDArray[np.int64]
 
@@ -77,9 +79,14 @@ def log_rank_of_head(
     most = max(0, min(len(keys), int(seen.max()) - 1))
     if count == most:
         return count
-    exact = max(_rank_modulo(p, head.W_k, head.W_q, tokens, order, seen) for p in PRIMES)
-    if exact == count:
-        return count
+    given = getattr(head, "exact", None)
+    W_q, W_k = (head.W_q, head.W_k) if given is None else given
+    as_given = tokens if X is None else exact_array("X", X)
+    factors = [W_k, W_q, *([] if X is None else [tokens if as_given is None else as_given])]
+    exact = max(_rank_modulo(p, factors, order, seen) for p in _usable_primes(factors))
+    whole = given is not None and (X is None or as_given is not None)
+    if exact == count or (whole and exact > count):
+        return exact
     if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit)):
         return count  # every head within rounding has this log-rank or more, and one has it
     raise _left_open(count, exact, most, eps)
@@ -202,17 +209,21 @@ def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> 
     return len(new_rows(D[1:], error[1:], shown[1:]))
 
 
-def _rank_modulo(
-    p: int, W_k: Array, W_q: Array, X: Array | None, order: Integers, seen: Integers
-) -> int:
+def _usable_primes(factors: list[npt.NDArray[Any]]) -> list[int]:
+    """Two primes that divide no denominator."""
+    denominators = {x.denominator for A in factors if A.dtype == object for x in A.flat}
+    return [p for p in PRIMES if all(d % p for d in denominators)][:2]
+
+
+def _rank_modulo(p: int, factors: list[npt.NDArray[Any]], order: Integers, seen: Integers) -> int:
     """:func:`chain_log_rank` of the numbers as given, with no rounding, modulo a prime.
 
-    Never above the rank over the rationals, and below it only where the prime divides a minor.
+    `factors` are W_k, W_q and the tokens, if there are any. Never above the rank over the
+    rationals, and below it only where the prime divides a minor.
     """
-    keys, queries = (_residues(W, p) for W in (W_k, W_q))
-    if X is not None:
-        tokens = _residues(X, p)
-        keys, queries = _product(keys, tokens, p), _product(queries, tokens, p)
+    keys, queries, *tokens = (_residues(A, p) for A in factors)
+    for X in tokens:
+        keys, queries = _product(keys, X, p), _product(queries, X, p)
     keys = (keys[:, order] - keys[:, order[:1]]) % p
     telling = np.flatnonzero(seen > 1)
     telling = telling[np.argsort(-seen[telling], kind="stable")]
@@ -227,8 +238,11 @@ def _rank_modulo(
     return len(new)
 
 
-def _residues(A: Array, p: int) -> Integers:
-    """Floats, whole multiples of powers of two, modulo an odd prime."""
+def _residues(A: npt.NDArray[Any], p: int) -> Integers:
+    """Rationals modulo an odd prime; floats are whole multiples of powers of two."""
+    if A.dtype == object:
+        whole = [int(x.numerator) * pow(int(x.denominator), -1, p) % p for x in A.flat]
+        return np.array(whole, dtype=np.int64).reshape(A.shape)
     mantissa, exponent = np.frexp(A)
     whole = np.ldexp(mantissa, 53).astype(np.int64) % p
     used, place = np.unique(exponent - 53, return_inverse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 import json
 import math
@@ -26,6 +27,7 @@ from rankbound.auditing.reproduction import Reproduction
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
+from rankbound.reporting.audits import audit_table
 from tests.helpers import refused
 
 NAMES = [column.name for column in COLUMNS]
@@ -161,8 +163,8 @@ def test_facts_are_shown(tmp_path: Path) -> None:
     facts = dict(zip(document.all("dt"), document.all("dd"), strict=True))
     assert facts["Model type"] == "some (SomeModel)"
     assert facts["Attention layers"] == "5"
-    assert facts["Query heads a layer"] == "3"
-    assert facts["Key/value heads a layer"] == "1"
+    assert facts["Query heads per layer"] == "3"
+    assert facts["Key/value heads per layer"] == "1"
     assert facts["Head size"] == "4"
     assert facts["Parameters"] == "1,234,567"
     assert facts["Windows"] == "1, of 12 tokens each"
@@ -180,6 +182,19 @@ def test_every_column_is_defined(tmp_path: Path) -> None:
         assert document.all("dd", id=f"column-{name}") == [meaning.replace("`", "")]
         assert name in document.all("dt")
     assert NOTATION in document.all("p")
+
+
+def test_one_list_is_the_record_the_frame_the_table_and_the_page() -> None:
+    audit = an_audit()
+    assert [list(head.row()) for head in audit.heads[:1]] == [NAMES]
+    assert set(NAMES) < set(json.loads(audit.to_json())["heads"][0])
+    printed = [column.heading for column in audit_table(audit).columns]
+    assert printed == [column.title for column in COLUMNS if column.title]
+    assert printed[:5] == ["layer", "head", "key/value head", "size", "log-rank"]
+    measured = {column.name for column in COLUMNS if not column.place}
+    own = {"kl_errors", "logit_values", "centred_values", "threshold"}  # beside the columns
+    fields = {field.name for field in dataclasses.fields(HeadMeasures)} - own
+    assert fields <= measured <= fields | {"log_rank", "kl_half", "at_bottleneck"}
 
 
 def test_columns_are_defined_in_the_documentation_as_in_the_page() -> None:

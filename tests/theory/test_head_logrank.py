@@ -147,7 +147,7 @@ def test_graded_factors_are_right_or_undecided(
             assert found == by_elimination(keys, queries, mask)
 
 
-@pytest.mark.parametrize("power", [3, 20, 26, 40, 44, 47, 48, 49])
+@pytest.mark.parametrize("power", [3, 20, 26, 40, 44, 47, 48, 49, 55, 80])
 @pytest.mark.parametrize("seed", range(5))
 def test_factors_that_nearly_cancel_are_right_or_undecided(power: int, seed: int) -> None:
     """Keys ``G A`` and queries ``G^-T B`` for a whole G of determinant 1: no scaling mends it."""
@@ -157,6 +157,9 @@ def test_factors_that_nearly_cancel_are_right_or_undecided(power: int, seed: int
     queries = [b[0], [y - size * x for x, y in zip(*b, strict=True)]]
     head = rb.AttentionHead(np.array(queries, float), np.array(keys, float))
     exact = by_elimination(a, b)
+    assert rb.log_rank(head=rb.AttentionHead(queries, keys)) == exact  # whole numbers, as they are
+    rounded = [[[int(x) for x in row] for row in W.tolist()] for W in (head.W_k, head.W_q)]
+    exact = by_elimination(*rounded)  # floats, as they are
     try:
         assert rb.log_rank(head=head) == exact
     except rb.Undecided as undecided:
@@ -185,6 +188,20 @@ def test_a_product_of_low_rank_that_was_rounded_is_left_open() -> None:
     # given as tokens, the product is formed without rounding
     tokens, k = rng.standard_normal((2, 20)), rb.random_head(2, 6, 0)
     assert rb.log_rank(head=k, X=tokens) == 2
+
+
+def test_exact_numbers_are_not_rounded() -> None:
+    big, ones = 2**60, [[1, 1, 1]]
+    assert rb.log_rank(head=rb.AttentionHead(ones, [[big, big + 1, big]])) == 1
+    assert rb.log_rank(head=rb.AttentionHead(ones, [[float(big), big + 1.0, big]])) == 0
+    assert rb.log_rank(head=rb.AttentionHead(ones, np.array([[big, big + 1, big]]))) == 1
+    # rows that are multiples of each other, and an entry over a prime that is tried
+    third = [Fraction(1, 3), Fraction(2, 7), Fraction(5, 2147483629)]
+    keys: Any = [third, [3 * x for x in third]]
+    assert rb.log_rank(head=rb.AttentionHead([[1, 2, 4], [0, 1, 5]], keys)) == 1
+    X = [[big, big + 1, big, 0]]
+    assert rb.log_rank(head=rb.AttentionHead([[1]], [[1]]), X=X) == 1
+    assert rb.log_rank(head=rb.AttentionHead([[1]], [[1]]), X=[[big, big + 1, big]]) == 1
 
 
 def test_a_head_of_scale_0_is_uniform() -> None:
