@@ -6,7 +6,14 @@ import math
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
+from rankbound._validate import (
+    Array,
+    check_head_size,
+    check_int,
+    check_real,
+    check_seed,
+    require_memory,
+)
 from rankbound.attention.ensembles import Seed
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.errors import InputError
@@ -39,6 +46,7 @@ def random_fixed_layer(
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     k = check_head_size(head_size)
+    require_memory("d", d, 4, heads, min(k, d), d)
     if k > d or heads * k < d:
         raise InputError(
             f"head_size is {k}, d {d} and heads {heads}; expected head_size <= d <= heads * "

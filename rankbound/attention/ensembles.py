@@ -9,7 +9,14 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
+from rankbound._validate import (
+    Array,
+    check_head_size,
+    check_int,
+    check_real,
+    check_seed,
+    require_memory,
+)
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.masks import causal_mask
@@ -41,6 +48,7 @@ def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
 
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
+    require_memory("n", n, d, n)
     rng = check_seed(seed)
     if rank is None:
         return rng.standard_normal((d, n))
@@ -78,6 +86,7 @@ def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
 
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
+    require_memory("head_size", head_size, 3, head_size, d)
     W_q, W_k, W_v = check_seed(seed).standard_normal((3, head_size, d)) / math.sqrt(d)
     return AttentionHead(W_q, W_k, W_v)
 
@@ -106,6 +115,7 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
         apart = " Give head_size= for a layer that sets it apart."
         head_size = standard_head_size(d, heads, apart)
     head_size = check_head_size(head_size)
+    require_memory("head_size", head_size, 4, heads, head_size, d)
     rng = check_seed(seed)
     W_q, W_k, W_v = rng.standard_normal((3, heads, head_size, d)) / math.sqrt(d)
     W_o = rng.standard_normal((d, heads * head_size)) / math.sqrt(heads * head_size)
@@ -155,6 +165,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     3
     """
     n = check_int("n", n, least=1)
+    require_memory("n", n, n, n)
     if not isinstance(law, str) or law not in LAWS:
         raise InputError(f"law is {law!r}; expected one of {', '.join(LAWS)}.")
     draw = LAWS[law]

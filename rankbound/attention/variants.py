@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_int, check_matrix, check_real, storage_dtype
+from rankbound._validate import check_int, check_matrix, check_real, require_memory, storage_dtype
 from rankbound.attention.head import AttentionHead, capped
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rational import is_exact, rational_matrix
@@ -301,6 +301,7 @@ def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
            [ 0.5,  0. ]])
     """
     n = check_int("n", n, least=1)
+    require_memory("n", n, n, n)
     exact = _all_exact(slope)
     m = _read_vector("slope", slope, 1, "one for all distances", exact)[0]
     places = _read_vector("n", list(range(n)), n, "", exact)

@@ -40,7 +40,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16"
     )
     parser.add_argument(
-        "--no-context-rank", action="store_true", help="skip the effective rank of P, an SVD a head"
+        "--no-context-rank",
+        action="store_true",
+        help="skip the effective rank of P, an SVD per head",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted"
