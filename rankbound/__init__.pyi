@@ -30,12 +30,12 @@ from .fitting.solve import fit_head as fit_head
 from .ranks.bounds import RankBounds as RankBounds
 from .ranks.certified import certified_rank as certified_rank
 from .ranks.exact import exact_rank as exact_rank
-from .ranks.factored import logit_spectrum as logit_spectrum
-from .ranks.numerical import effective_rank as effective_rank
-from .ranks.numerical import numerical_rank as numerical_rank
-from .ranks.numerical import stable_rank as stable_rank
 from .ranks.spectrum import Spectrum as Spectrum
+from .ranks.spectrum import effective_rank as effective_rank
+from .ranks.spectrum import logit_spectrum as logit_spectrum
+from .ranks.spectrum import numerical_rank as numerical_rank
 from .ranks.spectrum import spectrum as spectrum
+from .ranks.spectrum import stable_rank as stable_rank
 from .registry.catalogue import claims as claims
 from .registry.claim import Claim as Claim
 from .registry.verification import Report as Report

@@ -9,6 +9,7 @@ import pkgutil
 import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -77,6 +78,25 @@ def test_readme_example_runs_as_printed() -> None:
     results = doctest.testfile(str(ROOT / "README.md"), module_relative=False)
     assert results.attempted >= 10
     assert results.failed == 0
+
+
+def test_the_readers_path_is_true() -> None:
+    """Each file that CONTRIBUTING.md names is there and holds the thing."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    path = re.findall(r"^\| [^|`]+ \| `([\w/]+\.py)` \| `([^`]+)` \|$", text, flags=re.MULTILINE)
+    assert len(path) >= 15
+    for file, name in path:
+        assert name in (ROOT / file).read_text(encoding="utf-8"), f"{name} is not in {file}"
+
+
+def test_the_table_of_floors_is_that_of_the_contract() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    contracts = project["tool"]["importlinter"]["contracts"]
+    (floors,) = (contract for contract in contracts if contract["id"] == "floors")
+    layers = [set(re.findall(r"\w+", layer)) for layer in floors["layers"]]
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]+`) \| [^|]+ \|$", text, flags=re.MULTILINE)
+    assert [set(re.findall(r"`(\w+)`", row)) for row in rows] == layers
 
 
 def test_readme_names_its_commands() -> None:

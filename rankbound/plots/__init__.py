@@ -1,4 +1,4 @@
-"""One function a figure: it takes records and returns the axes it drew on."""
+"""One function per figure: it takes records and returns the axes it drew on."""
 
 from rankbound.plots.approximation import cliff
 from rankbound.plots.atlas import atlas_intervals
