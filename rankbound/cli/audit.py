@@ -56,7 +56,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Audit, print the table, write the record if asked."""
     from rankbound.auditing.audit import AuditInterrupted, audit
-    from rankbound.reporting.audits import audit_summary, audit_table
+    from rankbound.reporting.audits import audit_summary
     from rankbound.reporting.tables import console
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
@@ -79,7 +79,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         write(found)
     out = console()
-    out.print(audit_table(found))
+    out.print(found.table())
     for line in audit_summary(found):
         out.print(line, markup=False, soft_wrap=True)
     return 0

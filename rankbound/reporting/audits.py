@@ -1,35 +1,18 @@
-"""An audit as a table and a few lines."""
+"""An audit in a few lines."""
 
 from __future__ import annotations
 
 import statistics
 from typing import TYPE_CHECKING
 
-from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.record import Audit
-from rankbound.reporting.tables import plain_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from rich.table import Table
-
     from rankbound.measuring.head import HeadMeasures
 
-__all__ = ["audit_summary", "audit_table"]
-
-
-def audit_table(audit: Audit) -> Table:
-    """Return the heads as a table, one row per head and window."""
-    several = audit.text.windows > 1
-    shown = [column for column in COLUMNS if column.title]
-    table = plain_table(*(["window"] if several else []), *(column.title for column in shown))
-    for column in table.columns:
-        column.justify = "right"
-    for head in audit.heads:
-        cells = [column.cell(head) for column in shown]
-        table.add_row(*([str(head.window)] if several else []), *cells)
-    return table
+__all__ = ["audit_summary"]
 
 
 def audit_summary(audit: Audit) -> list[str]:

@@ -15,7 +15,6 @@ from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 if TYPE_CHECKING:
-    import rich.table
     from rich.console import Console
 
 _COLOURS = {
@@ -175,11 +174,3 @@ def atlas_sources(atlas: Atlas) -> Table:
             for entry in atlas.entries
         ),
     )
-
-
-def plain_table(*columns: str) -> rich.table.Table:
-    """Return an empty table of rich; goes when no report of its own uses it."""
-    from rich import box
-    from rich.table import Table as RichTable
-
-    return RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
