@@ -237,7 +237,7 @@ def theory() -> Iterator[Any]:
         parts = ("no head of any size", "on these tokens", "= 0 fails by", "for query")
         yield case(f"represent: {title}", rb.NotRepresentable, parts, rb.represent, P4, X=X)
     parts = ("X is zero", "expected tokens that are not", "uniform")
-    yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, np.zeros((3, 2)))
+    yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, X=np.zeros((3, 2)))
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
     none = {"spectral_start": False, "random_starts": 0}
     yield case("fit_head: no start", rb.InputError, parts, rb.fit_head, P2, 1, **none)

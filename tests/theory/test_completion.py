@@ -461,21 +461,17 @@ def test_a_context_that_does_not_fit_its_mask_is_refused() -> None:
 
 @pytest.mark.parametrize("hidden", [np.nan, np.inf, -np.inf, None, 7.0, "x"])
 def test_what_the_mask_hides_is_of_no_account(hidden: Any) -> None:
-    mask = rb.causal_mask(4)
-    P, L = rb.random_context(4, 0, "causal"), np.arange(16).reshape(4, 4) ** 2
-    for name, data in (("P", P.tolist()), ("logits", L.tolist()), ("logits", (L / 7).tolist())):
-        filled = [
-            [x if seen else hidden for x, seen in zip(*pair, strict=False)]
-            for pair in zip(data, mask, strict=False)
-        ]
-        if isinstance(hidden, str) and name == "P":
-            continue  # NumPy makes a list of floats and words an array of words
+    mask, L = rb.causal_mask(4), np.arange(16).reshape(4, 4) ** 2
+    cases: list[tuple[str, Any]] = [("logits", L), ("logits", L / 7)]
+    cases += [] if isinstance(hidden, str) else [("P", rb.random_context(4, 0, "causal"))]
+    for name, data in cases:
+        filled = np.array(data, dtype=object)
+        filled[~mask] = hidden
+        expected: Any = {name: data}
         for rows in (False, True):
-            lies: Any = [list(column) for column in zip(*filled, strict=False)] if rows else filled
-            answer = rb.least_head_size(
-                **{name: np.array(lies, dtype=object)}, mask=mask.T if rows else mask, rows=rows
-            )
-            assert answer == rb.least_head_size(**{name: data}, mask="causal")
+            lies: Any = {name: filled.T if rows else filled, "mask": mask.T if rows else mask}
+            answer = rb.least_head_size(rows=rows, **lies)
+            assert answer == rb.least_head_size(mask="causal", **expected)
 
 
 def test_entries_near_underflow_are_not_counted_as_rounding() -> None:
