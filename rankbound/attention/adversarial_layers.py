@@ -42,7 +42,6 @@ def random_fixed_layer(
         Required.
     logit_scale : float
         Standard deviation of the logits on unit Gaussian tokens, about.
-
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     k = check_head_size(head_size)

@@ -45,7 +45,6 @@ def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
     Returns
     -------
     ndarray, shape (d, n)
-
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
     require_memory("n", n, d, n)
@@ -83,7 +82,6 @@ def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
     -------
     AttentionHead
         With projections of entries N(0, 1/d).
-
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
     require_memory("head_size", head_size, 3, head_size, d)
@@ -108,7 +106,6 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
     Returns
     -------
     MultiHead
-
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     if head_size is None:
@@ -132,7 +129,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     ``gibbs(scale=1)``                softmax of ``scale`` times Gaussian logits
     ``hadamard(epsilon=1)``           ``P ∝ exp(epsilon H)``, H a Sylvester–Hadamard matrix with
                                       random signs of rows and columns; n a power of 2
-    ``permutation(epsilon=0)``        mass ``1 - epsilon`` on one key a query, a permutation; the
+    ``permutation(epsilon=0)``        mass ``1 - epsilon`` on one key per query, a permutation; the
                                       rest spread evenly
     ``sparse(nonzeros=1)``            columns Dirichlet(1) on a random support, zeros elsewhere
     ``causal(scale=1)``               causal softmax of Gaussian logits, zeros below the diagonal
@@ -155,7 +152,6 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     -------
     ndarray, shape (n, n)
         Columns sum to 1.
-
 
     Examples
     --------

@@ -108,12 +108,12 @@ def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
     return Undecided(
         f"the log-rank of the head is {exact} for its numbers as given, and rounding by {eps:.1e} "
         f"shows {count} of it: the keys and queries nearly cancel, or hold products of low rank "
-        "that were rounded.",
+        "that were rounded. Pass rtol=, stored= or exact logits=.",
         bounds=RankBounds(
             min(count, exact), most, Verdict.SUPPORTED, "lower: beyond rounding; upper: the head"
         ),
         remedy="rtol= to count singular values above a share of the largest, stored= for the "
-        "dtype in which the head was computed, or logits= in exact numbers.",
+        "dtype in which the head was computed, or logits= in exact numbers",
     )
 
 
