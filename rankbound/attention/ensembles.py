@@ -16,6 +16,7 @@ from rankbound._validate import (
     check_real,
     check_seed,
     require_memory,
+    shown,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead, standard_head_size
@@ -163,7 +164,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     n = check_int("n", n, least=1)
     require_memory("n", n, n, n)
     if not isinstance(law, str) or law not in LAWS:
-        raise InputError(f"law is {law!r}; expected one of {', '.join(LAWS)}.")
+        raise InputError(f"law is {shown(law)}; expected one of {', '.join(LAWS)}.")
     draw = LAWS[law]
     known = list(inspect.signature(draw).parameters)[2:]
     unknown = [name for name in parameters if name not in known]
