@@ -6,10 +6,17 @@ import math
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
+from rankbound._validate import (
+    Array,
+    check_head_size,
+    check_int,
+    check_real,
+    check_seed,
+    require_memory,
+)
 from rankbound.attention.ensembles import Seed
 from rankbound.attention.layer import MultiHead, standard_head_size
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 
 __all__ = ["nearest_products", "random_fixed_layer", "same_values", "skew_pair"]
 
@@ -35,10 +42,10 @@ def random_fixed_layer(
         Required.
     logit_scale : float
         Standard deviation of the logits on unit Gaussian tokens, about.
-
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     k = check_head_size(head_size)
+    require_memory("d", d, 4, heads, min(k, d), d)
     if k > d or heads * k < d:
         raise InputError(
             f"head_size is {k}, d {d} and heads {heads}; expected head_size <= d <= heads * "
@@ -77,7 +84,7 @@ def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
     InputError, InputTypeError
         If h does not divide d, or the products of g are not exact in float64.
     """
-    size = standard_head_size(g.d, heads)
+    size = _size_beside(g, heads)
     rng = check_seed(seed)
     W_q, W_k = rng.standard_normal((2, heads, size, g.d)) / math.sqrt(g.d)
     W_v, W_o = _split_values(g, heads, size, rng)
@@ -90,7 +97,7 @@ def nearest_products(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
     ``W_k^T W_q`` is the truncated singular value decomposition of ``V_k^T V_q``, the scales
     absorbed.
     """
-    size = standard_head_size(g.d, heads)
+    size = _size_beside(g, heads)
     W_v, W_o = _split_values(g, heads, size, check_seed(seed))
     U, s, Vt = np.linalg.svd(g.scale * g.W_k[0].T @ g.W_q[0])
     root = np.sqrt(s[:size])[:, None]
@@ -128,6 +135,12 @@ def skew_pair(
     g = MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
     W_v, W_o = _split_values(g, heads, size, rng)
     return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=scale), g
+
+
+def _size_beside(g: MultiHead, heads: int) -> int:
+    if not isinstance(g, MultiHead):
+        raise InputTypeError(f"g is a {type(g).__name__}; expected a MultiHead.")
+    return standard_head_size(g.d, heads)
 
 
 def _split_values(

@@ -9,7 +9,15 @@ from types import MappingProxyType
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
+from rankbound._validate import (
+    Array,
+    check_head_size,
+    check_int,
+    check_real,
+    check_seed,
+    require_memory,
+    shown,
+)
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.masks import causal_mask
@@ -38,9 +46,9 @@ def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
     Returns
     -------
     ndarray, shape (d, n)
-
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
+    require_memory("n", n, d, n)
     rng = check_seed(seed)
     if rank is None:
         return rng.standard_normal((d, n))
@@ -75,9 +83,9 @@ def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
     -------
     AttentionHead
         With projections of entries N(0, 1/d).
-
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
+    require_memory("head_size", head_size, 3, head_size, d)
     W_q, W_k, W_v = check_seed(seed).standard_normal((3, head_size, d)) / math.sqrt(d)
     return AttentionHead(W_q, W_k, W_v)
 
@@ -99,13 +107,13 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
     Returns
     -------
     MultiHead
-
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     if head_size is None:
         apart = " Give head_size= for a layer that sets it apart."
         head_size = standard_head_size(d, heads, apart)
     head_size = check_head_size(head_size)
+    require_memory("head_size", head_size, 4, heads, head_size, d)
     rng = check_seed(seed)
     W_q, W_k, W_v = rng.standard_normal((3, heads, head_size, d)) / math.sqrt(d)
     W_o = rng.standard_normal((d, heads * head_size)) / math.sqrt(heads * head_size)
@@ -122,7 +130,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     ``gibbs(scale=1)``                softmax of ``scale`` times Gaussian logits
     ``hadamard(epsilon=1)``           ``P ∝ exp(epsilon H)``, H a Sylvester–Hadamard matrix with
                                       random signs of rows and columns; n a power of 2
-    ``permutation(epsilon=0)``        mass ``1 - epsilon`` on one key a query, a permutation; the
+    ``permutation(epsilon=0)``        mass ``1 - epsilon`` on one key per query, a permutation; the
                                       rest spread evenly
     ``sparse(nonzeros=1)``            columns Dirichlet(1) on a random support, zeros elsewhere
     ``causal(scale=1)``               causal softmax of Gaussian logits, zeros below the diagonal
@@ -146,7 +154,6 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     ndarray, shape (n, n)
         Columns sum to 1.
 
-
     Examples
     --------
     >>> import rankbound as rb
@@ -155,8 +162,9 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     3
     """
     n = check_int("n", n, least=1)
+    require_memory("n", n, n, n)
     if not isinstance(law, str) or law not in LAWS:
-        raise InputError(f"law is {law!r}; expected one of {', '.join(LAWS)}.")
+        raise InputError(f"law is {shown(law)}; expected one of {', '.join(LAWS)}.")
     draw = LAWS[law]
     known = list(inspect.signature(draw).parameters)[2:]
     unknown = [name for name in parameters if name not in known]

@@ -20,6 +20,7 @@ from rankbound._validate import (
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError
+from rankbound.table import Column, Table
 
 __all__ = ["LayerCost", "MultiHead", "cost_table", "designs", "standard_head_size"]
 
@@ -270,24 +271,23 @@ def cost_table(costs: Sequence[LayerCost], n: int, bytes_per_number: int = 2) ->
     >>> from rankbound.attention.layer import cost_table, designs
     >>> print(cost_table(designs(d=512, heads=8, n=128)[:2], n=128))
     | design | heads | head size | parameters | FLOPs per token | cache bytes per token |
-    |---|---|---|---|---|---|
+    |---|---:|---:|---:|---:|---:|
     | standard, d/h | 8 | 64 | 1,048,576 | 2,359,296 | 2,048 |
     | fixed, n (B20) | 8 | 128 | 2,097,152 | 4,718,592 | 4,096 |
     """
-    lines = [
-        "| design | heads | head size | parameters | FLOPs per token | cache bytes per token |",
-        "|---|---|---|---|---|---|",
-    ]
-    for cost in costs:
-        numbers = (
+    names = ("heads", "head size", "parameters", "FLOPs per token", "cache bytes per token")
+    rows = [
+        (
+            cost.design,
             cost.heads,
             cost.head_size,
             cost.parameters,
             cost.flops_per_token(n),
             cost.cache_bytes_per_token(bytes_per_number),
         )
-        lines.append(f"| {cost.design} | {' | '.join(f'{x:,}' for x in numbers)} |")
-    return "\n".join(lines)
+        for cost in costs
+    ]
+    return Table(["design", *(Column(name, format=",") for name in names)], rows).to_markdown()
 
 
 def standard_head_size(d: int, heads: int, remedy: str = "") -> int:

@@ -18,9 +18,16 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_int, check_matrix, check_real, storage_dtype
+from rankbound._validate import (
+    check_int,
+    check_matrix,
+    check_real,
+    plain,
+    require_memory,
+    storage_dtype,
+)
 from rankbound.attention.head import AttentionHead, capped
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, RankboundError
 from rankbound.exact.rational import is_exact, rational_matrix
 
 __all__ = [
@@ -234,7 +241,8 @@ def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = Non
     -------
     ndarray, shape (n, g n)
     """
-    if len(queries) == 0:
+    queries = _several("queries", queries)
+    if not queries:
         raise InputError("queries is empty; expected one matrix (k, n) per query head.")
     exact = scale is not None and _all_exact(keys, scale, *queries)  # 1/sqrt(k) is a float
     K = _read_matrix("keys", keys, exact)
@@ -301,6 +309,7 @@ def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
            [ 0.5,  0. ]])
     """
     n = check_int("n", n, least=1)
+    require_memory("n", n, n, n)
     exact = _all_exact(slope)
     m = _read_vector("slope", slope, 1, "one for all distances", exact)[0]
     places = _read_vector("n", list(range(n)), n, "", exact)
@@ -327,12 +336,13 @@ def relative_bias(table: npt.ArrayLike) -> Table:
     ----------
     Raffel et al. 2020, section 2.1.
     """
-    if np.ndim(table) != 1 or np.size(table) % 2 == 0:
+    shape = _shape("table", table)
+    if len(shape) != 1 or shape[0] % 2 == 0:
         raise InputError(
-            f"table has shape {np.shape(table)}; expected (2 n - 1,): one number for each distance "
+            f"table has shape {shape}; expected (2 n - 1,): one number for each distance "
             "from -(n - 1) to n - 1."
         )
-    length = int(np.size(table))
+    length = shape[0]
     values = _read_vector("table", table, length, "one per distance", _all_exact(table))
     places = np.arange(length // 2 + 1)
     B: Table = values[np.subtract.outer(places, places) + length // 2]
@@ -382,7 +392,7 @@ def talking_heads(logits: Sequence[Any] | Table, mix: npt.ArrayLike) -> Table:
     ----------
     Shazeer, Lan, Cheng, Ding & Hou 2020.
     """
-    heads = list(logits)
+    heads = _several("logits", logits)
     if not heads:
         raise InputError("logits is empty; expected one matrix (n, n) per head.")
     exact = _all_exact(*heads, mix)
@@ -422,17 +432,32 @@ def _all_exact(*values: Any) -> bool:
 
 
 def _one_exact(value: Any) -> bool:
-    if isinstance(value, Rational) and not isinstance(value, bool):
+    try:
+        axes = len(_shape("", value))
+    except RankboundError:
+        return False  # refused, with its name, where it is read
+    if not axes and isinstance(value, Rational):
         return True
-    if getattr(value, "ndim", 2) > 2 or not is_exact(value):
+    if axes > 2 or not is_exact(value):
         return False
     # log(2) times a matrix is exact elsewhere; its sums and quotients here would not be
-    return bool(rational_matrix("", _rows(value))[1] == 1)
+    return bool(rational_matrix("", [list(value)] if axes == 1 else value)[1] == 1)
 
 
-def _rows(value: Any) -> Any:
-    flat = not hasattr(value, "is_Matrix") and np.ndim(value) == 1
-    return [list(value)] if flat else value
+def _shape(name: str, value: Any) -> tuple[int, ...]:
+    """The shape of what was given; () for a number."""
+    if isinstance(value, (Rational, float, np.number)) and not isinstance(value, bool):
+        return ()
+    return () if getattr(value, "is_number", False) is True else plain(name, value)[0].shape
+
+
+def _several(name: str, value: Any) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise InputTypeError(
+            f"{name} is a {type(value).__name__}; expected a sequence of matrices, one per head."
+        ) from None
 
 
 def _read_matrix(name: str, value: Any, exact: bool) -> Table:
@@ -444,13 +469,12 @@ def _read_matrix(name: str, value: Any, exact: bool) -> Table:
 
 def _read_vector(name: str, value: Any, length: int, why: str, exact: bool) -> Table:
     """A number repeated, or a vector of this length."""
-    single = np.ndim(value) == 0
-    vector = _read_matrix(name, [[value] if single else value], exact)[0]
-    if vector.ndim != 1 or (not single and len(vector) != length):
-        raise InputError(
-            f"{name} has shape {np.shape(value)}; expected one number or ({length},): {why}."
-        )
-    return np.repeat(vector, length) if single else vector
+    shape = _shape(name, value)
+    if shape not in ((), (length,)):
+        raise InputError(f"{name} has shape {shape}; expected one number or ({length},): {why}.")
+    row = plain(name, value)[0].tolist() if shape else [value]
+    vector = _read_matrix(name, [row], exact)[0]
+    return vector if shape else np.repeat(vector, length)
 
 
 def _require_positive(name: str, values: Table) -> None:

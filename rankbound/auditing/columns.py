@@ -11,8 +11,9 @@ from textwrap import wrap
 from typing import Any
 
 from rankbound.measuring.head import HeadMeasures
+from rankbound.table import Column
 
-__all__ = ["COLUMNS", "NOTATION", "Column", "as_markdown"]
+__all__ = ["COLUMNS", "NOTATION", "Measure", "as_markdown"]
 
 NOTATION = (
     "n is the number of tokens of a window, k the head size; L is the n × n matrix of a head's "
@@ -28,8 +29,8 @@ NOTATION = (
 
 
 @dataclass(frozen=True)
-class Column:
-    """One column of an audit, a row per head and window.
+class Measure:
+    """One column of an audit, which has a row per head and window.
 
     Attributes
     ----------
@@ -38,12 +39,12 @@ class Column:
         where `place` is set.
     meaning : str
         What stands in the page and in docs/audit.md; backquotes are code.
-    title : str
-        Its heading in the printed table; empty if it is not printed.
-    shown : str or callable
-        How it is printed there: a format, or a function of the head's measures.
-    kind : str or None
-        Its pandas dtype, where empty entries need one.
+    title, format : str
+        Its heading and format in the printed table; it is printed if it has a heading.
+    printed : callable, optional
+        What is printed there instead of its value: a function of the head's measures.
+    dtype : str, optional
+        Of pandas, where empty entries need one.
     place : bool
         Whether it says where the head is and how it was run, rather than what was measured.
     """
@@ -51,20 +52,18 @@ class Column:
     name: str
     meaning: str
     title: str = ""
-    shown: str | Callable[[HeadMeasures], str] = "{}"
-    kind: str | None = None
+    format: str = ""
+    printed: Callable[[HeadMeasures], str] | None = None
+    dtype: str | None = None
     place: bool = False
 
     def value(self, head: Any) -> Any:
         """The entry of an `AuditedHead`."""
         return getattr(head if self.place else head.measures, self.name)
 
-    def cell(self, head: Any) -> str:
-        """The entry as it is printed; empty for None."""
-        if callable(self.shown):
-            return self.shown(head.measures)
-        value = self.value(head)
-        return "" if value is None else self.shown.format(value)
+    def column(self) -> Column:
+        """The column of a table."""
+        return Column(self.name, self.title, format=self.format, align="right", dtype=self.dtype)
 
 
 def _log_rank(m: HeadMeasures) -> str:
@@ -74,155 +73,114 @@ def _log_rank(m: HeadMeasures) -> str:
 
 
 COLUMNS = (
-    Column(
-        "window",
-        "Number of the window of the text, from 0.",
-        place=True,
-    ),
-    Column(
+    Measure("window", "Number of the window of the text, from 0.", title="window", place=True),
+    Measure(
         "layer",
         "Number of the layer among those with attention, in the order in which they run, from 0.",
         title="layer",
         place=True,
     ),
-    Column(
-        "head",
-        "Number of the query head in its layer, from 0.",
-        title="head",
-        place=True,
-    ),
-    Column(
+    Measure("head", "Number of the query head in its layer, from 0.", title="head", place=True),
+    Measure(
         "key_value_head",
         "Number of the head in its layer whose keys it reads, from 0.",
         title="key/value head",
         place=True,
     ),
-    Column(
-        "head_size",
-        "k, the number of entries of a query or key.",
-        title="size",
-    ),
-    Column(
-        "length",
-        "n, the number of tokens of the window, special ones included.",
-    ),
-    Column(
-        "masked",
-        "Whether some key is hidden from some query.",
-    ),
-    Column(
+    Measure("head_size", "k, the number of entries of a query or key.", title="size"),
+    Measure("length", "n, the number of tokens of the window, special ones included."),
+    Measure("masked", "Whether some key is hidden from some query."),
+    Measure(
         "softcap",
         "The cap c of logits c tanh(L / c), where there is one; everything is measured after it.",
-        kind="float64",
+        dtype="float64",
     ),
-    Column(
-        "logit_rank",
-        "Rank of L: how many of its singular values lie above the threshold.",
-    ),
-    Column(
+    Measure("logit_rank", "Rank of L: how many of its singular values lie above the threshold."),
+    Measure(
         "log_rank",
         "The log-rank: the least head size at which a head has exactly these attention "
         "weights, up to the threshold; the rank of C log P, or of its best completion "
         "where pairs are hidden. Empty where only bounds are known (masks that are not "
         "nested, such as sliding windows); the page then shows both.",
         title="log-rank",
-        shown=_log_rank,
-        kind="Int64",
+        printed=_log_rank,
+        dtype="Int64",
     ),
-    Column(
+    Measure(
         "log_rank_lower",
         "A lower bound of the log-rank; equal to the upper one unless the mask is not nested.",
     ),
-    Column(
-        "log_rank_upper",
-        "An upper bound of the log-rank.",
-    ),
-    Column(
+    Measure("log_rank_upper", "An upper bound of the log-rank."),
+    Measure(
         "log_rank_bound",
         "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits "
         "are capped, since the cap lifts ranks.",
     ),
-    Column(
+    Measure(
         "generic_log_rank",
         "The log-rank of almost every matrix of attention weights with this mask: n − 1, "
         "and ⌊n/2⌋ for a causal mask. Empty where the mask is not nested.",
-        kind="Int64",
+        dtype="Int64",
     ),
-    Column(
+    Measure(
         "at_bottleneck",
         "Whether the log-rank reaches `log_rank_bound` while almost every matrix of "
         "attention weights would need more. No where the bounds leave it open.",
     ),
-    Column(
+    Measure(
         "log_effective_rank",
         "Effective rank of C L: exp of the entropy of s / Σ s (Roy & Vetterli 2007). At "
         "most k without a cap, and equal to it only if all k singular values are the "
         "same.",
         title="effective",
-        shown="{:.1f}",
+        format=".1f",
     ),
-    Column(
-        "log_stable_rank",
-        "Stable rank of C L: Σ s² / s₁².",
-        title="stable",
-        shown="{:.1f}",
+    Measure("log_stable_rank", "Stable rank of C L: Σ s² / s₁².", title="stable", format=".1f"),
+    Measure(
+        "logit_effective_rank", "Effective rank of L.", title="logits, effective", format=".1f"
     ),
-    Column(
-        "logit_effective_rank",
-        "Effective rank of L.",
-        title="logits, effective",
-        shown="{:.1f}",
-    ),
-    Column(
+    Measure(
         "context_effective_rank",
         "Effective rank of P itself, which the head size does not bound. Empty where it "
         "was not asked for: it takes an SVD of n × n per head.",
         title="P, effective",
-        shown="{:.1f}",
-        kind="float64",
+        format=".1f",
+        dtype="float64",
     ),
-    Column(
+    Measure(
         "aitchison_error_half",
         "τ at ⌊k/2⌋: what is lost of log P when half of the size is kept.",
         title="error at half",
-        shown="{:.3g}",
+        format=".3g",
     ),
-    Column(
+    Measure(
         "kl_half",
         "Mean over queries of the KL divergence, in nats, of the attention weights from "
         "those of the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the "
         "truncation of C L): an upper bound of what half the size costs.",
         title="KL at half",
-        shown="{:.2g}",
+        format=".2g",
     ),
-    Column(
+    Measure(
         "least_head_size_1pct",
         "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm.",
         title="size for 1%",
     ),
-    Column(
+    Measure(
         "entropy",
         "Mean over queries of the entropy of their attention weights, in nats.",
         title="entropy",
-        shown="{:.2f}",
+        format=".2f",
     ),
-    Column(
+    Measure(
         "sink_mass",
         "Mean over queries of the attention weight of key 0. Under a causal mask query 0 "
         "counts with 1.",
         title="sink",
-        shown="{:.3f}",
+        format=".3f",
     ),
-    Column(
-        "storage_dtype",
-        "In what the weights of queries and keys are stored.",
-        place=True,
-    ),
-    Column(
-        "compute_dtype",
-        "In what the model was run.",
-        place=True,
-    ),
+    Measure("storage_dtype", "In what the weights of queries and keys are stored.", place=True),
+    Measure("compute_dtype", "In what the model was run.", place=True),
 )
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import require
 from rankbound.auditing.page import write_page
 from rankbound.auditing.reproduction import Reproduction
 from rankbound.auditing.texts import TextFacts
 from rankbound.measuring.head import HeadMeasures
+from rankbound.table import Table, Tabular
 
 __all__ = ["Audit", "AuditedHead", "ModelFacts"]
 
@@ -86,7 +86,7 @@ class AuditedHead:
 
 
 @dataclass(frozen=True, eq=False)
-class Audit:
+class Audit(Tabular):
     """An audit of a model on a text.
 
     Attributes
@@ -110,18 +110,26 @@ class Audit:
     complete: bool
     versions: Mapping[str, str]
 
+    def table(self) -> Table:
+        """Return what is printed: a row per head and window."""
+        several = self.text.windows > 1
+        shown = [m for m in COLUMNS if m.title and (several or m.name != "window")]
+        rows = [
+            [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
+            for head in self.heads
+        ]
+        return Table([m.column() for m in shown], rows)
+
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row per head and window.
+        """Return a pandas DataFrame of all columns, one row per head and window.
 
         Raises
         ------
         BackendMissing
             If pandas is not installed.
         """
-        pandas = require("pandas", "to_frame")
-        names = [column.name for column in COLUMNS]
-        frame = pandas.DataFrame([head.row() for head in self.heads], columns=names)
-        return frame.astype({column.name: column.kind for column in COLUMNS if column.kind})
+        rows = (head.row().values() for head in self.heads)
+        return Table([m.column() for m in COLUMNS], map(tuple, rows)).to_frame()
 
     def to_json(self) -> str:
         """Return the audit as JSON: model, text, proof, and per head its row and spectra."""

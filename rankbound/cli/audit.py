@@ -41,7 +41,9 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16"
     )
     parser.add_argument(
-        "--no-context-rank", action="store_true", help="skip the effective rank of P, an SVD a head"
+        "--no-context-rank",
+        action="store_true",
+        help="skip the effective rank of P, an SVD per head",
     )
     parser.add_argument(
         "--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted"
@@ -55,7 +57,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Audit, print the table, write the record if asked."""
     from rankbound.auditing.audit import AuditInterrupted, audit
-    from rankbound.reporting.audits import audit_summary, audit_table
+    from rankbound.reporting.audits import audit_summary
     from rankbound.reporting.tables import console, progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
@@ -78,7 +80,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         write(found)
     out = console()
-    out.print(audit_table(found))
+    out.print(found.table())
     for line in audit_summary(found):
         out.print(line, markup=False, soft_wrap=True)
     return 0

@@ -18,7 +18,7 @@ from rankbound._validate import Array, check_int, check_matrix, check_real, froz
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask, rounding_of
 from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
@@ -117,11 +117,8 @@ def layer_heads(
     InputError, InputTypeError
         If the shapes do not agree or an entry is not finite.
     """
-    q, k = (
-        check_matrix(name, value, ndim=None if np.ndim(value) == 3 else 3)
-        for name, value in (("queries", queries), ("keys", keys))
-    )
-    if q.shape[1:] != k.shape[1:] or len(q) % len(k):
+    q, k = (check_matrix(name, value) for name, value in (("queries", queries), ("keys", keys)))
+    if q.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
         raise InputError(
             f"queries is {q.shape} but keys is {k.shape}; expected (heads, k, n) and "
             "(key_value_heads, k, n), the number of heads a multiple of that of key/value heads."
@@ -176,6 +173,8 @@ def _measured(
     mask: Mask | None = None
     facts: MaskFacts | None = None
     for head in heads:
+        if not isinstance(head, AttentionHead):
+            raise InputTypeError(f"a head is a {type(head).__name__}; expected an AttentionHead.")
         if head.mask is not mask:  # the heads of a layer share theirs
             mask = head.mask
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)

@@ -1,31 +1,16 @@
-"""An audit as a table and a few lines."""
+"""An audit in a few lines."""
 
 from __future__ import annotations
 
 import statistics
 from typing import TYPE_CHECKING
 
-from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.record import Audit
-from rankbound.table import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from rankbound.measuring.head import HeadMeasures
-
-
-def audit_table(audit: Audit) -> Table:
-    """Return the heads as a table, one row per head and window."""
-    window = ["window"] if audit.text.windows > 1 else []
-    shown = [column for column in COLUMNS if column.title]
-    return Table(
-        [*window, *(Column(one.name, one.title, align="right") for one in shown)],
-        (
-            [*(head.window for _ in window), *(column.cell(head) for column in shown)]
-            for head in audit.heads
-        ),
-    )
 
 
 def audit_summary(audit: Audit) -> list[str]:

@@ -17,13 +17,12 @@ import numpy.typing as npt
 from rankbound._validate import Array, check_matrix, storage_dtype
 from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Mask, check_mask, nested_chain
-from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import spectrum_of_factors
-from rankbound.theory.decision import decide
-from rankbound.theory.theorem_c import new_rows
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
 
 __all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "unmasked_log_rank"]
@@ -73,7 +72,7 @@ def log_rank_of_head(
     else:
         chain = nested_chain(visible)
         if chain is None:
-            return _bounded(head, X, visible, stored)
+            return _bounded(keys, queries, visible, unit)
         order, seen = chain.keys, chain.seen
         count = chain_log_rank(keys[:, order], queries, seen, unit)
     most = max(0, min(len(keys), int(seen.max()) - 1))
@@ -109,31 +108,30 @@ def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
     return Undecided(
         f"the log-rank of the head is {exact} for its numbers as given, and rounding by {eps:.1e} "
         f"shows {count} of it: the keys and queries nearly cancel, or hold products of low rank "
-        "that were rounded.",
+        "that were rounded. Pass rtol=, stored= or exact logits=.",
         bounds=RankBounds(
             min(count, exact), most, Verdict.SUPPORTED, "lower: beyond rounding; upper: the head"
         ),
-        remedy="Pass rtol= to count singular values above a share of the largest, stored= for the "
-        "dtype in which the head was computed, or logits= in exact numbers.",
+        remedy="rtol= to count singular values above a share of the largest, stored= for the "
+        "dtype in which the head was computed, or logits= in exact numbers",
     )
 
 
-def _bounded(head: Any, X: Any, visible: Mask, stored: npt.DTypeLike | None) -> int:
-    try:
-        context = read_context(None, logits=head.logits(X), mask=visible, stored=stored)
-        return int(decide(context, None, None).least)
-    except Undecided as undecided:
-        bounds, size = undecided.bounds, len(head.queries(X))
-        upper = min(int(bounds.upper), size)
-        if bounds.lower >= upper:
-            return upper
-        raise Undecided(
-            f"the mask is not nested, and the log-rank lies in [{bounds.lower}, {upper}].",
-            bounds=RankBounds(
-                bounds.lower, upper, bounds.verdict, f"{bounds.method}, or the head itself"
-            ),
-            remedy=undecided.remedy,
-        ) from None
+def _bounded(keys: Array, queries: Array, visible: Mask, unit: float) -> int:
+    """The log-rank under a mask that is not nested, from the formed logits, if its bounds meet."""
+    left, right, _ = balanced(keys, queries)
+    products = (2 * unit + (len(keys) + 2) * FLOAT64_EPS) * (np.abs(left).T @ np.abs(right))
+    values, error = (np.where(visible, matrix, 0.0) for matrix in (left.T @ right, products))
+    _, known = bounds_under_mask(Logs(values, error, np.zeros((1, 1), np.int32), visible))
+    upper = min(int(known.upper), len(keys))
+    if known.lower >= upper:
+        return upper
+    method = f"{known.method}, or the head itself"
+    raise Undecided(
+        f"the mask is not nested, and the log-rank lies in [{known.lower}, {upper}].",
+        bounds=RankBounds(known.lower, upper, known.verdict, method),
+        remedy="a nested mask (rb.is_nested)",
+    )
 
 
 def balanced(keys: Array, queries: Array) -> tuple[Array, Array, int]:

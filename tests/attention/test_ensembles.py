@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 import rankbound as rb
-from tests.helpers import EPS
+from rankbound.attention.adversarial_layers import random_fixed_layer
+from rankbound.attention.variants import alibi_bias
+from tests.helpers import EPS, refused
 
 SEEDS = st.integers(0, 2**32 - 1)
 LAWS: dict[str, dict[str, Any]] = {
@@ -163,3 +165,19 @@ def test_layers_and_heads_come_from_the_seed(seed: int) -> None:
     head = rb.random_head(6, 2, seed)
     assert head.W_v is not None
     assert head.W_v.shape == (2, 6)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda n: rb.random_tokens(n, n, 0),
+        lambda n: rb.random_head(n, n, 0),
+        lambda n: rb.random_multihead(n, 1, 0),
+        lambda n: rb.random_context(n, 0),
+        lambda n: random_fixed_layer(n, 1, n, 0),
+        lambda n: alibi_bias(n, 0.5),
+    ],
+)
+def test_what_no_memory_holds_is_refused(draw: Any) -> None:
+    with refused(rb.InputError, "it would not fit into memory"):
+        draw(10**9)

@@ -338,3 +338,39 @@ def test_rope_reaches_every_context_on_some_dependent_tokens() -> None:
 
     assert rank(cos, sin) == 9
     assert rank(*still) <= 6
+
+
+FOREIGN: dict[str, Any] = {
+    "ragged": [[1], [1, 2]],
+    "text": "x",
+    "dict": {1: 2},
+    "a head": rb.random_head(2, 2, 0),
+    "complex": np.eye(2) + 1j,
+    "objects": [[object()]],
+    "bytes": b"ab",
+    "empty": [],
+}
+
+
+@pytest.mark.parametrize("value", FOREIGN.values(), ids=FOREIGN)
+@pytest.mark.parametrize(
+    "call",
+    [
+        append_ones,
+        qk_norm,
+        rope,
+        relative_bias,
+        lambda v: rope(np.eye(2), v),
+        lambda v: qk_norm(np.eye(2), v),
+        lambda v: biased_head(rb.random_head(2, 2, 0), v),
+        lambda v: apply_temperature(np.eye(2), v),
+        lambda v: alibi_bias(3, v),
+        lambda v: soft_cap(v, 1.0),
+        lambda v: grouped_logits(v, [v]),
+        lambda v: talking_heads([v], [[1]]),
+        lambda v: talking_heads([np.eye(2)], v),
+    ],
+)
+def test_what_is_no_number_is_refused_in_words(call: Callable[[Any], Any], value: Any) -> None:
+    with pytest.raises(rb.RankboundError):
+        call(value)

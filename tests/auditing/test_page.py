@@ -27,7 +27,7 @@ from rankbound.auditing.reproduction import Reproduction
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
-from rankbound.reporting.audits import audit_table
+from rankbound.table import Column
 from tests.helpers import refused
 
 NAMES = [column.name for column in COLUMNS]
@@ -184,13 +184,18 @@ def test_every_column_is_defined(tmp_path: Path) -> None:
     assert NOTATION in document.all("p")
 
 
+def columns_of(audit: Audit) -> list[Column]:
+    return [column for column in audit.table().columns if isinstance(column, Column)]
+
+
 def test_one_list_is_the_record_the_frame_the_table_and_the_page() -> None:
     audit = an_audit()
     assert [list(head.row()) for head in audit.heads[:1]] == [NAMES]
     assert set(NAMES) < set(json.loads(audit.to_json())["heads"][0])
-    printed = [column.heading for column in audit_table(audit).columns]
-    assert printed == [column.title for column in COLUMNS if column.title]
+    printed = [column.heading for column in columns_of(audit)]
+    assert printed == [column.title for column in COLUMNS if column.title][1:]  # one window
     assert printed[:5] == ["layer", "head", "key/value head", "size", "log-rank"]
+    assert columns_of(an_audit(windows=2))[0].heading == "window"
     measured = {column.name for column in COLUMNS if not column.place}
     own = {"kl_errors", "logit_values", "centred_values", "threshold"}  # beside the columns
     fields = {field.name for field in dataclasses.fields(HeadMeasures)} - own

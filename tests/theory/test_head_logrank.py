@@ -136,6 +136,12 @@ def test_graded_factors_are_right_or_undecided(
     keys, queries = scaled(keys, [p for p, _ in powers]), scaled(queries, [q for _, q in powers])
     head = rb.AttentionHead(np.array(queries, float), np.array(keys, float), scale=1.0)
     reciprocal = all(p == -q for p, q in powers)
+    if head.d > 3:  # a mask that is not nested: whatever is known holds under every mask
+        try:
+            bounded = rb.log_rank(head=head, mask=rb.sliding_mask(head.d, 3))
+        except rb.Undecided as undecided:
+            bounded = undecided.bounds.lower
+        assert bounded <= by_elimination(keys, queries)
     for mask in (None, data.draw(nested_masks(n=head.d))):
         try:
             found = rb.log_rank(head=head, mask=mask)
@@ -165,6 +171,20 @@ def test_factors_that_nearly_cancel_are_right_or_undecided(power: int, seed: int
     except rb.Undecided as undecided:
         assert power > 26
         assert undecided.bounds.lower <= exact <= undecided.bounds.upper
+
+
+def test_cancelling_factors_show_nothing_under_a_mask_that_is_not_nested() -> None:
+    """Equal logits, but for the rounding of ``(1e17 + small) - 1e17``."""
+    small = np.random.default_rng(0).standard_normal((1, 12))
+    head = rb.AttentionHead(
+        np.vstack([1e17 + 0 * small, 1e17 + 0 * small]),
+        np.vstack([1.0 + 1e-3 * small, -(1.0 + 1e-3 * small)]),
+    )
+    try:
+        found = rb.log_rank(head=head, mask=rb.sliding_mask(12, 8))
+    except rb.Undecided as undecided:
+        found = undecided.bounds.lower
+    assert found == 0
 
 
 def test_the_head_of_a_graded_matrix_and_its_inverse() -> None:
