@@ -456,7 +456,8 @@ def test_truth_values_are_no_tokens() -> None:
     with refused(rb.InputTypeError, "X has dtype bool", "expected tokens", "mask="):
         rb.least_head_size(P, X=mask)
     with pytest.raises(TypeError, match="positional argument"):
-        rb.least_head_size(*(P, mask))
+        positional: tuple[Any, ...] = (P, mask)
+        rb.least_head_size(*positional)
 
 
 def test_entries_near_underflow_are_undecided_here_too() -> None:
