@@ -135,7 +135,7 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
         )
     if home == "torch" and hasattr(value, "detach"):
         return _from_torch(name, value)
-    if hasattr(value, "is_Matrix"):
+    if getattr(value, "is_Matrix", False):
         return _objects(value.tolist()), None
     if hasattr(value, "to_numpy"):
         return _from_frame(name, value), None
@@ -161,7 +161,7 @@ def _load(name: str, path: Any) -> Any:
             return loaded[name if name in loaded.files else loaded.files[0]]
     except InputError:
         raise
-    except (OSError, ValueError, EOFError, MemoryError, SyntaxError, KeyError) as error:
+    except Exception as error:  # NumPy raises what the bytes of a damaged file happen to raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
             f"{name}: {text} cannot be read ({type(error).__name__}: {reason}); expected an array "
@@ -214,7 +214,7 @@ def _from_numpy(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None
             f"{name} has dtype {array.dtype}; expected real numbers (integer or float). "
             "Convert it first."
         )
-    if array.dtype == object and array.ndim == 0:
+    if array.dtype == object and array.ndim == 0 and not _is_number(array.item()):
         raise InputTypeError(
             f"{name} is {shown(array.item())} of type {type(value).__name__}; expected a matrix of "
             "numbers: it is not a real number, and no array of them."
@@ -224,6 +224,14 @@ def _from_numpy(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None
 
 def _objects(value: Any) -> npt.NDArray[Any]:
     return np.array(value, dtype=object)
+
+
+def _is_number(entry: Any) -> bool:
+    """Whether an entry is a real number; SymPy's answer is_real."""
+    return (
+        isinstance(entry, (Rational, float, np.floating))
+        or getattr(entry, "is_real", None) is True
+    )
 
 
 def _is_wide(entry: Any) -> bool:
@@ -276,11 +284,7 @@ def _from_objects(name: str, array: npt.NDArray[Any]) -> Array:
     refuse_mixture(name, array)
     out = np.empty(array.shape, dtype=np.float64)
     for index, entry in np.ndenumerate(array):
-        # SymPy's numbers answer is_real; Fraction and int are Rational
-        if not (
-            isinstance(entry, (Rational, float, np.floating))
-            or getattr(entry, "is_real", None) is True
-        ):
+        if not _is_number(entry):
             raise InputTypeError(
                 f"{_place(name, index)} is {shown(entry)} of type {type(entry).__name__}; expected "
                 "a real number (int, float, Fraction or a SymPy number)."
@@ -375,11 +379,11 @@ def storage(
         return hint or STORAGES.get(array.dtype.name, FLOAT64)
     try:
         found = STORAGES.get(np.dtype(stored).name)
-    except TypeError:  # "bfloat16", or a dtype of torch or JAX
-        found = STORAGES.get(str(stored).rpartition(".")[2])
+    except (TypeError, ValueError):  # "bfloat16", or a dtype of torch or JAX
+        found = STORAGES.get(shown(stored).rpartition(".")[2].strip("'"))
     if found is None:
         raise InputTypeError(
-            f"stored={stored!r}; expected np.float16, np.float32 or np.float64 or 'bfloat16': the "
+            f"stored={shown(stored)}; expected np.float16, np.float32 or np.float64 or 'bfloat16': the "
             f"dtype in which {name} was computed, from which the tolerance is derived."
         )
     return found
