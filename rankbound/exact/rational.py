@@ -19,7 +19,6 @@ __all__ = [
     "centred",
     "integer_rows",
     "is_exact",
-    "null_space",
     "rational_matrix",
     "transposed",
 ]
@@ -170,14 +169,6 @@ def as_rationals(rows: Any) -> Rationals:
 def transposed(rows: Rationals) -> Rationals:
     """Return the transpose of a matrix of at least one row."""
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def null_space(rows: Rationals) -> Rationals:
-    """Return a basis of the vectors v with ``rows · v = 0``, one per row; of whole numbers."""
-    from rankbound.exact.flint import flint_module
-
-    kernel, nullity = flint_module().fmpz_mat(integer_rows(rows)[0]).nullspace()
-    return [[Fraction(int(kernel[i, k])) for i in range(len(rows[0]))] for k in range(nullity)]
 
 
 def centred(rows: Rationals) -> Rationals:
