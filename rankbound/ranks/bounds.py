@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.certificates.model import Certificate
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 

@@ -10,8 +10,8 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import centred

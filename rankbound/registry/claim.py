@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.certificates.model import Certificate
+from rankbound.certificates.certificates import Certificate
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict

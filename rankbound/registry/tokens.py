@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix as Table
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import product
 from rankbound.ranks.exact import exact_rank

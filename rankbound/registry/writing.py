@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.certificates.model import Certificate
 from rankbound.errors import InputTypeError, Undecided
 from rankbound.registry.claim import Claim, Instance
 from rankbound.verdict import Verdict

@@ -11,8 +11,8 @@ import numpy as np
 from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import LogRank, LogRankWithin, RepresentedWithin
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError

@@ -23,9 +23,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_real
+from rankbound.certificates.certificates import UnreachableWitness
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import UnreachableWitness
 from rankbound.certificates.statements import Unreachable, UnreachableWithin
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError, Undecided

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.certificates.model import Counterexample
+from rankbound.certificates.certificates import Counterexample
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.exact.flint import null_space
 from rankbound.exact.rational import transposed
