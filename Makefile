@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check models figures bench fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
+.PHONY: verify test check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -21,7 +21,7 @@ check: .venv/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m tests.floors
+	$(BIN)/lint-imports --no-cache
 
 # All that the tests can use: torch, transformers, two trained models, a cluster for sweeps.
 models: .venv/models
@@ -29,6 +29,10 @@ models: .venv/models
 # Each promise about speed beside its peer; about three minutes.
 bench: .venv/core
 	$(BIN)/python benchmarks/run.py
+
+# 2,000 contexts by every way they may be given; `make test` tries 150.
+same-answer: .venv/models
+	SAME_ANSWER=2000 $(BIN)/python -m pytest tests/test_same_answer.py
 
 # A long search for a wrong certificate; `make test` runs a small sample of it.
 fuzz: .venv/dev

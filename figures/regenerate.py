@@ -7,7 +7,7 @@ tables as they stand. A figure NAME is ``data/NAME.csv``, a tidy table; beside i
 ``data/NAME.json``, its provenance (command, settings and seeds, versions, SHA-256 of the table);
 and ``NAME.svg`` and ``NAME.png``, which ``--draw-only`` redraws from the table as it stands.
 
-What the columns mean is said in ``recipes/``, one file a figure.
+What the columns mean is said in ``recipes/``, one file per figure.
 
 On one machine two runs write the same bytes. Another BLAS may change the last digits of the table
 and, since fits are not convex, send a start to another local minimum; the SHA-256 identifies the

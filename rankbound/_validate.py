@@ -10,6 +10,7 @@ import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from fractions import Fraction
 from numbers import Integral, Rational
 from pathlib import Path
 from typing import Any
@@ -257,8 +258,9 @@ def refuse_mixture(name: str, array: npt.NDArray[Any]) -> None:
 def _loses(entry: Any) -> bool:
     if not isinstance(entry, Rational):
         return False
+    exact = Fraction(int(entry.numerator), int(entry.denominator))
     try:
-        return bool(float(entry) != entry)
+        return Fraction(float(exact)) != exact
     except OverflowError:
         return True
 

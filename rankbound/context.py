@@ -37,7 +37,7 @@ from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rational import Rationals, rational_matrix
 
-__all__ = ["Context", "read_context"]
+__all__ = ["Context", "Rationals", "read_context"]
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)

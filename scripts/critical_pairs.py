@@ -29,7 +29,8 @@ from threadpoolctl import threadpool_limits
 
 from rankbound._validate import Array, check_head_size, check_int, check_real
 from rankbound.errors import InputError
-from rankbound.theory.pairs import Pairs, check_pairs, curve_pairs, pair_members
+from rankbound.theory.scale import unit_columns
+from rankbound.theory.selection import Pairs, check_pairs, curve_pairs, pair_members
 
 CURVE = (10, 20, 50, 100, 200)
 BEHIND = 6  # how far below the published number a search at a fixed temperature begins
@@ -161,7 +162,7 @@ def train_pairs(
         raise InputError(f"method is {method!r}; expected one of {', '.join(METHODS)}.")
     stages = TEMPERATURES if temperature is None else (_temperature(temperature),)
     members = pair_members(n)
-    factors = _unit(rng.standard_normal((d, n + len(members))))
+    factors = unit_columns(rng.standard_normal((d, n + len(members))))
     for tau in stages:
         loss = _Loss(members, n, tau)
         factors = _adam(loss, factors) if method == "adam" else _lbfgs(loss, factors, limit)
@@ -179,11 +180,6 @@ def _temperature(value: float) -> float:
             "divided by less are mostly rounding."
         )
     return tau
-
-
-def _unit(columns: Array) -> Array:
-    scaled: Array = columns / np.sqrt(np.sum(columns * columns, axis=0))
-    return scaled
 
 
 def _pairs(factors: Array, n: int) -> Pairs:
@@ -238,7 +234,7 @@ def _lbfgs(loss: Objective, start: Array, limit: int) -> Array:
     options = {"maxiter": limit, "maxfun": 2 * limit, "gtol": 1e-9, "ftol": 1e-13}
     with threadpool_limits(1, "blas"):
         result = minimize(flat, start.ravel(), jac=True, method="L-BFGS-B", options=options)
-    return _unit(result.x.reshape(start.shape))
+    return unit_columns(result.x.reshape(start.shape))
 
 
 def _adam(loss: Objective, start: Array) -> Array:
@@ -254,7 +250,7 @@ def _adam(loss: Objective, start: Array) -> Array:
         with np.errstate(under="ignore"):
             second = 0.999 * second + 0.001 * gradient * gradient
         size = np.sqrt(second / (1 - 0.999**step)) + 1e-8
-        x = _unit(x - RATE * first / (1 - 0.9**step) / size)
+        x = unit_columns(x - RATE * first / (1 - 0.9**step) / size)
     return x
 
 

@@ -7,9 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
-from rankbound.experiments.arms import Arm, gather
-from rankbound.experiments.judging import Finding
-from rankbound.experiments.results import Run
+from rankbound.experiments.results import Arm, Run, gather
 from rankbound.experiments.trends import TRENDS
 
 ROOT = Path(__file__).parent.parent
@@ -39,17 +37,11 @@ def _verdicts(laptop: tuple[Arm, ...], overnight: tuple[Arm, ...]) -> Iterable[s
     yield "|---|---|---|---|"
     for trend in TRENDS:
         short, long = trend.finding(laptop), trend.finding(overnight)
-        yield f"| `{trend.id}` | {trend.statement} | {_word(short)} | **{_word(long)}** |"
-
-
-def _word(finding: Finding) -> str:
-    if not finding.seeds:
-        return finding.verdict
-    return f"{finding.verdict} ({finding.seeds} seed{'s' if finding.seeds > 1 else ''})"
+        yield f"| `{trend.id}` | {trend.statement} | {short.words} | **{long.words}** |"
 
 
 def _language(arms: tuple[Arm, ...]) -> Iterable[str]:
-    yield "| language model | d | heads | d_k = d_v | parameters | rate | nats a byte |"
+    yield "| language model | d | heads | d_k = d_v | parameters | rate | nats per byte |"
     yield "|---|---|---|---|---|---|---|"
     for arm in sorted(arms, key=lambda arm: (ORDER.index(arm.kind), arm.d, arm.heads)):
         if arm.experiment == "language" and arm.weight_decay == 0.01:

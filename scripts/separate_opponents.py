@@ -19,7 +19,7 @@ from collections.abc import Callable
 import numpy as np
 
 import rankbound as rb
-from rankbound.attention.opponents import (
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,

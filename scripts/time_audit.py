@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import rankbound as rb
-from rankbound.auditing.loading import find_model
-from rankbound.auditing.models import load, run
+from rankbound.auditing.models import find_model, load, run
 from rankbound.auditing.texts import cut_windows
 
 TEXT = Path(__file__).parent.parent / "tests" / "auditing" / "python_license.txt"

@@ -228,16 +228,16 @@ def theory() -> Iterator[Any]:
         "fit_head": lambda P, X: rb.fit_head(P, 1, X=X),
     }
     for name, f in takers.items():
-        parts = ("X is (5, 3)", "(4, 4)", "one column a token, 4 of them")
-        yield case(f"{name}: other tokens", rb.InputError, parts, f, P4, np.ones((5, 3)))
+        parts = ("X is (5, 3)", "(4, 4)", "one column per token, 4 of them")
+        yield case(f"{name}: other tokens", rb.InputError, parts, f, P4, X=np.ones((5, 3)))
     for X in (np.eye(3, 4), np.ones((6, 4)), np.zeros((4, 4))):
         title = f"tokens {X.shape}, {X[0, 0]}"
         parts = (f"X is {X.shape}", "full column rank 4", "closed form", "rb.fit_head takes any")
-        yield case(f"nearest_head: {title}", rb.InputError, parts, rb.nearest_head, P4, 1, X)
+        yield case(f"nearest_head: {title}", rb.InputError, parts, rb.nearest_head, P4, 1, X=X)
         parts = ("no head of any size", "on these tokens", "= 0 fails by", "for query")
-        yield case(f"represent: {title}", rb.NotRepresentable, parts, rb.represent, P4, X)
+        yield case(f"represent: {title}", rb.NotRepresentable, parts, rb.represent, P4, X=X)
     parts = ("X is zero", "expected tokens that are not", "uniform")
-    yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, np.zeros((3, 2)))
+    yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, X=np.zeros((3, 2)))
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
     none = {"spectral_start": False, "random_starts": 0}
     yield case("fit_head: no start", rb.InputError, parts, rb.fit_head, P2, 1, **none)

@@ -56,8 +56,8 @@ def test_each_entry_is_drawn_where_it_lies() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"pattern": "other"}, "expected a pattern of"),
-        ({"notion": "other"}, "a notion of"),
+        ({"pattern": "other"}, "['pattern'] is 'other'; expected one of"),
+        ({"notion": "other"}, "['notion'] is 'other'; expected one of"),
         ({"lower": 3}, "above upper"),
         ({"upper": -1}, "at least 0"),
     ],
@@ -70,7 +70,7 @@ def test_records_that_are_no_entries(change: dict[str, Any], words: str) -> None
 def test_bad_tables() -> None:
     with refused(rb.InputError, "rows is empty"):
         atlas_intervals([])
-    with refused(rb.InputError, "repeats one-hot, sign"):
+    with refused(rb.InputError, "repeats pattern = 'one-hot', notion = 'sign'"):
         artists([ENTRY, ENTRY])
     with refused(rb.InputError, "has no 'n'"):
         artists([{key: value for key, value in ENTRY.items() if key != "n"}])

@@ -16,10 +16,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from rankbound.experiments.arms import gather
+from rankbound.experiments.catalogue import GRIDS
 from rankbound.experiments.heads import TrainedHead
-from rankbound.experiments.presets import GRIDS
-from rankbound.experiments.results import Run, read_results
+from rankbound.experiments.results import Run, gather, read_results
 from rankbound.experiments.trends import TRENDS
 from tests.experiments.stores import TEXT, cells_of, fill, stand_in
 from tests.test_figures import FIGURES, published, regenerate

@@ -1,4 +1,4 @@
-"""How each figure is made: one file a figure, its name to its recipe."""
+"""How each figure is made: one file per figure, its name to its recipe."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -1,16 +1,14 @@
-"""The head-size atlas for one number of tokens: a row an entry, as ``rankbound atlas`` has it."""
+"""The head-size atlas for one number of tokens, one row per entry, as in ``rankbound atlas``."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from matplotlib.figure import Figure
-
 from rankbound.atlas.compute import compute_atlas
 from rankbound.plots import atlas_intervals
-from recipes.recipe import Recipe, Row
+from recipes.recipe import Recipe, Row, on_one_axes
 
 COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -41,9 +39,4 @@ def atlas_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
         }
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    """Draw the atlas into an empty figure."""
-    atlas_intervals(rows, figure.subplots())
-
-
-ATLAS = Recipe(COLUMNS, SETTINGS, atlas_rows, draw, (7.2, 5.2))
+ATLAS = Recipe(COLUMNS, SETTINGS, atlas_rows, on_one_axes(atlas_intervals), (7.2, 5.2))

@@ -56,7 +56,7 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
 
 
 def cliff_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
-    """Rows of the cliff: one context an n, one row a head size."""
+    """Rows of the cliff: one context per n, one row per head size."""
     for n, head_sizes in settings["head_sizes"].items():
         P = rb.random_context(n, settings["seed"], settings["law"], alpha=settings["alpha"])
         for head_size in head_sizes:

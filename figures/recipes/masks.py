@@ -8,17 +8,16 @@ A sliding window of more than one token and fewer than n is not nested: its row 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.figure import Figure
 
 import rankbound as rb
 from rankbound.plots import head_sizes_by_mask
-from recipes.recipe import Recipe, Row
+from recipes.recipe import Recipe, Row, on_one_axes
 
 COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -84,9 +83,4 @@ def masked(series: str, n: int) -> tuple[str, npt.NDArray[np.bool_]]:
     return "causal", rb.causal_mask(n)
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    """Draw the masks into an empty figure."""
-    head_sizes_by_mask(rows, figure.subplots())
-
-
-MASKS = Recipe(COLUMNS, SETTINGS, masks_rows, draw, (7.2, 3.6))
+MASKS = Recipe(COLUMNS, SETTINGS, masks_rows, on_one_axes(head_sizes_by_mask), (7.2, 3.6))

@@ -6,9 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 Row = dict[str, Any]
+
+
+Draw = Callable[[Sequence[Row], Figure], None]
 
 
 @dataclass(frozen=True)
@@ -33,5 +37,14 @@ class Recipe:
     columns: Mapping[str, type]
     settings: Mapping[str, Any]
     compute: Callable[[Mapping[str, Any]], Iterator[Row]] | None
-    draw: Callable[[Sequence[Row], Figure], None]
+    draw: Draw
     inches: tuple[float, float]
+
+
+def on_one_axes(plot: Callable[[Sequence[Row], Axes], Axes]) -> Draw:
+    """Draw a figure that has one pair of axes."""
+
+    def draw(rows: Sequence[Row], figure: Figure) -> None:
+        plot(rows, figure.subplots())
+
+    return draw

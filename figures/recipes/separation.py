@@ -18,13 +18,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
-from matplotlib.figure import Figure
-
+from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.layer import MultiHead
-from rankbound.attention.opponents import random_fixed_layer
 from rankbound.fitting.layer import fit_layer
 from rankbound.plots import student_errors
-from recipes.recipe import Recipe, Row
+from recipes.recipe import Recipe, Row, on_one_axes
 
 COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -71,12 +69,12 @@ def separation_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
 
 
 def separation_row(student: Sequence[Any], seed: int, settings: Mapping[str, Any]) -> Row:
-    """How near a student of these sizes comes to the teacher of this seed."""
+    """How close a student of these sizes comes to the teacher of this seed."""
     series, heads, head_size, value_size = student
     fit = fit_layer(
         teacher(seed, settings),
         heads,
-        head_size,
+        head_size=head_size,
         value_size=value_size,
         n=settings["n"],
         sequences=settings["sequences"],
@@ -111,9 +109,4 @@ def teacher(seed: int, settings: Mapping[str, Any]) -> MultiHead:
     )
 
 
-def draw(rows: Sequence[Row], figure: Figure) -> None:
-    """Draw the students into an empty figure."""
-    student_errors(rows, figure.subplots())
-
-
-SEPARATION = Recipe(COLUMNS, SETTINGS, separation_rows, draw, (7.2, 3.9))
+SEPARATION = Recipe(COLUMNS, SETTINGS, separation_rows, on_one_axes(student_errors), (7.2, 3.9))

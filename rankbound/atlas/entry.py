@@ -16,7 +16,7 @@ __all__ = ["NOTIONS", "PATTERNS", "Atlas", "Entry"]
 NOTIONS = MappingProxyType(
     {
         "exact": "some head has this context exactly",
-        "closure": "heads come as near to it as wished",
+        "closure": "heads come as close to it as wished",
         "bounded": "a head with bounded logits comes within a total variation",
         "sign": "some head prefers the same keys",
     }
@@ -29,8 +29,8 @@ PATTERNS = MappingProxyType(
         "worst-causal": "worst causal context",
         "random-prefix": "random context, prefix of 3n/4",
         "hadamard": "Hadamard pattern, P ∝ 2^H",
-        "one-hot": "one key a query, a permutation",
-        "sparse": "three keys a query",
+        "one-hot": "one key per query, a permutation",
+        "sparse": "three keys per query",
         "random-signs": "random signs",
         "orderings": "every order of the keys",
     }
@@ -99,7 +99,7 @@ class Atlas:
     n, seed : int
         Tokens, and the seed of the random patterns.
     scale, error : float
-        In the bounded sense: the largest ``|q| |k|``, and the total variation a column.
+        In the bounded sense: the largest ``|q| |k|``, and the total variation per column.
     entries : tuple of Entry
         Those that exist; a pattern need not have an entry in every sense.
     """
@@ -118,7 +118,7 @@ class Atlas:
         return None
 
     def to_markdown(self) -> str:
-        """Return the atlas as a Markdown table, a row a pattern."""
+        """Return the atlas as a Markdown table, one row per pattern."""
         heads = {**NOTIONS, "bounded": f"|q||k| ≤ {self.scale:g}, TV ≤ {self.error:g}"}
         names = {"exact": "exact", "closure": "to any precision", "sign": "sign"}
         titles = [names.get(notion, heads[notion]) for notion in NOTIONS]

@@ -11,7 +11,7 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.layer import MultiHead
+from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.masks import causal_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError
@@ -22,7 +22,7 @@ Seed = int | np.random.Generator
 
 
 def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
-    """Gaussian tokens, one a column, of unit variance.
+    """Gaussian tokens, one per column, of unit variance.
 
     Parameters
     ----------
@@ -31,25 +31,32 @@ def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
     seed : int or numpy.random.Generator
         Required.
     rank : int, optional
-        Rank of the tokens, at most ``min(d, n)``, which it is unless given.
+        Rank of the tokens, at most ``min(d, n)``, which it is unless given. They are then a
+        product of Gaussian factors that are rounded so that the product is exact: their rank is
+        this over the rationals too.
 
     Returns
     -------
     ndarray, shape (d, n)
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is below 1 or the rank above ``min(d, n)``.
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
     rng = check_seed(seed)
     if rank is None:
         return rng.standard_normal((d, n))
     rank = check_int("rank", rank, least=1, most=min(d, n), why="the rank of a d × n matrix")
-    product = rng.standard_normal((d, rank)) @ rng.standard_normal((rank, n))
-    tokens: Array = product / math.sqrt(rank)
+    # 2 (bits + 3) + log2(rank) <= 53: every sum of products is exact
+    bits = (53 - 6 - rank.bit_length()) // 2
+    root = rank**-0.25  # in each factor, since a quotient of the product would round
+    left, right = (_on_grid(root * rng.standard_normal(s), bits) for s in ((d, rank), (rank, n)))
+    tokens: Array = left @ right
     return tokens
+
+
+def _on_grid(A: Array, bits: int) -> Array:
+    """Entries rounded to multiples of ``2**-bits``, and below 8."""
+    grid: Array = np.clip(np.rint(np.ldexp(A, bits)), -(2 ** (bits + 3)), 2 ** (bits + 3))
+    return np.ldexp(grid, -bits)
 
 
 def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
@@ -69,10 +76,6 @@ def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
     AttentionHead
         With projections of entries N(0, 1/d).
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is below 1.
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
     W_q, W_k, W_v = check_seed(seed).standard_normal((3, head_size, d)) / math.sqrt(d)
@@ -97,19 +100,11 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
     -------
     MultiHead
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is below 1, or h does not divide d.
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     if head_size is None:
-        if d % heads:
-            raise InputError(
-                f"d is {d} and heads {heads}; expected heads to divide d, since a standard head "
-                "has size d/h. Give head_size= for a layer that sets it apart."
-            )
-        head_size = d // heads
+        apart = " Give head_size= for a layer that sets it apart."
+        head_size = standard_head_size(d, heads, apart)
     head_size = check_head_size(head_size)
     rng = check_seed(seed)
     W_q, W_k, W_v = rng.standard_normal((3, heads, head_size, d)) / math.sqrt(d)
@@ -151,10 +146,6 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     ndarray, shape (n, n)
         Columns sum to 1.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If the law or a parameter is unknown or out of range.
 
     Examples
     --------

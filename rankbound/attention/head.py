@@ -1,23 +1,30 @@
-"""One attention head."""
+"""One attention head: projections, scale, mask and soft-cap."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, check_real, frozen_copy
-from rankbound.attention.masks import check_mask
+from rankbound._validate import (
+    Array,
+    Storage,
+    check_matrix,
+    check_real,
+    frozen_copy,
+    plain,
+    storage_dtype,
+)
+from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead"]
+__all__ = ["AttentionHead", "capped"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class AttentionHead:
     """A head given by its projections: ``P = softmax(scale · (W_k X)^T (W_q X))``, by columns.
 
@@ -32,6 +39,14 @@ class AttentionHead:
         Value projection; needed by :meth:`output` only.
     scale : float, optional
         What multiplies the logits; ``1/sqrt(head_size)`` unless given.
+    mask : array_like of bool, shape (n, n), optional
+        [key, query], True = visible: which keys each query sees, wherever no other mask is given.
+    soft_cap : float, optional
+        c of capped logits ``c · tanh(L / c)`` (Gemma 2). The cap lifts ranks: the head size then
+        bounds the rank of the logits no longer.
+    stored : dtype, optional
+        In which queries and keys were computed; unless given, the coarser dtype of `W_q` and `W_k`.
+        Tolerances of ranks are derived from it.
 
     Raises
     ------
@@ -42,8 +57,8 @@ class AttentionHead:
     --------
     >>> import rankbound as rb
     >>> head = rb.AttentionHead(W_q=[[1.0, 0.0]], W_k=[[0.0, 1.0]])
-    >>> head.head_size, head.d
-    (1, 2)
+    >>> head
+    AttentionHead(head_size=1, d=2, scale=1)
     >>> head.logits()
     array([[0., 0.],
            [1., 0.]])
@@ -53,13 +68,20 @@ class AttentionHead:
     W_k: Array
     W_v: Array | None
     scale: float
+    mask: Mask | None
+    soft_cap: float | None
+    stored: Storage
 
     def __init__(
         self,
         W_q: npt.ArrayLike,
         W_k: npt.ArrayLike,
         W_v: npt.ArrayLike | None = None,
+        *,
         scale: float | None = None,
+        mask: npt.ArrayLike | None = None,
+        soft_cap: float | None = None,
+        stored: npt.DTypeLike | None = None,
     ) -> None:
         query, key = check_matrix("W_q", W_q, ndim=2), check_matrix("W_k", W_k, ndim=2)
         if query.shape != key.shape:
@@ -73,11 +95,24 @@ class AttentionHead:
                 f"W_v is {value.shape} but W_q is {query.shape}: W_v must have as many columns "
                 f"({query.shape[1]}) as W_q, the embedding size d."
             )
-        factor = 1 / math.sqrt(len(query)) if scale is None else check_real("scale", scale)
-        fields: dict[str, Any] = {"W_q": query, "W_k": key, "W_v": value}
-        for name, array in fields.items():
-            object.__setattr__(self, name, None if array is None else frozen_copy(array))
-        object.__setattr__(self, "scale", factor)
+        dtypes = [storage_dtype(name, W, stored) for name, W in (("W_q", W_q), ("W_k", W_k))]
+        fields = {
+            "W_q": frozen_copy(query),
+            "W_k": frozen_copy(key),
+            "W_v": None if value is None else frozen_copy(value),
+            "scale": 1 / math.sqrt(len(query)) if scale is None else check_real("scale", scale),
+            "mask": None if mask is None else _own_mask(mask),
+            "soft_cap": None if soft_cap is None else check_real("soft_cap", soft_cap, above=0.0),
+            "stored": max(dtypes, key=lambda dtype: dtype.eps),
+        }
+        for name, value_of in fields.items():
+            object.__setattr__(self, name, value_of)
+
+    def __repr__(self) -> str:
+        parts = [f"head_size={self.head_size}, d={self.d}, scale={self.scale:.4g}"]
+        parts += [] if self.mask is None else [f"mask={self.mask.shape}"]
+        parts += [] if self.soft_cap is None else [f"soft_cap={self.soft_cap:.4g}"]
+        return f"AttentionHead({', '.join(parts)})"
 
     @property
     def head_size(self) -> int:
@@ -98,12 +133,17 @@ class AttentionHead:
         return self._project("W_k", self.W_k, X)
 
     def logits(self, X: npt.ArrayLike | None = None) -> Array:
-        """``L = scale · (W_k X)^T (W_q X)``, shape (..., n, n), [key, query].
+        """``L = scale · (W_k X)^T (W_q X)``, capped where the head is; no mask is applied.
 
         Parameters
         ----------
         X : array_like, shape (..., d, n), optional
-            Tokens, one a column; None means the identity, and n = d.
+            Tokens, one per column; None means the identity, and n = d.
+
+        Returns
+        -------
+        ndarray, shape (..., n, n)
+            [key, query].
 
         Raises
         ------
@@ -117,7 +157,7 @@ class AttentionHead:
                 "the logits overflow float64; expected products of keys and queries below "
                 "1.8e308. Scale the tokens or the projections down."
             )
-        return L
+        return capped(L, self.soft_cap)
 
     def context(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
         """``P = softmax(L)`` by columns, shape (..., n, n), [key, query].
@@ -125,9 +165,10 @@ class AttentionHead:
         Parameters
         ----------
         X : array_like, shape (..., d, n), optional
-            Tokens, one a column; None means the identity.
-        mask : array_like of bool, shape (n, n), optional
-            [key, query], True = visible.
+            Tokens, one per column; None means the identity.
+        mask : array_like of bool, shape (n, n), or str, optional
+            [key, query], True = visible, or "causal", "prefix:P", "sliding:W"; instead of the
+            head's own. For both at once pass ``head.mask & mask``.
 
         Raises
         ------
@@ -135,17 +176,13 @@ class AttentionHead:
             As :meth:`logits`; or if the mask does not fit or hides every key from a query.
         """
         L = self.logits(X)
-        return _softmax(L, None if mask is None else check_mask(mask, L.shape))
+        shown = self.mask if mask is None else mask
+        return _softmax(L, None if shown is None else check_mask(shown, L.shape))
 
     def output(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
         """``W_v X P``, shape (..., v, n): what the head adds to each token.
 
-        Parameters
-        ----------
-        X : array_like, shape (..., d, n), optional
-            Tokens, one a column; None means the identity.
-        mask : array_like of bool, shape (n, n), optional
-            [key, query], True = visible.
+        `X` and `mask` as for :meth:`context`.
 
         Raises
         ------
@@ -176,3 +213,27 @@ class AttentionHead:
                 "Scale the tokens or the projections down."
             )
         return projected
+
+
+def _own_mask(mask: npt.ArrayLike) -> Mask:
+    if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
+        raise InputTypeError(
+            f"mask is {mask!r}; expected a bool matrix (n, n): a head's own mask is of one length. "
+            "Pass rb.causal_mask(n), or the name to head.context(X, mask=...)."
+        )
+    array = plain("mask", mask)[0]
+    if array.ndim != 2 or array.shape[0] != array.shape[1]:
+        raise InputError(f"mask has shape {array.shape}; expected (n, n), [key, query].")
+    visible = check_mask(array, array.shape)
+    if array is mask and array.base is None and not array.flags.writeable:
+        return array  # nobody can change it: the heads of a layer share theirs
+    own: Mask = frozen_copy(visible)
+    return own
+
+
+def capped(L: Array, soft_cap: float | None) -> Array:
+    """``soft_cap · tanh(L / soft_cap)``, or L as it is for None. Input unchecked."""
+    if soft_cap is None:
+        return L
+    with np.errstate(over="ignore"):  # tanh of an infinite ratio is ±1
+        return np.asarray(soft_cap * np.tanh(L / soft_cap))

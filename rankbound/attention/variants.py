@@ -2,53 +2,43 @@
 
 Queries and keys are (head_size, n), columns are tokens; logits are [key, query]. Exact numbers
 (one matrix of ints, Fractions or rational SymPy numbers, scalars included) give exact results, an
-array of Fractions; anything else is computed in float64. What each change does to the bound on the
-head size is docs/theory.md, section 6, and the claims ``variant-*``.
+array of Fractions; anything else is computed in float64. What does not fit raises `InputError` or
+`InputTypeError`. What each change does to the bound on the head size is docs/theory.md, section 6,
+and the claims ``variant-*``.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from numbers import Rational
 from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_matrix, check_real, storage_dtype
-from rankbound.attention._reading import (
-    Table,
-    all_exact,
-    exact_root,
-    finite,
-    read_matrix,
-    read_vector,
-)
-from rankbound.attention.head import AttentionHead
-from rankbound.attention.logit_variants import (
-    alibi_bias,
-    mix_heads,
-    relative_bias,
-    soft_cap,
-    temper,
-)
+from rankbound._validate import check_int, check_matrix, check_real, storage_dtype
+from rankbound.attention.head import AttentionHead, capped
 from rankbound.errors import InputError, InputTypeError
+from rankbound.exact.rational import is_exact, rational_matrix
 
 __all__ = [
+    "Table",
     "alibi_bias",
     "append_ones",
+    "apply_temperature",
     "biased_head",
     "grouped_logits",
-    "mix_heads",
-    "normalise_columns",
+    "qk_norm",
     "relative_bias",
     "rope",
     "rotate",
     "soft_cap",
-    "temper",
+    "talking_heads",
 ]
 
+Table = npt.NDArray[Any]  # float64, or objects that are Fractions
 Pairing = Literal["half", "interleaved"]
 
 
@@ -65,13 +55,8 @@ def append_ones(X: npt.ArrayLike) -> Table:
     Returns
     -------
     ndarray, shape (..., d + 1, n)
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If X is not a finite matrix.
     """
-    tokens = read_matrix("X", X, all_exact(X))
+    tokens = _read_matrix("X", X, _all_exact(X))
     ones = np.full_like(tokens[..., :1, :], Fraction(1))
     return np.concatenate([tokens, ones], axis=-2)
 
@@ -95,24 +80,27 @@ def biased_head(
     Returns
     -------
     AttentionHead
-        With d + 1 columns a projection; values have no bias.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If `head` is no head, or a bias does not fit.
+        With d + 1 columns per projection; values have no bias.
     """
     if not isinstance(head, AttentionHead):
         raise InputTypeError(f"head is a {type(head).__name__}; expected an AttentionHead.")
     k = head.head_size
-    why = "one a coordinate of the head"
+    why = "one per coordinate of the head"
     biases = [
-        read_vector(name, 0.0 if b is None else b, k, why, exact=False)
+        _read_vector(name, 0.0 if b is None else b, k, why, exact=False)
         for name, b in (("query_bias", query_bias), ("key_bias", key_bias))
     ]
     W_q, W_k = (np.column_stack(pair) for pair in zip((head.W_q, head.W_k), biases, strict=True))
     W_v = None if head.W_v is None else np.column_stack([head.W_v, np.zeros(len(head.W_v))])
-    return AttentionHead(W_q, W_k, W_v, head.scale)
+    return AttentionHead(
+        W_q,
+        W_k,
+        W_v,
+        scale=head.scale,
+        mask=head.mask,
+        soft_cap=head.soft_cap,
+        stored=head.stored.name,
+    )
 
 
 def rotate(
@@ -133,15 +121,10 @@ def rotate(
     Returns
     -------
     ndarray, shape (..., k, n)
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If k is odd, the shapes do not fit, or the pairs are not those of a rotation.
     """
-    exact = all_exact(columns, cos, sin)
+    exact = _all_exact(columns, cos, sin)
     x, c, s = (
-        read_matrix(*pair, exact) for pair in (("columns", columns), ("cos", cos), ("sin", sin))
+        _read_matrix(*pair, exact) for pair in (("columns", columns), ("cos", cos), ("sin", sin))
     )
     k, n = x.shape[-2:]
     _require_even(k)
@@ -159,8 +142,8 @@ def rotate(
     first, second = _pairs(k, pairing)
     a, b = x[..., first, :], x[..., second, :]
     rotated = np.empty_like(x)
-    rotated[..., first, :] = finite("the rotated columns", lambda: a * c - b * s)
-    rotated[..., second, :] = finite("the rotated columns", lambda: a * s + b * c)
+    rotated[..., first, :] = _finite("the rotated columns", lambda: a * c - b * s)
+    rotated[..., second, :] = _finite("the rotated columns", lambda: a * s + b * c)
     return rotated
 
 
@@ -189,25 +172,18 @@ def rope(
     Returns
     -------
     ndarray of float64, shape (..., k, n)
-
-    Raises
-    ------
-    InputError, InputTypeError
-        As :func:`rotate`; or if positions or base are not as described.
     """
     x = check_matrix("columns", columns)
     k, n = x.shape[-2:]
     _require_even(k)
     places = np.arange(n) if positions is None else positions
-    row = read_vector("positions", places, n, "one a column", exact=False)
+    row = _read_vector("positions", places, n, "one per column", exact=False)
     rates = check_real("base", base, above=0.0) ** (-2.0 * np.arange(k // 2) / k)
-    angles = finite("the angles", lambda: np.multiply.outer(rates, row))
+    angles = _finite("the angles", lambda: np.multiply.outer(rates, row))
     return rotate(x, np.cos(angles), np.sin(angles), pairing)
 
 
-def normalise_columns(
-    columns: npt.ArrayLike, gain: Any = 1, norm: Literal["l2", "rms"] = "l2"
-) -> Table:
+def qk_norm(columns: npt.ArrayLike, gain: Any = 1, norm: Literal["l2", "rms"] = "l2") -> Table:
     """QK-norm: each column divided by its norm, then coordinates multiplied by a gain.
 
     Columns are scaled and rows are scaled, so no rank grows. With "l2", gain g for queries and 1
@@ -225,25 +201,20 @@ def normalise_columns(
     Returns
     -------
     ndarray, shape (..., k, n)
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a column is zero, an exact norm irrational, or an argument not as described.
     """
     if norm not in ("l2", "rms"):
         raise InputError(f'norm is {norm!r}; expected "l2" or "rms".')
-    exact = all_exact(columns, gain)
-    x = read_matrix("columns", columns, exact)
+    exact = _all_exact(columns, gain)
+    x = _read_matrix("columns", columns, exact)
     k = x.shape[-2]
-    factors = read_vector("gain", gain, k, "one a coordinate", exact)
+    factors = _read_vector("gain", gain, k, "one per coordinate", exact)
     peak = np.max(np.abs(x), axis=-2, keepdims=True)
     if (peak == 0).any():
         raise InputError("columns hold a zero column; expected none: it has no direction to keep.")
     y = x / peak  # squares neither overflow nor vanish
     square = np.sum(y * y, axis=-2, keepdims=True) / (k if norm == "rms" else 1)
-    length = np.frompyfunc(exact_root, 1, 1)(square) if exact else np.sqrt(square)
-    return finite("the normalised columns", lambda: factors[:, None] * (y / length))
+    length = np.frompyfunc(_exact_root, 1, 1)(square) if exact else np.sqrt(square)
+    return _finite("the normalised columns", lambda: factors[:, None] * (y / length))
 
 
 def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = None) -> Table:
@@ -262,25 +233,172 @@ def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = Non
     Returns
     -------
     ndarray, shape (n, g n)
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If there are no queries, or the shapes differ.
     """
     if len(queries) == 0:
-        raise InputError("queries is empty; expected one matrix (k, n) a query head.")
-    exact = scale is not None and all_exact(keys, scale, *queries)  # 1/sqrt(k) is a float
-    K = read_matrix("keys", keys, exact)
-    groups = [read_matrix(f"queries[{a}]", Q, exact) for a, Q in enumerate(queries)]
+        raise InputError("queries is empty; expected one matrix (k, n) per query head.")
+    exact = scale is not None and _all_exact(keys, scale, *queries)  # 1/sqrt(k) is a float
+    K = _read_matrix("keys", keys, exact)
+    groups = [_read_matrix(f"queries[{a}]", Q, exact) for a, Q in enumerate(queries)]
     if K.ndim != 2 or any(Q.shape != K.shape for Q in groups):
         shapes = ", ".join(str(Q.shape) for Q in groups)
         raise InputError(
             f"keys are {K.shape} and queries {shapes}; expected the same shape (head_size, n)."
         )
     size = 1 / math.sqrt(len(K)) if scale is None else scale
-    factor = read_vector("scale", size, 1, "one for all logits", exact)[0]
-    return finite("the logits", lambda: factor * (K.T @ np.concatenate(groups, axis=1)))
+    factor = _read_vector("scale", size, 1, "one for all logits", exact)[0]
+    return _finite("the logits", lambda: factor * (K.T @ np.concatenate(groups, axis=1)))
+
+
+def apply_temperature(L: npt.ArrayLike, temperature: Any) -> Table:
+    """Logits divided by a temperature, one for all or one per query: no rank changes.
+
+    Parameters
+    ----------
+    L : array_like, shape (..., n, m)
+        Logits, [key, query].
+    temperature : number or array_like of shape (m,)
+        Above 0.
+
+    Returns
+    -------
+    ndarray, shape (..., n, m)
+    """
+    exact = _all_exact(L, temperature)
+    logits = _read_matrix("L", L, exact)
+    T = _read_vector("temperature", temperature, logits.shape[-1], "one per query", exact)
+    _require_positive("temperature", T)
+    return _finite("the logits", lambda: logits / T)
+
+
+def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
+    """ALiBi, what is added to the logits: ``m (i - j)`` for key i and query j, or ``-m |i - j|``.
+
+    The two agree on a causal mask, where i <= j. The first is ``m (i 1^T - 1 j^T)``: rank 2, of
+    which the softmax ignores 1. The second has log-rank n - 1 for m != 0.
+
+    Parameters
+    ----------
+    n : int
+        Sequence length.
+    slope : number
+        m; the paper has 2^(-8 a/h) for head a = 1, …, h (h a power of 2).
+    bidirectional : bool
+        Whether to penalise distance on both sides.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+
+    References
+    ----------
+    Press, Smith & Lewis 2022, section 3 (causal).
+
+    Examples
+    --------
+    >>> from rankbound.attention.variants import alibi_bias
+    >>> alibi_bias(2, 0.5)
+    array([[ 0. , -0.5],
+           [ 0.5,  0. ]])
+    """
+    n = check_int("n", n, least=1)
+    exact = _all_exact(slope)
+    m = _read_vector("slope", slope, 1, "one for all distances", exact)[0]
+    places = _read_vector("n", list(range(n)), n, "", exact)
+    distance = np.subtract.outer(places, places)
+    return _finite("the biases", lambda: m * (-abs(distance) if bidirectional else distance))
+
+
+def relative_bias(table: npt.ArrayLike) -> Table:
+    """Additive relative bias: ``B[i, j] = table[i - j + n - 1]`` for key i and query j (Toeplitz).
+
+    T5 shares entries of the table between distances in one bucket. The log-rank of B alone is
+    anything from 0 to n - 1.
+
+    Parameters
+    ----------
+    table : array_like, shape (2 n - 1,)
+        For the distances i - j = -(n - 1), …, n - 1.
+
+    Returns
+    -------
+    ndarray, shape (n, n)
+
+    References
+    ----------
+    Raffel et al. 2020, section 2.1.
+    """
+    if np.ndim(table) != 1 or np.size(table) % 2 == 0:
+        raise InputError(
+            f"table has shape {np.shape(table)}; expected (2 n - 1,): one number for each distance "
+            "from -(n - 1) to n - 1."
+        )
+    length = int(np.size(table))
+    values = _read_vector("table", table, length, "one per distance", _all_exact(table))
+    places = np.arange(length // 2 + 1)
+    B: Table = values[np.subtract.outer(places, places) + length // 2]
+    return B
+
+
+def soft_cap(L: npt.ArrayLike, cap: float) -> Table:
+    """``cap · tanh(L / cap)``: logits squeezed into (-cap, cap), entry by entry.
+
+    Not linear, so it raises the rank: a head of size 1 may need n - 1 afterwards.
+
+    Parameters
+    ----------
+    L : array_like, shape (..., n, m)
+        Logits, [key, query].
+    cap : float
+        Above 0 (Gemma 2: 50 for attention).
+
+    Returns
+    -------
+    ndarray of float64, shape (..., n, m)
+
+    References
+    ----------
+    Gemma Team 2024, section 2.
+    """
+    return capped(check_matrix("L", L), check_real("cap", cap, above=0.0))
+
+
+def talking_heads(logits: Sequence[Any] | Table, mix: npt.ArrayLike) -> Table:
+    """Talking-heads before the softmax: ``L'_a = Σ_b mix[a, b] L_b``.
+
+    So each mixed head has rank at most h k, h heads of size k, and may attain min(h k, n).
+
+    Parameters
+    ----------
+    logits : sequence of h array_likes, shape (n, m) each
+        Logits of the heads, [key, query].
+    mix : array_like, shape (g, h)
+        Row a holds the weights of mixed head a.
+
+    Returns
+    -------
+    ndarray, shape (g, n, m)
+
+    References
+    ----------
+    Shazeer, Lan, Cheng, Ding & Hou 2020.
+    """
+    heads = list(logits)
+    if not heads:
+        raise InputError("logits is empty; expected one matrix (n, n) per head.")
+    exact = _all_exact(*heads, mix)
+    tables = [_read_matrix(f"logits[{b}]", L, exact) for b, L in enumerate(heads)]
+    if len({L.shape for L in tables}) > 1 or tables[0].ndim != 2:
+        shapes = ", ".join(str(L.shape) for L in tables)
+        raise InputError(f"logits have shapes {shapes}; expected one shape (n, n) for all heads.")
+    weights = _read_matrix("mix", mix, exact)
+    if weights.ndim != 2 or weights.shape[1] != len(tables):
+        raise InputError(
+            f"mix has shape {weights.shape}; expected (any, {len(tables)}): a row holds one weight "
+            "for each head."
+        )
+    flat = np.stack(tables).reshape(len(tables), -1)
+    mixed: Table = _finite("the mixed logits", lambda: weights @ flat)
+    return mixed.reshape(-1, *tables[0].shape)
 
 
 def _require_even(k: int) -> None:
@@ -296,3 +414,66 @@ def _pairs(k: int, pairing: str) -> tuple[slice, slice]:
     if pairing == "interleaved":
         return slice(0, k, 2), slice(1, k, 2)
     raise InputError(f'pairing is {pairing!r}; expected "half" or "interleaved".')
+
+
+def _all_exact(*values: Any) -> bool:
+    """Whether all are rational: numbers, or one matrix or vector of them each."""
+    return all(_one_exact(value) for value in values)
+
+
+def _one_exact(value: Any) -> bool:
+    if isinstance(value, Rational) and not isinstance(value, bool):
+        return True
+    if getattr(value, "ndim", 2) > 2 or not is_exact(value):
+        return False
+    # log(2) times a matrix is exact elsewhere; its sums and quotients here would not be
+    return bool(rational_matrix("", _rows(value))[1] == 1)
+
+
+def _rows(value: Any) -> Any:
+    flat = not hasattr(value, "is_Matrix") and np.ndim(value) == 1
+    return [list(value)] if flat else value
+
+
+def _read_matrix(name: str, value: Any, exact: bool) -> Table:
+    """A matrix of Fractions, or one of float64 or a batch of them."""
+    if not exact:
+        return check_matrix(name, value)
+    return np.array(rational_matrix(name, value)[0], dtype=object)
+
+
+def _read_vector(name: str, value: Any, length: int, why: str, exact: bool) -> Table:
+    """A number repeated, or a vector of this length."""
+    single = np.ndim(value) == 0
+    vector = _read_matrix(name, [[value] if single else value], exact)[0]
+    if vector.ndim != 1 or (not single and len(vector) != length):
+        raise InputError(
+            f"{name} has shape {np.shape(value)}; expected one number or ({length},): {why}."
+        )
+    return np.repeat(vector, length) if single else vector
+
+
+def _require_positive(name: str, values: Table) -> None:
+    """Refuse a number that is not above 0."""
+    if not (values > 0).all():
+        raise InputError(f"{name} holds {min(values)}; expected numbers above 0.")
+
+
+def _exact_root(square: Fraction) -> Fraction:
+    """The square root of a rational that has a rational one."""
+    root = Fraction(math.isqrt(square.numerator), math.isqrt(square.denominator))
+    if root * root != square:
+        raise InputError(
+            "an exact column has an irrational norm; expected the square of the norm to be the "
+            "square of a rational. Pass floats, or columns divided by their norms."
+        )
+    return root
+
+
+def _finite(name: str, compute: Callable[[], Table]) -> Table:
+    """What is computed, without a NumPy warning; a float that overflows is refused."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        result = compute()
+    if result.dtype != object and not np.isfinite(result).all():
+        raise InputError(f"{name} overflow float64; expected numbers below 1.8e308. Scale down.")
+    return result

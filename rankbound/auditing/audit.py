@@ -7,12 +7,10 @@ from collections.abc import Callable, Iterable
 from types import MappingProxyType
 
 from rankbound._validate import check_int
-from rankbound.auditing.backends import versions
 from rankbound.auditing.capture import Captured, recording
-from rankbound.auditing.loading import find_model
-from rankbound.auditing.models import LoadedModel, load, run
-from rankbound.auditing.proof import Proof, Samples, eager_samples, prove
+from rankbound.auditing.models import LoadedModel, find_model, load, run, versions
 from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
+from rankbound.auditing.reproduction import Reproduction, Samples, eager_samples, reproduce
 from rankbound.auditing.texts import TextFacts, check_text, cut_windows
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import measure_heads
@@ -122,12 +120,12 @@ class _Run:
         self.loaded, self.text, self.chosen = loaded, text, chosen
         self.context_rank, self.head_sizes, self.progress = context_rank, head_sizes, progress
         self.heads: list[AuditedHead] = []
-        self.proof = Proof(0.0, 0.0, 0)
+        self.proof = Reproduction(0.0, 0.0, 0)
         self.samples: Samples = {}
         self.window = self.layers = self.done = 0
 
     def audit(self, windows: list[list[int]]) -> Audit:
-        """Prove on the first window, measure on all."""
+        """Reproduce the model's weights on the first window, measure on all."""
         try:
             self._look(windows[0])
             for window, ids in enumerate(windows):
@@ -160,26 +158,22 @@ class _Run:
         return self.chosen is None or layer in self.chosen
 
     def _visit(self, captured: Captured) -> None:
-        """Prove a layer on the first window, then measure its heads, under one BLAS thread."""
+        """Check a layer on the first window, then measure its heads, under one BLAS thread."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, "blas"):  # many small matrices: threads only wait for each other
-            self._prove_and_measure(captured)
+            self._check_and_measure(captured)
         self.done += 1
         if self.progress is not None:
             wanted = self.layers if self.chosen is None else len(self.chosen)
             self.progress(self.done, wanted * self.text.windows, captured.place)
 
-    def _prove_and_measure(self, captured: Captured) -> None:
+    def _check_and_measure(self, captured: Captured) -> None:
         if self.window == 0:
-            self.proof = self.proof.with_(prove(captured, self.samples))
-        group = len(captured.queries) // len(captured.keys)
+            self.proof = self.proof.with_(reproduce(captured, self.samples))
+        group = len(captured.heads) // captured.key_value_heads
         measured = measure_heads(
-            captured.queries,
-            captured.keys,
-            captured.scale,
-            captured.mask,
-            captured.softcap,
+            captured.heads,
             unit=self.loaded.unit,
             context_rank=self.context_rank,
             head_sizes=self.head_sizes,

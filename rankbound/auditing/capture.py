@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
-from rankbound.auditing.backends import quiet, require
-from rankbound.auditing.models import LoadedModel
+from rankbound.auditing.models import LoadedModel, quiet, require
 from rankbound.errors import InputError
+from rankbound.measuring.head import layer_heads
 
 __all__ = ["Captured", "as_columns", "recording"]
 
@@ -60,14 +61,11 @@ class Captured:
         The name of the layer's module in the model.
     turn : int
         How often this module was called before; above 0 where layers share a module.
-    queries, keys : ndarray of float64, shapes (heads, k, n) and (key_value_heads, k, n)
-        After biases, rotations and norms; columns are tokens.
-    scale : float
-        What multiplies the logits.
-    softcap : float or None
-        c of ``c tanh(L / c)``.
-    mask : ndarray of bool, shape (n, n), or None
-        [key, query], True = visible; None if nothing is hidden.
+    heads : tuple of AttentionHead
+        The query heads, each on its keys: after biases, rotations and norms, with scale, cap and
+        mask. A mask that hides nothing is None.
+    key_value_heads : int
+        How many heads have keys of their own.
     dtype : str
         In which the model computed them.
     own : torch.Tensor
@@ -77,11 +75,8 @@ class Captured:
     layer: int
     module: str
     turn: int
-    queries: Array
-    keys: Array
-    scale: float
-    softcap: float | None
-    mask: Mask | None
+    heads: tuple[AttentionHead, ...]
+    key_value_heads: int
     dtype: str
     own: Any
 
@@ -183,26 +178,22 @@ def _read(
     query, key, attention_mask = tensors
     _check_options(place, module, options)
     _check_shapes(place, module, query, key)
-    scaling = options.get("scaling")
-    softcap = options.get("softcap")
     queries, keys = as_columns(query), as_columns(key)
     if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
         raise InputError(
             f"{place}: its queries or keys hold inf or nan; expected finite numbers. The weights "
             f"are damaged, or {query.dtype} is too narrow for them."
         )
-    return Captured(
-        layer=layer,
-        module=name,
-        turn=turn,
-        queries=queries,
-        keys=keys,
-        scale=query.shape[-1] ** -0.5 if scaling is None else _number(place, "scaling", scaling),
-        softcap=None if softcap is None else _number(place, "softcap", softcap),
+    scale, cap = (_number(place, name, options.get(name)) for name in ("scaling", "softcap"))
+    heads = layer_heads(
+        queries,
+        keys,
+        scale=query.shape[-1] ** -0.5 if scale is None else scale,
         mask=_visible(place, attention_mask, query.shape[2]),
-        dtype=str(query.dtype).removeprefix("torch."),
-        own=weights,
+        soft_cap=cap,
     )
+    dtype = str(query.dtype).removeprefix("torch.")
+    return Captured(layer, name, turn, heads, len(keys), dtype, own=weights)
 
 
 def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
@@ -246,9 +237,9 @@ def as_columns(tensor: Any) -> Array:
     return array
 
 
-def _number(place: str, name: str, value: Any) -> float:
+def _number(place: str, name: str, value: Any) -> float | None:
     try:
-        return float(value)
+        return None if value is None else float(value)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(
             f"{place}: {name} is no number but {type(value).__name__}; expected one for the layer."

@@ -1,20 +1,350 @@
-"""Load a model that was found and checked, and run it."""
+"""A pretrained model: found by name, checked before any library reads it, loaded, and run.
+
+Nothing is downloaded, unpickled or executed from a model's files. torch, transformers and the
+readers of weight files are optional, imported when an audit needs them, their chatter kept quiet.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
+import math
+import os
+import platform
+import warnings
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import import_module, metadata
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from rankbound.auditing.backends import quiet, require, require_transformers
-from rankbound.auditing.loading import ModelFiles
-from rankbound.errors import InputError, RankboundError
+from rankbound._validate import STORAGES
+from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 
-__all__ = ["EPS", "LoadedModel", "load", "run"]
+__all__ = [
+    "LoadedModel",
+    "ModelFiles",
+    "Storage",
+    "find_model",
+    "load",
+    "quiet",
+    "require",
+    "run",
+    "versions",
+]
 
-EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 COMPUTE = ("float32", "float64")
+INSTALL = 'pip install "rankbound[models]"'
+OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
+PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def require(name: str, purpose: str) -> ModuleType:
+    """Import an optional package.
+
+    Raises
+    ------
+    BackendMissing
+        If it is not installed; the message holds the install line.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what it says of itself at import is not the user's
+            return import_module(name)
+    except ImportError as error:
+        raise BackendMissing(f"{purpose} needs {name} ({error}): {INSTALL}") from None
+
+
+def require_transformers() -> ModuleType:
+    """Import transformers, of a version in which attention can be observed.
+
+    Raises
+    ------
+    BackendMissing
+        If it is not installed or too old; the message holds the install line.
+    """
+    module = require("transformers", "an audit")
+    version = str(module.__version__)
+    if tuple(map(int, version.split(".")[:2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise BackendMissing(
+            f"an audit needs transformers {oldest} or later; {version} is installed: "
+            f"{INSTALL.replace('install', 'install --upgrade')}"
+        )
+    return module
+
+
+def versions() -> dict[str, str]:
+    """Of Python, rankbound and the packages on which the numbers of an audit depend."""
+    found = {"Python": platform.python_version()}
+    for name in ("rankbound", "numpy", "torch", "transformers"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing; its settings are put back."""
+    logging = require("transformers", "an audit").utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity(logging.CRITICAL)
+    logging.disable_progress_bar()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How the weights lie in their files.
+
+    Attributes
+    ----------
+    dtype : str
+        float16, bfloat16, float32, float64, or the quantised types of GGUF, for example Q4_1.
+    quantised : bool
+        Whether weights are dequantised when loaded.
+    """
+
+    dtype: str
+    quantised: bool
+
+
+@dataclass(frozen=True)
+class ModelFiles:
+    """A model that was found and checked.
+
+    Attributes
+    ----------
+    name : str
+        The last part of its path, or the package that carries it.
+    folder : Path
+        Where its files are.
+    gguf : str or None
+        The name of its .gguf file, if it is one.
+    storage : Storage
+        The dtype of its weights.
+    """
+
+    name: str
+    folder: Path
+    gguf: str | None
+    storage: Storage
+
+
+def find_model(model: str | os.PathLike[str]) -> ModelFiles:
+    """Find a model and check its files; nothing is downloaded, executed or unpickled.
+
+    Parameters
+    ----------
+    model : str or path
+        A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
+        installed package that carries one of them; the package is located and never imported.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If there is no such model, or its files are not safe or not whole.
+    """
+    if not isinstance(model, (str, os.PathLike)):
+        raise InputTypeError(
+            f"model is a {type(model).__name__}; expected a directory, a .gguf file or the name "
+            "of an installed package. Save a loaded model with model.save_pretrained(folder)."
+        )
+    path = Path(model)
+    if path.is_dir():
+        return _directory(path, path.resolve().name)
+    if path.is_file():
+        return _file(path)
+    return _package(str(model))
+
+
+def _file(path: Path) -> ModelFiles:
+    if path.suffix == ".gguf":
+        return ModelFiles(path.stem, path.parent, path.name, read_gguf(path))
+    if any(path.match(pattern) for pattern in PICKLES):
+        raise _pickle(path.name)
+    raise InputError(
+        f"{path.name}: neither a directory nor a .gguf file; for safetensors give the directory "
+        "that holds them and config.json."
+    )
+
+
+def _package(name: str) -> ModelFiles:
+    module = name.replace("-", "_")
+    spec = find_spec(module) if module.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise InputError(
+            f"{name}: no such model; expected a directory with config.json and safetensors, a "
+            ".gguf file, or an installed package that carries one. Nothing is downloaded."
+        )
+    root = Path(next(iter(spec.submodule_search_locations)))
+    folders = sorted({p.parent for p in root.rglob(WHOLE)} | {p.parent for p in root.rglob(INDEX)})
+    found = [p for p in folders if (p / "config.json").is_file()] + sorted(root.rglob("*.gguf"))
+    if len(found) != 1:
+        inside = ", ".join(str(p.relative_to(root)) for p in found) or "none"
+        raise InputError(
+            f"{name}: the package carries {len(found)} models ({inside}); expected one. "
+            "Give the path of the one that is meant."
+        )
+    if found[0].suffix == ".gguf":
+        return ModelFiles(name, found[0].parent, found[0].name, read_gguf(found[0]))
+    return _directory(found[0], name)
+
+
+def _directory(folder: Path, name: str) -> ModelFiles:
+    if not (folder / "config.json").is_file():
+        inside = sorted(folder.glob("*.gguf"))
+        if len(inside) == 1:
+            return ModelFiles(name, folder, inside[0].name, read_gguf(inside[0]))
+        raise InputError(
+            f"{name}: a directory without config.json; expected a Hugging Face model, as "
+            "model.save_pretrained(folder) writes it."
+        )
+    _check_config(folder, name)
+    return ModelFiles(name, folder, None, read_safetensors(_weights(folder, name)))
+
+
+def _check_config(folder: Path, name: str) -> None:
+    config = _json(folder / "config.json", name)
+    if not isinstance(config.get("model_type"), str):
+        raise InputError(f"{name}: config.json names no model_type; expected that of a model.")
+    if config.get("is_encoder_decoder") is True:
+        raise InputError(
+            f"{name}: {config['model_type']} is an encoder–decoder; expected one stack of "
+            "self-attention, an encoder or a decoder. Save its encoder alone."
+        )
+    if config.get("quantization_config"):
+        raise InputError(
+            f"{name}: config.json asks for quantised weights; expected plain floats. Dequantise "
+            "the model and save it again, or give its .gguf file."
+        )
+    if (folder / "adapter_config.json").exists():
+        raise InputError(
+            f"{name}: holds an adapter, which would change the weights; expected a whole model. "
+            "Merge it and save the result."
+        )
+
+
+def _json(file: Path, name: str) -> dict[str, Any]:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            f"{name}: {file.name} is no JSON ({type(error).__name__}); expected that of a model."
+        ) from None
+    if not isinstance(data, dict):
+        raise InputError(f"{name}: {file.name} holds no JSON object; expected that of a model.")
+    return data
+
+
+def _weights(folder: Path, name: str) -> list[Path]:
+    if (folder / WHOLE).is_file():
+        return [folder / WHOLE]
+    if (folder / INDEX).is_file():
+        table = _json(folder / INDEX, name).get("weight_map")
+        parts = sorted(set(table.values())) if isinstance(table, dict) and table else []
+        if not parts or not all(_is_plain(part) for part in parts):
+            raise InputError(f"{name}: {INDEX} names no files of this directory; expected its own.")
+        missing = [part for part in parts if not (folder / part).is_file()]
+        if missing:
+            raise InputError(f"{name}: {missing[0]} is missing; expected every file of {INDEX}.")
+        return [folder / part for part in parts]
+    unsafe = [file.name for pattern in PICKLES for file in sorted(folder.glob(pattern))]
+    if unsafe:
+        raise _pickle(f"{name}: {unsafe[0]}")
+    raise InputError(f"{name}: no weights; expected {WHOLE}, or its parts and {INDEX}.")
+
+
+def _is_plain(part: Any) -> bool:
+    return isinstance(part, str) and part.endswith(".safetensors") and Path(part).name == part
+
+
+def _pickle(what: str) -> InputError:
+    return InputError(
+        f"{what}: a pickle checkpoint, which can run any code when it is read; it is never read "
+        "here. Convert it to safetensors where you trust it: "
+        "model.save_pretrained(folder, safe_serialization=True)."
+    )
+
+
+def read_safetensors(files: list[Path]) -> Storage:
+    """Read the headers of a checkpoint's files and return the dtype of most of its weights.
+
+    Raises
+    ------
+    InputError
+        If the library finds a file damaged, or the weights are not plain floats.
+    """
+    library = require("safetensors", "a model in safetensors")
+    sizes: Counter[str] = Counter()
+    for file in files:
+        try:
+            with library.safe_open(file, framework="numpy") as stream:
+                names = stream.keys()
+                for tensor in (stream.get_slice(name) for name in names):
+                    if len(shape := tensor.get_shape()) > 1:
+                        sizes[tensor.get_dtype()] += math.prod(shape)
+        except (library.SafetensorError, OSError) as error:
+            raise InputError(
+                f"{file.name}: a damaged safetensors file: {error}. Copy it again from its source."
+            ) from None
+    if not sizes:
+        raise InputError(f"{files[0].name}: holds no weight matrices; expected those of a model.")
+    most = sizes.most_common(1)[0][0]
+    if most not in DTYPES:
+        raise InputError(
+            f"{files[0].name}: most weights are {most}; expected F16, BF16, F32 or F64. "
+            "Dequantise the model and save it again, or give its .gguf file."
+        )
+    return Storage(DTYPES[most], quantised=False)
+
+
+def read_gguf(file: Path) -> Storage:
+    """Check a GGUF file and return the types of its query and key projections.
+
+    Raises
+    ------
+    InputError
+        If it is damaged or names no query and key projections.
+    """
+    with file.open("rb") as stream:
+        magic = stream.read(4)
+    if magic != b"GGUF":
+        raise InputError(f"{file.name}: does not begin as a GGUF file; expected one.")
+    try:
+        tensors = require("gguf", "a .gguf model").GGUFReader(file).tensors
+        types = {str(t.tensor_type.name) for t in tensors if _is_attention(str(t.name))}
+    except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, OSError) as error:
+        raise InputError(
+            f"{file.name}: a damaged GGUF file ({type(error).__name__}). "
+            "Copy it again from its source."
+        ) from None
+    if not types:
+        raise InputError(
+            f"{file.name}: holds no query and key projections; expected a model with attention."
+        )
+    plain = types <= DTYPES.keys()
+    names = sorted(DTYPES.get(name, name) for name in types)
+    order = ["float64", "float32", "float16", "bfloat16"]
+    coarsest = max(names, key=order.index) if plain else "+".join(names)
+    return Storage(coarsest, quantised=not plain)
+
+
+def _is_attention(name: str) -> bool:
+    return any(part in name for part in (".attn_q.", ".attn_k.", ".attn_qkv."))
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +378,8 @@ class LoadedModel:
 
         Dequantised weights count as given exactly: what is audited is the quantised model.
         """
-        stored = 0.0 if self.quantised else EPS[self.storage_dtype]
-        return max(stored, EPS[self.compute_dtype])
+        stored = 0.0 if self.quantised else STORAGES[self.storage_dtype].eps
+        return max(stored, STORAGES[self.compute_dtype].eps)
 
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:

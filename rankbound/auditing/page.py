@@ -21,7 +21,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from rankbound.auditing.columns import DEFINITIONS, NOTATION
+from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.errors import InputTypeError
 
 __all__ = ["page", "write_page"]
@@ -76,9 +76,9 @@ def page(record: Record) -> str:
         "limits": "\n".join(f"<li>{_with_code(limit)}</li>" for limit in _limits(record)),
         "notation": _escape(NOTATION),
         "definitions": "\n".join(
-            f'<dt><code>{_escape(name)}</code></dt><dd id="column-{_escape(name)}">'
-            f"{_with_code(meaning)}</dd>"
-            for name, meaning in DEFINITIONS.items()
+            f'<dt><code>{_escape(column.name)}</code></dt><dd id="column-{_escape(column.name)}">'
+            f"{_with_code(column.meaning)}</dd>"
+            for column in COLUMNS
         ),
         "share": _percent(SHARE),
         "footer": _escape(f"Written by rankbound. Text {text['sha256'][:12]}…, model as named."),
@@ -110,7 +110,7 @@ def _with_code(text: str) -> str:
 
 def _data(heads: Sequence[Record]) -> str:
     """The JSON of the page's script: rows exactly, spectra to four digits."""
-    columns = list(DEFINITIONS)
+    columns = [column.name for column in COLUMNS]
     data = {
         "columns": columns,
         "rows": [[_finite(head[name]) for name in columns] for head in heads],

@@ -9,41 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from rankbound.auditing.backends import require
+from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.models import require
 from rankbound.auditing.page import write_page
-from rankbound.auditing.proof import Proof
+from rankbound.auditing.reproduction import Reproduction
 from rankbound.auditing.texts import TextFacts
 from rankbound.measuring.head import HeadMeasures
 
-__all__ = ["COLUMNS", "Audit", "AuditedHead", "ModelFacts"]
-
-PLACE = ("window", "layer", "head", "key_value_head")
-MEASURES = (
-    "head_size",
-    "length",
-    "masked",
-    "softcap",
-    "logit_rank",
-    "log_rank",
-    "log_rank_lower",
-    "log_rank_upper",
-    "log_rank_bound",
-    "generic_log_rank",
-    "at_bottleneck",
-    "log_effective_rank",
-    "log_stable_rank",
-    "logit_effective_rank",
-    "context_effective_rank",
-    "aitchison_error_half",
-    "kl_half",
-    "least_head_size_1pct",
-    "entropy",
-    "sink_mass",
-)
-DTYPES = ("storage_dtype", "compute_dtype")
-COLUMNS = PLACE + MEASURES + DTYPES
-MAYBE_INT = ("log_rank", "generic_log_rank")
-MAYBE_FLOAT = ("softcap", "context_effective_rank")
+__all__ = ["Audit", "AuditedHead", "ModelFacts"]
 
 
 @dataclass(frozen=True)
@@ -109,9 +82,7 @@ class AuditedHead:
 
     def row(self) -> dict[str, Any]:
         """The columns of :meth:`Audit.to_frame`, by name."""
-        return {
-            name: getattr(self.measures if name in MEASURES else self, name) for name in COLUMNS
-        }
+        return {column.name: column.value(self) for column in COLUMNS}
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +95,7 @@ class Audit:
         Window by window, layer by layer; the columns are defined in docs/audit.md.
     model : ModelFacts
     text : TextFacts
-    proof : Proof
+    proof : Reproduction
         How well the model's own attention weights were reproduced on the first window.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
@@ -135,12 +106,12 @@ class Audit:
     heads: tuple[AuditedHead, ...]
     model: ModelFacts
     text: TextFacts
-    proof: Proof
+    proof: Reproduction
     complete: bool
     versions: Mapping[str, str]
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row a head and window.
+        """Return a pandas DataFrame, one row per head and window.
 
         Raises
         ------
@@ -148,9 +119,9 @@ class Audit:
             If pandas is not installed.
         """
         pandas = require("pandas", "to_frame")
-        frame = pandas.DataFrame([head.row() for head in self.heads], columns=list(COLUMNS))
-        kinds = {**dict.fromkeys(MAYBE_INT, "Int64"), **dict.fromkeys(MAYBE_FLOAT, "float64")}
-        return frame.astype(kinds)
+        names = [column.name for column in COLUMNS]
+        frame = pandas.DataFrame([head.row() for head in self.heads], columns=names)
+        return frame.astype({column.name: column.kind for column in COLUMNS if column.kind})
 
     def to_json(self) -> str:
         """Return the audit as JSON: model, text, proof, and per head its row and spectra."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankbound._validate import check_int
-from rankbound.auditing.backends import quiet
+from rankbound.auditing.models import quiet
 from rankbound.errors import InputError, InputTypeError
 
 __all__ = ["TextFacts", "check_text", "cut_windows"]

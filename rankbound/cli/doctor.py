@@ -5,29 +5,10 @@ from __future__ import annotations
 import argparse
 import platform
 from importlib import metadata
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["add_command"]
-
-CORE = (
-    "numpy",
-    "scipy",
-    "sympy",
-    "mpmath",
-    "python-flint",
-    "matplotlib",
-    "rich",
-    "joblib",
-    "threadpoolctl",
-    "cloudpickle",
-)
-EXTRAS = {
-    "test": ("hypothesis", "pytest"),
-    "models": ("torch", "transformers", "safetensors", "gguf", "accelerate", "pandas"),
-    "experiments": ("torch", "safetensors", "pandas"),
-    "notebook": ("jupyter", "nbclient", "pandas"),
-    "docs": ("sphinx", "pydata-sphinx-theme", "myst-nb", "numpydoc"),
-}
+if TYPE_CHECKING:
+    from packaging.requirements import Requirement
 
 
 def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -42,35 +23,58 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Print the table of versions and the missing pieces."""
-    from rankbound.reporting.tables import console, simple_table
+    from rankbound.reporting.tables import answer_table, console
 
-    rows = [("rankbound", _version("rankbound")), ("python", platform.python_version())]
-    rows += [(name, _version(name)) for name in CORE]
+    core = _needed()
+    rows = [("rankbound", metadata.version("rankbound")), ("python", platform.python_version())]
+    rows += [(one.name, _state(one)) for one in core]
     rows += [("BLAS", blas) for blas in _blas()]
-    rows += [(f"extra {extra}", _extra(extra, names)) for extra, names in EXTRAS.items()]
+    extras = metadata.metadata("rankbound").get_all("Provides-Extra") or []
+    rows += [(f"extra {extra}", _extra(extra)) for extra in extras]
     works, exact = _exact()
-    rows.append(("exact arithmetic", exact))
     out = console()
-    out.print(simple_table(rows))
-    broken = [name for name in CORE if _version(name) == "missing"]
+    out.print(answer_table([*rows, ("exact arithmetic", exact)]))
+    broken = [str(one) for one in core if not _works(one)]
     if broken or not works:
-        out.print(f"broken: pip install {' '.join(broken or ['python-flint'])}", markup=False)
+        wanted = " ".join(f'"{one}"' for one in broken or ["python-flint"])
+        out.print(f"broken: pip install {wanted}", markup=False, soft_wrap=True)
         return 1
     return 0
 
 
-def _version(name: str) -> str:
+def _needed(extra: str = "") -> list[Requirement]:
+    """What an extra requires, or the core, as the installed package says."""
+    from packaging.requirements import Requirement
+
+    found = map(Requirement, metadata.requires("rankbound") or ())
+    return [
+        one for one in found if (one.marker.evaluate({"extra": extra}) if one.marker else not extra)
+    ]
+
+
+def _version(name: str) -> str | None:
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
-        return "missing"
+        return None
 
 
-def _extra(extra: str, names: tuple[str, ...]) -> str:
-    missing = [name for name in names if _version(name) == "missing"]
-    if not missing:
+def _works(one: Requirement) -> bool:
+    version = _version(one.name)
+    return version is not None and one.specifier.contains(version, prereleases=True)
+
+
+def _state(one: Requirement) -> str:
+    version = _version(one.name) or "missing"
+    return version if _works(one) else f"{version}; expected {one.name}{one.specifier}"
+
+
+def _extra(extra: str) -> str:
+    lacking = [one for one in _needed(extra) if not _works(one)]
+    if not lacking:
         return "complete"
-    return f'without {", ".join(missing)}: pip install "rankbound[{extra}]"'
+    names = ", ".join(f"{one.name} ({_version(one.name) or 'missing'})" for one in lacking)
+    return f'without {names}: pip install "rankbound[{extra}]"'
 
 
 def _blas() -> list[str]:

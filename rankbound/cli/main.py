@@ -11,9 +11,8 @@ import os
 import sys
 from typing import NoReturn
 
+from rankbound.cli import in_flags
 from rankbound.errors import RankboundError
-
-__all__ = ["main"]
 
 
 class _Parser(argparse.ArgumentParser):
@@ -22,30 +21,21 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import (
-        atlas,
-        audit,
-        bracket,
-        check,
-        claims,
-        doctor,
-        experiment,
-        head_size,
-        report,
-        sweep,
-        verify,
-    )
+    from rankbound.cli import audit, doctor, experiments, matrices, registry
 
     parser = _Parser(
         prog="rankbound",
         description="What head size an attention head needs, and the proof.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", parser_class=_Parser)
-    for module in (
-        verify, claims, head_size, bracket, atlas, audit, experiment, report, sweep, check, doctor,
-    ):  # fmt: skip
-        module.add_command(commands)
+    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+        title="commands", metavar="COMMAND", parser_class=_Parser
+    )
+    registry.add_commands(commands)
+    matrices.add_commands(commands)
+    audit.add_command(commands)
+    experiments.add_commands(commands)
+    doctor.add_command(commands)
     return parser
 
 
@@ -64,13 +54,14 @@ def main(arguments: list[str] | None = None) -> int:
     """
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+    options = argparse.Namespace()
     try:
         parser = _parser()
         options = parser.parse_args(arguments)
         if options.version:
-            import rankbound
+            from importlib.metadata import version
 
-            sys.stdout.write(f"rankbound {rankbound.__version__}\n")
+            sys.stdout.write(f"rankbound {version('rankbound')}\n")
             return 0
         if not hasattr(options, "run"):
             parser.error("a command is needed")
@@ -80,7 +71,8 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: 0 for --help, 2 for bad usage
         return stop.code if isinstance(stop.code, int) else 2
     except RankboundError as error:
-        sys.stderr.write(f"rankbound: {' '.join(str(error).split())}\n")
+        message = " ".join(in_flags(str(error), options).split())
+        sys.stderr.write(f"rankbound: {message}\n")
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader went away: nothing is left to tell

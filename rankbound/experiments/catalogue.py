@@ -1,48 +1,106 @@
-"""The experiments: what each asks, and which function answers."""
+"""The experiments: what each asks, which function answers, and the cells of each preset."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from types import MappingProxyType
 from typing import Any
 
-from rankbound.experiments.context import context
-from rankbound.experiments.farthest import farthest
 from rankbound.experiments.language import language
-from rankbound.experiments.lookup import lookup
-from rankbound.experiments.mixing import mixing
-from rankbound.experiments.separation import separation
+from rankbound.experiments.synthetic import context, farthest, lookup, mixing, separation
 
-__all__ = ["EXPERIMENTS", "Experiment"]
+PRESETS = ("smoke", "laptop", "overnight")
+Cells = tuple[dict[str, Any], ...]
+RATES = (0.02, 0.04, 0.08)  # of language models: each arm is judged at its best
 
 
 @dataclass(frozen=True)
 class Experiment:
-    """An experiment of the catalogue.
-
-    Attributes
-    ----------
-    name : str
-    what : str
-        What it asks, in a line.
-    function : callable
-        Of a cell's parameters; returns a dict of scalars.
-    measure : str
-        The result that is judged.
-    needs : tuple of str
-        Packages besides the core.
-    version : str
-        Raised when the function changes: a store then runs its cells again.
-    """
+    """An experiment of the catalogue, with the cells of each preset."""
 
     name: str
-    what: str
-    function: Callable[..., dict[str, Any]]
-    measure: str
-    needs: tuple[str, ...] = ("torch",)
-    version: str = "1"
+    what: str  # it asks, in a line
+    function: Callable[..., dict[str, Any]]  # of a cell's parameters; returns a dict of scalars
+    measure: str  # the result that is judged
+    smoke: Cells
+    laptop: Cells
+    overnight: Cells
+    needs: tuple[str, ...] = ("torch",)  # packages besides the core
+    version: str = "1"  # raised when the function changes: a store then runs its cells again
 
+
+def _seeded(arms: Iterable[Mapping[str, Any]], seeds: int, **shared: Any) -> Cells:
+    """Every arm with every seed, all arms of a seed before the next."""
+    return tuple({**arm, **shared, "seed": seed} for seed, arm in product(range(seeds), arms))
+
+
+def _layer(
+    heads: int, head_size: int | None = None, value_size: int | None = None
+) -> dict[str, Any]:
+    """A layer that names the sizes it does not leave standard."""
+    sizes = {"head_size": head_size, "value_size": value_size}
+    return {"heads": heads} | {name: size for name, size in sizes.items() if size is not None}
+
+
+def _context(ns: Iterable[int], seeds: int, below: int = 3) -> Cells:
+    sizes = [{"n": n, "head_size": n - 1 - less} for n in ns for less in reversed(range(below))]
+    return _seeded(sizes, seeds)
+
+
+_MIXING = (
+    *(_layer(h) for h in (1, 2, 4, 8, 16, 32)),
+    *(_layer(h, 8) for h in (1, 2, 4, 8, 16)),
+    *(_layer(4, k, 8) for k in (4, 5, 6, 7)),
+    *({**_layer(h), "d": 64} for h in (4, 8, 16)),
+)
+_MIXING_SMOKE = (
+    *(_layer(h) for h in (2, 4, 8, 32)),
+    _layer(8, 8),
+    *(_layer(4, k, 8) for k in (4, 6, 7)),
+)
+_SEPARATION = (
+    *(_layer(h) for h in (1, 2, 4, 8, 16)),
+    _layer(4, 16),
+    _layer(4, 16, 4),
+    _layer(4, 4, 16),
+)
+_FULL_OR_NOT = (*(_layer(h) for h in (1, 2, 4, 8, 16)), *(_layer(h, 16) for h in (2, 4)))
+_FARTHEST = (*(_layer(h) for h in (1, 2, 4, 16)), _layer(4, 16))
+_LOOKUP = tuple(_layer(h) for h in (4, 8, 16, 32))
+
+
+def _arms(arm: str, *heads: int, d: int = 32) -> list[dict[str, Any]]:
+    return [{"arm": arm, "heads": h, "d": d} for h in heads]
+
+
+def _language(
+    arms: Iterable[Mapping[str, Any]], steps: int, seeds: int, rates: Iterable[float]
+) -> Cells:
+    tuned = [{**arm, "rate": rate} for arm in arms for rate in rates]
+    return _seeded(tuned, seeds, weight_decay=0.01, steps=steps)
+
+
+def _decayed(arms: Iterable[Mapping[str, Any]], steps: int, seeds: int) -> Cells:
+    """Without decay and with more of it: for the heads that result."""
+    both = [{**arm, "weight_decay": decay} for arm in arms for decay in (0.0, 0.1)]
+    return _seeded(both, seeds, rate=0.02, steps=steps)
+
+
+_FEW = (*_arms("standard", 2, 8, 32), *_arms("fixed", 8, 16), *_arms("matched", 8))
+_WIDE = _arms("standard", 8, d=64)
+_EVERY = (
+    *_arms("standard", 1, 2, 4, 8, 16, 32),
+    *_arms("fixed", 4, 8, 16),
+    *_arms("matched", 8, 16),
+    *_arms("standard", 8, d=48),
+    *_WIDE,
+)
+_DECAYED = (*_arms("standard", 2, 8, 32), *_arms("fixed", 8))
+_LONG = {"steps": 3000}  # with half as many the knee is not yet to be seen
+_SHORT = {"steps": 400, "rate": 1e-2, "batch": 128}
+_COMMON, _DISTINCT = {"teacher": "common"}, {"teacher": "distinct"}
 
 _ALL = (
     Experiment(
@@ -50,6 +108,9 @@ _ALL = (
         "one head, one dense context: is the cliff at head size n - 1?",
         context,
         "kl",
+        smoke=_context((8,), 1),
+        laptop=_context((8, 16, 32), 3),
+        overnight=_context((8, 16, 32), 10, below=5),
         needs=(),
     ),
     Experiment(
@@ -57,38 +118,59 @@ _ALL = (
         "a teacher of full heads with one U: do standard layers miss it, and fixed ones not?",
         separation,
         "error",
+        smoke=_seeded((*map(_layer, (1, 4, 16)), _layer(4, 16)), 1, **_COMMON, **_SHORT),
+        laptop=_seeded(_SEPARATION, 1, **_COMMON),
+        overnight=_seeded(_SEPARATION, 3, **_COMMON),
     ),
     Experiment(
         "separation-distinct",
         "the same with four different U: too few heads and too small ones both miss it",
         separation,
         "error",
+        smoke=_seeded((_layer(4), _layer(4, 16)), 1, **_DISTINCT, **_SHORT),
+        laptop=_seeded(_FULL_OR_NOT, 1, **_DISTINCT),
+        overnight=_seeded(_FULL_OR_NOT, 3, **_DISTINCT),
     ),
     Experiment(
         "mixing",
         "four dense contexts of eight tokens: a U over heads, and a knee at head size n - 1 = 7",
         mixing,
         "error",
+        smoke=_seeded(_MIXING_SMOKE, 1, **_LONG),
+        laptop=_seeded(_MIXING, 3, **_LONG),
+        overnight=_seeded(_MIXING, 3, **_LONG),
     ),
     Experiment(
         "farthest",
         "the farthest of eight points: heads need size d, whatever n is",
         farthest,
         "error",
+        smoke=_seeded((_layer(16), _layer(4, 16)), 1, steps=200),
+        laptop=_seeded(_FARTHEST, 1, steps=1500),
+        overnight=_seeded(_FARTHEST, 3),
     ),
     Experiment(
         "lookup",
-        "four pointers a token, the negative control: one-hot routing has no bottleneck",
+        "four pointers per token, the negative control: one-hot routing has no bottleneck",
         lookup,
         "accuracy",
+        smoke=_seeded((_layer(32),), 1, steps=100),
+        laptop=_seeded(_LOOKUP, 1),
+        overnight=_seeded(_LOOKUP, 3),
     ),
     Experiment(
         "language",
         "a byte-level language model: more heads, fixed heads, wider layers, same parameters",
         language,
         "loss",
+        smoke=_language(_FEW[::3], 60, 1, (0.02,)),
+        laptop=_language((*_FEW, *_WIDE), 500, 1, RATES) + _decayed(_FEW[1:4:2], 500, 1),
+        overnight=_language(_EVERY, 1500, 3, RATES) + _decayed(_DECAYED, 1500, 2),
         needs=("torch", "safetensors"),
     ),
 )
 
-EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({e.name: e for e in _ALL})
+EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({one.name: one for one in _ALL})
+GRIDS: Mapping[str, Mapping[str, Cells]] = MappingProxyType(
+    {one.name: MappingProxyType({p: getattr(one, p) for p in PRESETS}) for one in _ALL}
+)

@@ -13,11 +13,9 @@ import numpy as np
 
 from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
-from rankbound.experiments.corpus import Corpus, file_corpus, library_corpus
-from rankbound.experiments.sizes import Sizes
-from rankbound.measuring.head import HeadMeasures, measure_heads
-
-__all__ = ["TrainedHead", "measure_trained_heads"]
+from rankbound.experiments.language import Corpus, read_corpus
+from rankbound.experiments.layers import Sizes
+from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 WINDOWS = 4  # of the held-out text; a head's measures are medians over them
 
@@ -83,7 +81,7 @@ def measure_trained_heads(
     ----------
     folder : path
     text : path, optional
-        What the models learnt; the standard library's own sources by default.
+        What the models learned; the standard library's own sources by default.
     wanted : callable, optional
         Of a model's parameters: whether to measure it. All are unless given.
 
@@ -97,7 +95,7 @@ def measure_trained_heads(
     InputError
         If there is no checkpoint, a file is none, or a wanted model learnt another text.
     """
-    from rankbound.experiments.checkpoints import read_checkpoint
+    from rankbound.experiments.transformer import read_checkpoint
 
     paths = sorted(Path(folder).glob("language-*.safetensors"))
     if not paths:
@@ -105,7 +103,7 @@ def measure_trained_heads(
             f"{folder} holds no checkpoint of a language model; expected the folder that "
             "`rankbound experiment language` makes beside its store."
         )
-    corpus = library_corpus() if text is None else file_corpus(text)
+    corpus = read_corpus(text)
     heads: list[TrainedHead] = []
     for path in paths:
         weights, shape, told = read_checkpoint(path)
@@ -135,11 +133,7 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
         found = [
             list(
                 measure_heads(
-                    q[window],
-                    k[window],
-                    sizes.d_k**-0.5,
-                    mask,
-                    unit=float(np.finfo(np.float32).eps),
+                    layer_heads(q[window], k[window], mask=mask, stored=np.float32),
                     context_rank=False,
                 )
             )
@@ -152,38 +146,32 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
 def _head(
     measures: list[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
 ) -> TrainedHead:
-    def middle(name: str) -> float:
-        return median(float(getattr(one, name)) for one in measures)
-
-    def whole(name: str) -> int:
-        return int(median(int(getattr(one, name)) for one in measures))
-
+    first = measures[0]
+    middle: dict[str, Any] = {
+        name: median(float(getattr(one, name)) for one in measures)
+        for name in ("log_effective_rank", "log_stable_rank", "kl_half", "entropy", "sink_mass")
+    }
+    whole: dict[str, Any] = {
+        name: int(median(int(getattr(one, name)) for one in measures))
+        for name in ("generic_log_rank", "least_head_size_1pct")
+    }
     return TrainedHead(
-        arm=told["arm"],
+        **{name: told[name] for name in ("arm", "steps", "seed", "rate", "weight_decay")},
+        **middle,
+        **whole,
         d=sizes.d,
         heads=sizes.heads,
         head_size=sizes.d_k,
-        n=measures[0].length,
+        n=first.length,
         layer=layer,
         head=head,
-        steps=told["steps"],
-        seed=told["seed"],
-        rate=told["rate"],
-        weight_decay=told["weight_decay"],
-        log_rank=whole("log_rank_lower"),
-        log_rank_bound=measures[0].log_rank_bound,
-        generic_log_rank=whole("generic_log_rank"),
+        log_rank=int(median(one.log_rank_lower for one in measures)),
+        log_rank_bound=first.log_rank_bound,
         at_bottleneck=all(one.at_bottleneck for one in measures),
-        log_effective_rank=middle("log_effective_rank"),
-        log_stable_rank=middle("log_stable_rank"),
         aitchison_half=median(
             one.aitchison_error_half / one.aitchison_error(0) if one.aitchison_error(0) else 0.0
             for one in measures
         ),
-        kl_half=middle("kl_half"),
-        least_head_size_1pct=whole("least_head_size_1pct"),
-        entropy=middle("entropy"),
-        sink_mass=middle("sink_mass"),
         spectrum=_spectrum(measures),
     )
 

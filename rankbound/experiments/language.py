@@ -1,19 +1,102 @@
-"""A byte-level language model: too many standard heads, fixed heads, wider layers."""
+"""A byte-level language model: its corpus, its arms, and the experiment that trains one."""
 
 from __future__ import annotations
 
+import hashlib
+import os
+import sysconfig
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankbound.errors import InputError
-from rankbound.experiments.corpus import Corpus, file_corpus, library_corpus
-from rankbound.experiments.sizes import Sizes, check_word, layer_sizes
+import numpy as np
+import numpy.typing as npt
 
-__all__ = ["ARMS", "FIXED", "arm_sizes", "language"]
+from rankbound.errors import InputError
+from rankbound.experiments.layers import Sizes, check_word, layer_sizes, minimise, one_thread
 
 FIXED = 16  # the head size of the arms `fixed` and `matched`
 ARMS = ("standard", "fixed", "matched")
 LAYERS, LENGTH, BATCH, JUDGED = 2, 64, 32, 2048  # JUDGED: windows of the held-out text
+
+MOST_BYTES = 4_000_000
+LEAST_BYTES = 20_000
+HELD_OUT = 0.1  # the end of the corpus, never trained on
+APART = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
+
+
+@dataclass(frozen=True, eq=False)
+class Corpus:
+    """Bytes to learn and bytes to be judged by."""
+
+    train: npt.NDArray[np.uint8]  # the first nine tenths
+    held_out: npt.NDArray[np.uint8]  # the rest
+    sha256: str  # of both
+
+
+def read_corpus(text: str | os.PathLike[str] | None, sha256: str | None = None) -> Corpus:
+    """Return the corpus of a text file, or of the standard library; of this hash, if one is given.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, is too short or binary, or has another hash.
+    """
+    found = library_corpus() if text is None else file_corpus(text)
+    if sha256 is not None and found.sha256 != sha256:
+        raise InputError(
+            f"the corpus has SHA-256 {found.sha256}; expected {sha256}, which the plan names. The "
+            "text changed after the sweep was planned: plan it anew."
+        )
+    return found
+
+
+def library_corpus() -> Corpus:
+    """The first 4 MB of the standard library's .py files, tests excluded, in a seeded order.
+
+    Its hash differs between versions of Python.
+    """
+    root = Path(sysconfig.get_path("stdlib"))
+    found = sorted(
+        path.relative_to(root).as_posix()
+        for path in root.rglob("*.py")
+        if not APART & set(path.relative_to(root).parts)
+    )
+    text = bytearray()
+    for place in np.random.default_rng(0).permutation(len(found)):
+        text += (root / found[place]).read_bytes()
+        if len(text) >= MOST_BYTES:
+            break
+    return _corpus(bytes(text[:MOST_BYTES]), "the standard library")
+
+
+def file_corpus(path: str | os.PathLike[str]) -> Corpus:
+    """The first 4 MB of a text file."""
+    try:
+        with Path(path).open("rb") as file:
+            text = file.read(MOST_BYTES)
+    except (OSError, TypeError, ValueError) as error:  # no path, or one with a zero byte
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(
+            f"the text {str(path)!r} cannot be read: {reason}; expected a text file."
+        ) from None
+    if b"\0" in text:
+        raise InputError(
+            f"the text {str(path)!r} holds a zero byte, so it is no text; expected one in UTF-8 or "
+            "another encoding without zero bytes."
+        )
+    return _corpus(text, repr(str(path)))
+
+
+def _corpus(text: bytes, name: str) -> Corpus:
+    if len(text) < LEAST_BYTES:
+        raise InputError(
+            f"the text {name} has {len(text)} bytes; expected {LEAST_BYTES} or more: a tenth is "
+            "held out, and fewer say little of a model."
+        )
+    values = np.frombuffer(text, np.uint8)
+    cut = round(len(text) * (1 - HELD_OUT))
+    return Corpus(values[:cut], values[cut:], hashlib.sha256(text).hexdigest())
 
 
 def arm_sizes(arm: str, d: int, heads: int) -> tuple[Sizes, int]:
@@ -43,7 +126,7 @@ def language(
     text: str | None = None,
     checkpoints: str | None = None,
 ) -> dict[str, Any]:
-    """Train one language model; return its loss on the held-out text, in nats a byte.
+    """Train one language model; return its loss on the held-out text, in nats per byte.
 
     Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up and a cosine
     to zero. The loss is that of the last step's weights on 2048 windows, the same for all models.
@@ -78,13 +161,16 @@ def language(
     """
     import torch
 
-    from rankbound.experiments.checkpoints import save_checkpoint
-    from rankbound.experiments.training import minimise, one_thread
-    from rankbound.experiments.transformer import Shape, make_weights, parameter_count
+    from rankbound.experiments.transformer import (
+        Shape,
+        make_weights,
+        parameter_count,
+        save_checkpoint,
+    )
 
     sizes, ffn = arm_sizes(arm, d, heads)
     shape = Shape(sizes, LAYERS, LENGTH, ffn)
-    source = read_corpus(corpus, text)
+    source = read_corpus(text, corpus)
     with one_thread(seed) as generator:
         weights = make_weights(shape, generator)
         batches = _Batches(weights, shape, source, generator)
@@ -113,17 +199,6 @@ def language(
         "parameters": parameter_count(weights),
         "torch": torch.__version__,
     }
-
-
-def read_corpus(sha256: str, text: str | None) -> Corpus:
-    """Return the corpus of this hash."""
-    found = library_corpus() if text is None else file_corpus(text)
-    if found.sha256 != sha256:
-        raise InputError(
-            f"the corpus has SHA-256 {found.sha256}; expected {sha256}, which the plan names. The "
-            "text changed after the sweep was planned: plan it anew."
-        )
-    return found
 
 
 class _Batches:

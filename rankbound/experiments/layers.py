@@ -1,22 +1,82 @@
-"""Attention layers in torch: a layer is the dict of its weights, tokens are rows here."""
+"""Attention layers in torch: their sizes, their weights as a dict, one loop that trains them all.
+
+Tokens are rows here. Torch is imported by the functions that need it, so that sizes can be read
+without it.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-import torch
-from torch.nn.functional import scaled_dot_product_attention
-
-from rankbound.experiments.sizes import Sizes
-
-__all__ = ["Tensor", "Weights", "attention", "attention_weights", "gaussian", "queries_and_keys"]
+from rankbound._validate import check_int
+from rankbound.errors import InputError
 
 Tensor = Any  # torch.Tensor, where torch may be missing when types are checked
 Weights = dict[str, Tensor]
 
 
+@dataclass(frozen=True)
+class Sizes:
+    """A multi-head attention layer's sizes."""
+
+    d: int  # of a token
+    heads: int
+    d_k: int  # head size, of queries and keys
+    d_v: int  # value size
+
+    @property
+    def parameters(self) -> int:
+        """Number of entries of W_q, W_k, W_v and W_o."""
+        return 2 * self.d * self.heads * (self.d_k + self.d_v)
+
+    def facts(self) -> dict[str, int]:
+        """What a result says of its layer."""
+        return {"d_k": self.d_k, "d_v": self.d_v, "attention_parameters": self.parameters}
+
+
+def layer_sizes(
+    d: int, heads: int, head_size: int | None = None, value_size: int | None = None
+) -> Sizes:
+    """Return the sizes of a layer; the standard ones, d / heads, where no head size is given.
+
+    Raises
+    ------
+    InputError, InputTypeError
+        If a size is not a positive integer, or d is no multiple of heads in a standard layer.
+
+    Examples
+    --------
+    >>> layer_sizes(32, 4)
+    Sizes(d=32, heads=4, d_k=8, d_v=8)
+    >>> layer_sizes(32, 4, head_size=7, value_size=8).parameters
+    3840
+    """
+    d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
+    if head_size is None and d % heads:
+        raise InputError(
+            f"d is {d} and heads is {heads}; expected d to be a multiple of heads in a standard "
+            "layer, whose heads have size d / heads. Pass head_size for a fixed one."
+        )
+    d_k = d // heads if head_size is None else check_int("head_size", head_size, least=1)
+    d_v = d_k if value_size is None else check_int("value_size", value_size, least=1)
+    return Sizes(d, heads, d_k, d_v)
+
+
+def check_word(name: str, value: object, words: tuple[str, ...]) -> str:
+    """Return a word that is one of these."""
+    if value not in words:
+        raise InputError(f"{name} is {value!r}; expected one of {', '.join(words)}.")
+    return str(value)
+
+
 def gaussian(*shape: int, generator: Any, scale: float) -> Tensor:
     """Gaussian entries of this standard deviation, float32, to be trained."""
+    import torch
+
     return (scale * torch.randn(*shape, generator=generator)).requires_grad_()
 
 
@@ -43,6 +103,8 @@ def attention(
     x: Tensor, weights: Weights, heads: int, *, prefix: str = "", causal: bool = False
 ) -> Tensor:
     """Multi-head self-attention of tokens x (batch, n, d), scale ``1/sqrt(d_k)``."""
+    from torch.nn.functional import scaled_dot_product_attention
+
     q, k = queries_and_keys(x, weights, heads, prefix=prefix)
     v = _by_head(x @ weights[f"{prefix}W_v"], heads)
     mixed = scaled_dot_product_attention(q, k, v, is_causal=causal)
@@ -60,3 +122,72 @@ def queries_and_keys(
 def _by_head(rows: Tensor, heads: int) -> Tensor:
     batch, n, width = rows.shape
     return rows.view(batch, n, heads, width // heads).transpose(1, 2)
+
+
+def minimise(
+    weights: Weights,
+    loss: Callable[[], Tensor],
+    *,
+    steps: int,
+    rate: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    weight_decay: float = 0.0,
+    warm_up: float = 0.0,
+) -> None:
+    """Train weights in place by AdamW; the last step's weights count, not the best ones.
+
+    Parameters
+    ----------
+    weights : dict of Tensor
+        Leaves that require a gradient.
+    loss : callable
+        Draws a batch and returns its loss.
+    steps : int
+    rate : float
+        The highest learning rate.
+    betas : tuple of float
+        Of Adam.
+    weight_decay : float
+        Decoupled (AdamW); 0 is Adam. Only matrices decay, not gains or biases.
+    warm_up : float
+        The fraction of steps in which the rate rises linearly; it then falls to 0 as a cosine.
+    """
+    import torch
+
+    leaves = list(weights.values())
+    groups = [
+        {"params": [w for w in leaves if w.ndim >= 2], "weight_decay": weight_decay},
+        {"params": [w for w in leaves if w.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=rate, betas=betas, foreach=True)
+    rising = max(1, round(warm_up * steps))
+
+    def factor(step: int) -> float:
+        if step < rising and warm_up > 0:
+            return (step + 1) / rising
+        return 0.5 * (1 + math.cos(math.pi * step / steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
+    for _ in range(steps):
+        optimiser.zero_grad()
+        loss().backward()
+        optimiser.step()
+        schedule.step()
+
+
+def relative_error(got: Tensor, wanted: Tensor) -> Tensor:
+    """``‖got - wanted‖² / ‖wanted‖²``, over all entries of a batch."""
+    return ((got - wanted) ** 2).sum() / (wanted**2).sum()
+
+
+@contextmanager
+def one_thread(seed: int) -> Iterator[Any]:
+    """Torch on one thread, and a generator from which all that is random is drawn."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield torch.Generator().manual_seed(seed)
+    finally:
+        torch.set_num_threads(threads)

@@ -1,23 +1,24 @@
-"""The report of a store: arms, trends with their verdicts, trained heads."""
+"""The report of a store: arms, trends with their verdicts, trained heads, each as one table."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
+from statistics import median
 from typing import Any
 
 from rankbound.errors import InputError
-from rankbound.experiments.arms import Arm, gather
+from rankbound.experiments.catalogue import GRIDS, PRESETS, Experiment
 from rankbound.experiments.heads import TrainedHead, measure_trained_heads
-from rankbound.experiments.judging import Finding
-from rankbound.experiments.results import Results, read_results
+from rankbound.experiments.results import Arm, Results, gather, read_results
 from rankbound.experiments.run import checkpoint_folder
-from rankbound.experiments.trends import TRENDS
+from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
+from rankbound.table import Column, Table
 
-__all__ = ["ExperimentReport", "make_report"]
+_COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "dim"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +31,7 @@ class ExperimentReport:
         The runs.
     arms : tuple of Arm
     findings : tuple of Finding
-        One a trend.
+        One per trend.
     heads : tuple of TrainedHead
         Of the language models kept beside the store, each arm's at its best learning rate; empty if
         there are none, or not asked for.
@@ -86,25 +87,12 @@ class ExperimentReport:
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_markdown(self) -> str:
-        """Return two tables: trends beside the paper's numbers, and arms with their range.
+        """Return two tables, of trends beside the paper's numbers and of arms with their range.
 
         Below them stands what they rest on, and what is missing.
         """
-        lines = ["| trend | verdict | seeds | the paper | here |", "|---|---|---|---|---|"]
-        for one in self.findings:
-            lines.append(
-                f"| {one.trend}: {one.statement} | **{one.verdict}** | {one.seeds} | {one.paper} | "
-                f"{one.evidence} |"
-            )
-        lines += ["", "| experiment | arm | parameters | decay | rate | seeds | median (range) |"]
-        lines.append("|---|---|---|---|---|---|---|")
-        for arm in self.arms:
-            lines.append(
-                f"| {arm.experiment} | {arm.name} | {arm.parameters} | {arm.weight_decay:g} | "
-                f"{arm.rate:g}{'*' if arm.at_edge else ''} | {len(arm.values)} | {arm.range()} |"
-            )
-        lines += ["", *(f"- {note}" for note in self.notes)]
-        return "\n".join(lines) + "\n"
+        tables = [findings_table(self.findings).to_markdown(), arms_table(self.arms).to_markdown()]
+        return "\n\n".join([*tables, "\n".join(f"- {note}" for note in self.notes)]) + "\n"
 
     def _repr_markdown_(self) -> str:
         return self.to_markdown()
@@ -181,3 +169,89 @@ def _finite(row: dict[str, Any]) -> dict[str, Any]:
         name: None if isinstance(value, float) and not math.isfinite(value) else value
         for name, value in row.items()
     }
+
+
+def catalogue_table(experiments: Iterable[Experiment]) -> Table:
+    """Return the experiments: what each asks, what it needs, cells of each preset."""
+    return Table(
+        ["experiment", "asks", "needs", *PRESETS],
+        (
+            (one.name, one.what, one.needs or None, *(len(GRIDS[one.name][p]) for p in PRESETS))
+            for one in experiments
+        ),
+    )
+
+
+def findings_table(findings: Iterable[Finding]) -> Table:
+    """Return each trend with its verdict, the paper's numbers beside the runs'."""
+    verdict = Column("verdict", style=lambda words: _COLOURS[words.partition(" (")[0]])
+    return Table(
+        ["trend", verdict, "statement", Column("paper", "the paper"), "here"],
+        (
+            (
+                one.trend,
+                one.words,
+                one.statement,
+                one.paper,
+                one.evidence or "the preset lacks these runs",
+            )
+            for one in findings
+        ),
+    )
+
+
+def arms_table(arms: Iterable[Arm]) -> Table:
+    """Return the arms with both of their sizes, and the median and range over seeds."""
+
+    def row(arm: Arm) -> tuple[Any, ...]:
+        decay = f", decay {arm.weight_decay:g}" if arm.weight_decay else ""
+        rate = f"{arm.rate:g}{'*' if arm.at_edge else ''}" if arm.rate else None
+        sizes = (arm.d, arm.heads, arm.d_k, arm.d_v, arm.parameters)
+        values = (arm.middle, arm.low, arm.high)
+        return arm.experiment, f"{arm.kind}{decay}", *sizes, rate, len(arm.values), *values
+
+    sizes = (Column("d_k", "d_k"), Column("d_v", "d_v"), "parameters")
+    return Table(
+        ["experiment", "arm", "d", "heads", *sizes, Column("rate", align="right"), "seeds",
+         "median", "least", "greatest"],
+        map(row, arms),
+    )  # fmt: skip
+
+
+def heads_table(heads: Iterable[TrainedHead]) -> Table:
+    """Return the trained heads by model and weight decay: how much of their size they use."""
+    groups: dict[tuple[str, int, int, int, float], list[TrainedHead]] = {}
+    for head in heads:
+        key = (head.arm, head.d, head.heads, head.head_size, head.weight_decay)
+        groups.setdefault(key, []).append(head)
+
+    def row(key: tuple[Any, ...], group: list[TrainedHead]) -> tuple[Any, ...]:
+        effective = median(head.log_effective_rank for head in group)
+        return (
+            *key,
+            len(group),
+            sum(head.log_rank >= head.log_rank_bound for head in group) / len(group),
+            median(head.log_rank for head in group),
+            effective,
+            effective / key[3],
+            median(head.least_head_size_1pct for head in group),
+            median(head.kl_half for head in group),
+        )
+
+    return Table(
+        [
+            "model",
+            "d",
+            "heads",
+            "head_size",
+            Column("decay", format=str),
+            "trained_heads",
+            Column("at_the_bound", format=".0%"),
+            Column("log_rank", "log-rank", format="g"),
+            Column("effective", format=".2f"),
+            Column("effective_share", "effective / size", format=".2f"),
+            Column("size_1pct", "1 % size", format="g"),
+            Column("kl_half", "KL at half", format=".2g"),
+        ],
+        (row(*item) for item in sorted(groups.items(), key=lambda item: item[0])),
+    )

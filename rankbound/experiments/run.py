@@ -10,14 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from rankbound.errors import BackendMissing, InputError
-from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.presets import GRIDS, PRESETS, Cells
-from rankbound.experiments.sizes import check_word
-from rankbound.sweeps.progress import Tick
-from rankbound.sweeps.results import Sweep
-from rankbound.sweeps.run import sweep
-
-__all__ = ["checkpoint_folder", "run_experiment"]
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Cells
+from rankbound.experiments.language import read_corpus
+from rankbound.experiments.layers import check_word
+from rankbound.sweeps.run import Sweep, Tick, sweep
+from rankbound.sweeps.store import store_path
 
 
 def run_experiment(
@@ -60,6 +57,7 @@ def run_experiment(
     """
     experiment = EXPERIMENTS[check_word("experiment", name, tuple(EXPERIMENTS))]
     check_word("preset", preset, PRESETS)
+    store_path(store)
     for package in experiment.needs:
         if find_spec(package) is None:
             raise BackendMissing(
@@ -87,9 +85,7 @@ def _language(
     cells: Cells, function: Callable[..., Any], store: Path, text: str | os.PathLike[str] | None
 ) -> tuple[Cells, Callable[..., Any]]:
     """Cells that name their corpus, and a function that knows where it and checkpoints are."""
-    from rankbound.experiments.corpus import file_corpus, library_corpus
-
-    corpus = library_corpus() if text is None else file_corpus(text)
+    corpus = read_corpus(text)
     told = {
         "text": None if text is None else str(Path(text).resolve()),
         "checkpoints": str(checkpoint_folder(store).resolve()),

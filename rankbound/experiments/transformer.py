@@ -1,14 +1,23 @@
-"""A small causal transformer over bytes: pre-LN blocks without biases in the maps."""
+"""A small causal transformer over bytes, and trained ones kept as safetensors.
+
+Pre-LN blocks without biases in the maps.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn.functional import cross_entropy, gelu, layer_norm
 
+from rankbound.errors import BackendMissing, InputError
 from rankbound.experiments.layers import (
+    Sizes,
     Tensor,
     Weights,
     attention,
@@ -16,37 +25,20 @@ from rankbound.experiments.layers import (
     gaussian,
     queries_and_keys,
 )
-from rankbound.experiments.sizes import Sizes
-
-__all__ = [
-    "BYTES",
-    "Shape",
-    "byte_loss",
-    "heads_of",
-    "make_weights",
-    "parameter_count",
-    "weight_shapes",
-]
 
 BYTES = 256
+# the parameters of a cell, kept with its weights
+TOLD = ("arm", "heads", "d", "rate", "weight_decay", "steps", "corpus", "seed")
 
 
 @dataclass(frozen=True)
 class Shape:
-    """What a model is, besides its weights.
+    """What a model is, besides its weights."""
 
-    Attributes
-    ----------
-    sizes : Sizes
-        Of each attention layer.
-    layers, n, ffn : int
-        Number of blocks, most tokens, and width of each block's feed-forward layer.
-    """
-
-    sizes: Sizes
-    layers: int
-    n: int
-    ffn: int
+    sizes: Sizes  # of each attention layer
+    layers: int  # blocks
+    n: int  # most tokens
+    ffn: int  # width of each block's feed-forward layer
 
 
 def make_weights(shape: Shape, generator: Any) -> Weights:
@@ -132,3 +124,70 @@ def _block(x: Tensor, weights: Weights, shape: Shape, layer: int) -> Tensor:
 
 def _normed(x: Tensor, weights: Weights, name: str) -> Tensor:
     return layer_norm(x, x.shape[-1:], weights[f"{name}.gain"], weights[f"{name}.shift"])
+
+
+def save_checkpoint(folder: Path, weights: Weights, shape: Shape, told: Mapping[str, Any]) -> Path:
+    """Keep weights, shape and parameters in one file, named by the parameters' hash."""
+    _, save = _safetensors()
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = json.dumps(dict(told), sort_keys=True)
+    path = folder / f"language-{sha256(parameters.encode()).hexdigest()[:16]}.safetensors"
+    kept = {name: w.detach().contiguous() for name, w in weights.items()}
+    part = path.with_suffix(".part")  # a killed worker leaves no half of a checkpoint
+    save(kept, part, {"shape": json.dumps(asdict(shape)), "parameters": parameters})
+    part.replace(path)
+    return path
+
+
+def read_checkpoint(path: Path) -> tuple[Weights, Shape, dict[str, Any]]:
+    """Return weights, shape and parameters.
+
+    Raises
+    ------
+    InputError
+        If it is no checkpoint of a language model.
+    """
+    safe_open, _ = _safetensors()
+    try:
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            fields = json.loads(told["shape"])
+            shape = Shape(**{**fields, "sizes": Sizes(**fields["sizes"])})
+            parameters = json.loads(told["parameters"])
+            _check(file, shape, parameters)
+            names = file.keys()  # a file of safetensors is no mapping
+            weights = {name: file.get_tensor(name) for name in names}
+            return weights, shape, parameters
+    except Exception as error:  # safetensors has an error class of its own
+        raise InputError(
+            f"{path.name} is no checkpoint of a language model ({error}); expected one that "
+            "`rankbound experiment language` kept."
+        ) from None
+
+
+def _check(file: Any, shape: Shape, parameters: dict[str, Any]) -> None:
+    """Raise if the parameters are not a cell's, or the weights not those of the shape."""
+    missing = sorted(set(TOLD) - set(parameters))
+    if missing:
+        raise ValueError(f"its parameters have no {missing[0]}")
+    names = file.keys()
+    if not isinstance(shape.layers, int) or not 0 <= shape.layers <= len(names):
+        raise ValueError(f"it names {shape.layers!r} layers")
+    found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    for name, wanted in weight_shapes(shape).items():
+        if found.pop(name, None) != wanted:
+            raise ValueError(f"its shape asks for a weight {name} of shape {wanted}")
+    if found:
+        raise ValueError(f"it holds {min(found)}, which its shape does not have")
+
+
+def _safetensors() -> tuple[Any, Any]:
+    """What opens a file and what saves one."""
+    try:
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise BackendMissing(
+            f'checkpoints need safetensors ({error}): pip install "rankbound[experiments]"'
+        ) from None
+    return safe_open, save_file

@@ -1,29 +1,149 @@
-"""The trends: what the paper has, what the theory adds, and how runs decide."""
+"""The trends: what the paper has, what the theory adds, and how runs decide, seed by seed.
+
+Language models are compared each arm at its best learning rate.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
-from rankbound.experiments.arms import Arm, pick
-from rankbound.experiments.judging import (
-    SOLVED,
-    Check,
-    Trend,
-    above,
-    by_heads,
-    paired,
-    rising,
-    solved,
-)
-from rankbound.experiments.language_trends import LANGUAGE_TRENDS
+from rankbound.experiments.results import Arm, pick
 
-__all__ = ["TRENDS"]
-
+REPRODUCED, PARTLY, NOT, NOT_TESTED = "reproduced", "partly", "not", "not tested"
+SOLVED = 1e-3  # of the relative squared error: what training leaves of a layer that can be exact
 CLIFF = 1e3  # a step of the KL divergence that no other head size makes
 HAD = 1e-8  # of the KL divergence, in nats: far above what a fit that converged leaves, 1e-19
 FAR = 100.0
 TRAINED = {"farthest": 1500, "lookup": 1000}  # the least steps after which they say something
+
+# Of language models.
+DECAY = 0.01  # of the arms that are compared; others are for the trained heads
+LEAST_RATES = 3  # before one is called the best
+LEAST_STEPS = 500
+LEAST_SEEDS = 3
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison: what it says, with its numbers, and whether it holds, seed by seed."""
+
+    says: str
+    held: tuple[bool, ...]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs say of a trend.
+
+    Attributes
+    ----------
+    trend, experiment, statement, paper : str
+        Of the :class:`Trend`.
+    verdict : {"reproduced", "partly", "not", "not tested"}
+        Every check holds for every seed; not so, but the first holds for some seed; it holds for
+        none; the preset lacks these runs.
+    checks : tuple of Check
+    """
+
+    trend: str
+    experiment: str
+    statement: str
+    paper: str
+    verdict: str
+    checks: tuple[Check, ...]
+
+    @property
+    def evidence(self) -> str:
+        """The checks in words, those that do not hold marked."""
+        return "; ".join(check.says + _failing(check) for check in self.checks)
+
+    @property
+    def seeds(self) -> int:
+        """The fewest seeds that a check rests on."""
+        return min((len(check.held) for check in self.checks), default=0)
+
+    @property
+    def words(self) -> str:
+        """The verdict with its number of seeds."""
+        if not self.seeds:
+            return self.verdict
+        return f"{self.verdict} ({self.seeds} seed{'s' if self.seeds > 1 else ''})"
+
+
+def _failing(check: Check) -> str:
+    held, seeds = sum(check.held), len(check.held)
+    if held == seeds:
+        return ""
+    return " (does not hold)" if not held else f" (holds for {held} of {seeds} seeds)"
+
+
+@dataclass(frozen=True)
+class Trend:
+    """A trend of the paper, or of what it implies, that runs can show or not."""
+
+    id: str
+    experiment: str
+    statement: str
+    paper: str  # what the paper has, with its numbers, and where
+    # from the experiment's arms to checks, the main one first; none where the arms do not suffice
+    judge: Callable[[Sequence[Arm]], Sequence[Check]]
+
+    def finding(self, arms: Iterable[Arm]) -> Finding:
+        """Judge the arms of this experiment."""
+        mine = [arm for arm in arms if arm.experiment == self.experiment]
+        checks = tuple(self.judge(mine))
+        told = (self.id, self.experiment, self.statement, self.paper)
+        return Finding(*told, _verdict(checks), checks)
+
+
+def _verdict(checks: Sequence[Check]) -> str:
+    if not checks or not all(check.held for check in checks):
+        return NOT_TESTED
+    if all(all(check.held) for check in checks):
+        return REPRODUCED
+    return PARTLY if any(checks[0].held) else NOT
+
+
+def by_heads(arms: Iterable[Arm], **wanted: object) -> list[Arm]:
+    """Return the arms with these attributes, by their number of heads."""
+    chosen = [a for a in arms if all(getattr(a, name) == v for name, v in wanted.items())]
+    return sorted(chosen, key=lambda arm: arm.heads)
+
+
+def paired(says: str, first: Arm, second: Arm, holds: Callable[[float, float], bool]) -> Check:
+    """Compare the values of two arms, for each seed that both have."""
+    seeds = sorted(first.values.keys() & second.values.keys())
+    return Check(says, tuple(holds(first.values[s], second.values[s]) for s in seeds))
+
+
+def above(worse: Arm, better: Arm, factor: float = 1.0) -> Check:
+    """Check that one arm's value is above another's, `factor` times or more, for every seed."""
+    times = "" if factor == 1.0 else f"{factor:g} times "
+    says = f"{worse.name}: {worse.range()}, {times}above {better.name}: {better.range()}"
+    return paired(says, worse, better, lambda x, y: x > factor * y)
+
+
+def rising(arms: Sequence[Arm], what: str) -> Check:
+    """Check that values rise along the arms, for every seed."""
+    seeds = sorted(set.intersection(*(set(arm.values) for arm in arms)))
+    along = ", ".join(arm.range() for arm in arms)
+    return Check(
+        f"{what}: {along}, rising",
+        tuple(all(a.values[seed] < b.values[seed] for a, b in pairwise(arms)) for seed in seeds),
+    )
+
+
+def solved(arm: Arm, *, wanted: bool = True) -> Check:
+    """Check that an arm's error is below 1e-3, or that it is not, for every seed."""
+    side = "below" if wanted else "above"
+    return Check(
+        f"{arm.name}: {arm.range()}, {side} {SOLVED:g}",
+        # not (value < SOLVED) == wanted: a diverged run, NaN, stays above nothing
+        tuple(v < SOLVED if wanted else v >= SOLVED for v in arm.values.values()),
+    )
 
 
 def _cliff(arms: Sequence[Arm]) -> list[Check]:
@@ -177,6 +297,82 @@ def _lookup(arms: Sequence[Arm]) -> list[Check]:
     ]
 
 
+def _tuned(judge: Callable[[Sequence[Arm]], list[Check]]) -> Callable[[Sequence[Arm]], list[Check]]:
+    """Show the judge only arms whose learning rate was tuned and that were trained.
+
+    Differences between arms are no larger than what a seed or the decay may make: fewer than three
+    seeds reproduce nothing, and are said to be too few.
+    """
+
+    def judged(arms: Sequence[Arm]) -> list[Check]:
+        checks = judge(
+            [
+                arm
+                for arm in arms
+                if arm.weight_decay == DECAY
+                and len(arm.rates) >= LEAST_RATES
+                and arm.steps >= LEAST_STEPS
+            ]
+        )
+        seeds = min((len(check.held) for check in checks), default=LEAST_SEEDS)
+        if seeds < LEAST_SEEDS:
+            checks.append(Check(f"{LEAST_SEEDS} seeds or more", (False,) * seeds))
+        return checks
+
+    return judged
+
+
+@_tuned
+def _too_many(arms: Sequence[Arm]) -> list[Check]:
+    standard = by_heads(arms, kind="standard", d=32)
+    if len(standard) < 3:
+        return []
+    best = min(standard[:-1], key=lambda arm: arm.middle)
+    place = standard.index(best)
+    heads = ", ".join(str(arm.heads) for arm in standard[place:])
+    return [above(standard[-1], best), rising(standard[place:], f"standard, {heads} heads")]
+
+
+@_tuned
+def _fixed_help(arms: Sequence[Arm]) -> list[Check]:
+    fixed = by_heads(arms, kind="fixed")[::-1]
+    if len(fixed) < 2:
+        return []
+    return [rising(fixed, f"fixed, {', '.join(str(arm.heads) for arm in fixed)} heads")]
+
+
+@_tuned
+def _bigger_heads(arms: Sequence[Arm]) -> list[Check]:
+    small, large = (pick(arms, kind=kind, d=32, heads=8) for kind in ("standard", "fixed"))
+    return [] if small is None or large is None else [above(small, large)]
+
+
+@_tuned
+def _matched(arms: Sequence[Arm]) -> list[Check]:
+    pairs = [(pick(arms, kind="matched", heads=a.heads), a) for a in by_heads(arms, kind="fixed")]
+    return [above(other, arm) for other, arm in reversed(pairs) if other is not None]
+
+
+@_tuned
+def _language_smaller_d(arms: Sequence[Arm]) -> list[Check]:
+    wide = pick(arms, kind="standard", d=64, heads=8)
+    fixed = by_heads(arms, kind="fixed")[::-1]
+    return [] if wide is None else [above(wide, arm) for arm in fixed]
+
+
+@_tuned
+def _language_knee(arms: Sequence[Arm]) -> list[Check]:
+    """The prescription's knee: all sizes d / h here are below n, so every halving must cost."""
+    standard = by_heads(arms, kind="standard", d=32)
+    if len(standard) < 4 or standard[0].d_k >= standard[0].n:
+        return []
+    best = min(standard[1:], key=lambda arm: arm.middle)
+    return [
+        above(best, standard[0]),
+        rising(standard, f"n = {best.n}, d / h = {', '.join(str(arm.d_k) for arm in standard)}"),
+    ]
+
+
 TRENDS: tuple[Trend, ...] = (
     Trend(
         "context-cliff",
@@ -259,5 +455,48 @@ TRENDS: tuple[Trend, ...] = (
         "Negative control: the theorem is of dense contexts.",
         _lookup,
     ),
-    *LANGUAGE_TRENDS,
+    Trend(
+        "language-heads",
+        "language",
+        "At fixed d, too many standard heads hurt.",
+        "Figure 1, LM1B, n = 256: standard d = 256 to 512 degrades beyond 16 heads (plotted only). "
+        "Table 1: F1 90.89, 90.61, 90.45 for 8, 16, 32 heads.",
+        _too_many,
+    ),
+    Trend(
+        "language-fixed",
+        "language",
+        "With a fixed head size more heads help, and never hurt.",
+        "Table 3, d = 768, d_p = 128, 8, 12, 16, 20 heads: F1 90.35, 90.48, 90.92, 90.89. "
+        "Figure 3: d_p = 32 improves from 4 to 70 heads.",
+        _fixed_help,
+    ),
+    Trend(
+        "language-size",
+        "language",
+        "With a fixed number of heads bigger heads help.",
+        "Table 2B, d = 512, 8 heads, d_p = 32, 64, 128, 256: F1 88.53, 89.51, 89.6, 90.33.",
+        _bigger_heads,
+    ),
+    Trend(
+        "language-matched",
+        "language",
+        "At equal parameters heads of fixed size beat standard heads.",
+        "Section 4: the comparison with larger d at similar parameters, Figures 1 and 3.",
+        _matched,
+    ),
+    Trend(
+        "language-smaller-d",
+        "language",
+        "A smaller d with fixed heads does as well as a larger one with standard heads.",
+        "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
+        _language_smaller_d,
+    ),
+    Trend(
+        "language-knee",
+        "language",
+        "Standard heads hurt as soon as d / h falls below n.",
+        "The prescription of Section 3: head size n, the sequence length.",
+        _language_knee,
+    ),
 )

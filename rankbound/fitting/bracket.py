@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, frozen_copy
+from rankbound.context import read_context
 from rankbound.errors import BackendMissing
 from rankbound.fitting.solve import Fit, fit_path
 from rankbound.theory.kl_bound import kl_lower_bound
@@ -27,7 +28,7 @@ class Bracket:
     head_size : ndarray of int, shape (m,)
         The head sizes k, as they were given.
     lower : ndarray, shape (m,)
-        No head of this size, on any tokens, is nearer: rigorous (:func:`rankbound.kl_lower_bound`),
+        No head of this size, on any tokens, is closer: rigorous (:func:`rankbound.kl_lower_bound`),
         without a certificate.
     upper : ndarray, shape (m,)
         The KL of a concrete head, computed in float64.
@@ -56,7 +57,7 @@ class Bracket:
         ]
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, a row a head size.
+        """Return a pandas DataFrame, one row per head size.
 
         Raises
         ------
@@ -83,14 +84,15 @@ class Bracket:
 
 
 def kl_bracket(
-    P: npt.ArrayLike,
+    P: Any,
     head_sizes: Iterable[int],
     *,
+    mask: Any = None,
     seed: int = 0,
     random_starts: int = 1,
     gradient_tolerance: float = 1e-8,
     max_iterations: int = 10_000,
-    stored: npt.DTypeLike | None = None,
+    stored: Any = None,
     rows: bool = False,
 ) -> Bracket:
     """Bracket the least mean KL divergence from P that heads of each size reach.
@@ -101,14 +103,14 @@ def kl_bracket(
 
     Parameters
     ----------
-    P : array_like, shape (n, n)
+    P : array_like, shape (n, n), or Context
         One matrix, columns sum to 1, [key, query]; zeros are allowed.
     head_sizes : iterable of int
         Different sizes, in any order.
     seed, random_starts, gradient_tolerance, max_iterations
         As in :func:`rankbound.fit_head`, for each start of each size.
-    stored, rows
-        As in :func:`rankbound.log_rank`.
+    mask, stored, rows
+        As in :class:`rankbound.Context`.
 
     Returns
     -------
@@ -126,21 +128,20 @@ def kl_bracket(
     >>> bool((bracket.lower <= bracket.upper).all()), bool(bracket.upper[2] < 1e-20)
     (True, True)
     """
+    context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True)
     fits = fit_path(
-        P,
+        context,
         head_sizes,
         seed=seed,
         random_starts=random_starts,
         gradient_tolerance=gradient_tolerance,
         max_iterations=max_iterations,
-        stored=stored,
-        rows=rows,
     )
     sizes = [fit.head.head_size for fit in fits]
     bounds: dict[int, float] = {}
     best = 0.0
     for k in sorted(sizes, reverse=True):  # a bound of a larger size is one of a smaller
-        best = max(best, kl_lower_bound(P, k, rows=rows, stored=stored))
+        best = max(best, kl_lower_bound(context, k))
         bounds[k] = best
     lower = np.array([bounds[k] for k in sizes])
     upper = np.array([fit.kl for fit in fits])

@@ -1,21 +1,29 @@
-"""TODO."""
+"""From one start down to a stationary point of a loss.
+
+Trust-region Newton-CG (exact Hessian products, negative curvature followed to the border), or
+SciPy's L-BFGS-B, which sees values and gradients only.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.objective import KL, Loss, Objective, Point, ReverseKL, TotalVariation
 from rankbound.fitting.problem import Problem
 
+METHODS = ("newton", "l-bfgs")
+SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
+ROUGH = 1e-4  # tolerance of a stage that only leads to the next
 DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
 REBUILT = 40  # products after which the blocks, which cost about as much, are built anew
 MOST_PRODUCTS = 250  # for one step
-EPS = float(np.finfo(np.float64).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,22 +57,8 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     Each step minimises the quadratic model, whose Hessian is exact, over a ball (Steihaug 1983).
     The ball and the preconditioner take the metric of the Fisher blocks, in which a step measures
     the loss it can win, and which moves with A -> G A, B -> G^{-T} B as the factors do. A step is
-    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient.
-
-    Parameters
-    ----------
-    objective : Objective
-        What is minimised.
-    start : ndarray, shape (2, k, r)
-        Where to start.
-    tolerance : float
-        Of the Euclidean norm of the gradient.
-    limit : int
-        Hessian products at most.
-
-    Returns
-    -------
-    End
+    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient. `limit`
+    counts Hessian products.
 
     References
     ----------
@@ -100,7 +94,7 @@ def _rounding(point: Point) -> float:
     Each log q is off by some eps |log q|, which moves the loss by its slope in L times as much.
     """
     moved = np.abs(point.slope) * (1 + np.abs(point.log_Q))
-    return 4 * EPS * (point.value + float(moved.sum()))
+    return 4 * FLOAT64_EPS * (point.value + float(moved.sum()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -162,11 +156,6 @@ def _steihaug(
     return _Step(x, math.sqrt(xx), fall, False, products, curvature)
 
 
-METHODS = ("newton", "l-bfgs")
-SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
-ROUGH = 1e-4  # tolerance of a stage that only leads to the next
-
-
 def descend(
     problem: Problem, loss: str, start: Array, tolerance: float, limit: int, method: str
 ) -> End:
@@ -204,20 +193,18 @@ def lbfgs(objective: Objective, start: Array, tolerance: float, limit: int) -> E
     from scipy.optimize import minimize
 
     k, x, iterations = start.shape[1], start.ravel(), 0
-    # max |g_i| <= tolerance / sqrt(size) implies ‖g‖_2 <= tolerance
-    options = {"gtol": tolerance / np.sqrt(x.size), "ftol": 0.0, "maxcor": 20, "maxls": 50}
     while True:
-        left = limit - iterations
-        result = minimize(
-            objective,
-            x,
-            args=(k,),
-            jac=True,
-            method="L-BFGS-B",
-            options=options | {"maxiter": left, "maxfun": 2 * left + 20},
-        )
+        options = lbfgs_options(x.size, tolerance, limit - iterations)
+        result = minimize(objective, x, args=(k,), jac=True, method="L-BFGS-B", options=options)
         moved, x = not np.array_equal(result.x, x), result.x
         iterations += int(result.nit)
         # a line search that fails on rounding starts afresh, from steepest descent
         if np.linalg.norm(result.jac) <= tolerance or not moved or iterations >= limit:
             return End(objective.at(x.reshape(start.shape)), iterations)
+
+
+def lbfgs_options(size: int, tolerance: float, limit: int) -> dict[str, Any]:
+    """SciPy's options for so many numbers, until the gradient's Euclidean norm is within this."""
+    # max |g_i| <= tolerance / sqrt(size) implies ‖g‖_2 <= tolerance
+    stop = {"gtol": tolerance / np.sqrt(size), "ftol": 0.0}
+    return {**stop, "maxcor": 20, "maxls": 50, "maxiter": limit, "maxfun": 2 * limit + 20}

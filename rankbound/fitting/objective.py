@@ -1,4 +1,10 @@
-"""TODO."""
+"""How far a head's context is from P: losses of the logits, with derivatives in the factors.
+
+Each loss is the mean over columns of a function of q = softmax(l), whose derivative is
+``F = diag(q) - q q^T``. Each gives its value, its slope in the logits, the exact derivative of that
+slope along a change of logits, and the weights c of its Gauss-Newton part ``F diag(c² / q²) F``,
+which is positive semidefinite.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +20,8 @@ from rankbound._validate import Array
 from rankbound.attention.softmax import log_column_softmax
 
 LOSSES = ("kl", "reverse_kl", "total_variation")
-
 FISHER = 0.1  # share of the Fisher metric in the weights of a loss that may be flat
+CHUNK = 2**17  # entries of a temporary array: what a cache holds
 
 
 class Loss(Protocol):
@@ -38,16 +44,7 @@ def kl_divergence(P: Array, log_Q: Array) -> float:
     """``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, free of the cancellation near 0.
 
     ``KL = Σ p φ(log p - log q)`` with ``φ(t) = t - 1 + e^{-t} >= 0``, since both columns sum to 1;
-    where p = 0 the term is q. Rounding then costs ``u t p`` a term instead of ``u |log p| p``.
-
-    Parameters
-    ----------
-    P, log_Q : ndarray, shape (n, n)
-        A context matrix, zeros allowed, and the log of another.
-
-    Returns
-    -------
-    float
+    where p = 0 the term is q. Rounding then costs ``u t p`` per term instead of ``u |log p| p``.
     """
     return KL(P).value(log_Q, np.exp(log_Q))
 
@@ -67,13 +64,7 @@ def _divergence(P: Array, t: Array, Q: Array) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class KL:
-    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part.
-
-    Attributes
-    ----------
-    P : ndarray, shape (n, n)
-        Columns sum to 1; zeros allowed.
-    """
+    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
 
     P: Array
     _positive: npt.NDArray[np.bool_] = field(init=False, repr=False)
@@ -106,13 +97,7 @@ class KL:
 
 @dataclass(frozen=True, eq=False)
 class ReverseKL:
-    """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u).
-
-    Attributes
-    ----------
-    P : ndarray, shape (n, n)
-        Columns sum to 1; positive where visible.
-    """
+    """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u). P is positive where visible."""
 
     P: Array
     _log_P: Array = field(init=False, repr=False)
@@ -190,9 +175,6 @@ class TotalVariation:
 
     def _curvature(self, Q: Array) -> Array:
         return self.smoothing**2 / (2 * np.hypot(Q - self.P, self.smoothing) ** 3)
-
-
-CHUNK = 2**17  # entries of a temporary array: what a cache holds
 
 
 @dataclass(frozen=True, eq=False)

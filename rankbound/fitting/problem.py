@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix
+from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.context import read_context
 from rankbound.errors import InputError
-from rankbound.ranks.spectrum import spectrum
 from rankbound.theory.softmax_gauge import Logs, centre
 from rankbound.theory.theorem_a import head_from_factors
 from rankbound.theory.theorem_c import complete
-
-__all__ = ["Problem", "read_problem", "truncated"]
+from rankbound.tokens import RowSpace, read_tokens
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,26 +27,33 @@ class Problem:
     ----------
     P : ndarray, shape (n, n)
         The target; columns sum to 1.
-    basis : ndarray, shape (r, n), or None
-        Orthonormal rows that span the row space of the tokens; None means the identity.
     mask : ndarray of bool, shape (n, n), or None
         [key, query], True = visible.
-    X : array_like, shape (d, n), or None
-        The tokens.
-    lift : callable
-        From factors (2, k, r) to the head that has them.
+    X : ndarray, shape (d, n), or None
+        The tokens; None means the identity.
+    space : RowSpace or None
+        The row space of the tokens.
     """
 
     P: Array
-    basis: Array | None
     mask: Mask | None
-    X: npt.ArrayLike | None
-    lift: Callable[[Array], AttentionHead]
+    X: Array | None
+    space: RowSpace | None
+
+    @property
+    def basis(self) -> Array | None:
+        """Orthonormal rows (r, n) that span the row space; None means the identity."""
+        return None if self.space is None else self.space.basis
 
     @property
     def rank(self) -> int:
         """The dimension r in which the factors live."""
         return len(self.P) if self.basis is None else len(self.basis)
+
+    def lift(self, factors: Array) -> AttentionHead:
+        """The head with these factors (2, k, r) of its logits."""
+        left, right = factors if self.basis is None else factors @ self.basis
+        return head_from_factors(left, right, factors.shape[1], self.space)
 
     def random_start(self, k: int, rng: np.random.Generator) -> Array:
         """Gaussian factors whose logits have entries of variance 1."""
@@ -71,16 +74,22 @@ class Problem:
 
 def read_problem(
     P: Any,
-    X: Any,
-    mask: Any,
-    logits: Any,
-    stored: npt.DTypeLike | None,
-    rows: bool,
+    *,
+    X: Any = None,
+    mask: Any = None,
+    logits: Any = None,
+    stored: Any = None,
+    rows: bool = False,
 ) -> Problem:
     """Check what a fit is given, and read it."""
-    context, visible = _target(P, logits, mask, stored, rows)
-    basis, lift = _row_space(X, len(context))
-    return Problem(context / context.sum(axis=0), basis, visible, X, lift)
+    context = read_context(P, logits=logits, mask=mask, stored=stored, rows=rows, zeros=True)
+    target = context.P / context.P.sum(axis=0)
+    if X is None:
+        return Problem(target, context.mask, None, None)
+    tokens = read_tokens(X, context.n)
+    if tokens.numerical.rank == 0:
+        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
+    return Problem(target, context.mask, tokens.matrix, tokens.numerical)
 
 
 def truncated(D: Array, k: int) -> Array:
@@ -90,39 +99,6 @@ def truncated(D: Array, k: int) -> Array:
     factors = np.zeros((2, k, len(D)))
     factors[:, : len(root)] = root * U.T[:k], root * Vt[:k]
     return factors
-
-
-def _target(
-    P: Any, logits: Any, mask: Any, stored: npt.DTypeLike | None, rows: bool
-) -> tuple[Array, Mask | None]:
-    context = read_context(P, logits=logits, mask=mask, stored=stored, rows=rows, zeros=True)
-    return context.P, context.mask
-
-
-def _row_space(X: Any, n: int) -> tuple[Array | None, Callable[[Array], AttentionHead]]:
-    """An orthonormal basis (r, n) of the row space of X, and the map from factors to a head."""
-    if X is None:
-        return None, _head
-    tokens = check_matrix("X", X, ndim=2)
-    if tokens.shape[1] != n:
-        raise InputError(
-            f"X is {tokens.shape} but P is {(n, n)}: X must have one column a token, {n} of them."
-        )
-    U, values, Vt = np.linalg.svd(tokens, full_matrices=False)
-    r = spectrum(X).rank
-    if r == 0:
-        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
-    with np.errstate(over="ignore"):  # reported just below
-        inverse = U[:, :r] / values[:r]  # W X = factor·Vt is solved by W = factor·(U / s)^T
-    if not np.isfinite(inverse).all():
-        raise InputError("X is so small that weights on it overflow float64; scale it up.")
-
-    return Vt[:r], lambda factors: _head(factors @ inverse.T)
-
-
-def _head(factors: Array) -> AttentionHead:
-    left, right = factors
-    return head_from_factors(left, right, factors.shape[1], None)
 
 
 def _start_logits(P: Array, mask: Mask | None) -> Array:

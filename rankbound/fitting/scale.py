@@ -10,15 +10,13 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
-from rankbound.theory.scale import ScaleBounds, _scale_bounds, check_share
+from rankbound.theory.scale import ScaleBounds, check_share, scale_bounds, unit_columns
 from rankbound.theory.selection import (
     SelectingHead,
     random_keys,
     selecting_head,
     worst_margin,
 )
-
-__all__ = ["ScaleBracket", "fit_directions", "scale_bracket", "soft_margin"]
 
 SHARPNESS = (4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0)  # of the smooth least margin
 ITERATIONS = 200  # of L-BFGS at each of them
@@ -114,7 +112,7 @@ def scale_bracket(
     n, d = check_int("n", n, least=2, most=MOST_KEYS), check_head_size(head_size)
     share, starts = check_share(error), check_int("starts", starts, least=1)
     rng = np.random.default_rng(check_int("seed", seed, least=0))
-    bounds = _scale_bounds(n, d, share)
+    bounds = scale_bounds(n, d, share)
     keys = random_keys(n, d, rng)
     drawn = _selected(keys, keys, share)
     # the best margin, not the best scale, decides among fits: it is what they are fitted for
@@ -175,8 +173,8 @@ def _fit_directions(n: int, d: int, rng: np.random.Generator) -> tuple[Array, Ar
     from scipy.optimize import minimize
     from threadpoolctl import threadpool_limits
 
-    keys = _unit(rng.standard_normal((d, n)))
-    pair = np.stack([keys, _unit(keys + rng.standard_normal((d, n)) / (4 * math.sqrt(d)))])
+    keys = unit_columns(rng.standard_normal((d, n)))
+    pair = np.stack([keys, unit_columns(keys + rng.standard_normal((d, n)) / (4 * math.sqrt(d)))])
     options = {"maxiter": ITERATIONS, "ftol": 1e-14, "gtol": 1e-10}
 
     def flat(x: Array, sharpness: float) -> tuple[float, Array]:
@@ -188,13 +186,8 @@ def _fit_directions(n: int, d: int, rng: np.random.Generator) -> tuple[Array, Ar
             result = minimize(
                 flat, pair.ravel(), args=(sharpness,), jac=True, method="L-BFGS-B", options=options
             )
-            pair = _unit(result.x.reshape(pair.shape))
+            pair = unit_columns(result.x.reshape(pair.shape))
     return pair[0], pair[1]
-
-
-def _unit(columns: Array) -> Array:
-    scaled: Array = columns / np.sqrt(np.sum(columns * columns, axis=-2, keepdims=True))
-    return scaled
 
 
 def soft_margin(pair: Array, sharpness: float) -> tuple[float, Array]:

@@ -1,4 +1,4 @@
-"""TODO."""
+"""Heads of a given size, or along a path of sizes, fitted to a context matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from rankbound._validate import Array, check_head_size, check_int, check_real
 from rankbound.attention.head import AttentionHead
@@ -17,6 +16,10 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.fitting.descent import METHODS, SMOOTHINGS, End, descend
 from rankbound.fitting.objective import LOSSES, Point, measure
 from rankbound.fitting.problem import Problem, read_problem, truncated
+
+__all__ = ["Fit", "fit_head", "fit_path"]
+
+HALVINGS = 40  # of the first step along new directions
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,11 +80,11 @@ class Fit:
 
 
 def fit_head(
-    P: npt.ArrayLike | None = None,
+    P: Any = None,
     head_size: int = 1,
-    X: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
     *,
+    X: Any = None,
+    mask: Any = None,
     logits: Any = None,
     seed: int = 0,
     spectral_start: bool = True,
@@ -90,7 +93,7 @@ def fit_head(
     max_iterations: int = 10_000,
     loss: str = "kl",
     method: str = "newton",
-    stored: npt.DTypeLike | None = None,
+    stored: Any = None,
     rows: bool = False,
 ) -> Fit:
     """Fit a head of this size to P, in mean KL divergence unless another loss is named.
@@ -101,17 +104,15 @@ def fit_head(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), optional
+    P : array_like, shape (n, n), or Context, optional
         One matrix, columns sum to 1, [key, query]. Zeros are allowed, but not in the reverse KL:
         then the infimum need not be attained, and the fit follows it until the gradient is small.
     head_size : int
         k >= 1.
     X : array_like, shape (d, n), optional
         Tokens; None means the identity.
-    mask : array_like of bool, shape (n, n), optional
-        [key, query], True = visible; transposed too with ``rows=True``.
-    logits : array_like or sympy.Matrix, shape (n, n), optional
-        Logits instead of P, which is their column softmax.
+    mask, logits, stored, rows
+        As in :class:`rankbound.Context`.
     seed : int
         For the random starts.
     spectral_start : bool
@@ -129,8 +130,6 @@ def fit_head(
     method : {"newton", "l-bfgs"}
         Trust-region Newton–CG, or SciPy's L-BFGS-B, which ends in the same points and near
         k = n - 1 takes thousands of iterations.
-    stored, rows
-        As in :func:`rankbound.log_rank`.
 
     Returns
     -------
@@ -144,7 +143,7 @@ def fit_head(
     >>> fit.converged, fit.kl < 1e-20
     (True, True)
     """
-    problem = read_problem(P, X, mask, logits, stored, rows)
+    problem = read_problem(P, X=X, mask=mask, logits=logits, stored=stored, rows=rows)
     k = check_head_size(head_size)
     fitting = Fitting.read(
         problem,
@@ -260,15 +259,12 @@ def _check_positive(problem: Problem) -> None:
         )
 
 
-HALVINGS = 40  # of the first step along new directions
-
-
 def fit_path(
-    P: npt.ArrayLike | None = None,
+    P: Any = None,
     head_sizes: Iterable[int] = (1,),
-    X: npt.ArrayLike | None = None,
-    mask: npt.ArrayLike | None = None,
     *,
+    X: Any = None,
+    mask: Any = None,
     logits: Any = None,
     seed: int = 0,
     spectral_start: bool = True,
@@ -277,7 +273,7 @@ def fit_path(
     max_iterations: int = 10_000,
     loss: str = "kl",
     method: str = "newton",
-    stored: npt.DTypeLike | None = None,
+    stored: Any = None,
     rows: bool = False,
 ) -> tuple[Fit, ...]:
     """Fit a head of each of these sizes; a larger one never has the larger loss.
@@ -289,8 +285,8 @@ def fit_path(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), optional
-        As in :func:`rankbound.fit_head`.
+    P : array_like, shape (n, n), or Context, optional
+        One matrix, as in :func:`rankbound.fit_head`.
     head_sizes : iterable of int
         Different sizes, in any order.
     X, mask, logits, stored, rows
@@ -319,7 +315,7 @@ def fit_path(
     True
     """
     sizes = _check_sizes(head_sizes)
-    problem = read_problem(P, X, mask, logits, stored, rows)
+    problem = read_problem(P, X=X, mask=mask, logits=logits, stored=stored, rows=rows)
     fitting = Fitting.read(
         problem,
         loss,

@@ -1,79 +1,44 @@
-"""One head of a trained model, measured from its queries and keys in float64."""
+"""One head of a trained model, measured from its queries and keys in float64.
+
+A head comes as an `AttentionHead` on the identity, its queries and keys themselves. The two are
+balanced first (theory/head_logrank.py), so that a coordinate that is large in the keys and small in
+the queries does not raise the threshold of the others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_int, check_matrix, check_real, frozen_copy
-from rankbound.attention.masks import Mask, check_mask
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.masks import Mask
+from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError
-from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask
-from rankbound.measuring.spectra import (
-    effective_rank_of,
-    least_size_within,
-    spectra,
-    stable_rank_of,
-    tails,
-)
-from rankbound.measuring.weights import context_effective_rank, weight_facts
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask, rounding_of
+from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
+from rankbound.theory.head_logrank import balanced
 
-__all__ = ["HeadMeasures", "measure_heads"]
+__all__ = ["HeadMeasures", "layer_heads", "measure_heads"]
 
 WITHIN = 0.01  # of `least_head_size_1pct`
+BLOCK = 256  # columns of P at a time
 
 
 @dataclass(frozen=True, eq=False)
 class HeadMeasures:
     """What a head does with its size on one sequence.
 
-    Spectra are those of the logits L and of ``C L``, logits less their mean over keys. Where
-    nothing is masked ``C L = C log P``. Under a mask log P is defined on visible pairs only and has
-    no singular values; what stands here is then the spectrum of the head's own logits, hidden pairs
-    included: one completion of log P, whose errors at smaller head sizes are upper bounds.
-
-    Attributes
-    ----------
-    head_size, length : int
-        k and n.
-    masked : bool
-        Whether a key is hidden from a query.
-    softcap : float or None
-        The cap c of logits ``c tanh(L / c)``; everything is then measured after it.
-    log_rank_lower, log_rank_upper : int
-        Bounds of the (masked) log-rank: the least head size that has this context exactly. They
-        meet unless the mask is not nested (sliding windows).
-    log_rank_bound : int
-        ``min(head_size, n - 1)``: no head of this size has a larger log-rank; n - 1 if capped,
-        since the cap lifts ranks.
-    generic_log_rank : int or None
-        The log-rank of almost every context with this mask: n - 1, floor(n/2) if causal. None where
-        the mask is not nested.
-    logit_rank : int
-        Rank of L.
-    log_effective_rank, log_stable_rank : float
-        Of ``C L``.
-    logit_effective_rank : float
-        Of L.
-    context_effective_rank : float or None
-        Of P, which the head size does not bound; None unless asked for.
-    aitchison_error_half : float
-        ``τ`` at half the head size, ``τ_k = sqrt(Σ_{r > k} s_r²)``, s singular values of ``C L``.
-    kl_errors : mapping from int to float
-        For half the head size and each size asked for, the mean over queries of the KL divergence
-        of the attention from that of the head of this size nearest in Aitchison distance, in nats;
-        an upper bound on what the size costs.
-    least_head_size_1pct : int
-        The least k with ``τ_k <= 0.01 τ_0``.
-    entropy, sink_mass : float
-        Means over queries: entropy of the attention in nats; attention to key 0.
-    logit_values, centred_values : ndarray
-        Singular values of L and of ``C L``, largest first.
-    threshold : float
-        The singular value above which one is counted, from the dtypes.
+    What each measure means is said once, in `rankbound.auditing.record.COLUMNS` and docs/audit.md.
+    Beside those: `kl_errors`, for half the head size and each size asked for the measure `kl_half`;
+    `logit_values` and `centred_values`, the singular values of L and of ``C L``, largest first;
+    `threshold`, above which one is counted. Under a mask the spectra are those of the head's own
+    logits, hidden pairs included: one completion of log P, whose errors are upper bounds.
     """
 
     head_size: int
@@ -127,123 +92,228 @@ class HeadMeasures:
         return least_size_within(self.centred_values, check_real("fraction", fraction, least=0.0))
 
 
-def measure_heads(
+def layer_heads(
     queries: npt.ArrayLike,
     keys: npt.ArrayLike,
-    scale: float,
-    mask: npt.ArrayLike | None = None,
-    softcap: float | None = None,
     *,
-    unit: float = float(np.finfo(np.float64).eps),
-    context_rank: bool = True,
-    head_sizes: Iterable[int] = (),
-) -> Iterator[HeadMeasures]:
-    """Measure the heads of a layer one after the other.
+    scale: float | None = None,
+    mask: npt.ArrayLike | None = None,
+    soft_cap: float | None = None,
+    stored: npt.DTypeLike | None = None,
+) -> tuple[AttentionHead, ...]:
+    """The query heads of a layer, each on its keys; all share scale, mask and cap.
 
     Parameters
     ----------
     queries : array_like, shape (heads, k, n)
-        One column a token, after biases, rotations and norms.
+        Columns are tokens, after biases, rotations and norms.
     keys : array_like, shape (key_value_heads, k, n)
         Query head h reads keys ``h // (heads // key_value_heads)``.
-    scale : float
-        What multiplies the logits.
-    mask : array_like of bool, shape (n, n), optional
-        [key, query], True = visible; the same for all heads.
-    softcap : float, optional
-        c of ``c tanh(L / c)``.
-    unit : float
-        The relative error of an entry of queries and keys: the ``eps`` of the coarser of the dtypes
-        in which they were stored and computed.
-    context_rank : bool
-        Whether to compute the effective rank of P, an SVD of n × n a head.
-    head_sizes : iterable of int
-        Other sizes at which to compute the KL divergence, beside half the head size.
-
-    Returns
-    -------
-    iterator of HeadMeasures
-        In the order of the query heads.
+    scale, mask, soft_cap, stored
+        As of `AttentionHead`.
 
     Raises
     ------
     InputError, InputTypeError
         If the shapes do not agree or an entry is not finite.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> q, k = np.random.default_rng(0).standard_normal((2, 1, 4, 32))
-    >>> [head] = measure_heads(q, k, 0.5)
-    >>> head.log_rank, head.log_rank_bound, head.generic_log_rank
-    (4, 4, 31)
     """
-    q, k = _check("queries", queries), _check("keys", keys)
+    q, k = (
+        check_matrix(name, value, ndim=None if np.ndim(value) == 3 else 3)
+        for name, value in (("queries", queries), ("keys", keys))
+    )
     if q.shape[1:] != k.shape[1:] or len(q) % len(k):
         raise InputError(
             f"queries is {q.shape} but keys is {k.shape}; expected (heads, k, n) and "
             "(key_value_heads, k, n), the number of heads a multiple of that of key/value heads."
         )
-    n = q.shape[2]
-    visible = None if mask is None else check_mask(mask, (n, n))
-    if visible is not None and visible.all():
-        visible = None
-    cap = None if softcap is None else check_real("softcap", softcap, above=0.0)
-    factor = check_real("scale", scale)
-    facts = None if visible is None else read_mask(visible, q.shape[1])
-    group = len(q) // len(k)
-    sizes = sorted({q.shape[1] // 2, *(check_int("head_sizes", s, least=0) for s in head_sizes)})
-    return (
-        _measure(q[h], k[h // group], factor, facts, cap, unit, context_rank, sizes)
-        for h in range(len(q))
-    )
+    group, shared, heads = len(q) // len(k), mask, []
+    for h, columns in enumerate(q):
+        heads.append(
+            AttentionHead(
+                columns, k[h // group], scale=scale, mask=shared, soft_cap=soft_cap, stored=stored
+            )
+        )
+        shared = heads[0].mask  # one array for all
+    return tuple(heads)
 
 
-def _check(name: str, value: npt.ArrayLike) -> Array:
-    return check_matrix(name, value, ndim=None if np.ndim(value) == 3 else 3)
+def measure_heads(
+    heads: Iterable[AttentionHead],
+    *,
+    unit: float | None = None,
+    context_rank: bool = True,
+    head_sizes: Iterable[int] = (),
+) -> Iterator[HeadMeasures]:
+    """Measure heads one after the other.
+
+    Parameters
+    ----------
+    heads : iterable of AttentionHead
+        Their projections are the queries and keys themselves, as of :func:`layer_heads`.
+    unit : float, optional
+        The relative error of an entry of queries and keys; unless given, the ``eps`` of the dtype
+        in which the head was stored.
+    context_rank : bool
+        Whether to compute the effective rank of P, an SVD of n × n per head.
+    head_sizes : iterable of int
+        Other sizes at which to compute the KL divergence, beside half the head size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> q, k = np.random.default_rng(0).standard_normal((2, 1, 4, 32))
+    >>> [head] = measure_heads(layer_heads(q, k, scale=0.5))
+    >>> head.log_rank, head.log_rank_bound, head.generic_log_rank
+    (4, 4, 31)
+    """
+    wanted = {check_int("head_sizes", size, least=0) for size in head_sizes}
+    return _measured(heads, unit, context_rank, wanted)
+
+
+def _measured(
+    heads: Iterable[AttentionHead], unit: float | None, context_rank: bool, wanted: set[int]
+) -> Iterator[HeadMeasures]:
+    mask: Mask | None = None
+    facts: MaskFacts | None = None
+    for head in heads:
+        if head.mask is not mask:  # the heads of a layer share theirs
+            mask = head.mask
+            facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
+        error = head.stored.eps if unit is None else unit
+        yield _measure(head, facts, error, context_rank, sorted({head.head_size // 2, *wanted}))
 
 
 def _measure(
-    queries: Array,
-    keys: Array,
-    scale: float,
+    head: AttentionHead,
     facts: MaskFacts | None,
-    softcap: float | None,
     unit: float,
     context_rank: bool,
     head_sizes: Sequence[int],
 ) -> HeadMeasures:
-    k, n = queries.shape
-    mask: Mask | None = None if facts is None else facts.mask
-    found = spectra(queries, keys, scale, softcap, unit)
-    lower, upper = (
-        (found.centred_rank, found.centred_rank)
-        if facts is None
-        else masked_log_rank(queries, keys, scale, softcap, facts, unit)
-    )
-    weights = weight_facts(queries, keys, scale, softcap, mask, head_sizes)
+    k, n, cap = head.head_size, head.d, head.soft_cap
+    mask = None if facts is None else facts.mask
+    head = _balanced_head(head)
+    L = None if cap is None else head.logits()  # capped logits have no factors
+    if L is None:
+        logits, centred = (
+            spectrum_of_factors(head.W_k, head.W_q, head.scale, centred=c) for c in (False, True)
+        )
+    else:
+        logits, centred = (
+            np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
+            for matrix in (L, L - L.mean(axis=0))
+        )
+    threshold = rounding_of(head.W_q, head.W_k, head.scale, unit)
+    threshold += 0.0 if L is None else 2 * n * FLOAT64_EPS * float(logits[0])
+    count = int(np.count_nonzero(centred > threshold))
+    lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
+    entropy, sink, errors, P = _read_weights(head, L, mask, head_sizes, context_rank)
     return HeadMeasures(
         head_size=k,
         length=n,
         masked=facts is not None,
-        softcap=softcap,
+        softcap=cap,
         log_rank_lower=lower,
         log_rank_upper=upper,
-        log_rank_bound=n - 1 if softcap is not None else min(k, n - 1),
+        log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
         generic_log_rank=n - 1 if facts is None else facts.generic,
-        logit_rank=found.logit_rank,
-        log_effective_rank=effective_rank_of(found.centred),
-        log_stable_rank=stable_rank_of(found.centred),
-        logit_effective_rank=effective_rank_of(found.logits),
-        context_effective_rank=(
-            context_effective_rank(queries, keys, scale, softcap, mask) if context_rank else None
-        ),
-        aitchison_error_half=float(tails(found.centred)[min(k // 2, len(found.centred))]),
-        kl_errors=weights.kl_errors,
-        least_head_size_1pct=least_size_within(found.centred, WITHIN),
-        entropy=weights.entropy,
-        sink_mass=weights.sink_mass,
-        logit_values=frozen_copy(found.logits),
-        centred_values=frozen_copy(found.centred),
-        threshold=found.threshold,
+        logit_rank=int(np.count_nonzero(logits > threshold)),
+        log_effective_rank=float(effective_rank_of_values(centred)),
+        log_stable_rank=_stable_rank(centred),
+        logit_effective_rank=float(effective_rank_of_values(logits)),
+        context_effective_rank=None if P is None else _effective_rank(P),
+        aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
+        kl_errors=errors,
+        least_head_size_1pct=least_size_within(centred, WITHIN),
+        entropy=entropy,
+        sink_mass=sink,
+        logit_values=frozen_copy(logits),
+        centred_values=frozen_copy(centred),
+        threshold=threshold,
     )
+
+
+def _balanced_head(head: AttentionHead) -> AttentionHead:
+    keys, queries, exponent = balanced(head.W_k, head.W_q)
+    half = exponent // 2
+    return AttentionHead(
+        np.ldexp(queries, exponent - half),
+        np.ldexp(keys, half),
+        scale=head.scale,
+        mask=head.mask,
+        soft_cap=head.soft_cap,
+    )
+
+
+def tails(values: Array) -> Array:
+    """``τ_k = sqrt(Σ_{r > k} s_r²)`` for k = 0..len(values)."""
+    top = float(values[0])
+    scaled = np.divide(values, top, out=np.zeros_like(values), where=top > 0)
+    squares = np.append(np.cumsum((scaled * scaled)[::-1])[::-1], 0.0)
+    return np.asarray(top * np.sqrt(squares))
+
+
+def least_size_within(values: Array, fraction: float) -> int:
+    """Return the least k with ``τ_k <= fraction · τ_0``."""
+    tau = tails(values)
+    return int(np.argmax(tau <= fraction * tau[0]))
+
+
+def _effective_rank(matrix: Array) -> float:
+    values = np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
+    return float(effective_rank_of_values(values))
+
+
+def _stable_rank(values: Array) -> float:
+    """``Σ s² / max s²``; 0 for the zero matrix."""
+    top = float(values[0])
+    return float(np.sum((values / top) ** 2)) if top > 0 else 0.0
+
+
+def _read_weights(
+    head: AttentionHead,
+    L: Array | None,
+    mask: Mask | None,
+    head_sizes: Sequence[int],
+    whole: bool,
+) -> tuple[float, float, Mapping[int, float], Array | None]:
+    """Means over queries of entropy, attention to key 0 and KL by head size; P if wanted."""
+    n = head.d
+    left, right = _principal(head, L)
+    divergence = dict.fromkeys(head_sizes, 0.0)
+    entropy = sink = 0.0
+    kept = []
+    for start in range(0, n, BLOCK):
+        block = slice(start, start + BLOCK)
+        visible = None if mask is None else mask[:, block]
+        shown = head.scale * (head.W_k.T @ head.W_q[:, block]) if L is None else L[:, block]
+        log_P, P = _log_weights(shown, visible)
+        entropy -= float(np.sum(P * log_P))
+        sink += float(P[0].sum())
+        for size in divergence:
+            log_Q, _ = _log_weights(left[:size].T @ right[:size, block], visible)
+            divergence[size] += float(np.sum(P * (log_P - log_Q)))
+        if whole:
+            kept.append(P)
+    errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
+    context = np.concatenate(kept, axis=1) if whole else None
+    return entropy / n, sink / n, MappingProxyType(errors), context
+
+
+def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:
+    """Log P and P; where hidden both are 0."""
+    log_P = log_column_softmax(L, visible)
+    with np.errstate(under="ignore"):
+        P = np.exp(log_P)
+    return (log_P if visible is None else np.where(visible, log_P, 0.0)), P
+
+
+def _principal(head: AttentionHead, L: Array | None) -> tuple[Array, Array]:
+    """Factors of ``C L`` whose first rows are those of its truncations."""
+    if L is not None:
+        left, values, right = np.linalg.svd(L - L.mean(axis=0), full_matrices=False)
+        return left.T * values[:, None], right
+    basis, triangle = np.linalg.qr(head.W_q.T)
+    centred = head.W_k - head.W_k.mean(axis=1, keepdims=True)
+    left, values, turn = np.linalg.svd(head.scale * (centred.T @ triangle.T), full_matrices=False)
+    return left.T * values[:, None], turn @ basis.T

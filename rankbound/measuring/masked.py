@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.attention.head import AttentionHead, capped
 from rankbound.attention.masks import Chain, Mask, nested_chain
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.measuring.spectra import capped, threshold
 from rankbound.ranks.spectrum import spectrum_of_factors
 from rankbound.theory.head_logrank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
 
-__all__ = ["MaskFacts", "masked_log_rank", "read_mask"]
+__all__ = ["MaskFacts", "masked_log_rank", "read_mask", "rounding_of"]
 
 STARTS = 4  # queries from whose keys fully visible blocks are tried
 
@@ -81,55 +81,55 @@ def _blocks(mask: Mask, head_size: int) -> list[tuple[Any, Any]]:
     return list(found.values())
 
 
-def masked_log_rank(
-    queries: Array,
-    keys: Array,
-    scale: float,
-    softcap: float | None,
-    facts: MaskFacts,
-    unit: float,
-) -> tuple[int, int]:
-    """Bounds of the masked log-rank; equal where the mask is nested (Theorem C).
+def rounding_of(queries: Array, keys: Array, scale: float, unit: float) -> float:
+    """By how much rounding moves a singular value of ``scale keys^T queries``, both balanced.
+
+    Each entry of queries and keys is right to a relative `unit`, so by Weyl no singular value moves
+    by more than ``2 unit |scale| ‖keys‖_F ‖queries‖_F`` and what the QR of the factors adds.
+    Capping moves logits no further apart, so the bound holds for capped logits too.
+    """
+    sizes = float(np.linalg.norm(keys)) * float(np.linalg.norm(queries))
+    return (2 * unit + sum(keys.shape) * FLOAT64_EPS) * abs(scale) * sizes
+
+
+def masked_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
+    """Bounds of the masked log-rank of a balanced head; equal if the mask is nested (Theorem C).
 
     Otherwise below: the log-rank of a fully visible block; above: the head size, unless logits are
     capped, and what any context with this mask needs at most.
     """
+    keys, queries, cap = head.W_k, head.W_q, head.soft_cap
     if facts.chain is not None:
         rank = (
             chain_log_rank(keys[:, facts.chain.keys], queries, facts.chain.seen, unit)
-            if softcap is None
-            else _capped_log_rank(queries, keys, scale, softcap, facts, unit)
+            if cap is None
+            else _capped_log_rank(head, facts, unit)
         )
         return rank, rank
-    upper = facts.most if softcap is not None else min(len(keys), facts.most)
+    upper = facts.most if cap is not None else min(len(keys), facts.most)
     lower = 0
     for rows, columns in facts.blocks:
         if lower < upper:
-            block = queries[:, columns], keys[:, rows]
-            lower = max(lower, _block_rank(*block, scale, softcap, unit))
+            lower = max(lower, _block_rank(queries[:, columns], keys[:, rows], head, unit))
     return min(lower, upper), upper
 
 
-def _block_rank(
-    queries: Array, keys: Array, scale: float, softcap: float | None, unit: float
-) -> int:
-    size = threshold(queries, keys, scale, unit)
-    if softcap is None:
-        values = spectrum_of_factors(keys, queries, scale, centred=True)
+def _block_rank(queries: Array, keys: Array, head: AttentionHead, unit: float) -> int:
+    size = rounding_of(queries, keys, head.scale, unit)
+    if head.soft_cap is None:
+        values = spectrum_of_factors(keys, queries, head.scale, centred=True)
     else:
-        L = capped(scale * (keys.T @ queries), softcap)
+        L = capped(head.scale * (keys.T @ queries), head.soft_cap)
         values = np.linalg.svd(L - L.mean(axis=0), compute_uv=False)
         size += 2 * max(L.shape) * FLOAT64_EPS * float(np.linalg.norm(L))
     return int(np.count_nonzero(values > size))
 
 
-def _capped_log_rank(
-    queries: Array, keys: Array, scale: float, softcap: float, facts: MaskFacts, unit: float
-) -> int:
+def _capped_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> int:
     """Theorem C on the formed matrix: capped logits have no factors."""
-    size = abs(scale)
-    L = capped(scale * (keys.T @ queries), softcap)
-    error = 2 * unit * size * (np.abs(keys).T @ np.abs(queries)) + FLOAT64_EPS * np.abs(L)
+    L = head.logits()
+    products = np.abs(head.W_k).T @ np.abs(head.W_q)
+    error = 2 * unit * abs(head.scale) * products + FLOAT64_EPS * np.abs(L)
     values, error = (np.where(facts.mask, matrix, 0.0) for matrix in (L, error))
     reach = complete(Logs(values, error, np.zeros((1, 1), np.int32), facts.mask))
     return facts.most if reach is None else int(reach.least)  # a chain was found: never None

@@ -1,11 +1,14 @@
-"""One function a figure: it takes records and returns the axes it drew on."""
+"""One function per figure: it takes records and returns the axes it drew on."""
 
 from rankbound.plots.approximation import cliff
 from rankbound.plots.atlas import atlas_intervals
-from rankbound.plots.experiments import errors_by_heads
+from rankbound.plots.experiments import (
+    errors_by_heads,
+    ranks_of_trained_heads,
+    spectra_of_trained_heads,
+)
 from rankbound.plots.masks import head_sizes_by_mask
 from rankbound.plots.separation import student_errors
-from rankbound.plots.trained_heads import ranks_of_trained_heads, spectra_of_trained_heads
 
 __all__ = [
     "atlas_intervals",

@@ -5,23 +5,36 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.text import Annotation
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputTypeError
+from rankbound.plots.canvas import (
+    BLACK,
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    SKY,
+    VERMILION,
+    dress,
+    explain_hollow,
+    read_converged,
+    read_points,
+    write_beside,
+)
 
 __all__ = ["cliff"]
 
-# Okabe & Ito's palette, which the common forms of colour blindness keep apart; best on white first.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+# best on white first
+_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
-_GREY = "0.35"
-_FONT = 9.0
 
 
 def cliff(
@@ -41,9 +54,9 @@ def cliff(
     Parameters
     ----------
     rows : sequence of mapping
-        Tidy records, one a pair (n, head size): ``n``, ``head_size``, ``aitchison_error``, ``kl``;
-        optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as 0 (0
-        unless given), and ``converged`` (True unless given). Other keys are ignored.
+        Tidy records, one per pair (n, head size): ``n``, ``head_size``, ``aitchison_error`` and
+        ``kl``; optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as
+        0 (0 unless given), and ``converged`` (True unless given). Other keys are ignored.
     axes : pair of Axes, optional
         Where to draw, Aitchison error first; a new figure of width 7.2 in unless given.
 
@@ -74,7 +87,11 @@ def cliff(
     >>> right.get_title(loc="left")
     'KL divergence (nats), best head found'
     """
-    points = [_read_points(rows, panel) for panel in (_AITCHISON, _KL)]
+    keys, identity = ("n", "head_size", _AITCHISON.column, _KL.column), ("n", "head_size")
+    points = [
+        sorted(read_points(rows, keys, identity, partial(_read_point, panel=panel)))
+        for panel in (_AITCHISON, _KL)
+    ]
     if axes is None:
         import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
 
@@ -104,7 +121,7 @@ _AITCHISON = _Panel("aitchison", "Aitchison error, exact minimum", "aitchison_er
 _KL = _Panel("kl", "KL divergence (nats), best head found", "kl", True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class _Point:
     n: int
     head_size: int
@@ -113,38 +130,7 @@ class _Point:
     converged: bool
 
 
-def _read_points(rows: Sequence[Mapping[str, Any]], panel: _Panel) -> list[_Point]:
-    points: dict[tuple[int, int], _Point] = {}
-    for place, record in enumerate(rows):
-        point = _read_point(f"rows[{place}]", record, panel)
-        if (point.n, point.head_size) in points:
-            raise InputError(
-                f"rows[{place}] repeats n = {point.n}, head_size = {point.head_size}; expected "
-                "one context an n: select or average first."
-            )
-        points[point.n, point.head_size] = point
-    if not points:
-        raise InputError("rows is empty; expected one record a pair (n, head size).")
-    return [points[pair] for pair in sorted(points)]
-
-
 def _read_point(name: str, record: Mapping[str, Any], panel: _Panel) -> _Point:
-    if not isinstance(record, Mapping):
-        raise InputTypeError(
-            f"{name} is of type {type(record).__name__}; expected a mapping. "
-            "For a DataFrame pass frame.to_dict('records')."
-        )
-    for key in ("n", "head_size", panel.column):
-        if key not in record:
-            raise InputError(
-                f"{name} has no {key!r}; expected n, head_size, aitchison_error and kl."
-            )
-    converged = record.get("converged", True)
-    if not isinstance(converged, (bool, np.bool_)):
-        raise InputTypeError(
-            f"{name}['converged'] is {converged!r}; expected True or False. "
-            "A table read from CSV holds text: convert it first."
-        )
     value = check_real(f"{name}[{panel.column!r}]", record[panel.column], least=0.0)
     key = f"{panel.name}_rounding"
     return _Point(
@@ -152,7 +138,7 @@ def _read_point(name: str, record: Mapping[str, Any], panel: _Panel) -> _Point:
         head_size=check_int(f"{name}['head_size']", record["head_size"], least=1),
         value=value,
         is_zero=value <= check_real(f"{name}[{key!r}]", record.get(key, 0.0), least=0.0),
-        converged=bool(converged) or not panel.is_fitted,
+        converged=read_converged(name, record) or not panel.is_fitted,
     )
 
 
@@ -190,7 +176,7 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     scale = _Scale.of(points)
     sizes = sorted({point.n for point in points})
     axes.set_yscale("log")
-    axes.set_title(panel.title, loc="left", fontsize=_FONT + 1)
+    axes.set_title(panel.title, loc="left", fontsize=FONT + 1)
     for index, n in enumerate(sizes):
         series = [point for point in points if point.n == n]
         line, mark = _draw_series(axes, n, series, scale, index % len(_COLOURS))
@@ -200,16 +186,8 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     _dress_ordinate(axes, scale, [point for point in points if point.is_zero])
     # a KL of 0 is the minimum, whatever the gradient says: no hollow triangles
     if any(not point.converged and not point.is_zero for point in points):
-        axes.annotate(
-            "hollow: fit not converged",
-            (0.98, 0.97),
-            xycoords="axes fraction",
-            ha="right",
-            va="top",
-            fontsize=_FONT - 1,
-            color=_GREY,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )
+        white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
+        explain_hollow(axes, (0.98, 0.97), "top", bbox=white)
 
 
 def _draw_series(
@@ -230,16 +208,9 @@ def _draw_series(
     if shown and zeros and shown[-1].head_size < zeros[0].head_size:
         fall = [shown[-1].head_size, zeros[0].head_size]
         axes.plot(fall, [shown[-1].value, scale.zero], ":", color=colour)
-    name = _write_left_of(axes, n - 2, scale.height(0.035), 4, f"n = {n}")
-    name.set(color=colour, fontsize=_FONT, fontweight="bold")
+    name = write_beside(axes, (n - 2, scale.height(0.035)), (-4, 0), f"n = {n}", ha="right")
+    name.set(color=colour, fontsize=FONT, fontweight="bold")
     return line, mark
-
-
-def _write_left_of(axes: Axes, x: float, y: float, points: float, text: str) -> Annotation:
-    """Write text that ends so many points left of a place."""
-    return axes.annotate(
-        text, (x, y), xytext=(-points, 0), textcoords="offset points", ha="right", va="center"
-    )
 
 
 def _dress_abscissa(axes: Axes, sizes: Sequence[int], widest: int) -> None:
@@ -248,12 +219,11 @@ def _dress_abscissa(axes: Axes, sizes: Sequence[int], widest: int) -> None:
     axes.set_xticks(ticks)
     step = 2 ** max(0, math.ceil(math.log2(widest / 16)))
     axes.set_xticks(range(step, widest + 1, step), minor=True)
-    axes.tick_params(labelsize=_FONT, length=3)
+    dress(axes)
     for tick, label in zip(ticks, axes.get_xticklabels(), strict=True):
         if tick + 1 in sizes:
             label.set_color(_COLOURS[sizes.index(tick + 1) % len(_COLOURS)])
-    axes.set_xlabel("head size (vertical lines: n − 1)", fontsize=_FONT)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_xlabel("head size (vertical lines: n − 1)", fontsize=FONT)
 
 
 def _dress_ordinate(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
@@ -283,8 +253,8 @@ def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
     )
     largest = _rounded_up(max(point.value for point in zeros))
     widest = max(point.n for point in zeros)
-    note = _write_left_of(axes, widest - 1, scale.zero, 9, f"≤ {largest}")
-    note.set(color=_GREY, fontsize=_FONT - 1.5)
+    note = write_beside(axes, (widest - 1, scale.zero), (-9, 0), f"≤ {largest}", ha="right")
+    note.set(color=GREY, fontsize=FONT - 1.5)
 
 
 def _rounded_up(value: float) -> str:

@@ -12,12 +12,23 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from rankbound._validate import check_real
-from rankbound.atlas.entry import NOTIONS, PATTERNS
-from rankbound.errors import InputError, InputTypeError
+from rankbound.atlas.entry import PATTERNS
+from rankbound.errors import InputError
+from rankbound.plots.canvas import (
+    BLUE,
+    FONT,
+    GREEN,
+    PURPLE,
+    VERMILION,
+    axes_or_new,
+    dress,
+    read_choice,
+    read_points,
+    write_beside,
+)
 
 __all__ = ["atlas_intervals"]
 
-_FONT = 9.0
 _KEYS = ("pattern", "notion", "n", "lower", "upper")
 
 
@@ -31,13 +42,12 @@ class _Style:
     offset: float
 
 
-# Okabe & Ito's palette, as in the other figures.
 _STYLES: Mapping[str, _Style] = MappingProxyType(
     {
-        "exact": _Style("exactly", "#0072B2", "o", -0.27),
-        "closure": _Style("to any precision", "#009E73", "s", -0.09),
-        "bounded": _Style("with bounded logits", "#D55E00", "D", 0.09),
-        "sign": _Style("the same keys preferred", "#CC79A7", "^", 0.27),
+        "exact": _Style("exactly", BLUE, "o", -0.27),
+        "closure": _Style("to any precision", GREEN, "s", -0.09),
+        "bounded": _Style("with bounded logits", VERMILION, "D", 0.09),
+        "sign": _Style("the same keys preferred", PURPLE, "^", 0.27),
     }
 )
 
@@ -51,7 +61,7 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     Parameters
     ----------
     rows : sequence of mapping
-        Tidy records, one an entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
+        Tidy records, one per entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
         ``upper``, which are infinite where there is no head. Other keys are ignored.
     axes : Axes, optional
         Where to draw; a new figure 7.2 in wide unless given.
@@ -78,92 +88,56 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     >>> atlas_intervals([row], Figure().subplots()).get_xlabel()
     'least head size'
     """
-    entries = _read(rows)
-    if axes is None:
-        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
-
-        _, axes = plt.subplots(figsize=(7.2, 5.2), layout="constrained")
-    if not isinstance(axes, Axes):
-        raise InputTypeError(
-            f"axes is of type {type(axes).__name__}; expected Axes. figure.subplots() returns them."
-        )
-    patterns = [pattern for pattern in PATTERNS if any(key[0] == pattern for key in entries)]
-    longest = max(n for _, _, n in entries.values())
+    entries = read_points(rows, _KEYS, ("pattern", "notion"), _read)
+    axes = axes_or_new(axes, (7.2, 5.2))
+    patterns = [pattern for pattern in PATTERNS if any(e.pattern == pattern for e in entries)]
+    longest = max(entry.n for entry in entries)
     axes.set_xscale("log", base=2)
     axes.set_xlim(0.85, 2.2 * longest)
     labelled: set[tuple[str, float]] = set()
-    for (pattern, notion), (lower, upper, _) in entries.items():
-        height = patterns.index(pattern) + _STYLES[notion].offset
-        _draw(axes, f"{pattern}-{notion}", _STYLES[notion], height, lower, upper, longest)
-        if lower == upper < math.inf and (pattern, lower) not in labelled:
-            labelled.add((pattern, lower))  # once where senses agree
-            _label(axes, _STYLES[notion].colour, height, lower)
-    _dress(axes, patterns, {notion for _, notion in entries}, longest)
+    for entry in entries:
+        style, size = _STYLES[entry.notion], (entry.pattern, entry.lower)
+        height = patterns.index(entry.pattern) + style.offset
+        _draw(axes, entry, style, height, longest)
+        if entry.lower == entry.upper < math.inf and size not in labelled:
+            labelled.add(size)  # once where senses agree
+            name = write_beside(axes, (entry.lower, height), (7, -1), f"{entry.lower:g}")
+            name.set(fontsize=FONT - 1, color=style.colour)
+    _dress(axes, patterns, {entry.notion for entry in entries}, longest)
     return axes
 
 
-def _read(rows: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], tuple[float, float, int]]:
-    entries: dict[tuple[str, str], tuple[float, float, int]] = {}
-    for place, record in enumerate(rows):
-        name = f"rows[{place}]"
-        if not isinstance(record, Mapping):
-            raise InputTypeError(
-                f"{name} is of type {type(record).__name__}; expected a mapping. "
-                "For a DataFrame pass frame.to_dict('records')."
-            )
-        for key in _KEYS:
-            if key not in record:
-                raise InputError(f"{name} has no {key!r}; expected {', '.join(_KEYS)}.")
-        pattern, notion = record["pattern"], record["notion"]
-        if pattern not in PATTERNS or notion not in NOTIONS:
-            raise InputError(
-                f"{name} is {pattern!r}, {notion!r}; expected a pattern of "
-                f"{', '.join(PATTERNS)} and a notion of {', '.join(NOTIONS)}."
-            )
-        if (pattern, notion) in entries:
-            raise InputError(f"{name} repeats {pattern}, {notion}; expected one record an entry.")
-        lower, upper = (_size(f"{name}[{key!r}]", record[key]) for key in ("lower", "upper"))
-        if lower > upper:
-            raise InputError(f"{name} has lower = {lower} above upper = {upper}.")
-        entries[pattern, notion] = lower, upper, int(check_real(f"{name}['n']", record["n"]))
-    if not entries:
-        raise InputError("rows is empty; expected one record an entry of the atlas.")
-    return entries
+@dataclass(frozen=True)
+class _Entry:
+    pattern: str
+    notion: str
+    lower: float
+    upper: float
+    n: int
+
+
+def _read(name: str, record: Mapping[str, Any]) -> _Entry:
+    pattern = read_choice(name, record, "pattern", PATTERNS)
+    notion = read_choice(name, record, "notion", _STYLES)
+    lower, upper = (_size(f"{name}[{key!r}]", record[key]) for key in ("lower", "upper"))
+    if lower > upper:
+        raise InputError(f"{name} has lower = {lower} above upper = {upper}.")
+    return _Entry(pattern, notion, lower, upper, int(check_real(f"{name}['n']", record["n"])))
 
 
 def _size(name: str, value: Any) -> float:
     return math.inf if value == math.inf else check_real(name, value, least=0.0)
 
 
-def _draw(
-    axes: Axes, gid: str, style: _Style, height: float, lower: float, upper: float, longest: int
-) -> None:
-    if math.isinf(lower):
-        axes.annotate(
-            "none",
-            (2.15 * longest, height),
-            ha="right",
-            va="center",
-            fontsize=_FONT - 1,
-            color=style.colour,
-            gid=gid,
-        )
+def _draw(axes: Axes, entry: _Entry, style: _Style, height: float, longest: int) -> None:
+    gid = f"{entry.pattern}-{entry.notion}"
+    if math.isinf(entry.lower):
+        none = axes.annotate("none", (2.15 * longest, height), ha="right", va="center", gid=gid)
+        none.set(fontsize=FONT - 1, color=style.colour)
         return
-    ends = [max(lower, 0.9), max(min(upper, 2.1 * longest), 0.9)]
+    ends = [max(entry.lower, 0.9), max(min(entry.upper, 2.1 * longest), 0.9)]
     (line,) = axes.plot(ends, [height, height], color=style.colour, linewidth=1.6, gid=gid)
     line.set(marker=style.marker, markersize=4.2, solid_capstyle="butt")
-
-
-def _label(axes: Axes, colour: str, height: float, value: float) -> None:
-    axes.annotate(
-        f"{value:g}",
-        (value, height),
-        xytext=(7, -1),
-        textcoords="offset points",
-        va="center",
-        fontsize=_FONT - 1,
-        color=colour,
-    )
 
 
 def _dress(axes: Axes, patterns: list[str], notions: set[str], longest: int) -> None:
@@ -174,11 +148,10 @@ def _dress(axes: Axes, patterns: list[str], notions: set[str], longest: int) -> 
     ticks = [2**e for e in range(longest.bit_length() + 1) if 2**e <= 1.1 * longest]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.xaxis.set_minor_formatter(NullFormatter())
-    axes.tick_params(labelsize=_FONT, length=3)
+    dress(axes, "left")
     axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("least head size", fontsize=_FONT)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.set_title(f"What {longest} tokens need of a head", loc="left", fontsize=_FONT + 1)
+    axes.set_xlabel("least head size", fontsize=FONT)
+    axes.set_title(f"What {longest} tokens need of a head", loc="left", fontsize=FONT + 1)
     handles = [
         axes.plot([], [], style.marker, color=style.colour, markersize=4.5, label=style.name)[0]
         for notion, style in _STYLES.items()
@@ -189,6 +162,6 @@ def _dress(axes: Axes, patterns: list[str], notions: set[str], longest: int) -> 
         loc="upper center",
         bbox_to_anchor=(0.3, -0.09),
         ncols=4,
-        fontsize=_FONT - 1,
+        fontsize=FONT - 1,
         frameon=False,
     )

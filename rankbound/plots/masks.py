@@ -1,20 +1,33 @@
-"""What a mask does to the least head size: one line a mask, against the number of tokens."""
+"""What a mask does to the least head size: one line per mask, against the number of tokens."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 from matplotlib.axes import Axes
 
 from rankbound._validate import check_int
-from rankbound.errors import InputError, InputTypeError
+from rankbound.plots.canvas import (
+    BLACK,
+    BLUE,
+    FONT,
+    GREEN,
+    GREY,
+    SKY,
+    VERMILION,
+    axes_or_new,
+    dress,
+    read_choice,
+    read_points,
+    write_beside,
+)
 
 __all__ = ["head_sizes_by_mask"]
 
-_FONT = 9.0
+_NAME = MappingProxyType({"ha": "left", "fontsize": FONT, "annotation_clip": False})
 
 
 @dataclass(frozen=True)
@@ -29,23 +42,23 @@ class _Style:
     formula: Callable[[int], int] | None = None
 
 
-# Okabe & Ito's palette. Where two formulas agree, hollow markers surround filled ones.
+# Where two formulas agree, hollow markers surround filled ones.
 _SERIES: Mapping[str, _Style] = MappingProxyType(
     {
-        "full": _Style("full: n − 1", "#0072B2", "o", formula=lambda n: n - 1),
+        "full": _Style("full: n − 1", BLUE, "o", formula=lambda n: n - 1),
         "causal-worst": _Style(
-            "causal, worst case: n − 1", "#D55E00", "D", 5.6, False, lambda n: n - 1
+            "causal, worst case: n − 1", VERMILION, "D", 5.6, False, lambda n: n - 1
         ),
         "prefix-3/4": _Style(
             "prefix of p = 3n/4: p − 1",
-            "#000000",
+            BLACK,
             "^",
             3.8,
             formula=lambda n: max(n // 2, 3 * n // 4 - 1),
         ),
-        "causal": _Style("causal: ⌊n/2⌋", "#009E73", "s", formula=lambda n: n // 2),
-        "prefix-1/2": _Style("prefix of n/2: ⌊n/2⌋", "#000000", "o", 6.0, False, lambda n: n // 2),
-        "sliding-1/4": _Style("sliding window, n/4", "#56B4E9", "X", 4.0),
+        "causal": _Style("causal: ⌊n/2⌋", GREEN, "s", formula=lambda n: n // 2),
+        "prefix-1/2": _Style("prefix of n/2: ⌊n/2⌋", BLACK, "o", 6.0, False, lambda n: n // 2),
+        "sliding-1/4": _Style("sliding window, n/4", SKY, "X", 4.0),
     }
 )
 
@@ -61,7 +74,7 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     Parameters
     ----------
     rows : sequence of mapping
-        Tidy records, one a pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A series
+        Tidy records, one per pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A series
         is ``full``, ``causal``, ``causal-worst`` (tokens that prefer themselves by a constant),
         ``prefix-1/2`` or ``prefix-3/4`` (the share of the tokens in the prefix), or
         ``sliding-1/4`` (the share in the window). Other keys are ignored.
@@ -92,15 +105,10 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     >>> axes.get_xlabel()
     'number of tokens n'
     """
-    points = _read_points(rows)
-    if axes is None:
-        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
-
-        _, axes = plt.subplots(figsize=(7.2, 3.6), layout="constrained")
-    if not isinstance(axes, Axes):
-        raise InputTypeError(
-            f"axes is of type {type(axes).__name__}; expected Axes. figure.subplots() returns them."
-        )
+    points = sorted(
+        read_points(rows, ("series", "n", "lower", "upper"), ("series", "n"), _read_point)
+    )
+    axes = axes_or_new(axes, (7.2, 3.6))
     decided = {}
     for name, style in _SERIES.items():
         series = [point for point in points if point.series == name]
@@ -116,7 +124,7 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     return axes
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class _Point:
     series: str
     n: int
@@ -124,38 +132,12 @@ class _Point:
     upper: int
 
 
-def _read_points(rows: Sequence[Mapping[str, Any]]) -> list[_Point]:
-    points: dict[tuple[str, int], _Point] = {}
-    for place, record in enumerate(rows):
-        point = _read_point(f"rows[{place}]", record)
-        if (point.series, point.n) in points:
-            raise InputError(
-                f"rows[{place}] repeats series = {point.series!r}, n = {point.n}; expected one "
-                "context a pair: select first."
-            )
-        points[point.series, point.n] = point
-    if not points:
-        raise InputError("rows is empty; expected one record a pair (series, n).")
-    return [points[pair] for pair in sorted(points)]
-
-
 def _read_point(name: str, record: Mapping[str, Any]) -> _Point:
-    if not isinstance(record, Mapping):
-        raise InputTypeError(
-            f"{name} is of type {type(record).__name__}; expected a mapping. "
-            "For a DataFrame pass frame.to_dict('records')."
-        )
-    for key in ("series", "n", "lower", "upper"):
-        if key not in record:
-            raise InputError(f"{name} has no {key!r}; expected series, n, lower and upper.")
-    if record["series"] not in list(_SERIES):
-        raise InputError(
-            f"{name}['series'] is {record['series']!r}; expected one of {', '.join(_SERIES)}."
-        )
+    series = read_choice(name, record, "series", _SERIES)
     n = check_int(f"{name}['n']", record["n"], least=2)
     lower = check_int(f"{name}['lower']", record["lower"], least=0)
     upper = check_int(f"{name}['upper']", record["upper"], least=lower, why="lower <= upper")
-    return _Point(record["series"], n, lower, upper)
+    return _Point(series, n, lower, upper)
 
 
 def _draw_points(axes: Axes, name: str, style: _Style, series: Sequence[_Point]) -> None:
@@ -179,53 +161,31 @@ def _draw_band(axes: Axes, name: str, style: _Style, series: Sequence[_Point]) -
     for side in (lower, upper):
         axes.plot(sizes, side, color=style.colour, linewidth=0.8, linestyle=(0, (2, 1.5)), zorder=1)
     last = series[-1]
-    note = _write_right_of(
-        axes,
-        last.n,
-        last.lower + 0.12 * (last.upper - last.lower),
-        0,
-        f"{style.name}: undecided;\nin [{last.lower}, {last.upper}] at n = {last.n}",
-    )
-    note.set(color="0.35", fontweight="normal", linespacing=1.25)
+    text = f"{style.name}: undecided;\nin [{last.lower}, {last.upper}] at n = {last.n}"
+    place = (last.n, last.lower + 0.12 * (last.upper - last.lower))
+    note = write_beside(axes, place, (9, 0), text, **_NAME)
+    note.set(color=GREY, linespacing=1.25)
 
 
 def _name_the_points(axes: Axes, last: Mapping[str, _Point]) -> None:
     """Write the name of each series right of its last marker, one above another where they meet."""
     for name, point in last.items():
-        here = [other for other in last if last[other] == _moved(point, other)]
+        here = [other for other in last if last[other] == replace(point, series=other)]
         above = (len(here) - 1) / 2 - here.index(name)
-        note = _write_right_of(axes, point.n, point.lower, 12.5 * above, _SERIES[name].name)
+        place = (point.n, point.lower)
+        note = write_beside(axes, place, (9, 12.5 * above), _SERIES[name].name, **_NAME)
         note.set(color=_SERIES[name].colour, fontweight="bold")
-
-
-def _moved(point: _Point, series: str) -> _Point:
-    return _Point(series, point.n, point.lower, point.upper)
-
-
-def _write_right_of(axes: Axes, x: float, y: float, points: float, text: str) -> Any:
-    """Write text that begins right of a place, so many points above it."""
-    return axes.annotate(
-        text,
-        (x, y),
-        xytext=(9, points),
-        textcoords="offset points",
-        ha="left",
-        va="center",
-        fontsize=_FONT,
-        annotation_clip=False,
-    )
 
 
 def _dress(axes: Axes, points: Sequence[_Point]) -> None:
     widest, tallest = max(point.n for point in points), max(point.upper for point in points)
     axes.set_title(
-        "Least head size: certified (markers) or bounded (band)", loc="left", fontsize=_FONT + 1
+        "Least head size: certified (markers) or bounded (band)", loc="left", fontsize=FONT + 1
     )
-    axes.set_xlabel("number of tokens n", fontsize=_FONT)
+    axes.set_xlabel("number of tokens n", fontsize=FONT)
     step = max(1, widest // 4)
     axes.set_xlim(min(point.n for point in points) - 1, widest + 0.8)
     axes.set_ylim(-0.6, tallest + 1.6)
     axes.set_xticks(sorted({min(point.n for point in points), *range(step, widest + 1, step)}))
     axes.set_yticks(range(0, tallest + 2, step))
-    axes.tick_params(labelsize=_FONT, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
+    dress(axes)

@@ -9,15 +9,26 @@ from statistics import median
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import InputError, InputTypeError
+from rankbound.plots.canvas import (
+    BLUE,
+    FONT,
+    GREEN,
+    PURPLE,
+    VERMILION,
+    axes_or_new,
+    dress,
+    explain_hollow,
+    read_choice,
+    read_converged,
+    read_points,
+    write_beside,
+)
 
 __all__ = ["student_errors"]
 
-_FONT = 9.0
 _KEYS = ("series", "heads", "head_size", "value_size", "parameters", "seed", "error")
 
 
@@ -33,13 +44,12 @@ class _Style:
     above: float = 0.0  # points
 
 
-# Okabe & Ito's palette, as in the other figures.
 _SERIES: Mapping[str, _Style] = MappingProxyType(
     {
-        "standard": _Style("standard: $d_k = d_v = d/h$", "#D55E00", "o", 0.0, "right", 13.0),
-        "fixed": _Style("fixed: $d_k = d_v = {k}$", "#0072B2", "s", -0.14),
-        "narrow-values": _Style("$d_k = {k}$, $d_v = {v}$", "#009E73", "D", 0.14),
-        "narrow-keys": _Style("$d_k = {k}$, $d_v = {v}$", "#CC79A7", "^", 0.14, above=-5.0),
+        "standard": _Style("standard: $d_k = d_v = d/h$", VERMILION, "o", 0.0, "right", 13.0),
+        "fixed": _Style("fixed: $d_k = d_v = {k}$", BLUE, "s", -0.14),
+        "narrow-values": _Style("$d_k = {k}$, $d_v = {v}$", GREEN, "D", 0.14),
+        "narrow-keys": _Style("$d_k = {k}$, $d_v = {v}$", PURPLE, "^", 0.14, above=-5.0),
     }
 )
 
@@ -60,7 +70,7 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
     Parameters
     ----------
     rows : sequence of mapping
-        Tidy records, one a student and seed: ``series``, ``heads``, ``head_size`` (d_k),
+        Tidy records, one per student and seed: ``series``, ``heads``, ``head_size`` (d_k),
         ``value_size`` (d_v), ``parameters``, ``seed`` and ``error``; optionally ``converged`` (True
         unless given). A series is ``standard`` (d_k = d_v = d/h), ``fixed`` (both the same for
         every h), ``narrow-values`` or ``narrow-keys`` (the one or the other cut to d/h). Other
@@ -93,15 +103,9 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
     >>> axes.get_xlabel()
     'number of heads h (in brackets: size d/h of a standard head)'
     """
-    points = _read_points(rows)
-    if axes is None:
-        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
-
-        _, axes = plt.subplots(figsize=(7.2, 3.9), layout="constrained")
-    if not isinstance(axes, Axes):
-        raise InputTypeError(
-            f"axes is of type {type(axes).__name__}; expected Axes. figure.subplots() returns them."
-        )
+    points = read_points(rows, _KEYS, ("series", "heads", "seed"), _read_point)
+    points.sort(key=lambda point: (point.series, point.heads, point.seed))
+    axes = axes_or_new(axes, (7.2, 3.9))
     axes.set_yscale("log")
     for name, style in _SERIES.items():
         series = [point for point in points if point.series == name]
@@ -128,48 +132,13 @@ class _Point:
         return math.log2(self.heads) + _SERIES[self.series].offset
 
 
-def _read_points(rows: Sequence[Mapping[str, Any]]) -> list[_Point]:
-    points: dict[tuple[str, int, int], _Point] = {}
-    for place, record in enumerate(rows):
-        point = _read_point(f"rows[{place}]", record)
-        key = (point.series, point.heads, point.seed)
-        if key in points:
-            raise InputError(
-                f"rows[{place}] repeats series = {point.series!r}, heads = {point.heads}, seed = "
-                f"{point.seed}; expected one student a triple: select first."
-            )
-        points[key] = point
-    if not points:
-        raise InputError("rows is empty; expected one record a student and seed.")
-    return [points[key] for key in sorted(points)]
-
-
 def _read_point(name: str, record: Mapping[str, Any]) -> _Point:
-    if not isinstance(record, Mapping):
-        raise InputTypeError(
-            f"{name} is of type {type(record).__name__}; expected a mapping. "
-            "For a DataFrame pass frame.to_dict('records')."
-        )
-    for key in _KEYS:
-        if key not in record:
-            raise InputError(f"{name} has no {key!r}; expected {', '.join(_KEYS)}.")
-    if record["series"] not in list(_SERIES):
-        raise InputError(
-            f"{name}['series'] is {record['series']!r}; expected one of {', '.join(_SERIES)}."
-        )
-    converged = record.get("converged", True)
-    if not isinstance(converged, (bool, np.bool_)):
-        raise InputTypeError(
-            f"{name}['converged'] is {converged!r}; expected True or False. "
-            "A table read from CSV holds text: convert it first."
-        )
-    sizes = {key: check_int(f"{name}[{key!r}]", record[key], least=1) for key in _KEYS[1:5]}
     return _Point(
-        series=record["series"],
-        **sizes,
+        series=read_choice(name, record, "series", _SERIES),
+        **{key: check_int(f"{name}[{key!r}]", record[key], least=1) for key in _KEYS[1:5]},
         seed=check_int(f"{name}['seed']", record["seed"], least=0),
         error=check_real(f"{name}['error']", record["error"], above=0.0),
-        converged=bool(converged),
+        converged=read_converged(name, record),
     )
 
 
@@ -201,14 +170,13 @@ def _name(axes: Axes, style: _Style, series: Sequence[_Point]) -> None:
     point = last[0]
     name = style.name.replace("{k}", str(point.head_size)).replace("{v}", str(point.value_size))
     where = f" at h = {point.heads}" if len({other.parameters for other in series}) > 1 else ""
-    axes.annotate(
-        f"{name}; {point.parameters} parameters{where}",
+    write_beside(
+        axes,
         (point.place, math.sqrt(min(p.error for p in last) * max(p.error for p in last))),
-        xytext=(9 if style.align == "left" else 6, style.above),
-        textcoords="offset points",
+        (9 if style.align == "left" else 6, style.above),
+        f"{name}; {point.parameters} parameters{where}",
         ha=style.align,
-        va="center",
-        fontsize=_FONT,
+        fontsize=FONT,
         color=style.colour,
         annotation_clip=False,
     )
@@ -225,17 +193,8 @@ def _dress(axes: Axes, points: Sequence[_Point]) -> None:
     axes.set_yticks([10.0**e for e in range(0, least - 1, -2)])
     axes.set_yticks([], minor=True)
     title = "Share of the teacher's output that the fit misses: an upper bound for its class"
-    axes.set_title(title, loc="left", fontsize=_FONT + 1)
-    axes.set_xlabel("number of heads h (in brackets: size d/h of a standard head)", fontsize=_FONT)
-    axes.tick_params(labelsize=_FONT, length=3)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=FONT + 1)
+    axes.set_xlabel("number of heads h (in brackets: size d/h of a standard head)", fontsize=FONT)
+    dress(axes)
     if not all(point.converged for point in points):
-        axes.annotate(
-            "hollow: fit not converged",
-            (0.99, 0.02),
-            xycoords="axes fraction",
-            ha="right",
-            va="bottom",
-            fontsize=_FONT - 1,
-            color="0.35",
-        )
+        explain_hollow(axes, (0.99, 0.02), "bottom")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -12,18 +13,11 @@ from rankbound.attention.ensembles import random_context
 from rankbound.attention.head import AttentionHead
 from rankbound.fitting.solve import fit_head
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error
 from rankbound.theory.kl_bound import kl_lower_bound
 from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
-
-__all__ = ["CLAIMS"]
-
-SECTION_5 = Source("rankbound", "section 5", "derived here")
-FORSTER = Source("forster2002", "main theorem", "evaluated in integers; in our words")
-GRIVAS = Source("grivas2022", "section 3", "in our words, from memory")
-SIGN_CHANGES = Source("alon1985", "moment curve", "in our words, from memory")
-SELECTION = Source("weller2025", "Proposition 2", "transposed; in our words")
 
 Bound = Callable[[Array, int], float]
 
@@ -75,45 +69,42 @@ def check_sparse(
 
 def _without_the_last(P: Array) -> AttentionHead:
     head = sparse_head(P)
-    return AttentionHead(head.W_q[:-1], head.W_k[:-1], scale=head.scale)
+    return AttentionHead(W_q=head.W_q[:-1], W_k=head.W_k[:-1], scale=head.scale)
 
 
-POSITIVE = "P is positive and column-stochastic"
+_bound = partial(
+    Claim,
+    source=Source("rankbound", "section 5", "derived here"),
+    relation=Relation.LE,
+    status=Verdict.SUPPORTED,
+)
+
 CLAIMS = (
-    Claim(
+    _bound(
         id="kl-lower-bound",
         statement=(
             "No head of size k has a mean KL divergence from P below the bound by column budgets."
         ),
-        source=SECTION_5,
         hypotheses=(POSITIVE,),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
         check=check_kl_bound,
         mutants=(Mutant("φ(t)/t² taken as 4", {"bound": lambda P, k: 8 * kl_lower_bound(P, k)}),),
     ),
-    Claim(
+    _bound(
         id="kl-bracket-soft",
         statement=(
             "For softmax of 0.3 times Gaussian logits, n = 16, fitted heads come within a factor "
             "of 5 of the bound."
         ),
-        source=SECTION_5,
         hypotheses=("an observation on random contexts, not a theorem",),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
         check=check_soft,
         mutants=(Mutant("the least probability alone", {"bound": least_probability}),),
     ),
-    Claim(
+    _bound(
         id="sparse-two-s",
         statement=(
-            "A pattern of at most s keys a query is met to any total variation by head size 2s."
+            "A pattern of at most s keys per query is met to any total variation by head size 2s."
         ),
-        source=SECTION_5,
-        hypotheses=("P is column-stochastic with at most s non-zeros a column",),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
+        hypotheses=("P is column-stochastic with at most s non-zeros per column",),
         check=check_sparse,
         mutants=(Mutant("one coordinate less", {"build": _without_the_last}),),
     ),

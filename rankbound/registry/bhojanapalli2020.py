@@ -1,44 +1,96 @@
-"""Theorem 1 of Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20), first half: d >= n suffices."""
+"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorem 1, and the bottleneck of heads.
+
+Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
+and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,
+on random, trained and pretrained heads. Theorem 2 is in :mod:`rankbound.registry.theorem_2`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.pretrained import pretrained_heads
+from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import centred
-from rankbound.ranks.exact import exact_rank
+from rankbound.fitting.objective import kl_divergence
+from rankbound.fitting.solve import fit_head
+from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.certified import certified_rank
+from rankbound.ranks.exact import exact_logit_rank, exact_rank
+from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import (
+    EPS,
+    POSITIVE,
     Contexts,
     construction_error,
+    exact_logits,
+    identity_logits,
     pretrained_contexts,
     random_contexts,
+    rational_rows,
     spread_tokens,
     trained_contexts,
+    trained_heads,
 )
-from rankbound.theory.certified import certify_head
-from rankbound.theory.decision import represent
+from rankbound.theory.certified import certified_log_rank, certify_head
+from rankbound.theory.decision import log_rank, represent
 from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
+Integers = list[list[int]]
+Check = Callable[..., Iterator[Instance]]
 
-FIRST = Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation")
-FULL_RANK = "X is d × n of full column rank, so d >= n"
-POSITIVE = "P is positive and column-stochastic"
+CENTRES_OVER_QUERIES = "centres over queries instead of keys"
+HEAD_SIZE_OFF_BY_ONE = "head size off by one"
+MEASURES_P = "measures the rank of P"
+OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda head_size: head_size - 1})
+POSITIONAL = "adds |i - j| to the logits"
+
+NECESSITY = "Theorem A, necessity"
+
+_first_half = partial(
+    Claim,
+    source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
+    hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
+    relation=Relation.EQ,
+    status=Verdict.CERTIFIED,
+)
+_second_half = partial(
+    Claim,
+    source=Source(
+        "bhojanapalli2020",
+        "Theorem 1, second half",
+        "printed for d_q = d_k = d < n; its proof is the example d = 1, n = 2",
+    ),
+    relation=Relation.EXISTS,
+    status=Verdict.PROVED,
+)
+_bottleneck = partial(
+    Claim,
+    source=Source(
+        "bhojanapalli2020",
+        "section 2.3",
+        "there: head size d/h below n limits the head; in our words",
+    ),
+    relation=Relation.EQ,
+    status=Verdict.CERTIFIED,
+)
 
 
-def _rational(rows: list[list[int]]) -> list[list[Fraction]]:
-    return [[Fraction(x) for x in row] for row in rows]
+# Theorem 1, first half: d >= n suffices
 
 
 def check_first_exact(
@@ -53,36 +105,32 @@ def check_first_exact(
         X = trial.integers(d, n, bound=9)
         while int(exact_rank(X)) < n:  # the hypothesis, met exactly
             X = trial.integers(d, n, bound=9)
-        A, B = factors(M)
-        pseudo = inverse(_rational(X))
-        keys, queries = (
-            rational_product(rational_product(factor, pseudo), _rational(X)) for factor in (A, B)
-        )
-        L = rational_product([list(row) for row in zip(*keys, strict=True)], queries)
-        target = centred(_rational(M))
+        tokens = rational_rows(X)
+        pseudo = inverse(tokens)
+        W_k, W_q = (rational_product(factor, pseudo) for factor in factors(M))
+        L = exact_logits(rational_product(W_k, tokens), rational_product(W_q, tokens))
+        target = centred(rational_rows(M))
         miss = max(
             abs(x - y) for rows in zip(L, target, strict=True) for x, y in zip(*rows, strict=True)
         )
-        W_k, W_q = (Matrix.of_rationals(rational_product(f, pseudo)) for f in (A, B))
-        certificate = Representation(
-            RepresentedExactly(Matrix.of_integers(M), W_k, W_q, Matrix.of_integers(X))
+        statement = RepresentedExactly(
+            Matrix.of_integers(M),
+            Matrix.of_rationals(W_k),
+            Matrix.of_rationals(W_q),
+            Matrix.of_integers(X),
         )
-        yield Instance(
-            f"n = {n}, d = {d}",
-            float(miss),
-            0.0,
-            Verdict.CERTIFIED,
-            certificates=(certificate,),
-        )
+        proofs = (Representation(statement),)
+        label = f"n = {n}, d = {d}"
+        yield Instance(label, float(miss), 0.0, Verdict.CERTIFIED, certificates=proofs)
 
 
-def _first_float(contexts: Contexts) -> Callable[..., Iterator[Instance]]:
+def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
     def check(
         trial: Trial, *, construct: Callable[..., AttentionHead] = represent
     ) -> Iterator[Instance]:
         for label, P in contexts(trial):
             X = spread_tokens(len(P), trial)
-            head = construct(P, X, len(X))
+            head = construct(P, X=X, head_size=len(X))
             missed = np.max(np.abs(np.log(P) - np.log(head.context(X))))
             tolerance = construction_error(np.log(P), X)
             certificate = certify_head(head, P, X, tolerance)
@@ -90,81 +138,343 @@ def _first_float(contexts: Contexts) -> Callable[..., Iterator[Instance]]:
             proofs = () if certificate is None else (certificate,)
             yield Instance(label, float(missed), 0.0, evidence, tolerance, proofs)
 
-    return check
-
-
-def _query_centred(P: Array, X: Array, head_size: int) -> AttentionHead:
-    log_P = np.log(P)
-    return represent(
-        None, X=X, head_size=head_size, logits=log_P - log_P.mean(axis=1, keepdims=True)
-    )
-
-
-def _unscaled(P: Array, X: Array, head_size: int) -> AttentionHead:
-    head = represent(P, X=X, head_size=head_size)
-    return AttentionHead(head.W_q, head.W_k, scale=1.0)
-
-
-def _transposed_factors(M: list[list[int]]) -> Any:
-    A, B = exact_factors([list(column) for column in zip(*M, strict=True)])
-    return B, A
-
-
-FIRST_MUTANTS = (
-    Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
-    Mutant("centres over queries instead of keys", {"construct": _query_centred}),
-    Mutant(
-        "keeps P for its transpose",
-        {"construct": lambda P, X, k: represent(P.T / P.T.sum(0), X=X, head_size=k)},
-    ),
-)
-
-
-def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
-    return Claim(
+    return _first_half(
         id=f"b20-theorem1-first-{suffix}",
         statement=(
             "For d >= n a head of size d on X has any positive P as its context, within the ratio "
             f"stated as tolerance: {of}."
         ),
-        source=FIRST,
-        hypotheses=(FULL_RANK, POSITIVE, "d_q = d_k = d >= n"),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
-        check=_first_float(contexts),
-        mutants=FIRST_MUTANTS,
+        check=check,
+        mutants=(
+            Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
+            Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
+            Mutant(
+                "keeps P for its transpose",
+                {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
+            ),
+        ),
     )
 
 
+def _query_centred(P: Array, **sizes: Any) -> AttentionHead:
+    log_P = np.log(P)
+    return represent(logits=log_P - log_P.mean(axis=1, keepdims=True), **sizes)
+
+
+def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
+    head = represent(P, **sizes)
+    return AttentionHead(W_q=head.W_q, W_k=head.W_k, scale=1.0)
+
+
+def _transposed_factors(M: Integers) -> Any:
+    A, B = exact_factors([list(column) for column in zip(*M, strict=True)])
+    return B, A
+
+
+def _one_coordinate_less(M: Integers) -> Any:
+    return tuple(f[:-1] or [[Fraction(0)] * len(M)] for f in exact_factors(M))
+
+
+# Theorem 1, second half: for d < n some X and P fail
+
+
+def check_second_example(
+    trial: Trial, *, logits: Callable[..., Any] = lambda s, X: X.T * s * X
+) -> Iterator[Instance]:
+    """B20's X = [1, 0] and P, for all weights of any head size at once.
+
+    The weights enter through the number ``s = W_k^T W_q / sqrt(k)`` alone, since d = 1.
+    """
+    import sympy
+
+    s = sympy.Symbol("s", real=True)
+    column = logits(s, sympy.Matrix([[1, 0]]))[:, 1].applyfunc(sympy.exp)
+    P_12 = sympy.Rational(3, 4)  # of P = [[1/2, 3/4], [1/2, 1/4]]
+    gap = sympy.simplify(column[0] / (column[0] + column[1]) - P_12)
+    reached = bool(gap.free_symbols) or gap == 0
+    yield Instance("X = [1, 0], query 2, all weights", not reached, True, Verdict.PROVED)
+
+
+def check_second_family(
+    trial: Trial,
+    *,
+    token: Callable[..., Any] | None = None,
+    query: Callable[..., Any] = lambda W_q, x: W_q * x,
+) -> Iterator[Instance]:
+    """For every n >= 2, d < n and head size k: a zero token makes its column uniform."""
+    import sympy
+
+    d, k, m = (sympy.Symbol(name, integer=True, positive=True) for name in "dkm")
+    n = m + 1  # n >= 2
+    X, W_k, W_q = (
+        sympy.MatrixSymbol(*symbol) for symbol in (("X", d, n), ("W_k", k, d), ("W_q", k, d))
+    )
+    x = sympy.ZeroMatrix(d, 1) if token is None else token(d)
+    column = (X.T * W_k.T * query(W_q, x)).doit()
+    zero = column == sympy.ZeroMatrix(n, 1)
+    yield Instance("logits of a zero token, all d, n, k, W", zero, True, Verdict.PROVED)
+    excess = sympy.factor(2 / (n + 1) - 1 / n)  # P's column (2, 1, ..., 1)/(n + 1) is not uniform
+    yield Instance(
+        "a column that is not uniform, all n >= 2", bool(excess.is_positive), True, Verdict.PROVED
+    )
+
+
+def _symbol(name: str, size: Any) -> Any:
+    import sympy
+
+    return sympy.MatrixSymbol(name, size, 1)
+
+
+def zero_token(n: int) -> Array:
+    """Tokens [I 0] of embedding size n - 1: the last token is zero."""
+    return np.eye(n - 1, n)
+
+
+def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
+    def check(trial: Trial, *, tokens: Callable[[int], Array] = zero_token) -> Iterator[Instance]:
+        for count, (label, P) in enumerate(contexts(trial)):
+            if count == trial.count(most, 10**6):
+                return
+            n = len(P)
+            X = tokens(n)
+            # started at the optimum in Aitchison distance, a few steps say what can be reached
+            fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
+            last = P[:, -1:]
+            bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
+            tolerance = 8 * n * EPS * float(np.max(np.abs(np.log(P))))  # rounding of both sums
+            reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
+            yield Instance(label, reached, bound, Verdict.SUPPORTED, tolerance)
+
+    return _second_half(
+        id=f"b20-theorem1-second-{suffix}",
+        statement=(
+            "For d < n and X with a zero token every head stays at KL >= KL(P_j ‖ uniform)/n, j "
+            f"that token: {of}."
+        ),
+        hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
+        relation=Relation.GE,
+        status=Verdict.SUPPORTED,
+        check=check,
+        mutants=(Mutant("no token is zero", {"tokens": np.eye}),),
+    )
+
+
+# Section 2.3: what a head size allows
+
+
+def _factors(W_k: Integers, W_q: Integers, X: Integers) -> tuple[Any, Any]:
+    """Integer keys and queries; the temperature is a factor and changes no rank."""
+    return np.array(W_k) @ np.array(X), np.array(W_q) @ np.array(X)
+
+
+def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
+    keys, queries = _factors(W_k, W_q, X)
+    places = np.arange(queries.shape[1])
+    return keys.T @ queries + np.abs(places[:, None] - places)
+
+
+def _random_heads(centre: bool) -> Check:
+    """Compare an exact rank of random integer heads with their head size."""
+
+    def exact(W_k: Integers, W_q: Integers, X: Integers) -> RankBounds:
+        return exact_logit_rank(*_factors(W_k, W_q, X), centre=centre)
+
+    def check(
+        trial: Trial,
+        *,
+        rank: Callable[[Integers, Integers, Integers], RankBounds] = exact,
+        bound: Callable[[int], int] = lambda head_size: head_size,
+    ) -> Iterator[Instance]:
+        for n in (3, 6, 10):
+            for d in (n - 1, n, n + 2):  # below, at and above n
+                for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
+                    for repeat in range(trial.count(1, 5)):
+                        X = trial.integers(d, n, bound=99)
+                        if repeat % 2:  # a repeated and a zero token
+                            for row in X:
+                                row[-1], row[1] = 0, row[0]
+                        W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
+                        label = f"n = {n}, d = {d}, head size {k}, draw {repeat}"
+                        yield Instance.of_bounds(label, rank(W_k, W_q, X), bound(k))
+
+    return check
+
+
+def check_bottleneck(
+    trial: Trial,
+    *,
+    sizes: Callable[[int], range] = lambda n: range(1, n - 1),
+    witness: Callable[[int], Integers] = identity_logits,
+) -> Iterator[Instance]:
+    """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
+    for n in range(3, trial.count(12, 40)):
+        bounds = certified_log_rank(logits=witness(n)).certify()
+        needed = Instance.of_bounds("", bounds, n - 1)
+        for k in sizes(n):
+            above = needed.measured > k
+            yield replace(needed, label=f"n = {n}, head size {k}", measured=above, predicted=True)
+
+
+def check_trained(
+    trial: Trial,
+    *,
+    rank: Callable[..., int] = log_rank,
+    bound: Callable[[int], int] = lambda head_size: head_size,
+) -> Iterator[Instance]:
+    """Log-rank of the contexts of trained heads, measured from the contexts alone."""
+    for label, fit in trained_heads(trial):
+        measured = rank(fit.head.context())
+        yield Instance(label, measured, bound(fit.head.head_size), Verdict.SUPPORTED)
+
+
+def _pretrained(centre: bool) -> Check:
+    def check(
+        trial: Trial,
+        *,
+        rank: Callable[..., Any] = exact_logit_rank,
+        bound: Callable[[int, int], int] = lambda d, heads: d // heads,
+    ) -> Iterator[Instance]:
+        for length in (64, 128)[: trial.count(1, 2)]:
+            for head in pretrained_heads(length):
+                bounds = rank(head.keys, head.queries, centre=centre)
+                label = f"layer {head.layer}, head {head.index}, n = {length}"
+                yield Instance.of_bounds(label, bounds, bound(384, 12))
+
+    return check
+
+
+def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> RankBounds:
+    return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
+
+
+def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
+
+
 CLAIMS = (
-    Claim(
+    _first_half(
         id="b20-theorem1-first-exact",
         statement=(
             "For d >= n a head of size d on X has any positive P as its context: exactly, "
             "(W_k X)^T (W_q X) = C log P over the rationals for P ∝ exp(M), M integer."
         ),
-        source=FIRST,
-        hypotheses=(FULL_RANK, POSITIVE, "d_q = d_k = d >= n"),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_first_exact,
         mutants=(
             Mutant(
                 "X^T for the left inverse",
                 {"inverse": lambda X: [list(c) for c in zip(*X, strict=True)]},
             ),
-            Mutant("centres over queries instead of keys", {"factors": _transposed_factors}),
-            Mutant(
-                "one coordinate too few",
-                {
-                    "factors": lambda M: tuple(
-                        f[:-1] or [[Fraction(0)] * len(M)] for f in exact_factors(M)
-                    )
-                },
-            ),
+            Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
+            Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
         ),
     ),
     _first("random", random_contexts, "random contexts"),
     _first("trained", trained_contexts, "contexts of heads trained here"),
     _first("pretrained", pretrained_contexts, "contexts of a pretrained encoder"),
+    _second_half(
+        id="b20-theorem1-second-example",
+        statement="On X = [1, 0] no head has the context P = [[.5, .75], [.5, .25]].",
+        hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
+        check=check_second_example,
+        mutants=(
+            Mutant(
+                "second token is not zero",
+                {"logits": lambda s, X: (X + X.ones(1, 2)).T * s * (X + X.ones(1, 2))},
+            ),
+            Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
+        ),
+    ),
+    _second_half(
+        id="b20-theorem1-second-family",
+        statement=(
+            "For every d < n (n >= 2) there are X and a positive P that no head of any size has as "
+            "its context on X: a zero token attends uniformly."
+        ),
+        hypotheses=("X has a zero token", "all real weights, all head sizes"),
+        check=check_second_family,
+        mutants=(
+            Mutant("the token is not zero", {"token": lambda d: _symbol("x", d)}),
+            Mutant(
+                "queries carry a bias",
+                {"query": lambda W_q, x: W_q * x + _symbol("b", W_q.shape[0])},
+            ),
+        ),
+    ),
+    _second(
+        "trained", random_contexts, 6, "heads fitted here, in at most 30 steps, to random contexts"
+    ),
+    _second(
+        "pretrained",
+        pretrained_contexts,
+        3,
+        "heads fitted here to contexts of a pretrained encoder",
+    ),
+    _bottleneck(
+        id="logit-rank-random",
+        statement="The logits of a head have rank at most its head size, on every X.",
+        hypotheses=("integer weights and tokens, any rank of X",),
+        relation=Relation.LE,
+        check=_random_heads(centre=False),
+        mutants=(
+            OFF_BY_ONE,
+            Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
+        ),
+    ),
+    _bottleneck(
+        id="log-rank-random",
+        statement="The context of a head has log-rank at most its head size, on every X.",
+        source=Source("rankbound", NECESSITY, "no rank condition on X"),
+        hypotheses=("integer weights and tokens, any rank of X",),
+        relation=Relation.LE,
+        check=_random_heads(centre=True),
+        mutants=(
+            OFF_BY_ONE,
+            Mutant(
+                POSITIONAL,
+                {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
+            ),
+        ),
+    ),
+    _bottleneck(
+        id="log-rank-trained",
+        statement="Contexts of heads trained here have log-rank equal to their head size.",
+        hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
+        status=Verdict.SUPPORTED,
+        check=check_trained,
+        mutants=(OFF_BY_ONE, Mutant(MEASURES_P, {"rank": numerical_rank})),
+    ),
+    _bottleneck(
+        id="logit-rank-pretrained",
+        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
+        hypotheses=("queries and keys after biases, float32 read as exact rationals",),
+        check=_pretrained(centre=False),
+        mutants=(
+            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads - 1}),
+            Mutant(MEASURES_P, {"rank": _rank_of_context}),
+        ),
+    ),
+    _bottleneck(
+        id="log-rank-pretrained",
+        statement="Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
+        hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
+        check=_pretrained(centre=True),
+        mutants=(
+            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads + 1}),
+            Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
+        ),
+    ),
+    _bottleneck(
+        id="b20-bottleneck",
+        statement=(
+            "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I."
+        ),
+        hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
+        relation=Relation.EXISTS,
+        check=check_bottleneck,
+        mutants=(
+            Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
+            Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
+        ),
+    ),
 )

@@ -1,4 +1,4 @@
-"""All registered claims: an immutable mapping built from explicit tuples, one a source."""
+"""All registered claims: an immutable mapping built from explicit tuples, one per source."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from collections.abc import Mapping
 from rankbound.registry import (
     approximation,
     bhojanapalli2020,
-    bhojanapalli2020_converse,
-    bias_variants,
     folklore,
-    heads,
-    layers,
     logit_variants,
-    masked,
     scale,
     selection,
-    sharpened,
-    tokens,
+    theorem_2,
+    theorem_a,
+    theorem_b,
+    theorem_c,
     variants,
     yang2018,
 )
@@ -27,14 +24,11 @@ __all__ = ["claims"]
 
 claims: Mapping[str, Claim] = by_id(
     *yang2018.CLAIMS,
-    *sharpened.CLAIMS,
-    *tokens.CLAIMS,
-    *masked.CLAIMS,
+    *theorem_a.CLAIMS,
+    *theorem_b.CLAIMS,
+    *theorem_c.CLAIMS,
     *bhojanapalli2020.CLAIMS,
-    *bhojanapalli2020_converse.CLAIMS,
-    *heads.CLAIMS,
-    *layers.CLAIMS,
-    *bias_variants.CLAIMS,
+    *theorem_2.CLAIMS,
     *variants.CLAIMS,
     *logit_variants.CLAIMS,
     *approximation.CLAIMS,

@@ -13,8 +13,6 @@ from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, 
 from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
-
 Table = list[list[int]]
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from rankbound.attention.masks import causal_mask
-from rankbound.attention.variants import alibi_bias, mix_heads, relative_bias
+from rankbound.attention.variants import alibi_bias, relative_bias, talking_heads
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.variant_heads import (
+from rankbound.registry.populations import rational_rows
+from rankbound.registry.variants import (
     HEADS,
     HERE,
     OFF_BY_ONE,
@@ -21,16 +23,16 @@ from rankbound.registry.variant_heads import (
     draws,
     here,
     keeps,
-    rational_table,
 )
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
-
 HALF = Fraction(1, 2)
 CAP = Fraction(50)  # Gemma 2's, for attention
 PRESS = Source("press2022", "section 3, linear biases", HERE)
+HEAD_SIZE_ALONE = Mutant("head size alone", {"bound": lambda head_size: head_size})
+
+_certified = partial(Claim, relation=Relation.LE, status=Verdict.CERTIFIED)
 
 
 def _signed(draw: Draw) -> Table:
@@ -57,7 +59,7 @@ def check_causal(
 ) -> Iterator[Instance]:
     """Masked log-rank of a causal head with a bias; on the mask both forms of ALiBi agree."""
     for draw, _, k in draws(trial):
-        logits = rational_table(draw.logits + bias(draw))
+        logits = rational_rows(draw.logits + bias(draw))
         bounds = certified_log_rank(mask=causal_mask(len(logits)), logits=logits)
         yield Instance.of_bounds(draw.label, bounds, bound(k))
 
@@ -95,8 +97,8 @@ def check_known_bias(
     """What softmax leaves of log P, logits up to the gauge, less the bias."""
     for draw, n, k in draws(trial):
         B = _random_table(draw)
-        log_P = draw.logits + B - draw.integers(n)  # a constant a column
-        bounds = certified_log_rank(logits=rational_table(log_P - removed(B)))
+        log_P = draw.logits + B - draw.integers(n)  # one constant per column
+        bounds = certified_log_rank(logits=rational_rows(log_P - removed(B)))
         yield Instance.of_bounds(draw.label, bounds, k)
 
 
@@ -121,7 +123,7 @@ def check_soft_cap(
 def check_mixed(
     trial: Trial,
     *,
-    mixed: Callable[[list[Table], Table], Table] = mix_heads,
+    mixed: Callable[[list[Table], Table], Table] = talking_heads,
     bound: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n),
 ) -> Iterator[Instance]:
     """Exact rank of a mixture of the logits of h heads."""
@@ -130,7 +132,7 @@ def check_mixed(
             heads = [draw.integers(k, n).T @ draw.integers(k, n) for _ in range(h)]
             for a, L in enumerate(mixed(heads, draw.integers(2, h))):
                 label = f"{draw.label}, {h} heads, mixture {a}"
-                yield Instance.of_bounds(label, exact_rank(rational_table(L)), bound(h, k, n))
+                yield Instance.of_bounds(label, exact_rank(rational_rows(L)), bound(h, k, n))
 
 
 def _multiplied(heads: list[Table], mix: Table) -> Table:
@@ -150,8 +152,8 @@ def check_mixed_attained(
             for n in range(k + 2, h * k + trial.count(2, 5)):
                 parts = [np.eye(n, dtype=int)[b * k : b * k + k] for b in range(h)]
                 heads = [part.T @ part for part in parts]
-                (L,) = mix_heads([head.astype(object) for head in heads], mix(h))
-                bounds = certified_log_rank(logits=rational_table(L))
+                (L,) = talking_heads([head.astype(object) for head in heads], mix(h))
+                bounds = certified_log_rank(logits=rational_rows(L))
                 yield Instance.of_bounds(f"{h} heads of size {k}, n = {n}", bounds, rank(h, k, n))
 
 
@@ -172,40 +174,35 @@ def _broken(id: str, by: str, source: Source, bias: Callable[[Draw], Table]) -> 
 
 
 CLAIMS = (
-    Claim(
+    _certified(
         id="variant-alibi-signed",
         statement="With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
         source=PRESS,
         hypotheses=(f"{HEADS}; key i, query j, m = 1/2",),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
         check=keeps(_plus(_signed), gauge=True),
         mutants=(
             OFF_BY_ONE,
-            Mutant("head size alone", {"bound": lambda head_size: head_size}),
+            HEAD_SIZE_ALONE,
             Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
         ),
     ),
-    Claim(
+    _certified(
         id="variant-alibi-causal",
         statement="With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
         source=PRESS,
         hypotheses=(f"{HEADS}; causal mask, m = 1/2",),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
         check=check_causal,
         mutants=(
-            Mutant("head size alone", {"bound": lambda head_size: head_size}),
+            HEAD_SIZE_ALONE,
             Mutant("a random table of relative biases", {"bias": _random_table}),
         ),
     ),
-    Claim(
+    _certified(
         id="variant-alibi-bidirectional-alone",
         statement="Bidirectional ALiBi -m |i - j|, m != 0, alone has log-rank n - 1.",
         source=here("bidirectional ALiBi"),
         hypotheses=("m = 1/2",),
         relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_alone,
         mutants=(
             Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
@@ -224,35 +221,31 @@ CLAIMS = (
         Source("raffel2020", "section 2.1, relative position", f"false; {HERE}"),
         _random_table,
     ),
-    Claim(
+    _certified(
         id="variant-relative-bias-any-rank",
         statement="A table of relative biases alone attains every log-rank from 0 to n - 1.",
         source=here("relative biases"),
-        hypotheses=("a table of 2 n - 1 numbers, one a distance",),
+        hypotheses=("a table of 2 n - 1 numbers, one per distance",),
         relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_any_rank,
         mutants=(Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),),
     ),
-    Claim(
+    _certified(
         id="variant-known-bias",
         statement="For a known additive bias B on the logits, rank C(log P - B) <= k.",
         source=here("relative biases"),
         hypotheses=(f"{HEADS}; B Toeplitz of integers",),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
         check=check_known_bias,
         mutants=(
             Mutant("forgets the bias", {"removed": lambda B: 0 * B}),
             Mutant("subtracts its transpose", {"removed": lambda B: B.T}),
         ),
     ),
-    Claim(
+    _certified(
         id="variant-soft-cap",
         statement="Soft-capping, cap tanh(L/cap), leaves the log-rank at most the head size.",
         source=Source("gemma2024", "section 2, logit soft-capping", f"false; {HERE}"),
         hypotheses=("head size 1, L = cap (log 2)/2 · i j, where the tanh is rational; cap = 50",),
-        relation=Relation.LE,
         status=Verdict.REFUTED,
         check=check_soft_cap,
         mutants=(
@@ -260,26 +253,23 @@ CLAIMS = (
             Mutant("bounds by n", {"bound": lambda n: n}),
         ),
     ),
-    Claim(
+    _certified(
         id="variant-talking-heads",
         statement="Mixed logits of h heads of size k have rank at most min(h k, n).",
         source=Source("shazeer2020", "projection before the softmax", HERE),
         hypotheses=(f"{HEADS}; h = 2 and 3",),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
         check=check_mixed,
         mutants=(
             Mutant("one head's bound", {"bound": lambda h, k, n: k}),
             Mutant("multiplies the logits", {"mixed": _multiplied}),
         ),
     ),
-    Claim(
+    _certified(
         id="variant-talking-heads-attained",
         statement="A mixture of h heads of size k attains log-rank min(h k, n - 1), above k.",
         source=here("talking heads"),
         hypotheses=("h >= 2", "n >= k + 2"),
         relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_mixed_attained,
         mutants=(
             Mutant("mixes nothing", {"mix": lambda h: [[1] + [0] * (h - 1)]}),

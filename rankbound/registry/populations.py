@@ -1,33 +1,34 @@
-"""Where the contexts come from on which claims are checked: random, trained, pretrained."""
+"""What claims are checked on: random, trained and pretrained contexts, and exact logits."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
+from rankbound.exact.flint import rational_product
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.registry.claim import Trial
-from rankbound.theory.softmax_gauge import centre
 
-__all__ = [
-    "EPS",
-    "Contexts",
-    "construction_error",
-    "identity_logits",
-    "pretrained_contexts",
-    "pretrained_sample",
-    "random_contexts",
-    "spread_tokens",
-    "trained_contexts",
-    "trained_heads",
-]
-
+Rows = list[list[Fraction]]
 Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
 EPS = float(np.finfo(np.float64).eps)
+POSITIVE = "P is positive and column-stochastic"
+
+
+def rational_rows(rows: Sequence[Sequence[Any]] | Any) -> Rows:
+    """Rows of integers, as Fractions."""
+    return [[Fraction(x) for x in row] for row in rows]
+
+
+def exact_logits(keys: Any, queries: Any) -> Rows:
+    """``K^T Q`` over the rationals, for rows of ints or Fractions."""
+    return rational_product([list(column) for column in zip(*keys, strict=True)], queries)
 
 
 def identity_logits(n: int) -> list[list[int]]:
@@ -66,7 +67,7 @@ def trained_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
 
 
 def pretrained_sample(trial: Trial) -> Iterator[tuple[str, PretrainedHead]]:
-    """Heads of the pretrained encoder: one a layer, or all 72."""
+    """Heads of the pretrained encoder: one per layer, or all 72."""
     step = trial.count(13, 1)  # 13 = one layer of 12 and one head on
     for head in pretrained_heads(64)[::step]:
         yield f"all-MiniLM-L6-v2, layer {head.layer}, head {head.index}, n = 64", head
@@ -93,7 +94,7 @@ def construction_error(log_P: Array, X: Array) -> float:
     eps = 2 u the sum stays below ``8 c eps κ ‖D‖_*``. The last term bounds the rounding of softmax
     and logarithms, a few units for each of the n summands.
     """
-    n, D = len(log_P), centre(log_P)
+    n, D = len(log_P), log_P - log_P.mean(axis=0)
     condition = np.linalg.norm(X) * np.linalg.norm(np.linalg.pinv(X), 2)
     return float(
         8 * max(X.shape) * EPS * condition * np.linalg.norm(D, "nuc")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 
@@ -12,17 +13,17 @@ from rankbound.attention.head import AttentionHead
 from rankbound.exact.rounding import U
 from rankbound.fitting.scale import fit_directions
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.pairs import Pairs, check_pairs, curve_pairs
 from rankbound.theory.scale import head_scale, least_scale_bound
 from rankbound.theory.selection import (
+    Pairs,
+    check_pairs,
     coherence,
+    curve_pairs,
     random_keys,
     selecting_head,
 )
 from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
-
-__all__ = ["CLAIMS"]
 
 PRICE = Source("rankbound", "section 5, the price of scale", "derived here")
 VOLUME = Source(
@@ -33,15 +34,13 @@ VOLUME = Source(
 Bound = Callable[[int, int, float], float]
 ERRORS = (1e-1, 1e-3, 1e-6)
 
-
-def _simplex(n: int) -> Array:
-    _, _, Vt = np.linalg.svd(np.eye(n) - 1 / n)
-    corners: Array = Vt[:-1]
-    return corners
+_supported = partial(Claim, relation=Relation.LE, status=Verdict.SUPPORTED)
 
 
 def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
     """Heads that select n keys: random, fitted, regular; with an upper bound of their scale."""
+    from scipy.linalg import helmert  # its columns are the corners of a simplex
+
     for n in (3, 6, 16, 48)[: trial.count(3, 4)]:
         for error in ERRORS:
             for d in sorted({2, 3, 6, n - 1}):
@@ -52,7 +51,7 @@ def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
                 drawn = random_keys(n, d, trial.rng)
                 if coherence(drawn) < 1 - 1e-4:
                     yield f"random, {label}", n, d, error, selecting_head(drawn, error).scale
-            simplex = selecting_head(_simplex(n), error)
+            simplex = selecting_head(helmert(n), error)
             yield f"simplex, n = {n}, error {error:.0e}", n, n - 1, error, simplex.scale
             circle = sparse_head(np.eye(n)[trial.rng.permutation(n)], error=error)
             size = circle.head_size
@@ -81,9 +80,11 @@ def check_attained(
     trial: Trial, *, factor: Callable[[int], float] = lambda n: 1 - 1 / n
 ) -> Iterator[Instance]:
     """The scale of keys at the corners of a simplex, which a bisection has found to 2^-24."""
+    from scipy.linalg import helmert
+
     for n in range(2, trial.count(8, 24)):
         for error in ERRORS:
-            scale = selecting_head(_simplex(n), error).scale
+            scale = selecting_head(helmert(n), error).scale
             predicted = factor(n) * math.log((n - 1) * (1 - error) / error)
             # the bound on the context exceeds it by its rounding, which moves the log-odds of ε
             # by 1/(ε (1 - ε)) times as much
@@ -141,13 +142,11 @@ def _swapped_pairs(n: int) -> Pairs:
 
 
 CLAIMS = (
-    Claim(
+    _supported(
         id="price-of-scale",
         statement="No head that selects n keys within ε has a scale below the best of four bounds.",
         source=PRICE,
         hypotheses=("n queries put at least 1 - ε on n different keys", "scale max ‖q‖ max ‖k‖"),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
         check=check_price,
         mutants=(
             Mutant(
@@ -157,49 +156,43 @@ CLAIMS = (
             Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
         ),
     ),
-    Claim(
+    _supported(
         id="price-of-scale-volume",
         statement="n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
         source=VOLUME,
         hypotheses=("n queries put at least 1 - ε on n different keys", "ε < 1/2"),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
         check=check_volume,
         mutants=(
             Mutant("n^{2/d}", {"exponent": lambda d: 2 / d}),
             Mutant("twice as much", {"half": lambda: 1.0}),
         ),
     ),
-    Claim(
+    _supported(
         id="price-of-scale-attained",
         statement="Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
         source=PRICE,
         hypotheses=("head size n - 1", "queries along the keys"),
         relation=Relation.EQ,
-        status=Verdict.SUPPORTED,
         check=check_attained,
         mutants=(Mutant("without 1 - 1/n", {"factor": lambda n: 1.0}),),
     ),
-    Claim(
+    _supported(
         id="spread-keys",
         statement="Keys of coherence μ select within ε at the scale log((n - 1)(1 - ε)/ε)/(1 - μ).",
         source=Source("rankbound", "section 5, keys that are spread out", "derived here"),
         hypotheses=("unit keys, up to rounding", "μ an upper bound that holds for the floats"),
-        relation=Relation.LE,
-        status=Verdict.SUPPORTED,
         check=check_spread,
         mutants=(
             Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
             Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
         ),
     ),
-    Claim(
+    _supported(
         id="all-pairs",
         statement="Head size 4 scores both keys of every pair above all others, for each n tried.",
         source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
         hypotheses=("keys on the trigonometric moment curve",),
         relation=Relation.EQ,
-        status=Verdict.SUPPORTED,
         check=check_all_pairs,
         mutants=(
             Mutant("the circle alone, head size 2", {"found": _circle_pairs}),

@@ -8,8 +8,6 @@ from typing import Any
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
-
 
 def check_gauge(trial: Trial, *, softmax: Callable[..., Any] | None = None) -> Iterator[Instance]:
     """Both directions for one entry and two entries of a column: n is arbitrary.

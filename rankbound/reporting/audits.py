@@ -5,7 +5,8 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
-from rankbound.auditing.record import Audit, AuditedHead
+from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.record import Audit
 from rankbound.reporting.tables import plain_table
 
 if TYPE_CHECKING:
@@ -17,58 +18,22 @@ if TYPE_CHECKING:
 
 __all__ = ["audit_summary", "audit_table"]
 
-COLUMNS = (
-    "layer",
-    "head",
-    "key/value head",
-    "size",
-    "log-rank",
-    "effective",
-    "stable",
-    "logits, effective",
-    "P, effective",
-    "error at half",
-    "KL at half",
-    "size for 1%",
-    "entropy",
-    "sink",
-)
-
 
 def audit_table(audit: Audit) -> Table:
-    """Return the heads as a table, a row each."""
+    """Return the heads as a table, one row per head and window."""
     several = audit.text.windows > 1
-    table = plain_table(*(["window"] if several else []), *COLUMNS)
+    shown = [column for column in COLUMNS if column.title]
+    table = plain_table(*(["window"] if several else []), *(column.title for column in shown))
     for column in table.columns:
         column.justify = "right"
     for head in audit.heads:
-        table.add_row(*([str(head.window)] if several else []), *_cells(head))
+        cells = [column.cell(head) for column in shown]
+        table.add_row(*([str(head.window)] if several else []), *cells)
     return table
 
 
-def _cells(head: AuditedHead) -> list[str]:
-    m = head.measures
-    low, high = m.log_rank_lower, m.log_rank_upper
-    return [
-        str(head.layer),
-        str(head.head),
-        str(head.key_value_head),
-        str(m.head_size),
-        (str(low) if low == high else f"{low}..{high}") + f" of {m.log_rank_bound}",
-        f"{m.log_effective_rank:.1f}",
-        f"{m.log_stable_rank:.1f}",
-        f"{m.logit_effective_rank:.1f}",
-        "" if m.context_effective_rank is None else f"{m.context_effective_rank:.1f}",
-        f"{m.aitchison_error_half:.3g}",
-        f"{m.kl_half:.2g}",
-        str(m.least_head_size_1pct),
-        f"{m.entropy:.2f}",
-        f"{m.sink_mass:.3f}",
-    ]
-
-
 def audit_summary(audit: Audit) -> list[str]:
-    """Return the closing lines: what was audited, how it was proved, what stands out."""
+    """Return the closing lines: what was audited, how it was checked, what stands out."""
     model, text = audit.model, audit.text
     stored = f"{model.storage_dtype} weights" + (", dequantised" if model.quantised else "")
     windows = "1 window" if text.windows == 1 else f"{text.windows} windows"

@@ -1,37 +1,30 @@
-"""Tables by rich: of a report, of the registry, of an installation."""
+"""What the command line shows: the registry and its report, brackets, the atlas."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rankbound.atlas.entry import NOTIONS, PATTERNS, Atlas
 from rankbound.fitting.bracket import Bracket
 from rankbound.registry.claim import Claim
-from rankbound.registry.verification import Report, Row
+from rankbound.registry.verification import Report
+from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 if TYPE_CHECKING:
+    import rich.table
     from rich.console import Console
-    from rich.table import Table
-
-__all__ = [
-    "bracket_table",
-    "claims_table",
-    "console",
-    "plain_table",
-    "report_summary",
-    "report_table",
-    "simple_table",
-]
 
 _COLOURS = {
-    Verdict.PROVED: "bold green",
-    Verdict.CERTIFIED: "green",
-    Verdict.RIGOROUS: "blue",
-    Verdict.SUPPORTED: "cyan",
-    Verdict.REFUTED: "magenta",
-    Verdict.UNDECIDED: "yellow",
+    str(Verdict.PROVED): "bold green",
+    str(Verdict.CERTIFIED): "green",
+    str(Verdict.RIGOROUS): "blue",
+    str(Verdict.SUPPORTED): "cyan",
+    str(Verdict.REFUTED): "magenta",
+    str(Verdict.UNDECIDED): "yellow",
 }
 _PIPE_WIDTH = 160  # no terminal says how wide it is: wide enough that no cell is folded
 
@@ -47,38 +40,62 @@ def console() -> Console:
     return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
 
 
-def bracket_table(bracket: Bracket) -> Table:
-    """Return the two sides for each head size."""
-    table = plain_table("head size", "KL, at least", "KL of a head", "ratio", "gradient")
-    for column in table.columns:
-        column.justify = "right"
-    for k, low, high, fit in zip(
-        bracket.head_size, bracket.lower, bracket.upper, bracket.fits, strict=True
-    ):
-        ratio = f"{high / low:.3g}" if low > 0 else "-"
-        gradient = f"{fit.gradient_norm:.1e}" + ("" if fit.converged else " (not converged)")
-        table.add_row(str(k), f"{low:.4g}", f"{high:.4g}", ratio, gradient)
-    return table
+@contextmanager
+def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int, str], None]]:
+    """Show a bar on standard error while the work goes on, where that is a terminal.
+
+    What it gives is called with how much is done, of how much, and what comes next.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = sys.stderr.isatty()
+    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+        task = bar.add_task(what, total=total)
+
+        def show(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield show
+
+
+def answer_table(answer: Iterable[tuple[str, object]]) -> Table:
+    """Return names and values, without a head."""
+    return Table([Column("name", ""), Column("value", "", align="left")], answer)
+
+
+def claims_table(claims: Iterable[Claim]) -> Table:
+    """Return the registry, one row per claim."""
+    status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
+    return Table(
+        ["claim", status, "relation", "mutants", "statement", "source"],
+        ((c.id, c.status, c.relation, len(c.mutants), c.statement, c.source) for c in claims),
+    )
 
 
 def report_table(report: Report) -> Table:
-    """Return the report as a table, a row a claim."""
-    table = plain_table("claim", "evidence", "instances", "residual", "tolerance", "source")
-    for column in table.columns[2:5]:
-        column.justify = "right"
-    for row in report.rows:
-        table.add_row(row.id, _evidence(row), str(row.instances), *_numbers(row), row.source)
-    return table
+    """Return the report of a verification, one row per claim."""
+    evidence = Column("evidence", style=lambda words: _COLOURS.get(words, "bold red"))
+    residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
+    return Table(
+        ["claim", evidence, "instances", residual, tolerance, "source"],
+        (
+            (
+                row.id,
+                f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
+                row.instances,
+                row.residual,
+                row.tolerance,
+                row.source,
+            )
+            for row in report.rows
+        ),
+    )
 
 
-def _evidence(row: Row) -> str:
-    word = f"[{_COLOURS[row.evidence]}]{row.evidence}[/]"
-    return word if row.ok else f"{word} [bold red]not {row.registered}[/]"
-
-
-def _numbers(row: Row) -> tuple[str, str]:
-    residual, tolerance = (f"{x:.1e}" if x else "0" for x in (row.residual, row.tolerance))
-    return residual, tolerance
+def _size(number: float) -> str:
+    return f"{number:.1e}" if number else "0"
 
 
 def report_summary(report: Report) -> list[str]:
@@ -97,35 +114,72 @@ def report_summary(report: Report) -> list[str]:
     return lines
 
 
-def claims_table(claims: Iterable[Claim]) -> Table:
-    """Return the registry as a table."""
-    table = plain_table("claim", "status", "relation", "mutants", "statement", "source")
-    for claim in claims:
-        table.add_row(
-            claim.id,
-            f"[{_COLOURS[claim.status]}]{claim.status}[/]",
-            claim.relation.value,
-            str(len(claim.mutants)),
-            claim.statement,
-            str(claim.source),
-        )
-    return table
+def bracket_table(bracket: Bracket) -> Table:
+    """Return both sides for each head size, and how well the fit converged."""
+    sides = zip(bracket.head_size, bracket.lower, bracket.upper, bracket.fits, strict=True)
+    return Table(
+        [
+            "head_size",
+            Column("lower", "KL, at least"),
+            Column("upper", "KL of a head"),
+            Column("ratio", format=".3g", align="right"),
+            Column("gradient", align="right"),
+        ],
+        (
+            (
+                k,
+                low,
+                high,
+                high / low if low > 0 else None,
+                f"{fit.gradient_norm:.1e}" + ("" if fit.converged else " (not converged)"),
+            )
+            for k, low, high, fit in sides
+        ),
+    )
 
 
-def simple_table(rows: Iterable[tuple[str, str]]) -> Table:
-    """Return a table of two columns without a head."""
-    from rich.text import Text
+def atlas_table(atlas: Atlas) -> Table:
+    """Return the intervals, one row per pattern and one column per sense."""
+    titles = {
+        "exact": "exact",
+        "closure": "to any precision",
+        "bounded": f"|q||k| <= {atlas.scale:g}, TV <= {atlas.error:g}",
+        "sign": "sign",
+    }
 
-    table = plain_table("", "")
-    table.show_header = False
-    for name, value in rows:
-        table.add_row(Text(name), Text(value))  # as it stands: brackets are no markup
-    return table
+    def interval(pattern: str, notion: str) -> str | None:
+        entry = atlas.entry(pattern, notion)
+        return None if entry is None else entry.interval
+
+    return Table(
+        [Column("pattern", f"n = {atlas.n}"), *(Column(name, titles[name]) for name in NOTIONS)],
+        (
+            (title, *(interval(name, notion) for notion in NOTIONS))
+            for name, title in PATTERNS.items()
+        ),
+    )
 
 
-def plain_table(*columns: str) -> Table:
-    """Return an empty table with these columns, ruled under its head alone."""
+def atlas_sources(atlas: Atlas) -> Table:
+    """Return what was computed for each entry, its evidence and the claims that verify it."""
+    return Table(
+        ["entry", "evidence", "computed", "theorem", "claims"],
+        (
+            (
+                f"{entry.pattern}, {entry.notion}: {entry.interval}",
+                list(dict.fromkeys((str(entry.lower_evidence), str(entry.upper_evidence)))),
+                entry.how,
+                entry.theorem,
+                entry.claims,
+            )
+            for entry in atlas.entries
+        ),
+    )
+
+
+def plain_table(*columns: str) -> rich.table.Table:
+    """Return an empty table of rich; goes when no report of its own uses it."""
     from rich import box
-    from rich.table import Table
+    from rich.table import Table as RichTable
 
-    return Table(*columns, box=box.SIMPLE_HEAD, pad_edge=False)
+    return RichTable(*columns, box=box.SIMPLE_HEAD, pad_edge=False)

@@ -1,4 +1,4 @@
-"""Run one cell: call the function under one thread and say what came of it, whatever it was."""
+"""Run one cell: call the function under one thread and return its outcome, whatever it is."""
 
 from __future__ import annotations
 
@@ -19,8 +19,6 @@ import numpy as np
 
 from rankbound.errors import InputError, InputTypeError
 from rankbound.sweeps.plan import COLUMNS
-
-__all__ = ["DONE", "FAILED", "Outcome", "Portable", "attempt", "versions"]
 
 DONE, FAILED = "done", "failed"
 MOST_ERROR = 4000  # characters of an error that are kept
@@ -48,28 +46,14 @@ def versions() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a cell: plain data, which crosses processes and machines.
+    """The outcome of a cell: plain data, which crosses processes and machines."""
 
-    Attributes
-    ----------
-    status : {"done", "failed"}
-    result : str or None
-        JSON of the scalars, if done; its numbers may be NaN and Infinity, as Python spells them.
-    error : str or None
-        Class, message and place, if failed.
-    wall_time : float or None
-        Seconds of the last attempt; None if it never started.
-    attempts : int
-    versions : mapping
-        Where it was run.
-    """
-
-    status: str
-    result: str | None = None
-    error: str | None = None
-    wall_time: float | None = None
+    status: str  # DONE or FAILED
+    result: str | None = None  # JSON of the scalars, NaN and Infinity as Python spells them
+    error: str | None = None  # class, message and place
+    wall_time: float | None = None  # seconds of the last attempt; None if it never started
     attempts: int = 1
-    versions: Mapping[str, str] = field(default_factory=versions)
+    versions: Mapping[str, str] = field(default_factory=versions)  # where it was run
 
 
 class Portable:

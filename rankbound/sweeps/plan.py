@@ -19,8 +19,6 @@ import numpy as np
 from rankbound._validate import check_int
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["COLUMNS", "Cell", "Function", "Grid", "Plan", "canonical", "make_plan"]
-
 Function = Callable[..., Mapping[str, Any]]
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
@@ -39,20 +37,13 @@ COLUMNS = (
 class Cell:
     """One call to make.
 
-    Attributes
-    ----------
-    id : str
-        Hash of the function's ``__qualname__``, the version and the parameters; the module is left
-        out, as it is ``__main__`` for a script.
-    parameters : str
-        Canonical JSON.
-    seed : int or None
-        To be passed as ``seed``; None where the function takes none or the grid names its own.
+    Its id is a hash of the function's ``__qualname__``, the version and the parameters; the module
+    is left out, as it is ``__main__`` for a script.
     """
 
     id: str
-    parameters: str
-    seed: int | None
+    parameters: str  # canonical JSON
+    seed: int | None  # None where the function takes none or the grid names its own
 
     def arguments(self) -> dict[str, Any]:
         """The keywords of the call, fresh each time: no call sees what another did to them."""
@@ -62,22 +53,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """The cells of one function at one version, in the order of the grid.
+    """The cells of one function at one version, in the order of the grid."""
 
-    Attributes
-    ----------
-    function : str
-        Its ``__qualname__``.
-    version : str
-        As given: raised by the user when the function changes.
-    names : tuple of str
-        The parameters, in the order in which the grid names them.
-    cells : tuple of Cell
-    """
-
-    function: str
-    version: str
-    names: tuple[str, ...]
+    function: str  # its __qualname__
+    version: str  # raised by the user when the function changes
+    names: tuple[str, ...]  # of the parameters, in the order in which the grid names them
     cells: tuple[Cell, ...]
 
 
@@ -187,7 +167,7 @@ def _points(grid: Grid) -> list[dict[str, Any]]:
     else:
         raise InputTypeError(
             f"grid is of type {type(grid).__name__}; expected a dict of lists, whose product is "
-            "run, or a list of dicts, one a cell."
+            "run, or a list of dicts, one per cell."
         )
     if not points:
         raise InputError("the grid is empty; expected at least one cell.")

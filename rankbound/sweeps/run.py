@@ -1,22 +1,30 @@
-"""A sweep: every cell of a grid run once, kept, and gone on with after any stop."""
+"""A sweep: every cell of a grid run once, kept, and resumed after any stop.
+
+Its results are data, a row per cell; its progress goes to a callback, or to a bar on a terminal.
+"""
 
 from __future__ import annotations
 
+import csv
+import json
 import os
-from collections.abc import Callable
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int, check_real
-from rankbound.sweeps.cell import FAILED, Portable
-from rankbound.sweeps.lock import FileLock
-from rankbound.sweeps.plan import Function, Grid, make_plan
-from rankbound.sweeps.progress import Counter, Tick, reporting
-from rankbound.sweeps.results import Sweep
-from rankbound.sweeps.store import open_store, store_path
-from rankbound.sweeps.stream import Work, outcomes
+from rankbound.errors import BackendMissing, InputError
+from rankbound.sweeps.cell import DONE, FAILED, Portable
+from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
+from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
+from rankbound.sweeps.workers import Work, outcomes
+from rankbound.table import Column, Table
 
-__all__ = ["sweep"]
+__all__ = ["Sweep", "Tick", "sweep"]
 
 
 def sweep(
@@ -31,7 +39,7 @@ def sweep(
     *,
     progress: Callable[[Tick], object] | None = None,
 ) -> Sweep:
-    """Run a function over a grid, each cell once, and keep what comes of it.
+    """Run a function over a grid, each cell once, and keep its outcome.
 
     Each cell is recorded when it ends, in one transaction. A sweep that was stopped, by Ctrl-C,
     SIGKILL or the machine, is resumed by the same call: what is done is not run again, what failed
@@ -59,7 +67,7 @@ def sweep(
     retries : int
         Attempts at a failing cell after the first, with the same seed.
     time_limit : float, optional
-        Seconds an attempt. Each runs in a process of its own, killed at the limit with all it
+        Seconds per attempt. Each runs in a process of its own, killed at the limit with all it
         started; to start one costs about as much as importing what the function needs.
     version : str
         Of the function.
@@ -102,20 +110,224 @@ def sweep(
     )
     jobs = check_int("jobs", jobs, least=1)
     path = store_path(store)
-    with FileLock(_lock_path(path), str(path)), open_store(path) as opened:
+    with locked(path), open_store(path) as opened:
         cells = opened.admit(plan)
-        counter = Counter(len(plan.cells), len(plan.cells) - len(cells))
+        start, total, finished, failed = time.monotonic(), len(plan.cells), 0, 0
         with reporting(progress) as tell:
-            tell(counter.tick())
+            tell(_tick(total, total - len(cells), 0, 0, start))
             run: Any = outcomes(cells, work, jobs)
             try:
                 for cell, outcome in run:
                     opened.record(cell, outcome)
-                    tell(counter.tick(outcome.status == FAILED))
+                    finished += 1
+                    failed += outcome.status == FAILED
+                    tell(_tick(total, total - len(cells), finished, failed, start))
             finally:
                 run.close()
         return Sweep(opened.records(plan), plan.names)
 
 
-def _lock_path(path: Path) -> Path:
-    return path.with_name(f"{path.name}.lock")
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The cells of one plan, run.
+
+    Attributes
+    ----------
+    cells : tuple of Record
+        In the order of the grid.
+    names : tuple of str
+        The parameters.
+    """
+
+    cells: tuple[Record, ...]
+    names: tuple[str, ...]
+
+    @property
+    def failed(self) -> tuple[Record, ...]:
+        """The cells that failed, with their ``parameters`` and ``error``; empty if none did."""
+        return tuple(cell for cell in self.cells if cell.status == FAILED)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Parameters, results in the order in which cells name them, and how each cell went."""
+        results = dict.fromkeys(name for cell in self.cells for name in cell.result or ())
+        return (*self.names, *results, *COLUMNS)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one dict per cell, of all columns; None where a cell has no value."""
+        empty = dict.fromkeys(self.columns)
+        return [{**empty, **_row(cell)} for cell in self.cells]
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame, one row per cell; nested parameters stay lists.
+
+        Raises
+        ------
+        BackendMissing
+            If pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError:
+            raise BackendMissing(
+                "to_frame needs pandas, which is not installed: pip install pandas. "
+                "to_csv and rows do without."
+            ) from None
+        rows = self.rows()
+        columns = {name: [row[name] for row in rows] for name in self.columns}
+        return pd.DataFrame(
+            {
+                name: pd.array(values, dtype="Int64") if _gappy(values) else values
+                for name, values in columns.items()
+            }
+        )
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write one line per cell; nothing where there is no value, JSON for nested parameters.
+
+        Raises
+        ------
+        InputError
+            If the file cannot be written.
+        """
+        try:
+            with Path(path).open("w", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
+                writer.writeheader()
+                for row in self.rows():
+                    writer.writerow({name: _written(value) for name, value in row.items()})
+        except (OSError, TypeError, ValueError) as error:  # no path, or one with a zero byte
+            raise InputError(
+                f"path is {path!r}, which cannot be written: {error}; expected that of a CSV file."
+            ) from None
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
+
+
+def _gappy(values: list[Any]) -> bool:
+    """Integers with gaps, which pandas would round to float64: seeds, for one."""
+    if {type(value) for value in values} != {int, type(None)}:
+        return False
+    return all(value is None or abs(value) < 2**63 for value in values)
+
+
+def _row(cell: Record) -> dict[str, Any]:
+    values = (cell.status, cell.error, cell.seed, cell.attempts, cell.wall_time, cell.id)
+    return {**cell.parameters, **(cell.result or {}), **dict(zip(COLUMNS, values, strict=True))}
+
+
+def _written(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, (list, dict)) else value
+
+
+def store_table(records: Iterable[Record]) -> Table:
+    """Return what a store holds: a row for each function and version."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.function, record.version), []).append(record)
+
+    def row(key: tuple[str, str], group: list[Record]) -> tuple[Any, ...]:
+        statuses = [record.status for record in group]
+        counts = (statuses.count(word) for word in (DONE, FAILED, PENDING))
+        attempts = sum(record.attempts for record in group)
+        return *key, *counts, attempts, sum(record.wall_time or 0.0 for record in group)
+
+    return Table(
+        ["function", "version", DONE, FAILED, PENDING, "attempts", Column("seconds", format=".1f")],
+        (row(*item) for item in groups.items()),
+    )
+
+
+def failure_lines(records: Iterable[Record]) -> list[str]:
+    """Return a line for each failed cell: function, parameters, error."""
+    return [
+        f"failed: {record.function} {canonical(record.parameters)} "
+        f"after {record.attempts} attempts: {' '.join((record.error or '').split())}"
+        for record in records
+        if record.status == FAILED
+    ]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """The state of a run after a cell.
+
+    Attributes
+    ----------
+    total : int
+        Cells of the plan.
+    kept : int
+        Of these, done by earlier runs.
+    finished : int
+        Done or failed in this run.
+    failed : int
+        Failed in this run.
+    elapsed : float
+        Seconds of this run.
+    remaining : float or None
+        Seconds to go at the mean pace of this run, cells of earlier runs not counted: they cost
+        nothing now. None before the first cell has finished, when nothing is known. Cells of very
+        different cost make it wrong by as much.
+    """
+
+    total: int
+    kept: int
+    finished: int
+    failed: int
+    elapsed: float
+    remaining: float | None
+
+
+def _tick(total: int, kept: int, finished: int, failed: int, start: float) -> Tick:
+    elapsed, left = time.monotonic() - start, total - kept - finished
+    remaining = elapsed / finished * left if finished else None
+    return Tick(total, kept, finished, failed, elapsed, remaining if left else 0.0)
+
+
+@contextmanager
+def reporting(progress: Callable[[Tick], object] | None) -> Iterator[Callable[[Tick], object]]:
+    """The callback itself, or a bar on a terminal, or nothing in a pipe."""
+    if progress is not None:
+        yield progress
+    elif sys.stderr is None or not sys.stderr.isatty():
+        yield lambda tick: None
+    else:
+        with _bar() as show:
+            yield show
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[Tick], object]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (
+        TextColumn("sweep"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("sweep", total=None, note="")
+
+        def show(tick: Tick) -> None:
+            done = tick.kept + tick.finished
+            bar.update(task, total=tick.total, completed=done, note=note(tick))
+
+        yield show
+
+
+def note(tick: Tick) -> str:
+    """What the bar says besides: failures, and the time to go."""
+    parts = [f"{tick.failed} failed"] if tick.failed else []
+    if tick.remaining is not None:
+        parts.append(f"about {_duration(tick.remaining)} to go")
+    return ", ".join(parts)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"

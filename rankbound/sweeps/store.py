@@ -1,4 +1,4 @@
-"""The store of a sweep: one SQLite file, one transaction a cell, written by the parent alone.
+"""The store of a sweep: one SQLite file, one transaction per cell, written by the parent alone.
 
 ``synchronous=NORMAL`` under a write-ahead log: a killed process loses nothing that was recorded;
 a power failure may lose the last cells, which are then run again, and never the file.
@@ -18,8 +18,6 @@ from typing import Any
 from rankbound.errors import InputError, InputTypeError
 from rankbound.sweeps.cell import DONE, Outcome
 from rankbound.sweeps.plan import Cell, Plan
-
-__all__ = ["PENDING", "SCHEMA", "Record", "Store", "open_store", "store_path"]
 
 PENDING = "pending"
 SCHEMA = 1  # in SQLite's user_version
@@ -115,7 +113,7 @@ class Store:
         return [cell for cell in plan.cells if cell.id not in done]
 
     def record(self, cell: Cell, outcome: Outcome) -> None:
-        """Write what came of a cell: one statement, so one transaction. Never over a done one."""
+        """Write a cell's outcome: one statement, so one transaction. Never over a done one."""
         with _reported(self.path):
             cursor = self._connection.execute(
                 "UPDATE cells SET status = ?, result = ?, error = ?, attempts = attempts + ?, "
@@ -177,14 +175,55 @@ def _record(path: Path, row: tuple[Any, ...]) -> Record:
 
 def store_path(store: Any) -> Path:
     """The store's own path, however it is named, so that its lock has one name too."""
-    if not isinstance(store, (str, os.PathLike)) or not os.fspath(store):
+    name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
+    if not isinstance(name, str) or not name or "\0" in name:
         raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
-    path = Path(os.path.realpath(os.fspath(store)))
+    path = Path(os.path.realpath(name))
     if path.is_dir():
         raise InputError(f"{path} is a directory; expected the path of an SQLite file.")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no directory; expected one for the store to be in.")
     return path
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold a store for one run, never waiting: a lock that the operating system drops.
+
+    It needs no clock: when its process ends, however it ends, the lock is gone, also where a
+    forked child lives on. The file beside the store stays, and holds the holder's number.
+    """
+    from filelock import FileLock, Timeout
+
+    descriptors: list[int] = []
+    lock = FileLock(path.with_name(f"{path.name}.lock"), on_acquired=descriptors.append)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        raise InputError(
+            f"{path} is in use by {_holder(lock.lock_file)}; expected no other run on it. Wait for "
+            "its end, or name another store."
+        ) from None
+    except (OSError, NotImplementedError) as error:  # no right to write, or a system without locks
+        raise InputError(
+            f"{path} cannot be locked: {error}; expected a file {path.name}.lock beside it that "
+            "can be written, on a disk that has locks. Name a store in another folder."
+        ) from None
+    try:
+        os.ftruncate(descriptors[0], 0)
+        os.write(descriptors[0], f"{os.getpid()}\n".encode("ascii"))
+        yield
+    finally:
+        os.ftruncate(descriptors[0], 0)
+        lock.release()
+
+
+def _holder(lock_file: str) -> str:
+    try:
+        number = Path(lock_file).read_text("ascii").strip()
+    except (OSError, UnicodeDecodeError):  # Windows lets nobody read what is locked
+        number = ""
+    return f"process {number}" if number else "another run"
 
 
 @contextmanager

@@ -199,10 +199,9 @@ def hadamard(n: int) -> HardMatrix:
     n = check_int("n", n, least=1)
     if n & (n - 1):
         raise InputError(f"n is {n}; expected a power of 2, where Sylvester's matrix exists.")
-    H = np.ones((1, 1), dtype=np.int64)
-    while len(H) < n:
-        H = np.block([[H, H], [H, -H]])
-    return _record(f"Hadamard, n = {n}", H, n)
+    from scipy.linalg import hadamard as sylvester
+
+    return _record(f"Hadamard, n = {n}", sylvester(n), n)
 
 
 def permutation(n: int) -> HardMatrix:

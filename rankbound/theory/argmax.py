@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from types import MappingProxyType
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, as_array, check_matrix, frozen_copy
+from rankbound._validate import Array, check_matrix, frozen_copy, plain
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import rational_matrix
@@ -66,7 +66,7 @@ class Argmaxable:
     rational_queries: Mapping[int, Query]
 
 
-def argmaxable(keys: npt.ArrayLike, *, biases: npt.ArrayLike | None = None) -> Argmaxable:
+def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
     """Say which keys can get the largest logit of some query, strictly.
 
     Key i is argmaxable if some q has ``q·k_i + b_i > q·k_j + b_j`` for all j != i. By Gordan's
@@ -100,41 +100,33 @@ def argmaxable(keys: npt.ArrayLike, *, biases: npt.ArrayLike | None = None) -> A
     >>> dict(found.weights[3])
     {0: Fraction(1, 2), 1: Fraction(1, 4), 2: Fraction(1, 4)}
     """
-    K = check_matrix("keys", keys, ndim=2)
-    b = _biases(biases, K.shape[1])
+    K, exact_keys = _read("keys", keys)
+    n = K.shape[1]
+    b, exact_biases = np.zeros(n), None
+    if biases is not None:
+        row, _ = plain("biases", biases)
+        if row.shape != (n,):
+            raise InputError(f"biases have shape {row.shape}; expected ({n},), one per key.")
+        floats, exact_biases = _read("biases", row[None])
+        b = floats[0]
     check_model()
-    exact_keys = _beyond_floats("keys", keys, K)
-    exact_biases = None if biases is None else _beyond_floats("biases", biases, b[None])
     return _argmaxable(_Keys(K, b, exact_keys, exact_biases))
 
 
-def _biases(biases: npt.ArrayLike | None, n: int) -> Array:
-    if biases is None:
-        return np.zeros(n)
-    array = as_array("biases", biases)
-    if array.shape != (n,):
-        raise InputError(f"biases have shape {array.shape}; expected ({n},), one per key.")
-    row: Array = check_matrix("biases", array[None, :])[0]
-    return row
-
-
-def _beyond_floats(name: str, value: Any, floats: Array) -> list[list[Fraction]] | None:
-    """The entries as rational numbers, if float64 does not hold them all."""
-    source = np.asarray(value)
-    listed = isinstance(value, Sequence)  # where NumPy may have rounded integers beside floats
-    if source.dtype.kind == "b" or (
-        source.dtype.kind == "f" and source.dtype.itemsize <= 8 and not listed
-    ):
-        return None
-    table = value if listed else source.tolist() if source.dtype.kind in "iu" else source
-    rows, unit = rational_matrix(name, table if source.ndim == 2 else [table], floats=True)
+def _read(name: str, value: Any) -> tuple[Array, list[list[Fraction]] | None]:
+    """A matrix in float64, and as rational numbers if float64 does not hold it."""
+    array, _ = plain(name, value)
+    floats = check_matrix(name, array, ndim=2)
+    if array.dtype.kind == "b" or (array.dtype.kind == "f" and array.dtype.itemsize <= 8):
+        return floats, None
+    rows, unit = rational_matrix(name, array, floats=True)
     if unit != 1:
         raise InputTypeError(
             f"{name} holds {unit}, which is irrational; expected rational numbers, which are read "
             "exactly. Pass floats for others."
         )
     held = [[Fraction(x) for x in row] for row in floats.tolist()]
-    return None if rows == held else rows
+    return floats, None if rows == held else rows
 
 
 @dataclass(frozen=True, eq=False)

@@ -304,10 +304,11 @@ def _head(
     """The head of this size, checked: with the weights of least norm, else with exact ones."""
     factors = answer.factors(int(answer.least))
     head = head_from_factors(*factors, size, answer.space)
+    exact = None
     if tokens is not None and missed(head, tokens, logs) > allowed:
         exact = tokens.as_given
-        if exact is not None and exact.rank == tokens.rank_as_given and exact is not answer.space:
-            head = head_from_factors(*factors, size, exact)
+    if exact is not None and exact is not answer.space:
+        head = head_from_factors(*factors, size, exact)
     check_reached(head, tokens, logs, allowed)
     return head
 

@@ -9,7 +9,6 @@ exact; the two agree, or the answer is `Undecided`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -130,31 +129,20 @@ def _bounded(head: Any, X: Any, visible: Mask, stored: npt.DTypeLike | None) -> 
         ) from None
 
 
-@dataclass(frozen=True, eq=False)
-class Balanced:
-    """Keys and queries with ``keys^T queries`` as before, over ``2**exponent``.
+def balanced(keys: Array, queries: Array) -> tuple[Array, Array, int]:
+    """Factors of shape (k, n) balanced, and the exponent e of ``keys^T queries / 2**e``.
 
-    Each coordinate was multiplied in one and divided in the other by a power of two, so that its
-    largest entries are of one size in both.
-    """
-
-    keys: Array
-    queries: Array
-    exponent: int
-
-
-def balanced(keys: Array, queries: Array) -> Balanced:
-    """Balance factors of shape (k, n); exact, apart from underflow far below the largest product.
-
-    The sum of the norms' products over coordinates, which bounds what rounding does to the logits,
-    is least where both norms of each coordinate are equal (Cauchy–Schwarz).
+    Each coordinate is multiplied in one and divided in the other by a power of two, so that its
+    largest entries are of one size in both; exact, apart from underflow far below the largest
+    product. The sum over coordinates of the products of norms bounds what rounding does to the
+    logits; it is that of the norms of the whole factors once they are balanced (Cauchy–Schwarz).
     """
     rows, sizes = zip(*map(_unit_rows, (keys, queries)), strict=True)
     idle = ~(rows[0].any(axis=1, keepdims=True) & rows[1].any(axis=1, keepdims=True))
     total = np.where(idle, -4000, sizes[0] + sizes[1])
     exponent = int(total.max())
     half = (total - exponent) // 2
-    return Balanced(np.ldexp(rows[0], half), np.ldexp(rows[1], total - exponent - half), exponent)
+    return np.ldexp(rows[0], half), np.ldexp(rows[1], total - exponent - half), exponent
 
 
 def _unit_rows(factor: Array) -> tuple[Array, npt.NDArray[np.int32]]:
@@ -170,9 +158,9 @@ def unmasked_log_rank(keys: Array, queries: Array, unit: float, rtol: float | No
     ``2 unit ‖keys‖_F ‖queries‖_F`` of the balanced factors, and what the QR of the factors adds.
     Nor is the rank below that of both factors less k (Sylvester), however their rows are scaled.
     """
-    factors = balanced(keys, queries)
-    values = spectrum_of_factors(factors.keys, factors.queries, 1.0, centred=True)
-    sizes = float(np.linalg.norm(factors.keys)) * float(np.linalg.norm(factors.queries))
+    left, right, _ = balanced(keys, queries)
+    values = spectrum_of_factors(left, right, 1.0, centred=True)
+    sizes = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
     relative = 2 * unit + sum(keys.shape) * FLOAT64_EPS
     threshold = relative * sizes if rtol is None else rtol * float(values[0])
     count = int(np.count_nonzero(values > threshold))
@@ -202,8 +190,7 @@ def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> 
     telling = np.flatnonzero(seen > 1)
     if not len(telling):
         return 0
-    factors = balanced(keys, queries)
-    keys, queries = factors.keys, factors.queries
+    keys, queries, _ = balanced(keys, queries)
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))

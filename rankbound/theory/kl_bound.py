@@ -1,4 +1,9 @@
-"""TODO."""
+"""How far in KL divergence every head of a given size stays from P: rigorous lower bounds.
+
+Each rounding is bounded; NumPy's logarithm and expm1 are taken to be within 4 units in the last
+place. The bounds rest on rank-one minorants of weights, and on the part of a weighted matrix that
+no matrix of rank k explains.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +20,9 @@ from rankbound.context import Context, read_context
 from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
 from rankbound.theory.approximation import unmasked
 
-Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
+__all__ = ["entrywise_lower_bound", "kl_lower_bound"]
 
+Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
 
 FLOOR = 1e-100  # keys of probabilities below are left out of a block: their weight is nothing
 BUDGETS = 8  # column budgets tried on a block,
@@ -25,10 +31,13 @@ ROUNDS = 4  # of improving a minorant
 SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
 MOST_BLOCKS = 6  # fully visible ones, under a mask
 LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
+SERIES = 1e-3  # below, φ is bounded by its series
+SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
+TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
 
 
 def kl_lower_bound(
-    P: npt.ArrayLike,
+    P: Any,
     head_size: int,
     *,
     mask: Any = None,
@@ -50,27 +59,25 @@ def kl_lower_bound(
 
     Parameters
     ----------
-    P : array_like, shape (n, n)
-        One matrix, columns sum to 1, [key, query]; zeros are allowed.
+    P : array_like, shape (..., n, n), or Context
+        Columns sum to 1, [key, query]; zeros are allowed.
     head_size : int
         k >= 1.
-    mask : array_like of bool, shape (n, n), optional
-        [key, query], True = visible; transposed too with ``rows=True``. Then the best bound of a
-        fully visible block holds: the keys that most queries see, and the queries that see them.
-    rows, stored
-        As in :func:`rankbound.log_rank`.
+    mask : array_like of bool, optional
+        Then the best bound of a fully visible block holds: the keys that most queries see, and the
+        queries that see them.
+    mask, rows, stored
+        As in :class:`rankbound.Context`.
 
     Returns
     -------
-    float
+    float, or ndarray over a batch
         In nats; 0 where nothing is shown, as for ``head_size >= n - 1``. Roundings are bounded
         outward; NumPy's logarithm and expm1 are taken to be within 4 units in the last place, and
         P, columns normalised, to be the exact numbers that its floats are.
 
     Raises
     ------
-    InputError, InputTypeError
-        If P is not one column-stochastic matrix, or not 0 where the mask hides.
     RankboundError
         If this machine's arithmetic is not that of the bounds.
 
@@ -115,7 +122,7 @@ def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
     return float(best * (1 - 4 * n * U) / n)
 
 
-def entrywise_lower_bound(P: Any = None, head_size: int = 1, *, rows: bool = False) -> Any:
+def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
     """By how much every head of this size misses some entry of log P, at least.
 
     ``max |log P - log Q| >= τ_k/n``, τ_k the least Aitchison distance, since centring raises no
@@ -123,8 +130,8 @@ def entrywise_lower_bound(P: Any = None, head_size: int = 1, *, rows: bool = Fal
 
     Parameters
     ----------
-    P : array_like, shape (n, n)
-        Positive, columns sum to 1, [key, query].
+    P : array_like, shape (..., n, n), or Context
+        Positive, columns sum to 1, [key, query]; without a mask.
     head_size : int
         k >= 1.
     rows : bool
@@ -132,13 +139,8 @@ def entrywise_lower_bound(P: Any = None, head_size: int = 1, *, rows: bool = Fal
 
     Returns
     -------
-    float
+    float, or ndarray over a batch
         In natural logarithms of ratios, rounding bounded as in :func:`kl_lower_bound`.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If P is not one positive column-stochastic matrix.
 
     References
     ----------
@@ -272,11 +274,6 @@ def _judged(tail: float, columns: Array, budget: float) -> float:
     return float(max(np.max(np.minimum(few, many)), 0.0))
 
 
-SERIES = 1e-3  # below, φ is bounded by its series
-SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
-TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
-
-
 def phi_low(t: Array) -> Array:
     """A lower bound of ``φ(t) = t - 1 + e^{-t}``, t >= 0.
 
@@ -315,16 +312,8 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
     """a, b > 0 with ``(a_i b_j)² <= W_ij``, as large as possible on average over `mass`.
 
     In logarithms that is a linear program, dual to optimal transport with cost log W: Sinkhorn's
-    iteration comes near, and two exact steps make it feasible and tight.
-
-    Parameters
-    ----------
-    W : ndarray, shape (m, n)
-        Positive weights.
-    mass : ndarray, shape (m, n)
-        Where it matters, non-negative.
-    start : ndarray, shape (n,), optional
-        Logarithms of b² to start from.
+    iteration comes near, and two exact steps make it feasible and tight. `start` holds
+    logarithms of b² to start from.
     """
     w = np.log(W)
     total = mass.sum()

@@ -1,4 +1,4 @@
-"""The price of scale: how large logits must be for a small head to select one key a query."""
+"""The price of scale: how large logits must be for a small head to select one key per query."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from rankbound._validate import Array, check_head_size, check_int, check_matrix,
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError
 from rankbound.exact.rounding import ETA, check_model, product_error, up
-
-__all__ = ["ScaleBounds", "head_scale", "least_scale_bound", "scale_bounds"]
 
 MOST_KEYS = 2**53
 MOST_CAPS = 4096  # head sizes beyond are left to the other bounds, which are then the better ones
@@ -106,8 +104,24 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
     >>> round(bounds.volume, 2), round(bounds.caps, 2), bounds.plane
     (16.08, 60.68, 0.0)
     """
+    from mpmath.ctx_iv import MPIntervalContext
+
     n = check_int("n", n, least=1, most=MOST_KEYS)
-    return _scale_bounds(n, check_head_size(head_size), check_share(error))
+    d, error = check_head_size(head_size), check_share(error)
+    iv: Any = MPIntervalContext()
+    iv.prec = 106
+    if n == 1:
+        return ScaleBounds(0.0, 0.0, 0.0, 0.0)
+    # no key is nearer to the selected one's logit
+    gap = iv.log((1 - iv.mpf(error)) / iv.mpf(error))
+    mean_gap = iv.log((n - 1) * (1 - iv.mpf(error)) / iv.mpf(error))
+    volume = caps = plane = 0.0
+    if error < 0.5:
+        volume = _down((iv.exp(iv.log(n) / d) - 1) / 2 * gap)
+        caps = _caps(iv, n, d, gap)
+        if d == 2 and n > 2:
+            plane = _down(gap / (2 * iv.sin(iv.pi / n) ** 2))
+    return ScaleBounds(volume, caps, _down(mean_gap * (n - 1) / n), plane)
 
 
 def check_share(error: Any) -> float:
@@ -118,26 +132,6 @@ def check_share(error: Any) -> float:
             f"error is {share}; expected a total variation below 1, which every context meets."
         )
     return share
-
-
-def _scale_bounds(n: int, d: int, error: float) -> ScaleBounds:
-    from mpmath.ctx_iv import MPIntervalContext
-
-    iv: Any = MPIntervalContext()
-    iv.prec = 106
-    if n == 1:
-        return ScaleBounds(0.0, 0.0, 0.0, 0.0)
-    gap = iv.log(
-        (1 - iv.mpf(error)) / iv.mpf(error)
-    )  # no key is nearer to the selected one's logit
-    mean_gap = iv.log((n - 1) * (1 - iv.mpf(error)) / iv.mpf(error))
-    volume = caps = plane = 0.0
-    if error < 0.5:
-        volume = _down((iv.exp(iv.log(n) / d) - 1) / 2 * gap)
-        caps = _caps(iv, n, d, gap)
-        if d == 2 and n > 2:
-            plane = _down(gap / (2 * iv.sin(iv.pi / n) ** 2))
-    return ScaleBounds(volume, caps, _down(mean_gap * (n - 1) / n), plane)
 
 
 def _caps(iv: Any, n: int, d: int, gap: Any) -> float:
@@ -164,7 +158,7 @@ def _down(interval: Any) -> float:
     return max(0.0, math.nextafter(value, 0.0)) if value > 0 else 0.0
 
 
-def head_scale(head: AttentionHead, X: npt.ArrayLike | None = None) -> float:
+def head_scale(head: AttentionHead, *, X: npt.ArrayLike | None = None) -> float:
     """Bound the scale of a head, ``β = |scale| max_j ‖q_j‖ max_i ‖k_i‖``, from above.
 
     No logit is larger in magnitude.
@@ -173,7 +167,7 @@ def head_scale(head: AttentionHead, X: npt.ArrayLike | None = None) -> float:
     ----------
     head : AttentionHead
     X : array_like, shape (d, n), optional
-        Tokens, one a column; None means the identity.
+        Tokens, one per column; None means the identity.
 
     Returns
     -------
@@ -212,3 +206,9 @@ def longest(columns: Array) -> float:
     with np.errstate(over="ignore", under="ignore"):
         squares = np.sum(np.square(columns), axis=0) + m * ETA  # each square may underflow
         return float(up(np.sqrt(up(squares, 2 * m)), 1).max())
+
+
+def unit_columns(columns: Array) -> Array:
+    """The columns divided by their Euclidean lengths."""
+    scaled: Array = columns / np.sqrt(np.sum(columns * columns, axis=-2, keepdims=True))
+    return scaled

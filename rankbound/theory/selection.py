@@ -1,11 +1,15 @@
-"""TODO."""
+"""Which keys a head can select: one per query at a small scale, and every pair at head size 4.
+
+*Spread keys*, of coherence μ, select one key per query at a scale of
+``log((n - 1)(1 - ε)/ε)/(1 - μ)``. On the trigonometric moment curve each pair of keys is scored
+above all others.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -16,135 +20,21 @@ from rankbound._validate import (
     check_head_size,
     check_int,
     check_matrix,
-    check_real,
     check_seed,
     frozen_copy,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError, Undecided
-from rankbound.exact.elimination import prove_rank
-from rankbound.exact.rational import centred
 from rankbound.exact.rounding import ETA, U, check_model, product_error, up
-from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.scale import check_share, head_scale, longest
-from rankbound.theory.sign_rank import FORSTER, _changes, _lower, _rational, _signs
+from rankbound.theory.scale import check_share, head_scale, longest, unit_columns
 from rankbound.theory.sparse import total_variation_bound
-from rankbound.verdict import Verdict
-
-
-def selection_head_size(H: npt.ArrayLike) -> RankBounds:
-    """Bound the least head size at which every query prefers its own keys to all others.
-
-    Query j selects the keys i with ``H[i, j] = 1``: each of them must have a larger logit than each
-    of the others. By how much does not matter, so logits may then be scaled until P is as sharp as
-    wished. Let k be the least head size of such logits:
-
-        ``signrank(H) - 1 <= k <= signrank(H)``.
-
-    *Lower:* put a threshold τ_j between the two kinds of keys; ``L - 1 τ^T`` has the signs of H and
-    a rank of at most k + 1. *Upper:* a matrix with the signs of H. The constant of a column is
-    gauge, so s sign changes down the columns need head size s only, not s + 1, and H itself
-    ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
-
-    Parameters
-    ----------
-    H : array_like, shape (m, n)
-        Entries 1 and -1, [key, query].
-
-    Returns
-    -------
-    RankBounds
-
-    References
-    ----------
-    Weller, Boratko, Naim & Lee 2025 (arXiv 2508.21038), Proposition 2, transposed; docs/theory.md,
-    section 5.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> bounds = selection_head_size(2 * np.eye(9, dtype=int) - 1)  # each query selects one key
-    >>> bounds.lower, bounds.upper
-    (1, 2)
-    """
-    signs = _signs(H)
-    changes = _changes(signs).upper - 1
-    if changes == 0:
-        lower = upper = 0
-    else:
-        lower = max(1, _lower(signs) - 1)
-        gauged = prove_rank(centred(_rational(signs))).rank
-        upper = min(changes, _changes(signs.T).upper, gauged)
-    return RankBounds(lower, upper, Verdict.SUPPORTED, f"{FORSTER}; sign changes, rank of C H")
-
-
-def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> float:
-    """Lower bound of the KL divergence from P ∝ exp(epsilon H) at this head size.
-
-    Let Z_j be the column sums of exp(ε H), and suppose k + 1 < signrank(H). Every context Q of a
-    head of size k is on the wrong side of ``θ_j = cosh(ε)/Z_j`` in some entry, for otherwise
-    ``log Q - 1 log θ^T``, of rank at most k + 1, had the signs of H. There P and Q differ by at
-    least ``δ_j = sinh(ε)/Z_j``, and the data-processing inequality for that entry gives
-
-        ``n KL(P ‖ Q) >= min_j max(2 δ_j², δ_j²/(2 a_j) + δ_j²/(2 b_j))``,
-
-    with ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j`` (Pinsker; Taylor's theorem).
-
-    Parameters
-    ----------
-    H : array_like, shape (n, n)
-        Entries 1 and -1, [key, query].
-    epsilon : float
-        Above 0.
-    head_size : int
-        k >= 1.
-
-    Returns
-    -------
-    float
-        Mean over queries, in nats, rounded down from an enclosure; 0 where :func:`sign_rank_bounds`
-        does not show that k + 1 is below the sign rank.
-
-    References
-    ----------
-    Forster 2002; docs/theory.md, section 5.
-
-    Examples
-    --------
-    >>> from scipy.linalg import hadamard
-    >>> bound = sign_pattern_kl_bound(hadamard(16), epsilon=0.1, head_size=2)
-    >>> 1e-5 < bound < 1e-4, sign_pattern_kl_bound(hadamard(16), epsilon=0.1, head_size=3)
-    (True, 0.0)
-    """
-    signs, k = _signs(H), check_head_size(head_size)
-    epsilon = check_real("epsilon", epsilon, above=0.0)
-    if signs.shape[0] != signs.shape[1]:
-        raise InputError(f"H has shape {signs.shape}; expected (n, n), keys by queries.")
-    if k + 1 >= _lower(signs):
-        return 0.0
-    n = len(signs)
-    positive = {int(count) for count in (signs > 0).sum(axis=0)}
-    least = min(_column(n, count, epsilon) for count in positive)
-    return max(0.0, math.nextafter(least, 0.0))
-
-
-def _column(n: int, positive: int, epsilon: float) -> float:
-    """The bound of a column with so many entries 1, divided by n: a number near its lower end."""
-    from mpmath.ctx_iv import MPIntervalContext
-
-    iv: Any = MPIntervalContext()
-    iv.prec = 106
-    grown, shrunk = iv.exp(iv.mpf(epsilon)), iv.exp(-iv.mpf(epsilon))
-    Z = positive * grown + (n - positive) * shrunk
-    square = ((grown - shrunk) / (2 * Z)) ** 2
-    taylor = square / (2 * grown / Z) + square / (2 * (1 - shrunk / Z))
-    return max(float((bound / n).a) for bound in (2 * square, taylor))
-
 
 Ints = npt.NDArray[np.intp]
 HALVINGS = 24  # of the factor that multiplies the queries
 SHARES = (1 - 1e-6, 0.9, 0.5)  # of the error, the rest being left to rounding
 LARGEST = 1e150  # logits beyond are not formed
+MOST_KEYS = 1_000  # whose pairs are checked: half a million queries, taken a block at a time
+BLOCK = 2**22  # numbers in a block of scores
 
 
 def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Array:
@@ -174,9 +64,7 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
     """
     n, d = check_int("n", n, least=1), check_head_size(head_size)
     rng = check_seed(seed)
-    drawn = rng.standard_normal((d, n))
-    keys: Array = drawn / np.sqrt(np.sum(drawn * drawn, axis=0))
-    return keys
+    return unit_columns(rng.standard_normal((d, n)))
 
 
 def coherence(keys: npt.ArrayLike) -> float:
@@ -187,7 +75,7 @@ def coherence(keys: npt.ArrayLike) -> float:
     Parameters
     ----------
     keys : array_like, shape (head_size, n)
-        One key a column, none of them zero.
+        One key per column, none of them zero.
 
     Returns
     -------
@@ -226,7 +114,7 @@ def coherence(keys: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class SelectingHead:
-    """A head that gives each query one key, with what is certified of it.
+    """A head that gives each query one key, with bounds that hold for it.
 
     Attributes
     ----------
@@ -270,7 +158,7 @@ def selecting_head(
     Parameters
     ----------
     keys : array_like, shape (head_size, n)
-        One key a column.
+        One key per column.
     error : float
         ε, the total variation allowed in each column.
     directions : array_like, shape (head_size, n), optional
@@ -328,7 +216,7 @@ def _targets(targets: npt.ArrayLike | None, n: int) -> Ints:
         raise InputTypeError(f"targets have dtype {array.dtype}; expected integers, keys' numbers.")
     if array.shape != (n,) or array.min() < 0 or array.max() >= n:
         raise InputError(
-            f"targets have shape {array.shape}; expected ({n},), one a query, each from 0 to "
+            f"targets have shape {array.shape}; expected ({n},), one per query, each from 0 to "
             f"{n - 1}: a key's number."
         )
     return array.astype(np.intp)
@@ -387,3 +275,155 @@ def _enough(
         "Take a larger error=, or keys spread further.",
         remedy="take a larger error=, or keys spread further",
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Keys, a query for each pair of them, and what is certain of their scores.
+
+    Attributes
+    ----------
+    keys : ndarray, shape (head_size, n)
+    queries : ndarray, shape (head_size, n (n - 1)/2)
+        In the order of ``(0, 1), (0, 2), …, (1, 2), …``.
+    realised : int
+        Pairs both of whose keys are certain to have larger scores than every other key.
+    margin : float
+        At most the least score of a key of a pair less the largest of another key, over all pairs,
+        divided by the largest length of a key and of a query; negative if a pair is missed, and
+        infinite where there is no other key.
+    """
+
+    keys: Array
+    queries: Array
+    realised: int
+    margin: float
+
+    @property
+    def count(self) -> int:
+        """How many pairs there are."""
+        return int(self.queries.shape[1])
+
+    @property
+    def share(self) -> float:
+        """Of the pairs, how many are realised."""
+        return self.realised / self.count
+
+
+def pair_members(n: int) -> Ints:
+    """The pairs of n keys in order, a row each; unchecked."""
+    return np.stack(np.triu_indices(n, 1), axis=1)
+
+
+def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
+    """Say for how many pairs of keys their query scores both above all other keys.
+
+    Keys and queries are the floats that they are; a pair counts if its margin is above a bound on
+    the rounding of the scores.
+
+    Parameters
+    ----------
+    keys : array_like, shape (head_size, n)
+        n at least 2.
+    queries : array_like, shape (head_size, n (n - 1)/2)
+        In the order of ``(0, 1), (0, 2), …, (1, 2), …``.
+
+    Returns
+    -------
+    Pairs
+
+    References
+    ----------
+    docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> check_pairs([[1.0, 0.0, -1.0]], [[1.0, 0.0, -1.0]]).realised  # not the outer two
+    2
+    """
+    K, Q = check_matrix("keys", keys, ndim=2), check_matrix("queries", queries, ndim=2)
+    n = check_int("number of keys", K.shape[1], least=2, most=MOST_KEYS)
+    count = n * (n - 1) // 2
+    if Q.shape != (len(K), count):
+        raise InputError(
+            f"queries are {Q.shape}; expected {(len(K), count)}, one for each pair of the {n} keys "
+            "and of their length."
+        )
+    check_model()
+    return _check_pairs(K, Q)
+
+
+def _check_pairs(K: Array, Q: Array) -> Pairs:
+    n, members = K.shape[1], pair_members(K.shape[1])
+    step = max(1, BLOCK // n)
+    least = [
+        _pair_margins(K, Q[:, start : start + step], members[start : start + step])
+        for start in range(0, len(members), step)
+    ]
+    margins = np.concatenate(least)
+    lengths = longest(K) * longest(Q)
+    lowest = float(margins.min())
+    # towards minus infinity: a negative one is divided by less
+    relative = lowest / lengths
+    relative -= 8 * U * abs(relative) if math.isfinite(relative) else 0.0
+    return Pairs(frozen_copy(K), frozen_copy(Q), int(np.count_nonzero(margins > 0)), relative)
+
+
+def _pair_margins(K: Array, Q: Array, members: Ints) -> Array:
+    """The margin of each query's pair, from below."""
+    with np.errstate(under="ignore"):
+        scores = K.T @ Q
+        error = up(product_error(K.T, Q) + U * np.abs(scores), 2)
+    own = np.arange(len(members))[:, None]
+    inside = (scores - error)[members, own].min(axis=1)
+    outside = scores + error
+    outside[members, own] = -np.inf
+    most = outside.max(axis=0)
+    rounding = np.where(np.isfinite(most), 2 * U * (np.abs(inside) + np.abs(most)), 0.0)
+    margins: Array = inside - most - rounding
+    return margins
+
+
+def curve_pairs(n: int) -> Pairs:
+    """Realise all pairs of n keys at head size 4.
+
+    *Sparse patterns are easy*, s = 2: keys at equal angles ``t_i`` on the trigonometric moment
+    curve ``(cos t, sin t, cos 2t, sin 2t)``, and for the pair with angles a, b the functional of
+    ``-(1 - cos(t - a))(1 - cos(t - b))`` less its constant term: 0 at a and b and negative at all
+    other keys. Keys and queries have length 1, up to rounding; the margin falls like n^-4.
+
+    Parameters
+    ----------
+    n : int
+        At least 2.
+
+    Returns
+    -------
+    Pairs
+        With what is certain of the floats; all pairs are realised up to the largest n admitted.
+
+    References
+    ----------
+    docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> found = curve_pairs(50)
+    >>> found.keys.shape, found.realised, found.count, 1e-5 < found.margin < 1e-4
+    ((4, 50), 1225, 1225, True)
+    """
+    n = check_int("n", n, least=2, most=MOST_KEYS)
+    check_model()
+    angles = 2 * math.pi * np.arange(n) / n
+    a, b = angles[pair_members(n)].T
+    # (1 - cos(t - a))(1 - cos(t - b)) in cosines and sines of t and 2t
+    queries = np.array(
+        [
+            np.cos(a) + np.cos(b),
+            np.sin(a) + np.sin(b),
+            -np.cos(a + b) / 2,
+            -np.sin(a + b) / 2,
+        ]
+    )
+    keys = np.array([np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)])
+    return _check_pairs(unit_columns(keys), unit_columns(queries))

@@ -75,6 +75,11 @@ class Logs:
         """Sequence length."""
         return int(self.values.shape[-1])
 
+    @property
+    def visible(self) -> Mask:
+        """The mask, also where it hides nothing."""
+        return np.ones(self.values.shape, np.bool_) if self.mask is None else self.mask
+
     @cached_property
     def scaled(self) -> Array:
         """``C log P / 2**exponent``, for a context that nothing hides."""
@@ -96,7 +101,8 @@ class Logs:
 
     def less_certain(self, factor: float) -> Logs:
         """The same data with errors that are larger by a factor."""
-        return replace(self, error=self.error * factor)
+        with np.errstate(over="ignore"):
+            return replace(self, error=self.error * factor)
 
     def unscaled(self) -> Array:
         """`values` times ``2**exponent``; refused where differences within a column overflow."""
@@ -147,7 +153,8 @@ def centre(log_P: Array) -> Array:
 
 
 def _norm(matrix: Array) -> Array:
-    return np.asarray(np.sqrt(np.sum(matrix * matrix, axis=(-2, -1))), np.float64)
+    with np.errstate(over="ignore"):  # an error may be infinite
+        return np.asarray(np.sqrt(np.sum(matrix * matrix, axis=(-2, -1))), np.float64)
 
 
 def logs_of(context: Context) -> Logs:

@@ -1,4 +1,9 @@
-"""TODO."""
+"""Sparse patterns are easy: head size 2s approximates any context with s keys per query.
+
+Keys sit at equal angles of a curve. A query with the keys S tells them from every other key t by
+the product ``Π_{i in S} (1 - cos(t - t_i))``: the larger the least of these products, the smaller
+the logits. Only the order of the keys is free.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +25,20 @@ from rankbound.theory.softmax_gauge import centre
 from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, split
 from rankbound.tokens import Tokens
 
+__all__ = ["sparse_head"]
+
+Ints = npt.NDArray[np.intp]
+Supports = list[tuple[Ints, Ints]]  # for each number of keys m: queries (c,) and their keys (c, m)
+
 FLOAT64_TINY = float(np.finfo(np.float64).tiny)
 HOPELESS = 1e100  # a β beyond which no logits are formed: rounding leaves nothing of P near 1e16
 MOST_NUMBERS = 2**22  # in one array of many small systems
+MOST_STEPS = 256  # affine orders that are tried
+MOST_WORK = 1e8  # logarithms that affine orders, and each round of swaps, may add up
+TRANSFORM = 16  # a Fourier transform costs as much as so many sums over all places
+SWEEPS = 60  # of the ascent that spreads keys round the circle
+ROUNDS = (16, 64)  # swaps per key that the search tries, round by round
+LARGEST = 690.0  # a logarithm above which the cost of a query no longer grows, nor overflows
 
 
 def sparse_head(
@@ -49,7 +65,7 @@ def sparse_head(
     P : array_like, shape (n, n)
         One matrix, zeros allowed, columns sum to 1, [key, query]. Columns are normalised first.
     X : array_like, shape (d, n), optional
-        Tokens of full column rank; None means the identity.
+        One matrix of tokens, of full column rank; None means the identity.
     error : float
         Total variation allowed in each column, between 0 and 1. It is bounded for the context that
         the head has in float64 in any order of summation, not for exact arithmetic only.
@@ -69,8 +85,6 @@ def sparse_head(
         least that does in float64 is not known).
     Undecided
         If only the tokens X stand in the way, being ill-conditioned.
-    InputError, InputTypeError
-        If an argument is not as described.
 
     References
     ----------
@@ -103,7 +117,7 @@ def sparse_head(
 
 
 def total_variation_bound(head: AttentionHead, P: Array, X: Array | None = None) -> Array:
-    """Bound the total variation between P and the head's context, a column; input unchecked.
+    """Bound the total variation between P and the head's context, per column; input unchecked.
 
     It holds for the context in exact arithmetic and for the one computed in float64 with sums in
     any order. The context is computed once: its logits are within δ of the exact ones, and those of
@@ -258,7 +272,7 @@ def _queries(
     inverse = np.linalg.pinv(differences, rcond=8 * m * FLOAT64_EPS)
     g = (inverse @ (log_p - log_p.mean(axis=1, keepdims=True))[:, :, None])[:, :, 0]
     gauge = ((g[:, :, None] * at).sum(axis=1) - log_p).mean(axis=1)
-    coefficients, mean = _product(angles[members], len(keys) // 2)
+    coefficients, mean = curve_product(angles[members], len(keys) // 2)
     product = np.tile(mean, (n, 1))  # what it is at the origin, where the unused keys are
     product[used] = 1.0
     for own in angles[members].T:
@@ -272,7 +286,7 @@ def _queries(
     return (g - beta[:, None] * coefficients).T, float(beta.max())
 
 
-def _product(angles: Array, most: int) -> tuple[Array, Array]:
+def curve_product(angles: Array, most: int) -> tuple[Array, Array]:
     """Coefficients of ``Π_i (1 - cos(t - t_i))`` on the curve, (c, 2 most), and its mean."""
     count, m = angles.shape
     terms = np.zeros((count, 2 * m + 1), complex)  # of e^{ikt}, k = -m, …, m
@@ -286,15 +300,7 @@ def _product(angles: Array, most: int) -> tuple[Array, Array]:
     return coefficients, terms[:, m].real
 
 
-Ints = npt.NDArray[np.intp]
-Supports = list[tuple[Ints, Ints]]  # for each number of keys m: queries (c,) and their keys (c, m)
-
-MOST_STEPS = 256  # affine orders that are tried
-MOST_WORK = 1e8  # logarithms that affine orders, and each round of swaps, may add up
-TRANSFORM = 16  # a Fourier transform costs as much as so many sums over all places
-SWEEPS = 60  # of the ascent that spreads keys round the circle
-ROUNDS = (16, 64)  # swaps a key that the search tries, round by round
-LARGEST = 690.0  # a logarithm above which the cost of a query no longer grows, nor overflows
+# In which order keys go round the circle: a search that promises nothing; what is built is checked.
 
 
 def least_log_products(place: Ints, keys: Ints) -> Array:
@@ -330,7 +336,7 @@ def key_orders(n: int, supports: Supports) -> Iterator[Ints]:
     The search starts at the best of some affine orders ``i -> a i mod n`` (for patterns that
     repeat) and of one in which keys of one query repel each other (for those that do not), and
     swaps keys of the most crowded query; the later order is the better. It is deterministic. With
-    one key a query all orders are alike, and the first is the only one.
+    one key per query all orders are alike, and the first is the only one.
     """
     natural = np.arange(n)
     yield natural

@@ -43,7 +43,7 @@ __all__ = ["least_on_tokens", "unreachability_certificate"]
 
 Vector = list[Fraction]
 
-CONFIRMED = 1e-8  # by how much a head may miss log P that confirms an answer on doubtful tokens
+CONFIRMED = 1e-6  # by how much a head may miss log P that confirms an answer on doubtful tokens
 PLAIN = 1e-4  # a share of 1 outside the row space, above which the numerical one is good enough
 
 
@@ -60,7 +60,7 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
         If the rounding of the tokens leaves the answer open.
     """
     if logs.exact is not None and X.given is not None:
-        return _exact(logs, X.given)
+        return replace(_exact(logs, X.given), space=X.space)
     numerical, certain = _reach(logs, X.numerical, rtol)
     given = None if certain and X.settled else X.as_given
     if given is None:  # the rank leaves no doubt, or there are too many tokens for more
@@ -70,9 +70,10 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
     found, certain = _reach(logs, given, rtol)
     if not certain:
         _refuse(logs, X, given.rank, found)
-    doubted = X.given is None and X.numerical_rank != given.rank
-    if doubted and numerical.least != found.least and not _confirmed(logs, X, found):
-        _refuse(logs, X, given.rank, found, numerical)
+    if X.given is None and X.numerical_rank != given.rank and not _confirmed(logs, X, found):
+        if numerical.least != found.least:
+            _refuse(logs, X, given.rank, found, numerical)
+        found = numerical if _confirmed(logs, X, numerical) else found
     return _guarded(logs, found, rtol)
 
 

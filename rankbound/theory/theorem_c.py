@@ -45,8 +45,8 @@ def complete(logs: Logs) -> Reach | None:
     Every row that is not new is completed by the combination of least norm that reproduces what is
     visible of it.
     """
-    chain = None if logs.mask is None else nested_chain(logs.mask)
-    if chain is None or logs.mask is None:
+    chain = nested_chain(logs.visible)
+    if chain is None:
         return None
     if logs.exact is not None:
         new = len(_exact_completion(logs, chain).new)
@@ -69,12 +69,11 @@ def guarded_completion(logs: Logs) -> Reach | None:
 
 
 def _completed(logs: Logs, chain: Chain, new: int | None) -> Reach:
-    n, mask = logs.n, logs.mask
-    keys, queries = chain.keys, chain.queries
-    if not len(queries) or mask is None:
+    n, keys, queries = logs.n, chain.keys, chain.queries
+    if not len(queries):
         return Reach(0, np.zeros((n, n)))
     order = np.ix_(keys, queries)
-    visible = mask[order]
+    visible = logs.visible[order]
     D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
     error = np.where(visible, logs.error[order] + logs.error[keys[0], queries], 0.0)
     found, completed, tolerance = _extend(D, error, visible)
@@ -191,9 +190,7 @@ def bounds_under_mask(logs: Logs) -> tuple[Reach, RankBounds]:
     that see them all. Above: a completion row by row, as for nested masks but without their
     guarantee; or keys in general position, of one coordinate less than any query sees keys.
     """
-    n, mask = logs.n, logs.mask
-    if mask is None:
-        raise TypeError("bounds_under_mask needs a mask")
+    n, mask = logs.n, logs.visible
     keys, queries = essential(mask)
     if not len(queries):
         return Reach(0, np.zeros((n, n))), RankBounds(0, 0, Verdict.SUPPORTED, "nothing is seen")
@@ -259,10 +256,10 @@ def _block_rank(logs: Logs, rows: Any, columns: Any) -> int:
 
 def certified_under_mask(logs: Logs) -> RankBounds:
     """Bounds of the masked log-rank: rigorous for exact logits under a nested mask."""
-    chain = None if logs.mask is None else nested_chain(logs.mask)
-    if logs.exact is None or chain is None or logs.mask is None:
+    chain = nested_chain(logs.visible)
+    if logs.exact is None or chain is None:
         return bounds_under_mask(logs)[1]
-    exact, mask = logs.exact, logs.mask
+    exact, mask = logs.exact, logs.visible
     found = _exact_completion(logs, chain)
     least, keys, queries = len(found.new), chain.keys.tolist(), chain.queries.tolist()
 
@@ -295,7 +292,7 @@ def certified_under_mask(logs: Logs) -> RankBounds:
 
 def _exact_completion(logs: Logs, chain: Chain) -> ExactCompletion:
     queries, keys = chain.queries.tolist(), chain.keys.tolist()
-    if not queries or logs.exact is None or logs.mask is None:
+    if not queries or logs.exact is None:
         return ExactCompletion([], [], [], [])
     table = [[logs.exact[i][j] for j in queries] for i in keys]
-    return extend_exactly(table, logs.mask[np.ix_(keys, queries)].tolist())
+    return extend_exactly(table, logs.visible[np.ix_(keys, queries)].tolist())

@@ -106,7 +106,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main(["atlas", "--n", "4", "--json", str(out)]) == 0
     assert json.loads(out.read_text()) == json.loads(ATLASES[4].to_json())
     text = capsys.readouterr().out
-    assert "one key a query, a permutation" in text and "sharp-necessary" in text
+    assert "one key per query, a permutation" in text and "sharp-necessary" in text
     assert main(["atlas", "--n", "1"]) == 2
 
 

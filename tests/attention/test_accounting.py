@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.attention.accounting import LayerCost, cost_table, designs
+from rankbound.attention.layer import LayerCost, cost_table, designs
 from tests.helpers import refused
 
 

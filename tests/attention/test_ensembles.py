@@ -128,8 +128,14 @@ def test_tokens(seed: int, d: int, n: int, data: st.DataObject) -> None:
     rank = data.draw(st.integers(1, min(d, n)))
     X = rb.random_tokens(d, n, seed, rank=rank)
     assert X.shape == (d, n)
-    assert rb.numerical_rank(X) <= rank
+    assert rb.exact_rank(X, floats="exact").lower == rank  # over the rationals, as given
     np.testing.assert_array_equal(X, rb.random_tokens(d, n, seed, rank=rank))
+
+
+@pytest.mark.parametrize("rank", [1, 3, 40])
+def test_tokens_of_low_rank_are_exact_products(rank: int) -> None:
+    X = rb.random_tokens(60, 50, 0, rank=rank)
+    assert rb.exact_rank(X, floats="exact").lower == rb.numerical_rank(X) == rank
 
 
 def test_tokens_and_logits_have_unit_variance() -> None:

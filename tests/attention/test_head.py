@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.testing import heads, tokens
-from tests.helpers import EPS
+from tests.helpers import EPS, refused
 
 MODERATE = ("zero", "integer", "gaussian", "low_rank", "wide", "single")
 PLAIN = ("gaussian", "single")
@@ -110,3 +112,60 @@ def test_key_and_query_are_not_confused() -> None:
     head = rb.AttentionHead(W_q=[[0.0, np.log(3)]], W_k=[[1.0, 0.0]])
     expected = [[0.5, 0.75], [0.5, 0.25]]  # exp and log are off by at most a few eps
     np.testing.assert_allclose(head.context(), expected, rtol=8 * EPS)
+
+
+def test_a_head_has_a_mask_and_a_cap_of_its_own() -> None:
+    W_q, W_k = np.random.default_rng(0).standard_normal((2, 3, 6))
+    plain = rb.AttentionHead(W_q, W_k, np.eye(6), scale=4.0)
+    head = rb.AttentionHead(W_q, W_k, np.eye(6), scale=4.0, mask=rb.causal_mask(6), soft_cap=5.0)
+    np.testing.assert_allclose(head.logits(), 5 * np.tanh(plain.logits() / 5), rtol=8 * EPS)
+    P = rb.column_softmax(head.logits(), mask=rb.causal_mask(6))
+    np.testing.assert_array_equal(head.context(), P)
+    np.testing.assert_array_equal(head.output(), np.eye(6) @ P)
+    # another mask takes the place of its own
+    full = head.context(mask=rb.full_mask(6))
+    np.testing.assert_array_equal(full, rb.column_softmax(head.logits()))
+    with refused(rb.InputError, "mask"):
+        head.context(np.eye(6)[:, :4])  # four tokens under a mask of six
+    assert repr(head) == "AttentionHead(head_size=3, d=6, scale=4, mask=(6, 6), soft_cap=5)"
+    assert head.mask is not None
+    assert not head.mask.flags.writeable
+
+
+def test_the_dtype_of_keys_and_queries_is_remembered() -> None:
+    W = np.ones((1, 3), np.float32)
+    assert rb.AttentionHead(W, W.astype(np.float64)).stored.name == "float32"
+    assert rb.AttentionHead(W.astype(np.float16), W).stored.name == "float16"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]]).stored.name == "float64"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]], stored=np.float16).stored.name == "float16"
+    assert rb.AttentionHead([[1, 2]], [[1, 2]], stored="bfloat16").stored.eps == 2**-7
+    keys = W.copy()
+    keys[0, 1] += 2**-23  # one unit of float32: what rounding may have done
+    assert rb.log_rank(head=rb.AttentionHead(W, keys)) == 0
+    assert rb.log_rank(head=rb.AttentionHead(W, keys, stored=np.float64)) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "change", "words"),
+    [
+        (rb.InputError, {"mask": np.ones((2, 3), bool)}, "mask has shape (2, 3)"),
+        (rb.InputTypeError, {"mask": np.ones((2, 2))}, "expected bool"),
+        (rb.InputError, {"mask": np.zeros((2, 2), bool)}, "hides every key"),
+        (rb.InputTypeError, {"mask": "causal"}, "rb.causal_mask(n)"),
+        (rb.InputError, {"soft_cap": 0.0}, "soft_cap is 0.0"),
+        (rb.InputTypeError, {"stored": "int8"}, "stored='int8'"),
+    ],
+)
+def test_masks_caps_and_dtypes_that_are_none(
+    error: type[Exception], change: dict[str, Any], words: str
+) -> None:
+    with refused(error, words):
+        rb.AttentionHead(np.eye(2), np.eye(2), **change)
+
+
+def test_a_capped_head_has_no_log_rank_from_factors() -> None:
+    head = rb.AttentionHead(np.eye(2), np.eye(2), soft_cap=1.0)
+    with refused(rb.InputError, "logits=head.logits(X)"):
+        rb.log_rank(head=head)
+    masked = rb.AttentionHead(np.eye(3), np.eye(3), mask=rb.prefix_mask(3, 2))
+    assert rb.log_rank(head=masked) == rb.log_rank(logits=masked.logits(), mask=masked.mask)

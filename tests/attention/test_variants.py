@@ -15,15 +15,15 @@ import rankbound as rb
 from rankbound.attention.variants import (
     alibi_bias,
     append_ones,
+    apply_temperature,
     biased_head,
     grouped_logits,
-    mix_heads,
-    normalise_columns,
+    qk_norm,
     relative_bias,
     rope,
     rotate,
     soft_cap,
-    temper,
+    talking_heads,
 )
 from rankbound.registry.logit_variants import _capped
 from tests.helpers import EPS, Array, case, less_column_means, refused
@@ -105,17 +105,17 @@ def test_rotations_of_float32_are_rotations() -> None:
 @given(st.integers(1, 6), st.integers(1, 6), SEEDS, st.sampled_from(["l2", "rms"]))
 def test_normalised_columns_have_the_norm_of_the_gain(k: int, n: int, seed: int, norm: Any) -> None:
     x = gaussian(seed, k, n)
-    y = normalise_columns(x, 3.0, norm)
+    y = qk_norm(x, 3.0, norm)
     size = 3.0 * (np.sqrt(k) if norm == "rms" else 1.0)
     np.testing.assert_allclose(np.linalg.norm(y, axis=0), size, rtol=(k + 8) * EPS)
     # the factor of a column does not matter, a power of two not even in rounding
-    np.testing.assert_array_equal(normalise_columns(x * 2.0**500, 3.0, norm), y)
+    np.testing.assert_array_equal(qk_norm(x * 2.0**500, 3.0, norm), y)
 
 
 def test_normalising_is_exact_where_norms_are_rational() -> None:
-    y = normalise_columns([[3, 5], [4, -12]], [2, Fraction(1, 2)])
+    y = qk_norm([[3, 5], [4, -12]], [2, Fraction(1, 2)])
     assert y.tolist() == [[Fraction(6, 5), Fraction(10, 13)], [Fraction(2, 5), Fraction(-6, 13)]]
-    assert normalise_columns([[1], [1], [1], [-1]], norm="rms").tolist() == [[1], [1], [1], [-1]]
+    assert qk_norm([[1], [1], [1], [-1]], norm="rms").tolist() == [[1], [1], [1], [-1]]
 
 
 @given(st.integers(1, 4), st.integers(1, 6), SEEDS)
@@ -223,22 +223,22 @@ def test_mixed_heads_by_the_definition(g: int, h: int, n: int, seed: int) -> Non
     heads, mix = rng.integers(-9, 9, (h, n, n)), rng.integers(-9, 9, (g, h))
     expected = np.einsum("ab,bij->aij", mix, heads)
     for form in (float, object):  # both are exact here
-        mixed = mix_heads(heads.astype(form), mix.astype(form))
+        mixed = talking_heads(heads.astype(form), mix.astype(form))
         assert mixed.tolist() == expected.tolist()
-    np.testing.assert_array_equal(mix_heads(heads, np.eye(h)), heads)
+    np.testing.assert_array_equal(talking_heads(heads, np.eye(h)), heads)
 
 
 @given(st.integers(1, 4), SEEDS)
 def test_temperature_is_one_a_query(n: int, seed: int) -> None:
     L, T = gaussian(seed, n, n), 1.0 + np.arange(n)
-    np.testing.assert_array_equal(temper(L, T), L / T)
-    np.testing.assert_array_equal(temper(L, 2), L / 2)
-    assert temper(np.ones((n, n), dtype=int), 3).tolist() == [[Fraction(1, 3)] * n] * n
+    np.testing.assert_array_equal(apply_temperature(L, T), L / T)
+    np.testing.assert_array_equal(apply_temperature(L, 2), L / 2)
+    assert apply_temperature(np.ones((n, n), dtype=int), 3).tolist() == [[Fraction(1, 3)] * n] * n
 
 
 def test_a_batch_is_a_loop() -> None:
     x = gaussian(0, 2, 3, 4, 5)
-    for change in (rope, normalise_columns, append_ones, lambda L: soft_cap(L, 2.0)):
+    for change in (rope, qk_norm, append_ones, lambda L: soft_cap(L, 2.0)):
         whole = change(x)
         for place in np.ndindex(2, 3):
             np.testing.assert_array_equal(whole[place], change(x[place]))
@@ -248,8 +248,10 @@ def test_sympy_numbers_with_an_irrational_factor_become_floats() -> None:
     import sympy
 
     L = sympy.log(2) * sympy.Matrix([[1, 2], [3, 4]])
-    np.testing.assert_allclose(temper(L, 2), np.log(2) * np.array([[0.5, 1.0], [1.5, 2.0]]))
-    assert temper(sympy.Matrix([[1, 2]]), 2).tolist() == [[Fraction(1, 2), 1]]
+    np.testing.assert_allclose(
+        apply_temperature(L, 2), np.log(2) * np.array([[0.5, 1.0], [1.5, 2.0]])
+    )
+    assert apply_temperature(sympy.Matrix([[1, 2]]), 2).tolist() == [[Fraction(1, 2), 1]]
 
 
 HEAD = rb.AttentionHead(W_q=[[1.0, 0.0]], W_k=[[0.0, 1.0]])
@@ -269,12 +271,12 @@ Input, Type = rb.InputError, rb.InputTypeError
         case("positions", Input, ("positions has shape (3,)",), rope, np.ones((2, 2)), [1, 2, 3]),
         case("angles", Input, ("cos is (1, 1)",), rotate, np.ones((2, 2)), [[1.0]], [[0.0]]),
         case("no rotation", Input, ("cos² + sin²",), rotate, [[1], [1]], [[1]], [[1]]),
-        case("zero column", Input, ("zero column",), normalise_columns, [[0.0], [0.0]]),
-        case("norm", Input, ("norm is 'l1'",), normalise_columns, [[1.0]], norm="l1"),
-        case("irrational", Input, ("irrational norm",), normalise_columns, [[1], [1]]),
-        case("gain", Input, ("gain has shape (2,)",), normalise_columns, [[1.0]], [1, 2]),
-        case("cold", Input, ("temperature holds 0", "above 0"), temper, [[1.0]], 0.0),
-        case("no temperature", Type, ("temperature",), temper, [[1.0]], None),
+        case("zero column", Input, ("zero column",), qk_norm, [[0.0], [0.0]]),
+        case("norm", Input, ("norm is 'l1'",), qk_norm, [[1.0]], norm="l1"),
+        case("irrational", Input, ("irrational norm",), qk_norm, [[1], [1]]),
+        case("gain", Input, ("gain has shape (2,)",), qk_norm, [[1.0]], [1, 2]),
+        case("cold", Input, ("temperature holds 0", "above 0"), apply_temperature, [[1.0]], 0.0),
+        case("no temperature", Type, ("temperature",), apply_temperature, [[1.0]], None),
         case("no queries", Input, ("queries is empty",), grouped_logits, [[1.0]], []),
         case("queries", Input, ("same shape",), grouped_logits, [[1.0]], [[[1.0, 2.0]]]),
         case("overflow", Input, ("overflow",), grouped_logits, [[1e200]], [[[1e200]]]),
@@ -283,9 +285,11 @@ Input, Type = rb.InputError, rb.InputTypeError
         case("even table", Input, ("table has shape (2,)",), relative_bias, [1.0, 2.0]),
         case("two axes", Input, ("table has shape (1, 1)",), relative_bias, [[1.0]]),
         case("cap", Input, ("cap is 0",), soft_cap, [[1.0]], 0.0),
-        case("no heads", Input, ("logits is empty",), mix_heads, [], [[1.0]]),
-        case("shapes", Input, ("(1, 1), (1, 2)",), mix_heads, [[[1.0]], [[1.0, 2.0]]], [[1, 1]]),
-        case("mix", Input, ("mix has shape (1, 2)",), mix_heads, [[[1.0]]], [[1.0, 2.0]]),
+        case("no heads", Input, ("logits is empty",), talking_heads, [], [[1.0]]),
+        case(
+            "shapes", Input, ("(1, 1), (1, 2)",), talking_heads, [[[1.0]], [[1.0, 2.0]]], [[1, 1]]
+        ),
+        case("mix", Input, ("mix has shape (1, 2)",), talking_heads, [[[1.0]]], [[1.0, 2.0]]),
     ],
 )
 def test_bad_input(call: Callable[[], Any], error: type[Exception], parts: tuple[str, ...]) -> None:

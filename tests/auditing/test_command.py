@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from rankbound.auditing.backends import OLDEST
+from rankbound.auditing.models import OLDEST
 from rankbound.cli.audit import read_numbers
 from rankbound.cli.main import main
 from tests.auditing.files import model_folder

@@ -19,15 +19,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rankbound.auditing.columns import DEFINITIONS, NOTATION, as_markdown
+from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
 from rankbound.auditing.page import SHARE, page
-from rankbound.auditing.proof import Proof
-from rankbound.auditing.record import COLUMNS, Audit, AuditedHead, ModelFacts
+from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
+from rankbound.auditing.reproduction import Reproduction
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
-from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 from tests.helpers import refused
 
+NAMES = [column.name for column in COLUMNS]
 HOSTILE = (
     "</script></title></style><img src=x onerror=\"document.body.id='hacked'\">"
     "<script>document.body.id='hacked'</script>\u2028&amp;'{{data}}"
@@ -61,7 +62,7 @@ def an_audit(
     """An audit of random heads of size 4 on 12 tokens; up to six differ."""
     rng = np.random.default_rng(7)
     q, k = rng.standard_normal((2, 6, 4, 12))
-    measured = list(measure_heads(q, k, 0.5))
+    measured = list(measure_heads(layer_heads(q, k, scale=0.5)))
     found = tuple(
         AuditedHead(
             w,
@@ -82,7 +83,9 @@ def an_audit(
     )
     text = TextFacts(hashlib.sha256(b"text").hexdigest(), 99, 12, windows)
     versions = {"Python": "3.11.7", "rankbound": "0.1.0", "transformers": "5.4.0"}
-    return Audit(found, facts, text, Proof(1e-6, 0.25, 4321), complete=True, versions=versions)
+    return Audit(
+        found, facts, text, Reproduction(1e-6, 0.25, 4321), complete=True, versions=versions
+    )
 
 
 class Document(HTMLParser):
@@ -139,10 +142,10 @@ def written(audit: Audit, folder: Path) -> str:
 def test_data_are_the_record(layers: int, heads: int, tmp_path: Path) -> None:
     audit = an_audit(layers, heads)
     data = Document(written(audit, tmp_path)).data
-    assert data["columns"] == list(COLUMNS)
+    assert data["columns"] == NAMES
     assert len(data["rows"]) == layers * heads
     for row, head in zip(data["rows"], audit.heads, strict=True):
-        assert dict(zip(COLUMNS, row, strict=True)) == head.row()
+        assert dict(zip(NAMES, row, strict=True)) == head.row()
     for values, head in zip(data["spectra"], audit.heads, strict=True):
         assert values == pytest.approx(head.measures.centred_values.tolist(), rel=5e-4)
 
@@ -172,9 +175,8 @@ def test_facts_are_shown(tmp_path: Path) -> None:
 
 
 def test_every_column_is_defined(tmp_path: Path) -> None:
-    assert tuple(DEFINITIONS) == COLUMNS
     document = Document(written(an_audit(), tmp_path))
-    for name, meaning in DEFINITIONS.items():
+    for name, meaning in ((column.name, column.meaning) for column in COLUMNS):
         assert document.all("dd", id=f"column-{name}") == [meaning.replace("`", "")]
         assert name in document.all("dt")
     assert NOTATION in document.all("p")
@@ -186,7 +188,9 @@ def test_columns_are_defined_in_the_documentation_as_in_the_page() -> None:
     _, found, rest = document.partition("<!-- columns: written by make columns -->\n")
     assert found
     assert rest.partition("\n\n<!-- end of columns -->")[0] == as_markdown()
-    assert "|" not in NOTATION + "".join(DEFINITIONS.values())  # it would end a cell
+    assert "|" not in NOTATION + "".join(
+        column.meaning for column in COLUMNS
+    )  # it would end a cell
 
 
 def test_what_comes_from_outside_is_inert(tmp_path: Path) -> None:
@@ -246,7 +250,7 @@ def odd(layer: int, head: int, measures: HeadMeasures) -> HeadMeasures:
 
 def test_holes_and_intervals(tmp_path: Path) -> None:
     document = Document(written(an_audit(1, 2, edit=odd), tmp_path))
-    first, second = (dict(zip(COLUMNS, row, strict=True)) for row in document.data["rows"])
+    first, second = (dict(zip(NAMES, row, strict=True)) for row in document.data["rows"])
     assert first["log_effective_rank"] is None
     assert first["context_effective_rank"] is None
     assert (second["log_rank"], second["log_rank_lower"], second["log_rank_upper"]) == (None, 1, 3)
@@ -324,7 +328,7 @@ def test_browser_shows_what_the_address_asks_for(tmp_path: Path) -> None:
     document = shown(tmp_path, source, "#window=1&layer=1&head=2&sort=entropy&order=descending")
     rows = table(document)
     assert len(rows) == 12
-    assert set(rows[0]) == set(COLUMNS)
+    assert set(rows[0]) == set(NAMES)
     entropies = sorted((head.measures.entropy for head in audit.heads), reverse=True)
     assert [float(row["entropy"]) for row in rows] == pytest.approx(entropies, abs=1e-3)
     sorted_by = {

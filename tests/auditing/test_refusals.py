@@ -230,8 +230,8 @@ def test_a_scale_that_is_not_given_is_the_usual_one() -> None:
 
     factor = torch.ones(1, 2, 5, 16)
     captured = _read((0, "h.0", 0), object(), (factor, factor, None), factor, {})
-    assert captured.scale == 0.25
-    assert captured.queries.shape == (2, 16, 5)
+    assert [head.scale for head in captured.heads] == [0.25, 0.25]
+    assert captured.heads[0].W_q.shape == (16, 5)
 
 
 def test_masks_that_are_not_understood() -> None:

@@ -12,13 +12,12 @@ import pytest
 import rankbound as rb
 from rankbound.auditing.audit import AuditInterrupted
 from rankbound.auditing.capture import Captured, recording
-from rankbound.auditing.loading import find_model
-from rankbound.auditing.models import load, run
-from rankbound.auditing.record import COLUMNS
+from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.models import find_model, load, run
 from rankbound.cli.main import main
-from rankbound.measuring.spectra import capped
 from tests.auditing.tiny import TEXT, own_attention, save
 
+NAMES = [column.name for column in COLUMNS]
 N = 40
 GROUPS = {"bert": 4, "gpt2": 4, "albert": 4, "llama": 2, "gemma2": 2, "mistral": 2, "qwen3": 1}
 MASKS: dict[str, list[Any]] = {
@@ -55,21 +54,24 @@ def test_captured_heads_have_the_contexts_that_transformers_returns(
     found = captures(models[name], ids)
     assert [layer.layer for layer in found] == [0, 1]
     for layer, weights, mask in zip(found, own, MASKS[name], strict=True):
-        assert len(layer.keys) == GROUPS[name]
-        assert (layer.mask is None) == (mask is None)
-        assert layer.mask is None or np.array_equal(layer.mask, mask)
+        assert layer.key_value_heads == GROUPS[name]
         for h, theirs in enumerate(weights):
-            head = rb.AttentionHead(
-                layer.queries[h], layer.keys[h * GROUPS[name] // 4], scale=layer.scale
-            )
-            ours = rb.column_softmax(capped(head.logits(), layer.softcap), mask=mask)
+            head = layer.heads[h]
+            first = layer.heads[h * GROUPS[name] // 4 * (4 // GROUPS[name])]
+            assert np.array_equal(head.W_k, first.W_k)  # heads of a group share their keys
+            assert (head.mask is None) == (mask is None)
+            assert head.mask is None or np.array_equal(head.mask, mask)
+            assert head.mask is layer.heads[0].mask
+            ours = head.context()
             # BERT and GPT-2 take the softmax in float64 too, the others in float32
             error = 1e-12 if name in ("bert", "gpt2", "albert") else 1e-5
             np.testing.assert_allclose(ours, theirs, atol=error)
             assert np.ptp(theirs) > 0.2  # attention with something to get wrong
     scales = {"gpt2": [8**-0.5, 8**-0.5 / 2], "gemma2": [13**-0.5] * 2}
-    assert [layer.scale for layer in found] == pytest.approx(scales.get(name, [8**-0.5] * 2))
-    assert found[0].softcap == (4.0 if name == "gemma2" else None)
+    assert [layer.heads[0].scale for layer in found] == pytest.approx(
+        scales.get(name, [8**-0.5] * 2)
+    )
+    assert found[0].heads[0].soft_cap == (4.0 if name == "gemma2" else None)
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -83,7 +85,7 @@ def test_an_audit_proves_itself_and_has_a_row_a_head(
     assert audit.proof.weights == 8 * N * (N + 32)
     assert audit.model.attention_layers == 2
     frame = audit.to_frame()
-    assert list(frame.columns) == list(COLUMNS)
+    assert list(frame.columns) == NAMES
     assert len(frame) == 8
     assert frame.key_value_head.tolist() == [h * GROUPS[name] // 4 for h in range(4)] * 2
     assert frame.masked.tolist() == [mask is not None for mask in MASKS[name] for _ in range(4)]
@@ -147,7 +149,7 @@ def test_the_record_is_json_with_the_spectra(models: dict[str, Path]) -> None:
     assert data["text"]["length"] == N
     assert data["versions"].keys() == {"Python", "rankbound", "numpy", "torch", "transformers"}
     head = data["heads"][0]
-    assert set(COLUMNS) <= head.keys()
+    assert set(NAMES) <= head.keys()
     assert head["context_effective_rank"] is None
     assert len(head["centred_values"]) == N  # capped: of the formed matrix
     np.testing.assert_allclose(head["logit_values"], audit.heads[0].measures.logit_values)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import grimp
 import pytest
 
 import rankbound
 from tests.certificates.build import EXAMPLES, dumped
-from tests.floors import imports
 
 ROOT = Path(rankbound.__file__).parent
 BLOCKED = [
@@ -61,18 +61,18 @@ def test_the_checker_works_where_nothing_else_can_be_imported() -> None:
 
 
 def test_certificates_import_nothing_of_rankbound_but_errors() -> None:
-    edges = [edge for edge in imports(ROOT) if edge.module.startswith("certificates")]
-    assert edges
-    for edge in edges:
-        if edge.outside:
-            known = edge.target.split(".")[0] in sys.stdlib_module_names
-            assert known or (
-                edge.target == "mpmath.ctx_iv" and edge.module.endswith("enclosures")
-            ), str(edge)
-        else:
-            assert edge.target == "errors" or edge.target.startswith("certificates"), str(edge)
-        if edge.module.startswith("certificates.checker") and not edge.outside:
-            assert edge.target.startswith("certificates.checker"), str(edge)
+    graph = grimp.build_graph("rankbound", include_external_packages=True, cache_dir=None)
+    folder = "rankbound.certificates"
+    modules = graph.find_descendants(folder)
+    assert modules
+    for module in modules:
+        for target in graph.find_modules_directly_imported_by(module):
+            known = target.split(".")[0] in sys.stdlib_module_names
+            enclosed = target == "mpmath" and module.endswith("enclosures")
+            own = target.startswith(folder) or target == "rankbound.errors"
+            assert known or enclosed or own, f"{module} imports {target}"
+            if module.startswith(f"{folder}.checker") and target.startswith("rankbound"):
+                assert target.startswith(f"{folder}.checker"), f"{module} imports {target}"
 
 
 @pytest.mark.parametrize(

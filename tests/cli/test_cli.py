@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.cli import in_flags
 from rankbound.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
@@ -81,7 +83,43 @@ def test_head_size_with_tokens_and_stored_dtype(tmp_path: Path, capsys: Capture)
     assert main(["head-size", file, "--tokens", tokens, "--stored", "float32"]) == 0
     assert "float32" in capsys.readouterr().out
     assert main(["head-size", file]) == 2
-    assert "stored=np.float32" in capsys.readouterr().err
+    assert capsys.readouterr().err.endswith("pass --stored float32.\n")
+
+
+def test_the_rounding_of_another_dtype_is_seen(tmp_path: Path, capsys: Capture) -> None:
+    """The same numbers cast and normalised in float64: both answers, and the flag that decides."""
+    head, X = rb.random_head(32, 4, 0), rb.random_tokens(32, 32, 1)
+    L = head.logits(X).astype(np.float32)
+    P = np.exp(L) / np.exp(L).sum(axis=0)
+    cast = P.astype(np.float64)
+    file = save(tmp_path / "P.npy", cast / cast.sum(axis=0))
+    answer = tmp_path / "answer.json"
+    assert main(["head-size", file, "--json", str(answer)]) == 0
+    found = json.loads(answer.read_text())
+    assert found["least head size"] == "from 4 to 31"
+    assert "Pass --stored float32 or --stored float64." in found["evidence"]
+    assert "from 4 to 31" in capsys.readouterr().out
+    for stored, least in (("float32", 4), ("float64", 31)):
+        assert main(["head-size", file, "--stored", stored, "--json", str(answer)]) == 0
+        assert json.loads(answer.read_text())["least head size"] == least
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("pass rows=True (--rows at the command line), or P.T.", "pass --rows."),
+        ("pass stored='bfloat16', stored=np.float32.", "pass --stored bfloat16, --stored float32."),
+        ("mask has shape (3, 3).", "--mask has shape (3, 3)."),
+        (
+            "the mask shows it; pass logits=, or rtol= 1.",
+            "the mask shows it; pass --logits, or rtol= 1.",
+        ),
+        ("take X= of head_sizes=[1].", "take --tokens of head_sizes=[1]."),
+    ],
+)
+def test_messages_name_flags(message: str, shown: str) -> None:
+    options = argparse.Namespace(rows=False, stored=None, mask=None, logits=True, tokens=None)
+    assert in_flags(message, options) == shown
 
 
 def bad_files(folder: Path) -> dict[str, str]:
@@ -105,7 +143,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "an .npz archive": str(archive),
         "P holds nan at": save(folder / "nan.npy", nan),
         "P is 0.0 at": save(folder / "zero.npy", zero),
-        "rows=True": save(folder / "rows.npy", P.T),
+        "pass --rows.": save(folder / "rows.npy", P.T),
         r"expected \(n, n\)": save(folder / "wide.npy", P[:2]),
         "at least one row": save(folder / "empty.npy", np.empty((0, 0))),
         "expected a matrix": save(folder / "cube.npy", np.stack([P, P])),
@@ -124,7 +162,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "an .npz archive",
         "P holds nan at",
         "P is 0.0 at",
-        "rows=True",
+        "pass --rows.",
         r"expected \(n, n\)",
         "at least one row",
         "expected a matrix",
@@ -143,7 +181,8 @@ def test_bad_file_is_one_line_and_exit_2(message: str, tmp_path: Path, capsys: C
 
 def test_tokens_of_any_rank(tmp_path: Path, capsys: Capture) -> None:
     """Which some contexts have no head on, and the contexts of heads have one."""
-    X, head = rb.random_tokens(6, 4, 0, rank=2), rb.random_head(6, 1, 0)
+    X = np.arange(6)[:, None] * np.arange(4.0) + np.array([1, 4, 9, 16.0])  # of rank 2, exactly
+    head = rb.random_head(6, 1, 0)
     tokens = save(tmp_path / "X.npy", X)
     out = tmp_path / "answer.json"
     for P, least, shown in (
@@ -196,12 +235,12 @@ def test_a_report_that_cannot_be_written_is_found_out_first(
 
 
 def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from rankbound.cli import verify
+    from rankbound.registry import verification
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verify, "_with_progress", interrupted)
+    monkeypatch.setattr(verification, "run", interrupted)
     assert main(["verify"]) == 130
     assert capsys.readouterr().err == "rankbound: interrupted\n"
 
@@ -211,6 +250,23 @@ def test_doctor_names_versions_and_missing_extras(capsys: Capture) -> None:
     printed = capsys.readouterr().out
     assert "exact arithmetic" in printed
     assert np.__version__ in printed
+    assert "extra models" in printed
+
+
+def test_doctor_says_what_is_missing_or_too_old(
+    monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    needs = ["numpy>=999", "mpmath", "nowhere>=1", "rich>=1; extra == 'test'"]
+    needs.append("nobody>=2; extra == 'docs'")
+    monkeypatch.setattr("importlib.metadata.requires", lambda name: needs)
+    assert main(["doctor"]) == 1
+    printed = capsys.readouterr().out
+    assert f"{np.__version__}; expected numpy>=999" in printed
+    assert "missing; expected nowhere>=1" in printed
+    assert 'without nobody (missing): pip install "rankbound[docs]"' in printed
+    assert 'broken: pip install "numpy>=999" "nowhere>=1"' in printed
+    test = next(line for line in printed.splitlines() if "extra test" in line)
+    assert test.split()[-1] == "complete"
 
 
 def test_module_runs_as_a_program_and_survives_a_closed_pipe() -> None:

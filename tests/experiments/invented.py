@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rankbound.experiments.arms import Arm
+from rankbound.experiments.results import Arm
 from rankbound.experiments.trends import TRENDS
 
 Value = float | Sequence[float] | Mapping[int, float]  # of every seed, of each, by seed
@@ -43,8 +43,8 @@ def arm(
         usual = {"fixed": 8 if experiment == "mixing" else 16}.get(str(kind), d // heads)
         d_k, d_v = more[1:] if more[1:] else (usual, usual)
     return Arm(
-        experiment, str(kind), d, n, heads, d_k, d_v, 100, steps,
-        decay if experiment == "language" else 0.0, rates[0], tuple(rates), values,
+        experiment, str(kind), d, n, heads, d_k, d_v, 100, steps, rates[0],
+        decay if experiment == "language" else 0.0, tuple(rates), values,
     )  # fmt: skip
 
 

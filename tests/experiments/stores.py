@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import rankbound as rb
-from rankbound.experiments.catalogue import EXPERIMENTS
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
 from rankbound.experiments.language import arm_sizes
-from rankbound.experiments.presets import GRIDS
-from rankbound.experiments.sizes import layer_sizes
+from rankbound.experiments.layers import layer_sizes
 
 Cell = dict[str, Any]
 Value = Callable[[Cell], float]

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from rankbound.cli.main import main
+from rankbound.errors import InputTypeError
 from rankbound.experiments import run as module
-from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.presets import GRIDS
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
 from tests.experiments.stores import Value, broken, fill, stand_in
+from tests.helpers import refused
 
 TORCH = tuple(name for name, one in EXPERIMENTS.items() if "torch" in one.needs)
 
@@ -158,6 +159,14 @@ def test_bad_usage_of_experiment(
     err = failed(["experiment", *arguments], capsys)
     assert all(word in err for word in words)
     assert {path.name for path in folder.iterdir()} <= {"text", "text.lock"}
+
+
+@pytest.mark.parametrize("store", [None, 3, "a\0b"])
+def test_a_store_that_is_no_path(store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "find_spec", lambda package: SimpleNamespace())
+    for name in ("context", "language"):
+        with refused(InputTypeError, "expected the path of an SQLite file"):
+            module.run_experiment(name, store=store)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"short", b"abc\0" * 9000])

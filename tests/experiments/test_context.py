@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.experiments.context import context
+from rankbound.experiments.synthetic import context
 from tests.helpers import refused
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.experiments import corpus as module
-from rankbound.experiments.corpus import MOST_BYTES, file_corpus, library_corpus
+from rankbound.experiments import language as module
+from rankbound.experiments.language import MOST_BYTES, file_corpus, library_corpus
 from tests.helpers import refused
 
 LINES = b"x = 1  # a line that many programs hold\n"
@@ -99,9 +100,11 @@ def test_a_text_that_will_not_do(
         file_corpus(path)
 
 
-def test_a_folder_is_no_text(tmp_path: Path) -> None:
+@pytest.mark.parametrize("path", [Path("."), "a\0b", 3, ["a"]])
+def test_what_is_no_text(path: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     with refused(rb.InputError, "cannot be read"):
-        file_corpus(tmp_path)
+        file_corpus(path)
 
 
 def test_a_library_without_sources(library: Path) -> None:

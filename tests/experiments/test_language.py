@@ -13,14 +13,12 @@ import rankbound as rb
 from rankbound.experiments import language as module
 from rankbound.experiments import results as results_module
 from rankbound.experiments import run as run_module
-from rankbound.experiments.checkpoints import read_checkpoint
-from rankbound.experiments.corpus import file_corpus
-from rankbound.experiments.language import language, read_corpus
-from rankbound.experiments.presets import GRIDS
+from rankbound.experiments.catalogue import GRIDS
+from rankbound.experiments.language import file_corpus, language, read_corpus
 from rankbound.experiments.report import make_report
 from rankbound.experiments.results import read_results
 from rankbound.experiments.run import checkpoint_folder, run_experiment
-from rankbound.experiments.transformer import byte_loss, parameter_count
+from rankbound.experiments.transformer import byte_loss, parameter_count, read_checkpoint
 from tests.experiments.tiny import text
 from tests.helpers import refused
 
@@ -77,10 +75,10 @@ def test_the_loss_is_of_the_last_weights_on_text_held_out(tmp_path: Path) -> Non
 def test_a_text_that_changed_after_planning_is_refused(tmp_path: Path) -> None:
     path = text(tmp_path / "text")
     planned = file_corpus(path).sha256
-    assert read_corpus(planned, str(path)).sha256 == planned
+    assert read_corpus(str(path), planned).sha256 == planned
     text(path, first=1)
     with refused(rb.InputError, planned, file_corpus(path).sha256, "plan it anew"):
-        read_corpus(planned, str(path))
+        read_corpus(str(path), planned)
     with refused(rb.InputError, "plan it anew"):
         train(path, corpus=planned, checkpoints=str(tmp_path / "kept"))
     assert not (tmp_path / "kept").exists()

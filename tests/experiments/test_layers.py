@@ -11,8 +11,13 @@ from scipy.special import erf, log_softmax
 
 import rankbound as rb
 from rankbound.experiments.language import LAYERS, LENGTH, arm_sizes
-from rankbound.experiments.layers import attention, attention_weights, queries_and_keys
-from rankbound.experiments.sizes import Sizes, layer_sizes
+from rankbound.experiments.layers import (
+    Sizes,
+    attention,
+    attention_weights,
+    layer_sizes,
+    queries_and_keys,
+)
 from rankbound.experiments.transformer import (
     Shape,
     byte_loss,

@@ -14,17 +14,16 @@ from matplotlib.figure import Figure
 from rich.console import Console
 
 import rankbound as rb
-from rankbound.experiments.arms import gather
 from rankbound.experiments.catalogue import EXPERIMENTS
 from rankbound.experiments.heads import TrainedHead
-from rankbound.experiments.results import Run
-from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
-from rankbound.reporting.experiments import (
+from rankbound.experiments.report import (
     arms_table,
     catalogue_table,
     findings_table,
     heads_table,
 )
+from rankbound.experiments.results import Run, gather
+from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
 from tests.experiments.invented import BY_ID, SHOWN, arms
 from tests.helpers import refused
 
@@ -97,7 +96,7 @@ def test_language_models_are_drawn_at_their_best_rate_and_usual_decay() -> None:
     axes = errors_by_heads([*worse, *rows, *others], Figure().subplots())
     assert points(axes, "standard-32") == [(2, 1 / 3), (8, 1 / 9)]
     assert axes.get_yscale() == "linear"
-    assert axes.get_ylabel() == "loss, nats a byte"
+    assert axes.get_ylabel() == "loss, nats per byte"
     with refused(rb.InputError, "no or several experiments"):
         errors_by_heads(others, Figure().subplots())
 
@@ -238,7 +237,7 @@ def test_findings_are_shown_beside_the_paper() -> None:
     assert "(3 seeds)" in text
     assert "90.45±.08" in text
     assert "not tested" in text
-    assert "the preset has not the runs" in text
+    assert "the preset lacks these runs" in text
     one = replace(full, checks=tuple(replace(check, held=(True,)) for check in full.checks))
     assert "(1 seed)" in "\n".join(shown(findings_table([one])))
 

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.experiments.arms import Arm
-from rankbound.experiments.presets import GRIDS, PRESETS
+from rankbound.experiments.catalogue import GRIDS, PRESETS
 from rankbound.experiments.report import ExperimentReport, make_report
+from rankbound.experiments.results import Arm
 from rankbound.experiments.run import checkpoint_folder
 from rankbound.experiments.trends import TRENDS
 from tests.experiments.stores import TEXT, broken, fill
@@ -91,8 +91,8 @@ def test_markdown_has_every_trend_and_every_arm(report: ExperimentReport) -> Non
         assert len(lines) == 2 + len(records)
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
     for finding in report.findings:
-        row = next(line for line in text.splitlines() if f"| {finding.trend}: " in line)
-        assert f"| **{finding.verdict}** | {finding.seeds} |" in row
+        row = next(line for line in text.splitlines() if f"| {finding.trend} | " in line)
+        assert f"| {finding.words} | {finding.statement} |" in row
         assert finding.paper in row
     assert "| 0.02* |" in tables[1]
 

@@ -11,12 +11,9 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.experiments.arms import gather, pick
-from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.judging import NOT_TESTED
-from rankbound.experiments.presets import GRIDS, PRESETS
-from rankbound.experiments.results import Run, read_results
-from rankbound.experiments.trends import TRENDS
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS
+from rankbound.experiments.results import Run, gather, pick, read_results
+from rankbound.experiments.trends import NOT_TESTED, TRENDS
 from tests.experiments.stores import TEXT, broken, cells_of, fill, ones, sizes_of, stand_in
 from tests.helpers import refused
 

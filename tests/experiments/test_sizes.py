@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.experiments.catalogue import EXPERIMENTS
+from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, RATES
 from rankbound.experiments.language import ARMS, FIXED, arm_sizes
-from rankbound.experiments.presets import GRIDS, PRESETS, RATES
-from rankbound.experiments.sizes import Sizes, check_word, layer_sizes
+from rankbound.experiments.layers import Sizes, check_word, layer_sizes
 from rankbound.sweeps.plan import canonical
 from tests.experiments.stores import WIDTH, sizes_of
 from tests.helpers import refused

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from rankbound.cli.main import main
-from rankbound.experiments.arms import Arm, gather, pick
 from rankbound.experiments.report import make_report
-from rankbound.experiments.results import read_results
+from rankbound.experiments.results import Arm, gather, pick, read_results
 
 
 @pytest.fixture(scope="module")

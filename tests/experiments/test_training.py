@@ -11,11 +11,8 @@ import pytest
 import torch
 
 from rankbound.errors import InputError
-from rankbound.experiments.farthest import farthest
-from rankbound.experiments.lookup import lookup
-from rankbound.experiments.mixing import mixing
-from rankbound.experiments.separation import separation
-from rankbound.experiments.training import minimise, one_thread, relative_error
+from rankbound.experiments.layers import minimise, one_thread, relative_error
+from rankbound.experiments.synthetic import farthest, lookup, mixing, separation
 from tests.helpers import refused
 
 

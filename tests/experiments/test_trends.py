@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.judging import NOT, NOT_TESTED, PARTLY, REPRODUCED, Finding
-from rankbound.experiments.trends import TRENDS
+from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
 from tests.experiments.invented import BY_ID, NAN, SHOWN, Key, Value, arms
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.attention.opponents import random_fixed_layer
+from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.fitting.layer import LayerObjective, Shape, fit_layer
 from tests.helpers import refused
 

@@ -324,7 +324,7 @@ def test_each_loss_is_least_where_it_is_fitted() -> None:
 def test_stages_of_the_total_variation() -> None:
     """KL, then less and less smoothing, down to what the fit says; they share the iterations."""
     P = rb.random_context(8, seed=0)
-    first, *rest = _stages(read_problem(P, None, None, None, None, False), "total_variation")
+    first, *rest = _stages(read_problem(P), "total_variation")
     assert isinstance(first, KL)
     smoothings = [each.smoothing for each in rest if isinstance(each, TotalVariation)]
     assert smoothings == sorted(smoothings, reverse=True)

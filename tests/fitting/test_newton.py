@@ -128,7 +128,7 @@ def test_the_cliff_near_its_edge() -> None:
 @settings(max_examples=25)
 @given(contexts(largest=6), st.integers(1, 6), SEEDS)
 def test_newton_only_descends(P: Array, k: int, seed: int) -> None:
-    problem = read_problem(P, None, None, None, None, False)
+    problem = read_problem(P)
     objective = Objective(problem.P)
     start = problem.random_start(k, np.random.default_rng(seed))
     before, ends = objective.at(start), [newton(objective, start, 1e-8, m) for m in (1, 7, 60)]

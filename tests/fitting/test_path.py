@@ -22,7 +22,7 @@ from tests.helpers import EPS, Array, refused
 
 def random_point(P: Array, k: int, X: Any = None, mask: Any = None, seed: int = 0) -> Any:
     """A random point of the KL objective, and its problem."""
-    problem = read_problem(P, X, mask, None, None, False)
+    problem = read_problem(P, X=X, mask=mask)
     start = problem.random_start(k, np.random.default_rng(seed))
     return problem, Objective(problem.P, problem.basis, problem.mask).at(start)
 
@@ -73,7 +73,7 @@ def test_a_path_in_every_loss(loss: str) -> None:
 def test_a_path_on_tokens_and_under_a_mask() -> None:
     X, mask = rb.random_tokens(4, 8, 0), rb.causal_mask(8)
     P = rb.random_context(8, 0, "causal")
-    fits = fit_path(P, range(1, 5), X, mask, max_iterations=500)
+    fits = fit_path(P, range(1, 5), X=X, mask=mask, max_iterations=500)
     for fit, (fewer, more) in zip(fits, pairwise([*fits, fits[-1]]), strict=True):
         assert more.kl <= fewer.kl
         found = fit.head.context(X, mask)
@@ -81,7 +81,7 @@ def test_a_path_on_tokens_and_under_a_mask() -> None:
         size = np.linalg.norm(fit.head.W_q) * np.linalg.norm(fit.head.W_k) * np.linalg.norm(X) ** 2
         slack = 8 * 24 * EPS * (1 + fit.head.scale * float(size))
         assert abs(float(np.sum(rel_entr(P, found)) / 8) - fit.kl) <= slack
-    again = fit_path(P.T, range(1, 5), X, mask.T, rows=True, max_iterations=500)
+    again = fit_path(P.T, range(1, 5), X=X, mask=mask.T, rows=True, max_iterations=500)
     assert [fit.kl for fit in again] == [fit.kl for fit in fits]
 
 
@@ -110,7 +110,7 @@ def test_growing_lowers_the_loss(tokens: bool, masked: bool, k: int) -> None:
 def test_a_first_step_too_long_is_halved(seed: int, scale: int) -> None:
     """Here the steps along five directions together raise a loss that bends sharply."""
     P = rb.column_softmax(scale * np.random.default_rng(seed).standard_normal((6, 6)))
-    problem = read_problem(P, None, None, None, None, False)
+    problem = read_problem(P)
     objective = Objective(problem.P, loss=TotalVariation(problem.P, 0.01 / 6))
     point = objective.at(5 * problem.random_start(1, np.random.default_rng(seed)))
     assert objective.at(grown(point, 6)).value < point.value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pytest
@@ -9,10 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
+from rankbound.attention.head import capped
 from rankbound.attention.pretrained import pretrained_heads
-from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.measuring.head import (
+    HeadMeasures,
+    layer_heads,
+    least_size_within,
+    measure_heads,
+    tails,
+)
 from rankbound.measuring.masked import read_mask
-from rankbound.measuring.spectra import capped, least_size_within, tails
 from tests.helpers import refused
 
 FLOAT32 = float(np.finfo(np.float32).eps)
@@ -30,7 +38,8 @@ def measure(
     softcap: float | None = None,
     unit: float = 2.0**-52,
 ) -> HeadMeasures:
-    return next(measure_heads(queries[None], keys[None], scale, mask, softcap, unit=unit))
+    heads = layer_heads(queries[None], keys[None], scale=scale, mask=mask, soft_cap=softcap)
+    return next(measure_heads(heads, unit=unit))
 
 
 @given(st.integers(1, 6), st.integers(2, 24), st.integers(0, 99), st.sampled_from([0.3, 1.0, 3.0]))
@@ -168,7 +177,7 @@ def test_errors_of_a_masked_head_are_upper_bounds() -> None:
 def test_query_heads_share_keys_in_order() -> None:
     q = np.random.default_rng(0).standard_normal((6, 3, 12))
     keys = np.random.default_rng(1).standard_normal((2, 3, 12))
-    for h, m in enumerate(measure_heads(q, keys, 0.5)):
+    for h, m in enumerate(measure_heads(layer_heads(q, keys, scale=0.5))):
         alone = measure(q[h], keys[h // 3], 0.5)
         np.testing.assert_array_equal(m.centred_values, alone.centred_values)
 
@@ -186,7 +195,7 @@ def test_real_heads_that_overwhelm_softmax_keep_their_log_rank() -> None:
     """Logits of hundreds: P underflows, and everything is finite."""
     heads = pretrained_heads(64)
     q, keys = (np.stack([getattr(h, name) for h in heads[:12]]) for name in ("queries", "keys"))
-    for m in measure_heads(10 * q, keys, 32**-0.5, unit=FLOAT32):
+    for m in measure_heads(layer_heads(10 * q, keys, stored=np.float32)):
         assert m.log_rank == m.log_rank_bound == 32
         assert m.at_bottleneck
         assert all(np.isfinite([m.entropy, m.kl_half, m.aitchison_error_half]))
@@ -227,11 +236,11 @@ def test_tails_end_at_zero_and_do_not_overflow() -> None:
 def test_bad_shapes_are_refused() -> None:
     q = np.ones((3, 2, 5))
     with pytest.raises(rb.InputError, match="a multiple of that of key/value heads"):
-        measure_heads(q, np.ones((2, 2, 5)), 1.0)
+        layer_heads(q, np.ones((2, 2, 5)))
     with pytest.raises(rb.InputError, match="expected"):
-        measure_heads(q[0], q[0], 1.0)
+        layer_heads(q[0], q[0])
     with pytest.raises(rb.InputError, match="hides every key"):
-        measure_heads(q, q, 1.0, np.zeros((5, 5), dtype=bool))
+        layer_heads(q, q, mask=np.zeros((5, 5), dtype=bool))
 
 
 @pytest.mark.parametrize("softcap", [None, 3.0])
@@ -239,7 +248,8 @@ def test_bad_shapes_are_refused() -> None:
 def test_each_smaller_size_costs_what_its_truncation_costs(mask: None, softcap: float) -> None:
     q, keys = factors(5, 16, 3)
     sizes = [7, 0, 3, 1]
-    [m] = measure_heads(q[None], keys[None], 1.0, mask, softcap, head_sizes=sizes)
+    heads = layer_heads(q[None], keys[None], scale=1.0, mask=mask, soft_cap=softcap)
+    [m] = measure_heads(heads, head_sizes=sizes)
     L = capped(keys.T @ q, softcap)
     left, values, right = np.linalg.svd(L - L.mean(axis=0))
     P = rb.column_softmax(L, mask=mask)
@@ -253,4 +263,17 @@ def test_each_smaller_size_costs_what_its_truncation_costs(mask: None, softcap: 
     assert m.kl_errors[0] == pytest.approx(uniform - m.entropy)  # size 0: uniform attention
     assert m.kl_half == m.kl_errors[2]
     with refused(rb.InputError, "head_sizes is -1"):
-        measure_heads(q[None], keys[None], 1.0, head_sizes=[-1])
+        measure_heads(heads, head_sizes=[-1])
+
+
+@pytest.mark.parametrize("mask", [None, rb.causal_mask(24), rb.sliding_mask(24, 9)])
+def test_graded_coordinates_are_measured_as_balanced_ones(mask: Any) -> None:
+    """Powers of two in the keys and their inverses in the queries change no number."""
+    q, keys = factors(4, 24, 6)
+    powers = np.array([2.0**-60, 1.0, 2.0**45, 2.0**80])[:, None]
+    plain, graded = measure(q, keys, 1.0, mask), measure(q / powers, keys * powers, 1.0, mask)
+    assert plain.log_rank_lower == graded.log_rank_lower == 4
+    for name in ("logit_rank", "log_rank_upper", "least_head_size_1pct"):
+        assert getattr(graded, name) == getattr(plain, name)
+    for name in ("log_effective_rank", "kl_half", "aitchison_error_half", "threshold", "entropy"):
+        assert getattr(graded, name) == pytest.approx(getattr(plain, name), rel=1e-12)

@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.sweeps.progress import Tick, note
+from rankbound.sweeps.run import Tick, note
 from rankbound.sweeps.store import Record
 from tests.helpers import refused
 from tests.sweeps import functions
@@ -146,16 +146,37 @@ def test_a_time_limit_kills_a_cell_with_all_it_started(store: Path, tmp_path: Pa
     assert slept.failed[0].error == "time limit: not done after 0.5 s, and killed"
     assert slept.failed[0].wall_time == 0.5
     rb.sweep(functions.parent, {"folder": [str(tmp_path)]}, store, time_limit=2.0)
-    lock = os.open(tmp_path / "lock", os.O_RDWR)
-    for _ in range(200):  # as soon as it is dead; sleeping, it would hold the lock for minutes
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            break
-        except BlockingIOError:
+    assert let_go(tmp_path / "lock"), "what the cell started has outlived it"
+
+
+def let_go(path: Path, tries: int = 200) -> bool:
+    """Whether nobody holds the lock any more; a sleeping holder would for minutes."""
+    with path.open("r+b") as lock:
+        for _ in range(tries):
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                time.sleep(0.05)
+    return False
+
+
+def test_a_time_limit_ends_a_call_that_no_signal_but_sigkill_ends(store: Path) -> None:
+    (cell,) = rb.sweep(functions.deaf, [{}], store, time_limit=0.5).cells
+    assert cell.error == "time limit: not done after 0.5 s, and killed"
+
+
+def test_a_cell_with_a_time_limit_ends_with_its_owner(store: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys, rankbound as rb\nfrom tests.sweeps import functions\n"
+        "rb.sweep(functions.parent, {'folder': [sys.argv[2]]}, sys.argv[1], time_limit=500.0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(store), str(tmp_path)]) as owner:
+        while not (tmp_path / "lock").exists() or let_go(tmp_path / "lock", 1):
+            assert owner.poll() is None
             time.sleep(0.05)
-    else:
-        pytest.fail("what the cell started has outlived it")
-    os.close(lock)
+        owner.kill()
+    assert let_go(tmp_path / "lock"), "the cell has outlived its owner"
 
 
 @pytest.mark.parametrize("time_limit", [None, 60.0])
@@ -388,6 +409,16 @@ def test_tables(store: Path, tmp_path: Path) -> None:
     assert [row["cell_status"] for row in rows] == ["done", "done", "failed"]
     assert rows[2]["cell_error"].startswith("ValueError: ")
     assert [row["cell_id"] for row in rows] == [cell.id for cell in done.cells]
+
+
+@pytest.mark.parametrize("path", ["none/rows.csv", ".", "a\0b", 1.5, None])
+def test_a_table_that_cannot_be_written(
+    path: Any, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(store.parent)
+    done = rb.sweep(functions.twice, {"x": [1]}, store)
+    with refused(rb.InputError, f"path is {path!r}", "cannot be written", "CSV"):
+        done.to_csv(path)
 
 
 def test_a_frame_says_what_it_lacks(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:

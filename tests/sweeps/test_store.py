@@ -16,9 +16,8 @@ import pytest
 
 import rankbound as rb
 from rankbound.cli.main import main
-from rankbound.sweeps.lock import FileLock
 from rankbound.sweeps.plan import make_plan
-from rankbound.sweeps.store import SCHEMA, open_store, store_path
+from rankbound.sweeps.store import SCHEMA, locked, open_store, store_path
 from tests.helpers import refused
 from tests.sweeps import functions
 
@@ -110,7 +109,7 @@ def test_a_bad_store_is_refused_and_left_alone(
     assert (path.read_bytes() if path.is_file() else None) == before
 
 
-@pytest.mark.parametrize("store", [None, 3, "", b""])
+@pytest.mark.parametrize("store", [None, 3, "", b"", "a\0b", Path("a\0b"), ["a"]])
 def test_a_store_that_is_no_path(store: Any) -> None:
     with refused(rb.InputTypeError, "expected the path of an SQLite file"):
         rb.sweep(functions.twice, {"x": [1]}, store)
@@ -169,11 +168,11 @@ def test_two_names_of_a_store_have_one_lock(tmp_path: Path) -> None:
 
 def test_the_lock_dies_with_its_process_and_not_with_its_children(tmp_path: Path) -> None:
     """A forked child shares the lock, and must not keep it when its parent is killed."""
-    path = tmp_path / "lock"
+    path = tmp_path / "s"
     code = (
         "import os, sys, time\nfrom pathlib import Path\n"
-        "from rankbound.sweeps.lock import FileLock\n"
-        "lock = FileLock(Path(sys.argv[1]), 's').__enter__()\n"
+        "from rankbound.sweeps.store import locked\n"
+        "lock = locked(Path(sys.argv[1]))\nlock.__enter__()\n"
         "child = os.fork()\n"
         "if child: print(child, flush=True)\n"
         "time.sleep(600)"
@@ -184,15 +183,21 @@ def test_the_lock_dies_with_its_process_and_not_with_its_children(tmp_path: Path
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         try:
-            with refused(rb.InputError, f"s is in use by process {holder.pid};"):
-                FileLock(path, "s").__enter__()
+            with refused(rb.InputError, f"s is in use by process {holder.pid};"), locked(path):
+                pass
             holder.kill()
             holder.wait()
-            with FileLock(path, "s"):  # at once: no clock
+            with locked(path):  # at once: no clock
                 os.kill(child, 0)  # while the child still lives
         finally:
             os.kill(child, signal.SIGKILL)
-    assert path.exists()
+    assert (tmp_path / "s.lock").read_bytes() == b""  # it stays: removed, it could be locked twice
+
+
+def test_a_lock_that_cannot_be_made_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "s.sqlite.lock").mkdir()
+    with refused(rb.InputError, "s.sqlite cannot be locked", "s.sqlite.lock", "another folder"):
+        filled(tmp_path / "s.sqlite")
 
 
 def test_status(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import rankbound as rb
 import rankbound.testing
 from rankbound.testing import contexts, heads, logits, multiheads, strategies, tokens
-from rankbound.testing.kinds import CONTEXTS, HEADS, LOGITS, MULTIHEADS, TOKENS
+from rankbound.testing.strategies import CONTEXTS, HEADS, LOGITS, MULTIHEADS, TOKENS
 from tests.helpers import EPS, Array, refused
 
 TABLES: dict[str, tuple[Callable[..., Any], Any]] = {

@@ -311,7 +311,8 @@ BIG = 2**53
     ("keys", "expected"),
     [
         ([[0, BIG, BIG + 1]], [True, False, True]),
-        ([[0.5, BIG, BIG + 1]], [True, False, True]),  # NumPy makes floats of these
+        ([[Fraction(1, 2), BIG, BIG + 1]], [True, False, True]),
+        ([[0.5, BIG, BIG + 2]], [True, False, True]),
         (np.array([[0, BIG, BIG + 1]]), [True, False, True]),
         (np.array([[0, BIG, BIG + 1]], np.uint64), [True, False, True]),
         ([[0, 3 * BIG, 3 * BIG + 1, 3 * BIG]], [True, False, True, False]),
@@ -336,11 +337,20 @@ def test_exact_biases_are_not_rounded() -> None:
 
 def test_a_query_that_float64_does_not_hold() -> None:
     """Keys 1 and 2 agree but for the last of 60 digits in one coordinate."""
+    keys: list[list[Any]]
     keys = [[0, Fraction(10**60), Fraction(10**60 + 1), 2 * 10**60], [0, 0, 1, 0]]
-    biases = [0, Fraction(10**30), Fraction(10**30), 0]
+    biases: list[Any] = [0, Fraction(10**30), Fraction(10**30), 0]
     found = rb.argmaxable(keys, biases=biases)
     assert not found.undecided.any()
     check_evidence(found, keys, [Fraction(x) for x in biases])
+
+
+def test_numbers_that_would_be_rounded_beside_floats_are_refused() -> None:
+    """NumPy would make floats of these integers."""
+    with refused(rb.InputTypeError, "keys mixes exact numbers with floats", "Fractions"):
+        rb.argmaxable([[0.5, BIG, BIG + 1]])
+    with refused(rb.InputTypeError, "biases mixes exact numbers with floats"):
+        rb.argmaxable([[0, 1, 2]], biases=[0.5, BIG, BIG + 1])
 
 
 def test_irrational_keys_are_refused() -> None:

@@ -209,7 +209,7 @@ def test_rows_that_are_combinations_are_not_new() -> None:
         ({"logits": np.zeros((2, 2))}, "a head alone"),
         ({"rows": True}, "a head alone"),
         ({"rtol": 1e-3, "mask": rb.causal_mask(2)}, "not taken together"),
-        ({"mask": rb.causal_mask(3)}, "the same shape"),
+        ({"mask": rb.causal_mask(3)}, "mask has shape (3, 3)"),
         ({"X": np.ones((3, 2))}, "as many columns"),
     ],
 )

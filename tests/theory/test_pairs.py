@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory.pairs import check_pairs, curve_pairs, pair_members
+from rankbound.theory.selection import check_pairs, curve_pairs, pair_members
 from tests.helpers import Array, refused
 
 

@@ -238,8 +238,8 @@ def test_head_scale_is_an_upper_bound(k: int, n: int, seed: int, exponent: int) 
         assert head_scale(head) <= exactly * (1 + 1e-14)
         X = rng.standard_normal((n, n))
         on_tokens = rb.AttentionHead(head.queries(X), head.keys(X), scale=head.scale)
-        assert head_scale(on_tokens) <= head_scale(head, X) * (1 + 1e-13)
-        assert head_scale(head, X) <= head_scale(on_tokens) * (1 + 1e-12)
+        assert head_scale(on_tokens) <= head_scale(head, X=X) * (1 + 1e-13)
+        assert head_scale(head, X=X) <= head_scale(on_tokens) * (1 + 1e-12)
 
 
 def test_extremes_of_a_scale() -> None:
@@ -299,7 +299,7 @@ def test_other_bad_arguments() -> None:
     with refused(rb.InputTypeError, "seed is None"):
         random_keys(2, 2, None)  # type: ignore[arg-type]
     with refused(rb.InputError, "X has shape"):
-        head_scale(rb.random_head(2, 1, 0), np.ones((3, 2, 2)))
+        head_scale(rb.random_head(2, 1, 0), X=np.ones((3, 2, 2)))
 
 
 def test_one_key_only() -> None:

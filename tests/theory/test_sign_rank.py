@@ -16,8 +16,12 @@ from scipy.linalg import hadamard
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.theory.selection import selection_head_size, sign_pattern_kl_bound
-from rankbound.theory.sign_rank import sign_change_bound, sign_rank_bounds
+from rankbound.theory.sign_rank import (
+    selection_head_size,
+    sign_change_bound,
+    sign_pattern_kl_bound,
+    sign_rank_bounds,
+)
 from tests.helpers import Array, refused
 
 MOST = 8
@@ -187,7 +191,7 @@ def test_fitted_heads_stay_above(epsilon: float) -> None:
 @given(st.floats(1e-3, 5), st.integers(2, 40), st.integers(0, 40), st.booleans())
 def test_one_entry_on_the_wrong_side(epsilon: float, n: int, positive: int, above: bool) -> None:
     """The bound of a column is below the KL divergence of the cheapest such distribution."""
-    from rankbound.theory.selection import _column
+    from rankbound.theory.sign_rank import column_bound
 
     positive = min(positive, n)
     grown, shrunk = math.exp(epsilon), math.exp(-epsilon)
@@ -196,7 +200,7 @@ def test_one_entry_on_the_wrong_side(epsilon: float, n: int, positive: int, abov
     if threshold >= 1 or p >= 1 or (positive == 0 and above) or (positive == n and not above):
         return
     least = p * math.log(p / threshold) + (1 - p) * math.log((1 - p) / (1 - threshold))
-    assert n * _column(n, positive, epsilon) <= least * (1 + 1e-9)
+    assert n * column_bound(n, positive, epsilon) <= least * (1 + 1e-9)
 
 
 @given(st.floats(1e-6, 5), st.integers(0, 2**32 - 1))

@@ -14,7 +14,12 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.theory import sparse as key_order
-from rankbound.theory.sparse import _product, key_orders, least_log_products, total_variation_bound
+from rankbound.theory.sparse import (
+    curve_product,
+    key_orders,
+    least_log_products,
+    total_variation_bound,
+)
 from tests.helpers import Array, refused
 
 Ints = Any
@@ -183,7 +188,7 @@ def test_tokens_that_do_not_serve() -> None:
     P, n = np.eye(6), 6
     with refused(rb.InputError, "full column rank 6", "rb.least_head_size"):
         rb.sparse_head(P, X=np.ones((8, n)))
-    with refused(rb.InputError, "(8, 5)", "one column a token"):
+    with refused(rb.InputError, "(8, 5)", "one column per token"):
         rb.sparse_head(P, X=np.ones((8, 5)))
     X = np.eye(n) + 1e11 * np.ones((n, n))
     with refused(rb.Undecided, "better conditioned tokens"):
@@ -224,7 +229,7 @@ def test_coefficients_of_the_product(most: int, m: int, seed: int) -> None:
     m = min(m, most)
     rng = np.random.default_rng(seed)
     own, t = rng.uniform(0, 7, (3, m)), rng.uniform(0, 7, 5)
-    coefficients, mean = _product(own, most)
+    coefficients, mean = curve_product(own, most)
     orders = np.arange(1, most + 1)[:, None]
     curve = np.concatenate([np.cos(orders * t), np.sin(orders * t)])
     expected = np.prod(1 - np.cos(t[None, :, None] - own[:, None, :]), axis=2)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.attention.opponents import (
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,

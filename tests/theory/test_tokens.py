@@ -169,11 +169,21 @@ def too_small(given_as: dict[str, Any], X: Any, least: int) -> None:
 
 
 def spread(d: int, n: int, rank: int, seed: int) -> Array:
-    """Tokens of this rank, their other singular values from 1 to 2."""
+    """Tokens of this rank, exactly: factors of 20 bits. Their singular values are about 1 to 2."""
+    left, right = rounded_factors(d, n, rank, seed)
+    X = np.asarray(left @ right.T)
+    assert int(rb.exact_rank(X, floats="exact")) == rank
+    return X
+
+
+def rounded_factors(d: int, n: int, rank: int, seed: int, bits: int = 20) -> tuple[Array, Array]:
     left, right = (
         np.linalg.qr(np.random.default_rng([seed, m]).standard_normal((m, rank)))[0] for m in (d, n)
     )
-    return np.asarray(left * np.linspace(1, 2, rank) @ right.T)
+    return (
+        np.rint(np.ldexp(left * np.linspace(1, 2, rank), bits)) / 2.0**bits,
+        np.rint(np.ldexp(right, bits)) / 2.0**bits,
+    )
 
 
 def with_ones(X: Array) -> Array:
@@ -275,7 +285,8 @@ def test_useless_structure(k: int, seed: int, inside: bool, data: st.DataObject)
     Q[0, 1] *= 1.5
     Q /= Q.sum(axis=0)
     order = data.draw(st.permutations(range(n)))
-    G = spread(len(X) + 2, len(X), len(X), seed + 1)  # of full column rank: invertible on X
+    # of full column rank, so invertible on X, and of so few bits that G X is exact
+    G = np.rint(16 * spread(len(X) + 2, len(X), len(X), seed + 1)) / 16
     least = min(k, 4)  # of 4 + inside dimensions the gauge takes one where 1 is inside
     for tokens in (
         X,
@@ -312,8 +323,10 @@ def test_near_the_reachable_set(query: int, inside: bool) -> None:
     off = P.copy()
     off[0, query] *= 1 + 1e-6
     off /= off.sum(axis=0)
-    assert rb.least_head_size(off, X=X) == math.inf
-    reason = unreachable({"P": off}, X, "N L = 0", f"query {query},")
+    with pytest.raises(rb.Undecided, match=r"rounding of float32.*Pass stored="):
+        rb.least_head_size(off, X=X)
+    assert rb.least_head_size(off, X=X, stored=np.float64) == math.inf
+    reason = unreachable({"P": off, "stored": np.float64}, X, "N L = 0", f"query {query},")
     assert ("gauge that N 1 forces" if not inside else "any gauge, as N 1 = 0") in reason
     column = N[:, 0].copy()
     if not inside:
@@ -381,12 +394,69 @@ def test_low_precision_widens_the_tolerance() -> None:
     cast = P32.astype(np.float64)
     cast /= cast.sum(axis=0)
     assert rb.least_head_size(cast, X=X, stored=np.float32) == 3
-    assert rb.least_head_size(cast, X=X) == math.inf
-    X32 = X.astype(np.float32)  # of rank 5 to float32's rounding only
-    assert rb.least_head_size(P, X=X32) == 3
-    head = rb.represent(P, X=X32, ratio=1e-4)
-    # the row space moved by 1e-7: a few hundred eps of float32 in the logits
-    np.testing.assert_allclose(head.context(X32), P, rtol=500 * float(np.finfo(np.float32).eps))
+    assert rb.least_head_size(cast, X=X, stored=np.float64) == math.inf
+    with pytest.raises(rb.Undecided, match="rounding of float32") as caught:
+        rb.least_head_size(cast, X=X)
+    assert caught.value.bounds.lower == 3
+    assert rb.represent(P32, X=X).head_size == 3
+
+
+def test_tokens_whose_rank_rounding_leaves_open() -> None:
+    """Rounded to float32, tokens of rank 5 have rank 6, and no head has P on them as they are."""
+    X = spread(6, 8, 5, seed=0)
+    P = head_on(X, 3, seed=0).context(X)
+    for f in (rb.least_head_size, rb.represent):
+        with pytest.raises(rb.Undecided, match="rank 5 to rounding and 6 as the exact numbers"):
+            f(P, X=X.astype(np.float32))
+    left, right = rounded_factors(10, 8, 5, 0, bits=50)  # their product is rounded
+    X = left @ right.T
+    assert (rb.numerical_rank(X), int(rb.exact_rank(X, floats="exact"))) == (5, 8)
+    Q = rb.random_context(8, seed=0)  # as given, weights of 1e16 have it; to rounding, none do
+    with pytest.raises(rb.Undecided, match="rank 5 to rounding and 8 as the exact numbers"):
+        rb.least_head_size(Q, X=X)
+    P = head_on(X, 3, seed=0).context(X)  # both ways it is 3
+    assert rb.least_head_size(P, X=X) == 3
+    np.testing.assert_allclose(rb.represent(P, X=X).context(X), P, rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("offset", [1.0, 1e3, 1e6, 2e7, 1e8, 1e9])
+def test_a_row_that_is_lost_beside_another_in_rounding(offset: float) -> None:
+    """X = [1; offset + (0, 0, 1, 1, 3, 3)]: a head of size 1 has its context, whatever the offset.
+
+    Over the rationals the row space is that of [1; (0, 0, 1, 1, 3, 3)].
+    """
+    X = np.array([[1.0] * 6, [offset + v for v in (0, 0, 1, 1, 3, 3)]])
+    P = rb.AttentionHead([[1, 0]], [[0, 1]]).context(X)
+    assert rb.least_head_size(P, X=X) == 1
+    head = rb.represent(P, X=X, ratio=1e-8 if offset < 1e8 else 1e-6)
+    assert head.head_size == 1
+    assert np.max(np.abs(np.log(head.context(X)) - np.log(P))) <= (2e-8 if offset < 1e8 else 2e-6)
+
+
+def test_tokens_of_norms_that_are_far_apart() -> None:
+    """Columns 10^15 and 10^-20 times as long as others are independent all the same."""
+    P = rb.random_context(4, seed=0)
+    for scales in ([1, 1e15, 1, 1], [1e-20, 1, 1, 1e-8], [2.0**-900, 1, 2.0**60, 1]):
+        X = np.vstack([np.diag(scales)[[2, 0, 3, 1]], np.zeros((1, 4))])
+        assert rb.least_head_size(P, X=X) == 3
+        head = rb.represent(P, X=X)
+        assert np.max(np.abs(np.log(head.context(X)) - np.log(P))) <= 2e-8
+        # weights in float64 cannot cancel such a range in a general position
+        try:
+            assert rb.least_head_size(P, X=rb.random_tokens(5, 4, 0) @ np.diag(scales)) == 3
+        except rb.Undecided as undecided:
+            assert "as the exact numbers it holds" in str(undecided)
+    Q = rb.random_context(4, seed=1)
+    X = np.array([[1.0, 0, 0, 1], [0, 1e15, 0, 0]])  # of rank 2: as exact numbers, and in floats
+    assert rb.least_head_size(Q, X=X) == math.inf
+
+
+def test_truth_values_are_no_tokens() -> None:
+    P, mask = rb.random_context(4, seed=0), rb.causal_mask(4)
+    with refused(rb.InputTypeError, "X has dtype bool", "expected tokens", "mask="):
+        rb.least_head_size(P, X=mask)
+    with pytest.raises(TypeError, match="positional argument"):
+        rb.least_head_size(*(P, mask))
 
 
 def test_entries_near_underflow_are_undecided_here_too() -> None:

@@ -101,13 +101,17 @@ def test_tokens_of_full_column_rank_leave_nothing_to_prove() -> None:
         ({"P": EXAMPLE, "X": [[1, 0]], "logits": [[1, 0], [0, 0]]}, InputTypeError, "both of P"),
         ({"X": [[1, 0]], "logits": [[1.0, 0.0], [0.0, 0.0]]}, InputTypeError, "not exact"),
         ({"X": [[1, 0]], "logits": [[1, 0], [0, 0]], "ratio": 0.1}, InputTypeError, "ratio is 0.1"),
-        ({"X": [[1, 0, 0]], "logits": [[1, 0], [0, 0]]}, InputError, "X 3 columns"),
+        (
+            {"X": [[1, 0, 0]], "logits": [[1, 0], [0, 0]]},
+            InputError,
+            "one column per token, 2 of them",
+        ),
         ({"X": [[1, 0]], "logits": [[1, 0]]}, InputError, "logits has shape (1, 2)"),
-        ({"P": EXAMPLE, "X": [[1, 0, 0]]}, InputError, "P has shape (2, 2)"),
+        ({"P": EXAMPLE, "X": [[1, 0, 0]]}, InputError, "the context is (2, 2)"),
         ({"P": EXAMPLE, "X": [[1, 0]], "ratio": -1}, InputError, "ratio"),
         ({"P": [[1.0, 0.5], [0.0, 0.5]], "X": [[1, 0]]}, InputError, "P"),
-        ({"P": EXAMPLE, "X": [[1, math.nan]]}, InputError, "X[0, 1]"),
-        ({"P": EXAMPLE, "X": [1, 0]}, InputError, "X is no matrix"),
+        ({"P": EXAMPLE, "X": [[1, math.nan]]}, InputError, "X holds nan at [0, 1]"),
+        ({"P": EXAMPLE, "X": [1, 0]}, InputError, "X has shape (2,)"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], part: str) -> None:

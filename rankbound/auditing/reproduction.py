@@ -1,4 +1,4 @@
-"""The audit proves itself first: it reproduces the model's own attention weights.
+"""An audit checks itself first: it reproduces the model's own attention weights.
 
 Let u be the sum of the unit roundoffs of the model's dtype and of float64, in which the context is
 recomputed. A logit is an inner product of k terms, scaled: in any order of summation it is off by
@@ -21,23 +21,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array
+from rankbound._validate import FLOAT64, STORAGES, Array
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.masks import Mask
-from rankbound.attention.softmax import column_softmax
 from rankbound.auditing.capture import Captured, as_columns
-from rankbound.auditing.models import EPS, LoadedModel
+from rankbound.auditing.models import LoadedModel
 from rankbound.errors import InputError
-from rankbound.measuring.spectra import capped
 
-__all__ = ["Proof", "Samples", "context_and_bound", "eager_samples", "prove"]
+__all__ = ["Reproduction", "Samples", "context_and_bound", "eager_samples", "reproduce"]
 
 SAMPLED = 32  # queries whose weights are kept from a run of the model without any observer
 VAGUE = 0.5  # a bound on the sum of a query's deviations above which it would show nothing
 
 
 @dataclass(frozen=True)
-class Proof:
+class Reproduction:
     """How well the model's attention weights were reproduced.
 
     Attributes
@@ -54,9 +51,9 @@ class Proof:
     ratio: float
     weights: int
 
-    def with_(self, other: Proof) -> Proof:
+    def with_(self, other: Reproduction) -> Reproduction:
         """Both together."""
-        return Proof(
+        return Reproduction(
             max(self.deviation, other.deviation),
             max(self.ratio, other.ratio),
             self.weights + other.weights,
@@ -100,14 +97,8 @@ def sampled(n: int) -> npt.NDArray[np.int64]:
     return np.unique(np.linspace(0, n - 1, SAMPLED).astype(np.int64))
 
 
-def prove(captured: Captured, samples: Samples) -> Proof:
+def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     """Compare every weight with what the layer's own attention gave, some with an unobserved run.
-
-    Parameters
-    ----------
-    captured : Captured
-    samples : dict
-        As :func:`eager_samples` collected them.
 
     Raises
     ------
@@ -120,17 +111,9 @@ def prove(captured: Captured, samples: Samples) -> Proof:
             f"{captured.place}: the model does not return its attention weights when it runs by "
             "itself; expected them, to be reproduced before anything is reported."
         )
-    group = len(captured.queries) // len(captured.keys)
-    weights, total = captured.weights(), Proof(0.0, 0.0, 0)
-    for h, queries in enumerate(captured.queries):
-        P, bound = context_and_bound(
-            queries,
-            captured.keys[h // group],
-            captured.scale,
-            captured.softcap,
-            captured.mask,
-            captured.dtype,
-        )
+    weights, total = captured.weights(), Reproduction(0.0, 0.0, 0)
+    for h, head in enumerate(captured.heads):
+        P, bound = context_and_bound(head, captured.dtype)
         if float(bound.sum(axis=0).max()) > VAGUE:
             raise InputError(
                 f"{captured.place}, head {h}: logits so large that rounding in {captured.dtype} "
@@ -146,7 +129,7 @@ def prove(captured: Captured, samples: Samples) -> Proof:
     return total
 
 
-def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Proof:
+def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproduction:
     difference = np.abs(ours - theirs)
     ratio = float(np.max(difference / bound))
     if not ratio <= 1:
@@ -157,21 +140,17 @@ def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Proof:
             f"explains {bound[tuple(where)]:.2e}; nothing is reported. The layer does something "
             "to its logits that the audit does not know."
         )
-    return Proof(float(difference.max()), ratio, difference.size)
+    return Reproduction(float(difference.max()), ratio, difference.size)
 
 
-def context_and_bound(
-    queries: Array, keys: Array, scale: float, softcap: float | None, mask: Mask | None, dtype: str
-) -> tuple[Array, Array]:
+def context_and_bound(head: AttentionHead, dtype: str) -> tuple[Array, Array]:
     """The context of a head in float64, and how far a model in `dtype` may be from each weight."""
-    head = AttentionHead(W_q=queries, W_k=keys, scale=scale)
-    L = capped(head.logits(), softcap)
-    P = head.context(mask=mask) if softcap is None else column_softmax(L, mask=mask)
-    k, n = queries.shape
-    u = (EPS[dtype] + EPS["float64"]) / 2
-    v = max(u, (EPS["float32"] + EPS["float64"]) / 2)
-    E = ((k + 4) * u * abs(scale)) * (np.abs(keys).T @ np.abs(queries))
-    if softcap is not None:
+    L, P, mask = head.logits(), head.context(), head.mask
+    k, n = head.head_size, head.d
+    u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
+    v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
+    E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
+    if head.soft_cap is not None:
         E += 6 * u * np.abs(L)
     top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -15,11 +16,6 @@ from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, 
 from rankbound.registry.populations import identity_logits
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
-
-__all__ = ["CLAIMS"]
-
-THEOREM_C = Source("rankbound", "Theorem C", "derived here; not found in print for attention")
-FULL_RANK = "X of full column rank (on others, a lower bound)"
 
 Masked = Callable[..., RankBounds]
 
@@ -46,16 +42,15 @@ def random_nested(n: int, trial: Trial) -> tuple[Mask, list[int]]:
 
 def count_of_gains(logits: list[list[int]], mask: Mask) -> int:
     """``Σ_i rank D[<=i, K_i] - rank D[<i, K_i]`` by exact ranks, on queries that see two keys."""
-    n = len(logits)
-    queries = [j for j in range(n) if mask[:, j].sum() > 1]
-    keys = sorted(range(n), key=lambda i: -int(mask[i, queries].sum()))
-    D = [[x - y for x, y in zip(logits[i], logits[keys[0]], strict=True)] for i in keys]
+    queries = mask.sum(axis=0) > 1
+    keys = np.argsort(-mask[:, queries].sum(axis=1), kind="stable")
+    L, seen = np.array(logits)[keys][:, queries], mask[keys][:, queries]
+    D = L[1:] - L[:1]
     total = 0
-    for place in range(1, n):
-        seen = [j for j in queries if mask[keys[place], j]]
-        if seen:
-            above, upto = ([[row[j] for j in seen] for row in D[1:k]] for k in (place, place + 1))
-            total += int(exact_rank(upto)) - (int(exact_rank(above)) if above else 0)
+    for place, at in enumerate(seen[1:]):
+        if at.any():
+            above = int(exact_rank(D[:place, at])) if place else 0
+            total += int(exact_rank(D[: place + 1, at])) - above
     return total
 
 
@@ -135,62 +130,60 @@ def check_dense(
             yield Instance.of_bounds(f"n = {n}, t = {t}", least(logits, causal_mask(n)), n // 2)
 
 
-def _claim(
-    name: str, statement: str, check: Callable[..., Iterator[Instance]], *mutants: Mutant
-) -> Claim:
-    return Claim(
-        id=name,
-        statement=statement,
-        source=THEOREM_C,
-        hypotheses=(FULL_RANK, "P ∝ exp(M) on the mask, M integer or rational"),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
-        check=check,
-        mutants=mutants,
-    )
-
-
+_claim = partial(
+    Claim,
+    source=Source("rankbound", "Theorem C", "derived here; not found in print for attention"),
+    hypotheses=(
+        "X of full column rank (on others, a lower bound)",
+        "P ∝ exp(M) on the mask, M integer or rational",
+    ),
+    relation=Relation.EQ,
+    status=Verdict.CERTIFIED,
+)
 FORGETS = Mutant("forgets the mask", {"rank": unmasked})
 
 CLAIMS = (
     _claim(
-        "theorem-c",
-        "Under a nested mask the least head size is the number of new rows.",
-        check_count,
-        FORGETS,
+        id="theorem-c",
+        statement="Under a nested mask the least head size is the number of new rows.",
+        check=check_count,
+        mutants=(FORGETS,),
     ),
     _claim(
-        "nested-generic",
-        "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every one.",
-        check_generic,
-        FORGETS,
-        Mutant("one more", {"predicted": lambda sizes: generic(sizes) + 1}),
+        id="nested-generic",
+        statement=(
+            "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every "
+            "one."
+        ),
+        check=check_generic,
+        mutants=(FORGETS, Mutant("one more", {"predicted": lambda sizes: generic(sizes) + 1})),
     ),
     _claim(
-        "causal-generic",
-        "Each causal P drawn needs head size floor(n/2), as almost every one does.",
-        check_causal,
-        FORGETS,
-        Mutant("n - 1, as without a mask", {"predicted": lambda n: n - 1}),
-        Mutant("rounds up", {"predicted": lambda n: (n + 1) // 2}),
+        id="causal-generic",
+        statement="Each causal P drawn needs head size floor(n/2), as almost every one does.",
+        check=check_causal,
+        mutants=(
+            FORGETS,
+            Mutant("n - 1, as without a mask", {"predicted": lambda n: n - 1}),
+            Mutant("rounds up", {"predicted": lambda n: (n + 1) // 2}),
+        ),
     ),
     _claim(
-        "causal-worst",
-        "The causal P ∝ 2^I needs head size n - 1.",
-        check_worst,
-        Mutant("floor(n/2)", {"predicted": lambda n: n // 2}),
+        id="causal-worst",
+        statement="The causal P ∝ 2^I needs head size n - 1.",
+        check=check_worst,
+        mutants=(Mutant("floor(n/2)", {"predicted": lambda n: n // 2}),),
     ),
     _claim(
-        "prefix-generic",
-        "Each P drawn with prefix p needs head size max(floor(n/2), p - 1).",
-        check_prefix,
-        FORGETS,
-        Mutant("forgets the prefix", {"predicted": lambda n, p: n // 2}),
+        id="prefix-generic",
+        statement="Each P drawn with prefix p needs head size max(floor(n/2), p - 1).",
+        check=check_prefix,
+        mutants=(FORGETS, Mutant("forgets the prefix", {"predicted": lambda n, p: n // 2})),
     ),
     _claim(
-        "causal-dense",
-        "Heads of size floor(n/2) come as near to the causal worst case as one likes.",
-        check_dense,
-        Mutant("stays at the worst case", {"step": lambda k: Fraction(0)}),
+        id="causal-dense",
+        statement="Heads of size floor(n/2) come arbitrarily close to the causal worst case.",
+        check=check_dense,
+        mutants=(Mutant("stays at the worst case", {"step": lambda k: Fraction(0)}),),
     ),
 )

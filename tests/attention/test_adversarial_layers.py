@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.attention.opponents import (
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,

@@ -8,7 +8,7 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_real, check_seed
 from rankbound.attention.ensembles import Seed
-from rankbound.attention.layer import MultiHead
+from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.errors import InputError
 
 __all__ = ["nearest_products", "random_fixed_layer", "same_values", "skew_pair"]
@@ -36,14 +36,6 @@ def random_fixed_layer(
     logit_scale : float
         Standard deviation of the logits on unit Gaussian tokens, about.
 
-    Returns
-    -------
-    MultiHead
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is out of range.
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     k = check_head_size(head_size)
@@ -85,7 +77,7 @@ def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
     InputError, InputTypeError
         If h does not divide d, or the products of g are not exact in float64.
     """
-    size = _standard_size(g.d, heads)
+    size = standard_head_size(g.d, heads)
     rng = check_seed(seed)
     W_q, W_k = rng.standard_normal((2, heads, size, g.d)) / math.sqrt(g.d)
     W_v, W_o = _split_values(g, heads, size, rng)
@@ -98,12 +90,12 @@ def nearest_products(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
     ``W_k^T W_q`` is the truncated singular value decomposition of ``V_k^T V_q``, the scales
     absorbed.
     """
-    size = _standard_size(g.d, heads)
+    size = standard_head_size(g.d, heads)
     W_v, W_o = _split_values(g, heads, size, check_seed(seed))
     U, s, Vt = np.linalg.svd(g.scale * g.W_k[0].T @ g.W_q[0])
     root = np.sqrt(s[:size])[:, None]
     W_q, W_k = (_shared(W, heads) for W in (root * Vt[:size], root * U.T[:size]))
-    return MultiHead(W_q, W_k, W_v, W_o, 1.0)
+    return MultiHead(W_q, W_k, W_v, W_o, scale=1.0)
 
 
 def skew_pair(
@@ -119,7 +111,7 @@ def skew_pair(
     -------
     f, g : MultiHead
     """
-    size = _standard_size(d, heads)
+    size = standard_head_size(d, heads)
     extra = check_head_size(head_size) - size
     if extra <= 0 or extra % 2 or head_size > d:
         raise InputError(
@@ -135,17 +127,7 @@ def skew_pair(
     scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
     g = MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
     W_v, W_o = _split_values(g, heads, size, rng)
-    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale), g
-
-
-def _standard_size(d: int, heads: int) -> int:
-    heads = check_int("heads", heads, least=1, most=d, why="heads of size d/h")
-    if d % heads:
-        raise InputError(
-            f"d is {d} and heads {heads}; expected heads to divide d, since a standard head has "
-            "size d/h."
-        )
-    return d // heads
+    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=scale), g
 
 
 def _split_values(

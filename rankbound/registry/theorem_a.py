@@ -1,10 +1,10 @@
-"""What is sharper here than in the paper: Theorem A and the threshold n - 1."""
+"""Theorem A: a head of size k has the context P iff k >= logrank(P); so n - 1 is sharp."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from fractions import Fraction
+from functools import partial
 
 import numpy as np
 
@@ -13,7 +13,6 @@ from rankbound.attention.ensembles import random_context
 from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
-from rankbound.exact.flint import rational_product
 from rankbound.exact.rational import centred
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -24,8 +23,10 @@ from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, 
 from rankbound.registry.populations import (
     EPS,
     construction_error,
+    exact_logits,
     identity_logits,
     random_contexts,
+    rational_rows,
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
@@ -34,12 +35,17 @@ from rankbound.theory.decision import log_rank
 from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
-
 THEOREM_A = Source("rankbound", "Theorem A", "derived here")
 THRESHOLD = Source("rankbound", "Theorem A, sharp threshold", "B20 has n; n - 1 is enough")
 FULL_RANK = "X of full column rank"
 RATIO = 1e-9  # far above the rounding of a logarithm, far below what a missing coordinate costs
+
+Ranker = Callable[..., RankBounds]
+
+
+def of_logits(M: list[list[int]]) -> RankBounds:
+    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b."""
+    return certified_log_rank(logits=M)
 
 
 def check_theorem_a(
@@ -74,53 +80,38 @@ def check_sufficient(
     for n in range(2, trial.count(12, 24)):
         M = trial.integers(n, n)
         A, B = exact_factors(M)
-        L = rational_product([list(row) for row in zip(*A, strict=True)], B)
-        target = centred([[Fraction(x) for x in row] for row in M])
-        reached = len(A) if target == L else math.inf
+        reached = len(A) if exact_logits(A, B) == centred(rational_rows(M)) else math.inf
         statement = RepresentedExactly(
             Matrix.of_integers(M), Matrix.of_rationals(A), Matrix.of_rationals(B)
         )
-        yield Instance(
-            f"n = {n}",
-            reached,
-            size(n),
-            Verdict.CERTIFIED,
-            certificates=(Representation(statement),),
-        )
+        proofs = (Representation(statement),)
+        yield Instance(f"n = {n}", reached, size(n), Verdict.CERTIFIED, certificates=proofs)
 
 
 def check_necessary(
     trial: Trial,
     *,
-    rank: Callable[..., RankBounds] = lambda M: certified_log_rank(logits=M),
+    rank: Ranker = of_logits,
     threshold: Callable[[int], int] = lambda n: n - 1,
 ) -> Iterator[Instance]:
     """P ∝ 2^I, logits log 2 times the identity: its exact log-rank is n - 1, so n - 2 fails."""
     for n in range(2, trial.count(24, 64)):
-        bounds = rank(identity_logits(n))
-        yield Instance.of_bounds(f"P ∝ 2^I, n = {n}", bounds, threshold(n))
+        yield Instance.of_bounds(f"P ∝ 2^I, n = {n}", rank(identity_logits(n)), threshold(n))
 
 
-def check_almost_every_exact(
-    trial: Trial,
-    *,
-    rank: Callable[..., RankBounds] = lambda M: certified_log_rank(logits=M),
-) -> Iterator[Instance]:
+def check_almost_every_exact(trial: Trial, *, rank: Ranker = of_logits) -> Iterator[Instance]:
     """Random integer logits of 21 bits: all need n - 1."""
     for n in range(2, trial.count(16, 40)):
         yield Instance.of_bounds(f"n = {n}", rank(trial.integers(n, n)), n - 1)
 
 
-def check_almost_every(
-    trial: Trial, *, rank: Callable[[Array], RankBounds] = certified_log_rank
-) -> Iterator[Instance]:
+def check_almost_every(trial: Trial, *, rank: Ranker = certified_log_rank) -> Iterator[Instance]:
     """Dirichlet and Gibbs contexts, read as the floats they are: all need n - 1."""
     for n in (2, 4, 8, 16, 32, 64):
         for law in ("dirichlet", "gibbs"):
             for repeat in range(trial.count(2, 10)):
                 P = random_context(n, trial.rng, law)
-                label = f"{law}, n = {n}, draw {repeat}"
-                yield Instance.of_bounds(label, rank(P), n - 1)
+                yield Instance.of_bounds(f"{law}, n = {n}, draw {repeat}", rank(P), n - 1)
 
 
 def check_trained_reaches(
@@ -156,16 +147,9 @@ def _query_centred_rank(P: Array) -> int:
     return int(numerical_rank(log_P - log_P.mean(axis=1, keepdims=True)))
 
 
-def _uncentred_rank(P: Array) -> RankBounds:
-    return certified_rank(np.log(P))
+DOES_NOT_CENTRE = Mutant("does not centre", {"rank": exact_rank})
 
-
-THEOREM_A_MUTANTS = (
-    Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
-    Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
-    Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
-    Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
-)
+_certified = partial(Claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
 
 CLAIMS = (
     Claim(
@@ -176,9 +160,14 @@ CLAIMS = (
         relation=Relation.IFF,
         status=Verdict.SUPPORTED,
         check=check_theorem_a,
-        mutants=THEOREM_A_MUTANTS,
+        mutants=(
+            Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
+            Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
+            Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
+            Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
+        ),
     ),
-    Claim(
+    _certified(
         id="theorem-a-within",
         statement=(
             "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
@@ -186,58 +175,46 @@ CLAIMS = (
         ),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_within,
         mutants=(
             Mutant("one more", {"needed": lambda rank: rank + 1}),
             Mutant("at least one coordinate", {"needed": lambda rank: rank or 1}),
         ),
     ),
-    Claim(
+    _certified(
         id="sharp-sufficient",
         statement="Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
         source=THRESHOLD,
         hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
         relation=Relation.LE,
-        status=Verdict.CERTIFIED,
         check=check_sufficient,
         mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
     ),
-    Claim(
+    _certified(
         id="sharp-necessary",
         statement="Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
         source=THRESHOLD,
         hypotheses=("any X",),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_necessary,
-        mutants=(
-            Mutant("n, as in B20", {"threshold": lambda n: n}),
-            Mutant("does not centre", {"rank": exact_rank}),
-        ),
+        mutants=(Mutant("n, as in B20", {"threshold": lambda n: n}), DOES_NOT_CENTRE),
     ),
-    Claim(
+    _certified(
         id="sharp-almost-every-exact",
         statement="Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_almost_every_exact,
-        mutants=(Mutant("does not centre", {"rank": exact_rank}),),
+        mutants=(DOES_NOT_CENTRE,),
     ),
-    Claim(
+    _certified(
         id="sharp-almost-every",
         statement="Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs, its floats read as the reals they are",),
-        relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
         check=check_almost_every,
         mutants=(
             Mutant("measures the rank of P", {"rank": certified_rank}),
-            Mutant("does not centre", {"rank": _uncentred_rank}),
+            Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
         ),
     ),
     Claim(
@@ -246,10 +223,7 @@ CLAIMS = (
         source=Source(
             "rankbound", "Theorem A, trained", "stationary points of full rank are exact"
         ),
-        hypotheses=(
-            "X of full column rank",
-            "keys of rank n - 1 whose kernel is not orthogonal to 1",
-        ),
+        hypotheses=(FULL_RANK, "keys of rank n - 1 whose kernel is not orthogonal to 1"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
         check=check_trained_reaches,

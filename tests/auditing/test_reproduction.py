@@ -10,7 +10,8 @@ import pytest
 
 import rankbound as rb
 from rankbound.auditing.capture import Captured
-from rankbound.auditing.proof import context_and_bound, prove, sampled
+from rankbound.auditing.reproduction import context_and_bound, reproduce, sampled
+from rankbound.measuring.head import layer_heads
 
 Floats = npt.NDArray[Any]
 
@@ -40,7 +41,7 @@ def test_float32_attention_is_within_the_bound(
     draw = np.random.default_rng(seed)
     q, keys = (size * draw.standard_normal((2, 32, 96))).astype(np.float32).astype(np.float64)
     mask = rb.causal_mask(96) if masked else None
-    P, bound = context_and_bound(q, keys, 32**-0.5, softcap, mask, "float32")
+    P, bound = context_and_bound(rb.AttentionHead(q, keys, mask=mask, soft_cap=softcap), "float32")
     theirs = weights_in_float32(q, keys, 32**-0.5, softcap, mask)
     assert np.all(np.abs(P - theirs) <= bound)
     assert np.any(theirs != P)
@@ -48,7 +49,7 @@ def test_float32_attention_is_within_the_bound(
 
 def test_a_model_in_float64_may_take_its_softmax_in_float32() -> None:
     q, keys = 4 * np.random.default_rng(0).standard_normal((2, 32, 96))
-    P, bound = context_and_bound(q, keys, 32**-0.5, None, None, "float64")
+    P, bound = context_and_bound(rb.AttentionHead(q, keys), "float64")
     L = ((keys.T @ q) * 32**-0.5).astype(np.float32)
     weights = np.exp(L - L.max(axis=0))
     assert np.all(np.abs(P - weights / weights.sum(axis=0, dtype=np.float32)) <= bound)
@@ -58,7 +59,7 @@ def test_a_model_in_float64_may_take_its_softmax_in_float32() -> None:
     "change",
     [
         {"scale": 32**-0.5 * (1 + 1e-3)},
-        {"softcap": 50.0},
+        {"soft_cap": 50.0},
         {"mask": rb.causal_mask(96)},
         {"keys": "rolled"},
     ],
@@ -68,14 +69,13 @@ def test_a_misread_layer_is_outside_the_bound(change: dict[str, Any]) -> None:
     theirs = weights_in_float32(q, keys, 32**-0.5, None, None)
     if "keys" in change:
         change = {"keys": np.roll(keys, 1, axis=1)}
-    read = {"queries": q, "keys": keys, "scale": 32**-0.5, "softcap": None, "mask": None} | change
-    read = {name: x.astype(float) if name in ("queries", "keys") else x for name, x in read.items()}
-    P, bound = context_and_bound(**read, dtype="float32")
+    head = rb.AttentionHead(q, change.pop("keys", keys), **change)
+    P, bound = context_and_bound(head, "float32")
     assert np.any(np.abs(P - theirs) > bound)
 
 
 class Weights:
-    """As much of a tensor as the proof touches."""
+    """As much of a tensor as is touched."""
 
     def __init__(self, P: Floats) -> None:
         self.P = P
@@ -85,48 +85,37 @@ def captured(
     monkeypatch: pytest.MonkeyPatch, q: Floats, keys: Floats, own: Floats, **other: Any
 ) -> Captured:
     monkeypatch.setattr(Captured, "weights", lambda self: self.own.P)
-    fields: dict[str, Any] = {
-        "layer": 3,
-        "module": "h.3",
-        "turn": 0,
-        "queries": q[None].astype(float),
-        "keys": keys[None].astype(float),
-        "scale": 0.25,
-        "softcap": None,
-        "mask": None,
-        "dtype": "float32",
-        "own": Weights(own[None]),
-    }
-    return Captured(**(fields | other))
+    heads = layer_heads(q[None], keys[None], **({"scale": 0.25} | other))
+    return Captured(3, "h.3", 0, heads, 1, "float32", own=Weights(own[None]))
 
 
-def test_the_proof_counts_all_weights_and_the_sampled_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_counts_all_weights_and_the_sampled_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     q, keys = np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     layer = captured(monkeypatch, q, keys, own)
     columns = sampled(64)
-    proof = prove(layer, {"h.3": [own[None][:, :, columns]]})
-    assert 0 < proof.ratio <= 1
-    assert proof.weights == 64 * (64 + len(columns))
+    found = reproduce(layer, {"h.3": [own[None][:, :, columns]]})
+    assert 0 < found.ratio <= 1
+    assert found.weights == 64 * (64 + len(columns))
 
 
-def test_a_proof_that_fails_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     q, keys = np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     sample = own[None][:, :, sampled(64)]
     layer = captured(monkeypatch, q, keys, own)
     with pytest.raises(rb.InputError, match=r"layer 3 \(h\.3\), head 0: .*nothing is reported"):
-        prove(captured(monkeypatch, q, keys, own, scale=0.2501), {"h.3": [sample]})
+        reproduce(captured(monkeypatch, q, keys, own, scale=0.2501), {"h.3": [sample]})
     with pytest.raises(rb.InputError, match=r"layer 3 .*nothing is reported"):
-        prove(layer, {"h.3": [sample * (1 + 1e-4)]})  # an unobserved run that differs
+        reproduce(layer, {"h.3": [sample * (1 + 1e-4)]})  # an unobserved run that differs
     with pytest.raises(rb.InputError, match="does not return its attention weights"):
-        prove(layer, {"h.2": [sample]})
+        reproduce(layer, {"h.2": [sample]})
     with pytest.raises(rb.InputError, match=r"nothing is reported"):
-        prove(captured(monkeypatch, q, keys, own * np.nan), {"h.3": [sample]})
+        reproduce(captured(monkeypatch, q, keys, own * np.nan), {"h.3": [sample]})
 
 
 def test_a_bound_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     q, keys = 1e3 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     with pytest.raises(rb.InputError, match=r"nothing would be shown.*float64"):
-        prove(captured(monkeypatch, q, keys, own), {"h.3": [own[None][:, :, sampled(64)]]})
+        reproduce(captured(monkeypatch, q, keys, own), {"h.3": [own[None][:, :, sampled(64)]]})

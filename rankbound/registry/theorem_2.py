@@ -3,37 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rankbound.attention.accounting import LayerCost
-from rankbound.attention.ensembles import random_multihead
-from rankbound.attention.layer import MultiHead
-from rankbound.attention.opponents import (
+from rankbound._validate import Array
+from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
     same_values,
     skew_pair,
 )
+from rankbound.attention.ensembles import random_multihead
+from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.fitting.layer import fit_layer
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
-__all__ = ["CLAIMS"]
-
-THEOREM_2 = Source(
-    "bhojanapalli2020",
-    "Theorem 2",
-    "in our words; the witness is computed, where the paper shows that one exists",
-)
 STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
 FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
 SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
 
 Search = Callable[[MultiHead, MultiHead, int], Separation]
 Opponent = Callable[[MultiHead, int, int], MultiHead]
+
+_theorem_2 = partial(
+    Claim,
+    source=Source(
+        "bhojanapalli2020",
+        "Theorem 2",
+        "in our words; the witness is computed, where the paper shows that one exists",
+    ),
+)
+_parameters = partial(
+    Claim,
+    source=Source("bhojanapalli2020", "Section 3", "in our words"),
+    hypotheses=("query, key and value size d_p", "no biases"),
+)
 
 
 def check_inclusion(
@@ -44,10 +52,7 @@ def check_inclusion(
 
     d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
 
-    def padded(W: Any, extra: Any) -> Any:
-        return sympy.BlockMatrix([[W], [extra]])
-
-    pad = pad or (lambda W, size: padded(W, sympy.ZeroMatrix(size, d)))
+    pad = pad or (lambda W, size: sympy.BlockMatrix([[W], [sympy.ZeroMatrix(size, d)]]))
     W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
     wide = sympy.block_collapse(pad(W_k, e).T * pad(W_q, e))
     yield Instance(
@@ -73,13 +78,10 @@ def _separated(
     label: str, f: MultiHead, g: MultiHead, n: int, search: Search
 ) -> Iterator[Instance]:
     found = search(f, g, n)
-    yield Instance(
-        label,
-        found.gap > 0,
-        True,
-        Verdict.CERTIFIED if found.gap > 0 else Verdict.SUPPORTED,
-        certificates=(lambda: found.certificate,) if found.gap > 0 else (),
-    )
+    apart = found.gap > 0
+    evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
+    proofs = (lambda: found.certificate,) if apart else ()
+    yield Instance(label, apart, True, evidence, certificates=proofs)
 
 
 def _against(opponent: Opponent, shapes: tuple[tuple[int, int, int, int], ...] = SHAPES) -> Any:
@@ -150,12 +152,22 @@ def check_costs(
             yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
 
 
+def _repeated(W: Any, size: Any) -> Any:
+    import sympy
+
+    return sympy.BlockMatrix([[W], [W]])
+
+
 def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, widen(f, f.head_size + 1), n)
 
 
 def _one_token(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, g, 1)
+
+
+def _of_two_tokens(layer: MultiHead, x: Array) -> Array:
+    return layer.output(np.hstack([x, x[::-1]]))
 
 
 def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
@@ -168,10 +180,9 @@ SINGLE = Mutant("one token instead of n >= 2", {"search": _one_token})
 
 
 def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Claim:
-    return Claim(
+    return _theorem_2(
         id=f"b20-theorem2-separation-{name}",
         statement=f"Some tokens tell g from f, where f is {opponents}.",
-        source=THEOREM_2,
         hypotheses=(STANDARD, FIXED, "n >= 2"),
         relation=Relation.EXISTS,
         status=Verdict.CERTIFIED,
@@ -181,26 +192,19 @@ def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Clai
 
 
 CLAIMS = (
-    Claim(
+    _theorem_2(
         id="b20-theorem2-inclusion",
         statement="Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
         "the same outputs: F is contained in G.",
-        source=THEOREM_2,
         hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
         check=check_inclusion,
-        mutants=(
-            Mutant(
-                "projections repeated instead of padded",
-                {"pad": lambda W, size: _repeated(W)},
-            ),
-        ),
+        mutants=(Mutant("projections repeated instead of padded", {"pad": _repeated}),),
     ),
-    Claim(
+    _theorem_2(
         id="b20-theorem2-inclusion-widened",
         statement="No tokens are found to tell a layer from its widened form.",
-        source=THEOREM_2,
         hypotheses=("the scale is kept",),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
@@ -220,32 +224,20 @@ CLAIMS = (
     _separation(
         "skew", "one with the same values and U - W_k^T W_q skew-symmetric", check_skew, SINGLE
     ),
-    _separation(
-        "imitating",
-        "trained to imitate g",
-        _against(_imitator, SHAPES[:2]),
-    ),
-    Claim(
+    _separation("imitating", "trained to imitate g", _against(_imitator, SHAPES[:2])),
+    _theorem_2(
         id="b20-theorem2-single-token",
         statement="On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
         "whatever their heads.",
-        source=THEOREM_2,
         hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
         check=check_single_token,
-        mutants=(
-            Mutant(
-                "two tokens",
-                {"output": lambda layer, x: layer.output(np.hstack([x, x[::-1]]))},
-            ),
-        ),
+        mutants=(Mutant("two tokens", {"output": _of_two_tokens}),),
     ),
-    Claim(
+    _parameters(
         id="b20-parameters",
         statement="A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
-        source=Source("bhojanapalli2020", "Section 3", "in our words"),
-        hypotheses=("query, key and value size d_p", "no biases"),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
         check=check_parameters,
@@ -253,20 +245,12 @@ CLAIMS = (
             Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
         ),
     ),
-    Claim(
+    _parameters(
         id="b20-parameters-counted",
         statement="The weights of layers are as many as the formula says.",
-        source=Source("bhojanapalli2020", "Section 3", "in our words"),
-        hypotheses=("query, key and value size d_p", "no biases"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
         check=check_costs,
         mutants=(Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),),
     ),
 )
-
-
-def _repeated(W: Any) -> Any:
-    import sympy
-
-    return sympy.BlockMatrix([[W], [W]])

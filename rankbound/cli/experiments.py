@@ -1,0 +1,166 @@
+"""``rankbound experiment``, ``report`` and ``sweep status``: runs, and what they show."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rankbound.experiments.report import ExperimentReport
+
+STORE = "experiments.sqlite"
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the commands to the parser."""
+    experiment = commands.add_parser(
+        "experiment",
+        help="run one of the paper's experiments in laptop form",
+        description=(
+            "Run an experiment's preset, or that of all, and print arms and trends; without a "
+            "name, or with `list`, list them. Stopped at any moment, the same command resumes it. "
+            "Exit 1 if a cell failed."
+        ),
+    )
+    experiment.add_argument("name", nargs="?", metavar="NAME", default="list")
+    experiment.add_argument("--preset", default="smoke", help="smoke, laptop or overnight")
+    experiment.add_argument("--store", type=Path, default=Path(STORE), help=f"{STORE} unless given")
+    experiment.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
+    experiment.add_argument(
+        "--text", type=Path, metavar="FILE", help="what the language model learns instead"
+    )
+    experiment.set_defaults(run=run_experiment)
+
+    report = commands.add_parser(
+        "report",
+        help="judge the paper's trends by the runs in a store",
+        description=(
+            "Print each trend beside the paper's numbers, with its verdict (reproduced, partly, "
+            "not, not tested), the arms with their seeds' range, and what the trained heads use."
+        ),
+    )
+    report.add_argument("store", type=Path, metavar="STORE")
+    report.add_argument(
+        "--preset", help="smoke, laptop or overnight; the one with most runs unless given"
+    )
+    report.add_argument("--text", type=Path, metavar="FILE", help="what language models learned")
+    report.add_argument("--no-heads", action="store_true", help="do not measure trained heads")
+    report.add_argument("--json", type=Path, metavar="FILE", help="write runs, findings and heads")
+    report.add_argument("--markdown", type=Path, metavar="FILE", help="write trends and arms")
+    report.add_argument("--figures", type=Path, metavar="DIR", help="draw the figures as SVG")
+    report.set_defaults(run=run_report)
+
+    sweep = commands.add_parser(
+        "sweep", help="look into a store of sweeps", description="Look into a store of sweeps."
+    )
+    actions = sweep.add_subparsers(title="actions", metavar="ACTION", required=True)
+    status = actions.add_parser(
+        "status",
+        help="what is done, failed and still to run",
+        description=(
+            "Print what a store holds, also while a run is at work on it: cells of each function "
+            "and version, and the failed ones with their errors. Exit 1 if a cell has failed."
+        ),
+    )
+    status.add_argument("store", type=Path, metavar="STORE", help="the SQLite file of a sweep")
+    status.set_defaults(run=run_status)
+
+
+def run_experiment(options: argparse.Namespace) -> int:
+    """Run or list."""
+    from rankbound.experiments.catalogue import EXPERIMENTS
+    from rankbound.experiments.report import catalogue_table
+    from rankbound.reporting.tables import console
+
+    if options.name == "list":
+        console().print(catalogue_table(EXPERIMENTS.values()))
+        return 0
+    names = tuple(EXPERIMENTS) if options.name == "all" else (options.name,)
+    return max([_run_one(name, options) for name in names])
+
+
+def _run_one(name: str, options: argparse.Namespace) -> int:
+    """Run one, and print what its runs show."""
+    from rankbound.experiments import run as runner
+    from rankbound.experiments.report import arms_table, findings_table, make_report
+    from rankbound.reporting.tables import console
+    from rankbound.sweeps.run import failure_lines
+
+    text = options.text if name == "language" or options.name != "all" else None
+    swept = runner.run_experiment(name, options.preset, options.store, options.jobs, text)
+    out = console()
+    if len(swept.failed) < len(swept.cells):
+        report = make_report(options.store, options.preset, heads=False)
+        out.print(arms_table(arm for arm in report.arms if arm.experiment == name))
+        out.print(findings_table(f for f in report.findings if f.experiment == name))
+    failures = failure_lines(swept.cells)
+    for line in failures:
+        out.print(line, markup=False, soft_wrap=True)
+    return 1 if failures else 0
+
+
+def run_report(options: argparse.Namespace) -> int:
+    """Read, judge, print, write."""
+    from rankbound.experiments.report import (
+        arms_table,
+        findings_table,
+        heads_table,
+        make_report,
+    )
+    from rankbound.reporting.tables import console
+
+    report = make_report(options.store, options.preset, options.text, heads=not options.no_heads)
+    out = console()
+    out.print(findings_table(report.findings))
+    out.print(arms_table(report.arms))
+    if report.heads:
+        out.print(heads_table(report.heads))
+    for line in report.notes:
+        out.print(line, markup=False, soft_wrap=True)
+    if options.json:
+        options.json.write_text(report.to_json() + "\n", encoding="utf-8")
+    if options.markdown:
+        options.markdown.write_text(report.to_markdown(), encoding="utf-8")
+    if options.figures:
+        _draw(report, options.figures)
+    return 0
+
+
+def _draw(report: ExperimentReport, folder: Path) -> None:
+    """A figure per experiment of layers, and one of trained heads."""
+    from matplotlib.figure import Figure
+
+    from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
+
+    folder.mkdir(parents=True, exist_ok=True)
+    apart = ("head", "sizes")  # no layers, or none that the figure shows
+    drawn = {run.experiment for run in report.results.runs if run.kind not in apart}
+    for name in sorted(drawn):
+        figure = Figure(figsize=(4.6, 3.4), layout="constrained")
+        rows = [asdict(run) for run in report.results.runs if run.experiment == name]
+        errors_by_heads(rows, figure.subplots())
+        figure.savefig(folder / f"{name}.svg")
+    if report.heads:
+        figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+        heads, (left, right) = [asdict(head) for head in report.heads], figure.subplots(1, 2)
+        ranks_of_trained_heads(heads, left)
+        spectra_of_trained_heads(heads, right)
+        figure.savefig(folder / "trained-heads.svg")
+
+
+def run_status(options: argparse.Namespace) -> int:
+    """Read the store and print it."""
+    from rankbound.reporting.tables import console
+    from rankbound.sweeps.run import failure_lines, store_table
+    from rankbound.sweeps.store import open_store, store_path
+
+    with open_store(store_path(options.store), read_only=True) as store:
+        records = store.records()
+    out = console()
+    out.print(store_table(records))
+    failures = failure_lines(records)
+    for line in failures:
+        out.print(line, markup=False, soft_wrap=True)
+    return 1 if failures else 0

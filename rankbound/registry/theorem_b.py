@@ -1,0 +1,179 @@
+"""Theorem B: what tokens that are not of full column rank allow."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rankbound.certificates.certificates import Representation
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.statements import RepresentedExactly
+from rankbound.ranks.exact import exact_rank
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.decision import least_head_size
+from rankbound.theory.theorem_b import unreachability_certificate
+from rankbound.verdict import Verdict
+
+Integers = npt.NDArray[np.int64]  # no product here comes near 2^63
+Gauge = Callable[[Integers], Integers]
+Decide = Callable[..., float]
+
+
+def decide(logits: Any, X: Any) -> float:
+    """The least head size, decided over the rationals."""
+    return float(least_head_size(X=X, logits=logits))
+
+
+def without_tokens(logits: Any, X: Any) -> float:
+    """What comes out if the tokens are forgotten."""
+    return float(least_head_size(logits=logits))
+
+
+def _integers(trial: Trial, *shape: int) -> Integers:
+    return np.array(trial.integers(*shape, bound=9))
+
+
+def _tokens(n: int, d: int, ones: bool, trial: Trial) -> Integers:
+    """Integer tokens d < n, one repeated and one zero; with a row of ones 1 is in the row space."""
+    X = _integers(trial, d, n)
+    X[:, 1] = X[:, 0]
+    if ones:
+        X[0] = 1
+    else:
+        X[:, -1] = 0
+    return X
+
+
+def centred(L: Integers) -> Integers:
+    """N C L, in integers."""
+    D: Integers = len(L) * L - L.sum(axis=0)
+    return D
+
+
+def as_it_is(L: Integers) -> Integers:
+    """L, in the gauge that the tokens force."""
+    return L
+
+
+def shifted(L: Integers) -> Integers:
+    """L + 1 1^T, the same context in a gauge that these tokens do not allow."""
+    return L + 1
+
+
+def _reached(ones: bool, matrix: Gauge) -> Callable[..., Iterator[Instance]]:
+    """The least size for a head's own context: rank L where the gauge is forced, else of C L."""
+
+    def check(
+        trial: Trial, *, matrix: Gauge = matrix, least: Decide = decide
+    ) -> Iterator[Instance]:
+        for n in range(3, trial.count(8, 12)):
+            for d in range(2, n):
+                for k in sorted({1, d - 1, d}):
+                    X = _tokens(n, d, ones, trial)
+                    keys, queries = (_integers(trial, k, d) @ X for _ in range(2))
+                    L = keys.T @ queries
+                    bounds = exact_rank(matrix(L))
+                    found = least(L + _integers(trial, 1, n), X)
+                    proofs = Instance.of_bounds("", bounds, 0).certificates
+                    label = f"n = {n}, d = {d}, head size {k}"
+                    yield Instance(
+                        label, found, int(bounds), Verdict.CERTIFIED, certificates=proofs
+                    )
+
+    return check
+
+
+def check_unreachable(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]:
+    """Random integer logits: no head of any size, whether 1 is in the row space or not."""
+    for n in range(3, trial.count(9, 14)):
+        for ones in (False, True):
+            X, L = _tokens(n, n - 1, ones, trial), trial.integers(n, n)
+            label = f"n = {n}, 1 {'in' if ones else 'not in'} the row space"
+            proof = partial(unreachability_certificate, X=X.tolist(), logits=L)
+            reached = math.isinf(least(L, X))
+            yield Instance(label, reached, True, Verdict.CERTIFIED, certificates=(proof,))
+
+
+def check_example(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]:
+    """B20's X = [1, 0]: its P has no head; P = [[.6, .5], [.4, .5]] has one of size 1.
+
+    The logits are log 3 and log 3/2 times integer matrices, so both are decided exactly, and the
+    certificates, which hold for every base, are of these integers: W_k = W_q = 1 have the second
+    matrix as logits, and its log-rank is not 0.
+    """
+    import sympy
+
+    X, one = [[1, 0]], Matrix.of_integers([[1]])
+    no_head, size_one = [[0, 1], [0, 0]], [[1, 0], [0, 0]]
+    representation = RepresentedExactly(
+        Matrix.of_integers(size_one), one, one, Matrix.of_integers(X)
+    )
+    not_uniform = Instance.of_bounds("", certified_log_rank(logits=size_one), 1).certificates
+    for label, base, logits, predicted, proofs in (
+        (
+            "P = [[.5, .75], [.5, .25]]",
+            sympy.Integer(3),
+            no_head,
+            math.inf,
+            (partial(unreachability_certificate, X=X, logits=no_head),),
+        ),
+        (
+            "P = [[.6, .5], [.4, .5]]",
+            sympy.Rational(3, 2),
+            size_one,
+            1,
+            (Representation(representation), *not_uniform),
+        ),
+    ):
+        found = least(sympy.log(base) * sympy.Matrix(logits), X)
+        yield Instance(label, found == predicted, True, Verdict.CERTIFIED, certificates=proofs)
+
+
+_claim = partial(
+    Claim,
+    source=Source("rankbound", "Theorem B", "derived here"),
+    hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
+    status=Verdict.CERTIFIED,
+)
+FORGETS = Mutant("forgets the tokens", {"least": without_tokens})
+
+CLAIMS = (
+    _claim(
+        id="theorem-b-forced",
+        statement=(
+            "Where 1 is not in the row space of X, a head's context needs the rank of its logits L."
+        ),
+        relation=Relation.EQ,
+        check=_reached(False, as_it_is),
+        mutants=(Mutant("takes another gauge", {"matrix": shifted}),),
+    ),
+    _claim(
+        id="theorem-b-free",
+        statement="Where 1 is in the row space of X, a head's context needs head size rank (C L).",
+        relation=Relation.EQ,
+        check=_reached(True, centred),
+        mutants=(Mutant("does not centre", {"matrix": as_it_is}),),
+    ),
+    _claim(
+        id="theorem-b-unreachable",
+        statement="On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        relation=Relation.EXISTS,
+        check=check_unreachable,
+        mutants=(FORGETS,),
+    ),
+    _claim(
+        id="b20-example-decided",
+        statement=(
+            "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1."
+        ),
+        relation=Relation.EXISTS,
+        check=check_example,
+        mutants=(FORGETS,),
+    ),
+)

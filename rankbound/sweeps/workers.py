@@ -1,0 +1,253 @@
+"""Where cells run: in joblib's workers, and, where one may be killed, each in a process of its own.
+
+joblib's active backend decides where the workers are: on this machine, or on a cluster
+(``joblib.parallel_config(backend="dask")``). Neither joblib nor an executor of loky can kill one
+call and let the others go on, so an attempt with a time limit gets one process of loky.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection, wait
+from typing import Any
+
+from rankbound.sweeps.cell import DONE, FAILED, Outcome, Portable, attempt, describe
+from rankbound.sweeps.plan import Cell
+
+CHUNK = 4  # cells per worker in a batch, where the backend cannot hand back one by one
+START_LIMIT = 120.0  # seconds for Python to start and import what the function needs
+FAREWELL = 1.0  # seconds to end by itself after the answer
+LONGEST_WAIT = 86_400.0  # seconds: an operating system takes no timeout above 24 days
+
+
+@dataclass(frozen=True)
+class Work:
+    """How to run a cell."""
+
+    function: Portable
+    retries: int  # attempts after the first, each with the same seed
+    time_limit: float | None  # seconds per attempt; not None implies a process of its own
+    apart: bool  # whether each attempt gets a process of its own in any case
+
+
+def outcomes(cells: list[Cell], work: Work, jobs: int) -> Iterator[tuple[Cell, Outcome]]:
+    """Run cells and yield each with its outcome as soon as it is known, in no order.
+
+    A cell may bring down the worker that runs it (a crash in C, memory used up), and joblib cannot
+    tell which it was. Those that were with the workers are then run again, each apart, in a process
+    whose end is its own failure; the others are run as before.
+    """
+    left = {cell.id: cell for cell in cells}
+    while left:
+        taken: set[str] = set()
+        try:
+            for cell, outcome in _stream(list(left.values()), work, jobs, taken):
+                del left[cell.id]
+                yield cell, outcome
+        except Exception:  # whatever a backend raises where a worker is lost
+            suspects = [cell for cell in left.values() if cell.id in taken]
+            if work.apart or not suspects:
+                raise
+            for cell, outcome in _stream(suspects, replace(work, apart=True), jobs, set()):
+                del left[cell.id]
+                yield cell, outcome
+
+
+def _stream(
+    cells: list[Cell], work: Work, jobs: int, taken: set[str]
+) -> Iterator[tuple[Cell, Outcome]]:
+    from joblib import Parallel, delayed
+    from joblib.parallel import LokyBackend, get_active_backend
+
+    known = {cell.id: cell for cell in cells}
+
+    def tasks(some: list[Cell]) -> Iterator[Any]:
+        for cell in some:
+            taken.add(cell.id)
+            yield delayed(_run)(cell, work)
+
+    settings: dict[str, Any] = {"n_jobs": jobs, "batch_size": 1}
+    if jobs > 1 and isinstance(get_active_backend()[0], LokyBackend):
+        settings |= {"initializer": _end_with, "initargs": (os.getpid(),)}
+    try:
+        parallel = Parallel(**settings, return_as="generator_unordered")
+    except ValueError:  # a backend, or a joblib, that hands back lists only
+        size = CHUNK * max(jobs, os.cpu_count() or 1)
+        for start in range(0, len(cells), size):
+            for key, outcome in Parallel(**settings)(tasks(cells[start : start + size])):
+                yield known[key], outcome
+        return
+    results = parallel(tasks(cells))
+    try:
+        for key, outcome in results:
+            yield known[key], outcome
+    finally:
+        results.close()  # ends the workers now, not when the memory is collected
+
+
+def _run(cell: Cell, work: Work) -> tuple[str, Outcome]:
+    """In a worker: attempts at a cell until one succeeds or none is left."""
+    attempts = 0
+    while True:
+        attempts += 1
+        if work.apart or work.time_limit is not None:
+            outcome = _isolated(work.function, cell.arguments(), work.time_limit)
+        else:
+            outcome = attempt(work.function.function, cell.arguments())
+        if outcome.status == DONE or attempts > work.retries:
+            return cell.id, replace(outcome, attempts=attempts)
+
+
+def _end_with(owner: int) -> None:
+    """See that a worker on this machine ends when the process that started it was killed.
+
+    loky's own would work on, beside the run that resumes the cells, and then wait for more. Set up
+    before the first cell, as a worker may start after the death of its owner. On a cluster a
+    worker is not the owner's child, and its end is the cluster's affair.
+    """
+    if sys.platform == "win32":  # there the number of a dead parent stays
+        return
+
+    def watch() -> None:
+        while os.getppid() == owner:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _isolated(portable: Portable, arguments: dict[str, Any], limit: float | None) -> Outcome:
+    """Call the function once in a process of its own, killed at the limit with all it started.
+
+    The limit counts from the call: starting Python and importing the function's module is not
+    charged to the cell.
+    """
+    from loky.backend import get_context
+
+    context = get_context("loky")  # unlike Python's own, it leaves the user's __main__ alone
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_serve, args=(theirs, portable.pickled, arguments))
+    with _children_allowed():
+        process.start()
+    theirs.close()
+    try:
+        answer = _converse(ours, limit)
+        if isinstance(answer, Outcome):
+            wait([process.sentinel], FAREWELL)
+    finally:
+        _kill(process)
+        ours.close()
+    if isinstance(answer, Outcome):
+        return answer
+    return _failure(f"its process ended {answer} the call, {_ending(process.exitcode)}")
+
+
+def _converse(process: Connection, limit: float | None) -> Outcome | str:
+    """Return the outcome; or, if the process ended, when: before or in the call."""
+    when = "before"
+    try:
+        if not _heard(process, START_LIMIT):
+            return _failure(
+                f"its process was not ready to call after {START_LIMIT:g} s, and killed"
+            )
+        answer: Outcome | None = process.recv()
+        if answer is not None:
+            return answer
+        when = "in"
+        if not _heard(process, limit):
+            return _failure(f"time limit: not done after {limit:g} s, and killed", limit)
+        outcome: Outcome = process.recv()
+        return outcome
+    except (EOFError, ConnectionError):
+        return when
+
+
+def _serve(owner: Connection, pickled: bytes, arguments: dict[str, Any]) -> None:
+    """In the process: say None when it is ready, call, and answer with the outcome."""
+    from cloudpickle import loads
+
+    if hasattr(os, "setsid"):
+        os.setsid()  # the leader of a group: all that the function starts is killed with it
+    os.dup2(2, 1)  # what the function prints is no output of the sweep's
+    threading.Thread(target=_follow, args=(owner,), daemon=True).start()
+    try:
+        function = loads(pickled)
+    except Exception as error:
+        owner.send(_failure(f"the function cannot be unpickled: {describe(error)}"))
+        return
+    owner.send(None)
+    outcome = attempt(function, arguments)
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    owner.send(outcome)
+
+
+def _follow(owner: Connection) -> None:
+    """End the process, with all that it started, when its owner has ended."""
+    owner.poll(None)  # nothing is ever sent: it returns when the other end is gone
+    if hasattr(os, "killpg"):
+        os.killpg(0, signal.SIGKILL)
+    os._exit(1)
+
+
+def _heard(connection: Connection, limit: float | None) -> bool:
+    """Whether there is an answer, or the end of the pipe, within the limit."""
+    end = None if limit is None else time.monotonic() + limit
+    while True:
+        left = LONGEST_WAIT if end is None else end - time.monotonic()
+        if connection.poll(max(0.0, min(left, LONGEST_WAIT))):
+            return True
+        if end is not None and left <= LONGEST_WAIT:
+            return False
+
+
+@contextmanager
+def _children_allowed() -> Iterator[None]:
+    """Let a daemon, such as a worker of a cluster, start a process, which Python refuses it.
+
+    The reason of the refusal is that such children outlive a daemon; ours ends with its owner.
+    """
+    process = multiprocessing.current_process()
+    before, process.daemon = process.daemon, False
+    try:
+        yield
+    finally:
+        process.daemon = before
+
+
+def _failure(message: str, wall_time: float | None = None) -> Outcome:
+    return Outcome(FAILED, error=message, wall_time=wall_time)
+
+
+def _kill(process: Any) -> None:
+    """End the process and what it started, also where it has ended and they have not.
+
+    Before it is waited for: until then its number, which is its group's, is nobody else's.
+    """
+    if sys.platform == "win32":
+        from loky.backend.utils import kill_process_tree
+
+        kill_process_tree(process)
+    else:
+        for kill in (os.killpg, os.kill):  # it may have been killed before it led a group
+            with suppress(ProcessLookupError, PermissionError):  # macOS, of a group of zombies
+                kill(process.pid, signal.SIGKILL)
+    process.join()
+
+
+def _ending(code: int) -> str:
+    """How a process ended that had closed its end of the pipe: a kill no longer changed that."""
+    if code >= 0:
+        return f"with exit code {code}"
+    try:
+        return f"by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"by signal {-code}"

@@ -1,0 +1,126 @@
+"""One table, whatever it is shown as: the same values, and nothing in them taken for markup."""
+
+from __future__ import annotations
+
+import html.parser
+import io
+import json
+import math
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from rankbound.errors import InputError
+from rankbound.table import Column, Table, Tabular
+from rankbound.verdict import Verdict
+
+TABLE = Table(
+    [
+        "name",
+        Column("head_size", dtype="Int64"),
+        Column("error", "KL <of a head>", format=".1e"),
+        Column("evidence", style=lambda verdict: "green"),
+        "whole",
+    ],
+    [
+        ("a|b [bold]", np.int64(4), 0.25, Verdict.CERTIFIED, True),
+        ("two\nlines & <script>", None, math.inf, Verdict.SUPPORTED, np.False_),
+    ],
+    title="T",
+    caption="below",
+)
+
+
+def terminal(table: Table) -> str:
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table)
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return text
+
+
+class Cells(html.parser.HTMLParser):
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.texts: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: object) -> None:
+        self.tags.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.texts += [data] if data.strip() else []
+
+
+def test_markdown() -> None:
+    assert TABLE.to_markdown().split("\n") == [
+        "**T**",
+        "",
+        "| name | head size | KL <of a head> | evidence | whole |",
+        "|---|---:|---:|---|---|",
+        r"| a\|b [bold] | 4 | 2.5e-01 | certified | yes |",
+        "| two<br>lines & <script> | - | inf | supported | no |",
+        "",
+        "below",
+    ]
+
+
+def test_terminal_shows_brackets_as_they_stand() -> None:
+    printed = terminal(TABLE)
+    assert "a|b [bold]" in printed
+    assert "KL <of a head>" in printed
+    assert "2.5e-01" in printed
+    assert "below" in printed
+
+
+def test_html_holds_no_markup_of_the_values() -> None:
+    cells = Cells(TABLE.to_html())
+    assert "script" not in cells.tags
+    assert cells.tags.count("td") == 10
+    assert "a|b [bold]" in cells.texts
+    assert "lines & <script>" in cells.texts
+    assert TABLE._repr_html_() == TABLE.to_html()
+
+
+def test_json_is_plain() -> None:
+    first, second = json.loads(TABLE.to_json())
+    assert first == {
+        "name": "a|b [bold]",
+        "head_size": 4,
+        "error": 0.25,
+        "evidence": "certified",
+        "whole": True,
+    }
+    assert (second["head_size"], second["error"], second["whole"]) == (None, None, False)
+
+
+@pytest.mark.skipif(not find_spec("pandas"), reason="needs pandas")
+def test_frame_keeps_values_and_kinds() -> None:
+    frame = TABLE.to_frame()
+    assert list(frame.columns) == ["name", "head_size", "error", "evidence", "whole"]
+    assert str(frame["head_size"].dtype) == "Int64"
+    assert frame["error"].tolist() == [0.25, math.inf]
+    assert frame["head_size"].isna().tolist() == [False, True]
+    assert Table(["a"], []).to_frame().shape == (0, 1)
+
+
+def test_rows_must_fit_and_mappings_do() -> None:
+    with pytest.raises(InputError, match="a row has 1 values; expected 2"):
+        Table(["a", "b"], [(1,)])
+    assert Table.of([{"a": 1, "c": 2}, {}], ["a"]).records() == [{"a": 1}, {"a": None}]
+
+
+def test_a_table_without_headings_has_no_head() -> None:
+    table = Table([Column("key", ""), Column("value", "")], [("n", 4)])
+    assert terminal(table).split() == ["n", "4"]
+
+
+def test_a_record_is_shown_as_its_table() -> None:
+    class Record(Tabular):
+        def table(self) -> Table:
+            return TABLE
+
+    assert Record().to_markdown() == TABLE.to_markdown()
+    assert Record()._repr_html_() == TABLE.to_html()
