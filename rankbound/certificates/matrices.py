@@ -10,6 +10,7 @@ from fractions import Fraction
 from numbers import Rational, Real
 from typing import Any, Literal
 
+from rankbound.certificates.checker.outcome import shown
 from rankbound.errors import InputError, InputTypeError
 
 __all__ = [
@@ -220,7 +221,7 @@ def integer(value: Any) -> int:
     try:
         return int(operator.index(value))
     except TypeError:
-        raise InputTypeError(f"{value!r} is not an integer; expected an int.") from None
+        raise InputTypeError(f"{shown(value)} is not an integer; expected an int.") from None
 
 
 def integers(values: Iterable[Any]) -> tuple[int, ...]:
@@ -233,22 +234,22 @@ def floating(value: Any) -> float:
     if isinstance(value, float):
         return _float(value)
     if not isinstance(value, Real):
-        raise InputTypeError(f"{value!r} is not a real number; expected a float.")
+        raise InputTypeError(f"{shown(value)} is not a real number; expected a float.")
     return _float(float(value))
 
 
 def rational(value: Any) -> Fraction:
     """A Fraction, of any library's rational."""
     if not isinstance(value, Rational):
-        raise InputTypeError(f"{value!r} is not a rational; expected a Fraction or an int.")
+        raise InputTypeError(f"{shown(value)} is not a rational; expected a Fraction or an int.")
     return Fraction(int(value.numerator), int(value.denominator))
 
 
 def _float(value: Any) -> float:
     if not isinstance(value, float):
-        raise InputTypeError(f"{value!r} is not a float; expected one (integers: of_integers).")
+        raise InputTypeError(f"{shown(value)} is not a float; expected one (or of_integers).")
     if not math.isfinite(value):
-        raise InputError(f"{value!r} stands for no number; expected finite floats.")
+        raise InputError(f"{shown(value)} stands for no number; expected finite floats.")
     return float(value)
 
 

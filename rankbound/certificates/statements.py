@@ -1,17 +1,18 @@
 """The statements that a certificate may carry.
 
 Each holds its parameters, not its proof; docs/certificates.md says what each claims. Throughout
-``C = I - 11^T/n``, n the number of rows.
+``C = I - 11^T/n``, n the number of rows. The checker has a table of its own.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
 from fractions import Fraction
+from typing import Any, ClassVar
 
-from rankbound.certificates.checker import sentences
-from rankbound.certificates.matrices import Layer, Matrix
-from rankbound.certificates.statement import Statement
+from rankbound.certificates.checker.statements import read_statement
+from rankbound.certificates.matrices import Layer, Matrix, encoded, floating, integer, rational
 
 __all__ = [
     "KINDS",
@@ -32,6 +33,50 @@ __all__ = [
 ]
 
 
+def _error(value: Any) -> float | Matrix:
+    return value if isinstance(value, Matrix) else floating(value)
+
+
+# numbers of other libraries become Python's, and the integers 0 and 1 floats where those are meant
+CONVERTED: dict[str, Callable[[Any], object]] = {
+    "lower": integer,
+    "upper": integer,
+    "index": integer,
+    "centred": bool,
+    "error": _error,
+    "ratio": floating,
+    "bound": floating,
+    "gap": rational,
+    "scale": floating,
+}
+
+
+class Statement:
+    """What a certificate states: a kind and parameters."""
+
+    kind: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        for name, convert in CONVERTED.items():
+            if hasattr(self, name):
+                object.__setattr__(self, name, convert(getattr(self, name)))
+
+    def sentence(self) -> str:
+        """The statement in words, as the checker reads it."""
+        return read_statement(self.to_data())[1].sentence()
+
+    def denominators(self) -> set[int]:
+        """The denominators of its rational entries, which no modulus of a proof may divide."""
+        tables = (value for value in vars(self).values() if isinstance(value, Matrix))
+        entries = (x for table in tables if table.type == "rational" for x in table.entries)
+        return {x.denominator for x in entries if isinstance(x, Fraction)}
+
+    def to_data(self) -> dict[str, Any]:
+        """The statement as a certificate writes it."""
+        parameters = fields(self)  # type: ignore[arg-type]  # every statement is a dataclass
+        return {"kind": self.kind, **{p.name: encoded(getattr(self, p.name)) for p in parameters}}
+
+
 @dataclass(frozen=True, eq=False)
 class Rank(Statement):
     """``lower <= rank(matrix) <= upper`` over the rationals."""
@@ -40,10 +85,6 @@ class Rank(Statement):
     matrix: Matrix
     lower: int
     upper: int
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.rank(self.matrix, self.lower, self.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,10 +99,6 @@ class RankUnderError(Statement):
     error: float | Matrix
     lower: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.rank_under_error(self.matrix, _uniform(self.error), self.lower)
-
 
 @dataclass(frozen=True, eq=False)
 class LogRank(Statement):
@@ -71,10 +108,6 @@ class LogRank(Statement):
     logits: Matrix
     lower: int
     upper: int
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.log_rank(self.logits, self.lower, self.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +120,6 @@ class LogitRank(Statement):
     centred: bool
     lower: int
     upper: int
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.logit_rank(self.keys, self.centred, self.lower, self.upper)
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,10 +135,6 @@ class SingularValue(Statement):
     index: int
     bound: float
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.singular_value(self.matrix, _uniform(self.error), self.index, self.bound)
-
 
 @dataclass(frozen=True, eq=False)
 class LogRankWithin(Statement):
@@ -123,10 +148,6 @@ class LogRankWithin(Statement):
     ratio: float
     lower: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.log_rank_within(self.context, self.ratio, self.lower)
-
 
 @dataclass(frozen=True, eq=False)
 class RepresentedExactly(Statement):
@@ -137,10 +158,6 @@ class RepresentedExactly(Statement):
     keys: Matrix
     queries: Matrix
     tokens: Matrix | None = None
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.represented_exactly(self.logits, self.keys, self.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +175,6 @@ class RepresentedWithin(Statement):
     scale: float
     tokens: Matrix | None = None
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.represented_within(self.context, self.ratio, self.keys, self.tokens)
-
 
 @dataclass(frozen=True, eq=False)
 class MaskedLogRank(Statement):
@@ -176,10 +189,6 @@ class MaskedLogRank(Statement):
     lower: int
     upper: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.masked_log_rank(self.logits, self.lower, self.upper)
-
 
 @dataclass(frozen=True, eq=False)
 class RankAboveHeadSize(Statement):
@@ -189,10 +198,6 @@ class RankAboveHeadSize(Statement):
     exponents: Matrix
     keys: Matrix
     queries: Matrix
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.rank_above_head_size(self.exponents, self.keys)
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,11 +210,6 @@ class LayersDiffer(Statement):
     tokens: Matrix
     gap: Fraction
 
-    def sentence(self) -> str:
-        """The statement in words."""
-        f, g = ((layer.heads, layer.keys.rows // layer.heads) for layer in (self.f, self.g))
-        return sentences.layers_differ(f, g, self.tokens, self.gap)
-
 
 @dataclass(frozen=True, eq=False)
 class Unreachable(Statement):
@@ -218,10 +218,6 @@ class Unreachable(Statement):
     kind = "unreachable"
     logits: Matrix
     tokens: Matrix
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.unreachable(self.logits, self.tokens)
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,14 +228,6 @@ class UnreachableWithin(Statement):
     context: Matrix
     ratio: float
     tokens: Matrix
-
-    def sentence(self) -> str:
-        """The statement in words."""
-        return sentences.unreachable_within(self.context, self.ratio, self.tokens)
-
-
-def _uniform(error: float | Matrix) -> float | None:
-    return None if isinstance(error, Matrix) else error
 
 
 KINDS: dict[str, type[Statement]] = {

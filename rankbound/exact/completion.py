@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from rankbound.exact.flint import solve_rows
-from rankbound.exact.rational import Rationals, null_space
+from rankbound.exact.flint import null_space, solve_rows
+from rankbound.exact.rational import Rationals
 
 __all__ = ["ExactCompletion", "extend_exactly"]
 

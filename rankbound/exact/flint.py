@@ -9,9 +9,16 @@ from fractions import Fraction
 from typing import Any
 
 from rankbound.errors import BackendMissing
-from rankbound.exact.rational import IntegerMatrix, Rationals
+from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
 
-__all__ = ["flint_module", "left_inverse", "product", "rational_product", "solve_rows"]
+__all__ = [
+    "flint_module",
+    "left_inverse",
+    "null_space",
+    "product",
+    "rational_product",
+    "solve_rows",
+]
 
 
 def flint_module() -> Any:
@@ -49,6 +56,12 @@ def left_inverse(rows: Rationals) -> Rationals:
 def rational_product(left: Rationals, right: Rationals) -> Rationals:
     """Return the exact product of two rational matrices."""
     return _fractions(_rational_flint(left) * _rational_flint(right))
+
+
+def null_space(rows: Rationals) -> Rationals:
+    """Return a basis of the vectors v with ``rows · v = 0``, one per row; of whole numbers."""
+    kernel, nullity = flint_module().fmpz_mat(integer_rows(rows)[0]).nullspace()
+    return [[Fraction(int(kernel[i, k])) for i in range(len(rows[0]))] for k in range(nullity)]
 
 
 def solve_rows(part: Rationals, row: list[Fraction]) -> list[Fraction]:

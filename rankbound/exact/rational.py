@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rankbound._validate import plain, shown
 from rankbound.errors import InputError, InputTypeError
 
 __all__ = [
@@ -19,7 +20,6 @@ __all__ = [
     "centred",
     "integer_rows",
     "is_exact",
-    "null_space",
     "rational_matrix",
     "transposed",
 ]
@@ -73,7 +73,7 @@ def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rat
     InputError, InputTypeError
         If an entry is not a rational multiple of the common factor, or the shape is not (m, n).
     """
-    table = _table(value)
+    table = _table(name, value)
     if not table or not isinstance(table[0], list) or not table[0]:
         raise InputError(
             f"{name} is no matrix, or is empty; expected a matrix of at least one row and column."
@@ -95,15 +95,20 @@ def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rat
     return rows, unit
 
 
-def _table(value: Any) -> Any:
-    if hasattr(value, "tolist"):
-        return value.tolist()  # a list of lists for a matrix, of NumPy or of SymPy
-    if not isinstance(value, Sequence) or isinstance(value, (str, bytes)):
-        return None
-    return [
-        row.tolist() if hasattr(row, "tolist") else list(row) if isinstance(row, Sequence) else row
-        for row in value
-    ]
+def _table(name: str, value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [
+            row.tolist()
+            if hasattr(row, "tolist")
+            else list(row)
+            if isinstance(row, Sequence)
+            else row
+            for row in value
+        ]
+    array = plain(name, value)[0]
+    if array.ndim != 2:
+        raise InputError(f"{name} has shape {array.shape}; expected one matrix (m, n).")
+    return array.tolist()
 
 
 def _common_unit(table: list[list[Any]]) -> Any:
@@ -123,13 +128,14 @@ def _fraction(name: str, entry: Any, at: tuple[int, int], unit: Any, floats: boo
         if ratio.is_Rational:
             return Fraction(int(ratio.p), int(ratio.q))
         raise InputTypeError(
-            f"{where} is {entry}; expected a rational number, or one common irrational factor "
-            "times a rational matrix: the rank is decided over the rationals. "
+            f"{where} is {shown(entry)}; expected a rational number, or one common irrational "
+            "factor times a rational matrix: the rank is decided over the rationals. "
             "For other entries pass floats."
         )
     if unit != 1 and entry != 0:
         raise InputTypeError(
-            f"{where} is {entry}, and another entry is {unit}; expected one common factor."
+            f"{where} is {shown(entry)}, and another entry is {shown(unit)}; "
+            "expected one common factor."
         )
     if isinstance(entry, Integral):
         return Fraction(int(entry))
@@ -138,7 +144,7 @@ def _fraction(name: str, entry: Any, at: tuple[int, int], unit: Any, floats: boo
     if isinstance(entry, (float, np.floating)):
         return _from_float(where, entry, floats)
     raise InputTypeError(
-        f"{where} is {entry!r} of type {type(entry).__name__}; "
+        f"{where} is {shown(entry)} of type {type(entry).__name__}; "
         "expected an int, a Fraction or a SymPy number."
     )
 
@@ -170,14 +176,6 @@ def as_rationals(rows: Any) -> Rationals:
 def transposed(rows: Rationals) -> Rationals:
     """Return the transpose of a matrix of at least one row."""
     return [list(column) for column in zip(*rows, strict=True)]
-
-
-def null_space(rows: Rationals) -> Rationals:
-    """Return a basis of the vectors v with ``rows · v = 0``, one per row; of whole numbers."""
-    from rankbound.exact.flint import flint_module
-
-    kernel, nullity = flint_module().fmpz_mat(integer_rows(rows)[0]).nullspace()
-    return [[Fraction(int(kernel[i, k])) for i in range(len(rows[0]))] for k in range(nullity)]
 
 
 def centred(rows: Rationals) -> Rationals:

@@ -10,8 +10,9 @@ from typing import Any, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from rankbound._validate import shown
+from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.certificates.model import Certificate
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 
@@ -78,11 +79,12 @@ class RankBounds:
             np.asarray(self.lower) < 0
         ):
             raise InputError(
-                f"lower is {self.lower} and upper {self.upper}; expected 0 <= lower <= upper."
+                f"lower is {shown(self.lower)} and upper {shown(self.upper)}; "
+                "expected 0 <= lower <= upper."
             )
         if (self.verdict is Verdict.CERTIFIED) != isinstance(self.certificate, Certificate):
             raise InputTypeError(
-                f"verdict is {self.verdict} and certificate {self.certificate!r:.60}; expected a "
+                f"verdict is {self.verdict} and certificate {shown(self.certificate)}; expected a "
                 "Certificate with the verdict certified, and None with every other. What is "
                 "computed rigorously and not written down is Verdict.RIGOROUS."
             )
@@ -209,7 +211,7 @@ def _moved(prove: Prover | None, places: npt.NDArray[np.int64]) -> Prover | None
 def _integers(name: str, value: Any) -> Any:
     array = np.array(value)
     if array.dtype.kind not in "iu":
-        raise InputTypeError(f"{name} is {value!r}; expected an integer, or an array of them.")
+        raise InputTypeError(f"{name} is {shown(value)}; expected an integer, or an array of them.")
     if array.ndim == 0:
         return int(array)
     array.flags.writeable = False

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, as_array, check_matrix
+from rankbound._validate import Array, as_array, check_matrix, plain
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rational import is_exact
 from rankbound.exact.rounding import check_model
@@ -74,6 +74,7 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     >>> rb.certified_rank([[1.0, 0.0], [0.0, 1e-17]], error=1e-16).lower
     1
     """
+    A = _read("A", A)
     if error is None and getattr(A, "ndim", 2) == 2 and is_exact(A):
         return exact_rank(A)
     _refuse_inexact(A)
@@ -109,6 +110,11 @@ def _batch(A: Array, error: Array | None) -> RankBounds:
         " | ".join(sorted(methods)),
         lambda place: bounds(int(np.ravel_multi_index(place, shape))).certify().certificates,
     )
+
+
+def _read(name: str, value: Any) -> Any:
+    """Lists as they are, since NumPy would round what they hold; everything else as an array."""
+    return value if isinstance(value, (list, tuple)) else plain(name, value)[0]
 
 
 def _refuse_inexact(A: Any) -> None:
@@ -160,6 +166,7 @@ def _is_float64(entry: Any) -> bool:
 
 
 def _check_error(error: Any, shape: tuple[int, ...]) -> Array:
+    error = _read("error", error)
     as_array("error", error)  # refuses what is no number
     given = np.array(error, dtype=object)
     array = np.array([_rounded_up(x) for x in given.flat]).reshape(given.shape)

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.certificates.matrices import Dyadic, Matrix, Minor
-from rankbound.certificates.model import (
+from rankbound.certificates.certificates import (
     Factorisation,
     NonsingularEnclosure,
     NonzeroMinor,
     SpectralGap,
 )
+from rankbound.certificates.matrices import Dyadic, Matrix, Minor
 from rankbound.certificates.statements import LogRankWithin, Rank, RankUnderError, Statement
 from rankbound.errors import Undecided
 from rankbound.exact.balls import inverse_on_grid

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+from rankbound.certificates.certificates import Factorisation, NonzeroMinor
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Factorisation, NonzeroMinor
 from rankbound.certificates.statements import LogitRank
 from rankbound.errors import InputError
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank

@@ -259,7 +259,7 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     head : AttentionHead
         The head.
     X : array_like, shape (..., d, n), optional
-        Tokens, one a column; None means the identity.
+        Tokens, one per column; None means the identity.
     centred : bool
         Whether to take ``C L``, logits less their mean over keys, whose rank is the log-rank of
         the context matrix (Lemma 1: the softmax gauge).

@@ -19,8 +19,8 @@ from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed

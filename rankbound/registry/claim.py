@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from rankbound.certificates.model import Certificate
+from rankbound._validate import shown
+from rankbound.certificates.certificates import Certificate
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
@@ -102,7 +103,7 @@ class Instance:
         for source in self.certificates:
             if not (isinstance(source, Certificate) or callable(source)):
                 raise InputTypeError(
-                    f"{self.label}: {source!r:.60} is not a certificate; expected a Certificate, "
+                    f"{self.label}: {shown(source)} is not a certificate; expected a Certificate, "
                     "or a function of no arguments that returns one."
                 )
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from rankbound.certificates.certificates import Counterexample
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Counterexample
 from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.ranks.exact import exact_rank

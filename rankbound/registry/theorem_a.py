@@ -10,8 +10,8 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.rational import as_rationals, centred
 from rankbound.exact.rounding import FLOAT64_EPS

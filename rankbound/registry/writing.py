@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from rankbound._validate import shown
+from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.certificates.model import Certificate
 from rankbound.errors import InputTypeError, Undecided
 from rankbound.registry.claim import Claim, Instance
 from rankbound.verdict import Verdict
@@ -89,7 +90,7 @@ def _built(instance: Instance) -> Iterator[Certificate]:
         for certificate in built if isinstance(built, tuple) else (built,):
             if not isinstance(certificate, Certificate):
                 raise InputTypeError(
-                    f"{certificate!r:.60} is no certificate; expected a Certificate"
+                    f"{shown(certificate)} is no certificate; expected a Certificate"
                 )
             yield certificate
 

@@ -11,13 +11,13 @@ import numpy as np
 from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import Representation
 from rankbound.certificates.statements import LogRank, LogRankWithin, RepresentedWithin
-from rankbound.context import Context, Rationals, read_context
+from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import Rationals, centred
 from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, product_error, up
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above

@@ -18,10 +18,10 @@ import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array, Storage
 from rankbound.attention.masks import Mask
-from rankbound.context import Context, Rationals
+from rankbound.context import Context
 from rankbound.errors import InputError, Undecided
 from rankbound.exact.elimination import prove_rank
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import Rationals, centred
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import Spectrum, count_above

@@ -16,9 +16,9 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, frozen_copy, require_memory
 from rankbound.attention.layer import MultiHead
+from rankbound.certificates.certificates import LayerSeparation
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Layer, Matrix
-from rankbound.certificates.model import LayerSeparation
 from rankbound.certificates.statements import LayersDiffer
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.balls import Weights, gap_of_outputs

@@ -23,14 +23,14 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_real
+from rankbound.certificates.certificates import UnreachableWitness
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import UnreachableWitness
 from rankbound.certificates.statements import Unreachable, UnreachableWithin
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.elimination import prove_rank
-from rankbound.exact.flint import left_inverse, rational_product
+from rankbound.exact.flint import left_inverse, null_space, rational_product
 from rankbound.exact.rational import Rationals
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
@@ -317,7 +317,7 @@ def _witnesses(L: Rationals, tokens: Rationals) -> Iterator[tuple[Fraction, Vect
     the second kind v^T L' = 0 for all null v, and if C L v = 0, then L' v = μ 1 with
     ``μ 1^T u = u^T L' v = 0``.
     """
-    null = _null_space(tokens)
+    null = null_space(tokens)
     if not null:
         return
     n = len(L)
@@ -330,24 +330,6 @@ def _witnesses(L: Rationals, tokens: Rationals) -> Iterator[tuple[Fraction, Vect
     for u, row in zip(level, rational_product(level, L) if level else [], strict=True):
         j = max(range(n), key=lambda j: abs(row[j]))
         yield abs(row[j]) / _length(u), u, [Fraction(i == j) for i in range(n)]
-
-
-def _null_space(tokens: Rationals) -> Rationals:
-    """A basis of the vectors that the tokens map to zero, one for each column without a pivot."""
-    n, proof = len(tokens[0]), prove_rank(tokens)
-    others = [j for j in range(n) if j not in proof.columns]
-    solved: Rationals = []
-    if proof.rank and others:
-        core = [[tokens[i][j] for j in proof.columns] for i in proof.rows]
-        rest = [[tokens[i][j] for j in others] for i in proof.rows]
-        solved = rational_product(left_inverse(core), rest)
-    basis = []
-    for place, j in enumerate(others):
-        vector = [Fraction(i == j) for i in range(n)]
-        for pivot, row in zip(proof.columns, solved, strict=True):
-            vector[pivot] = -row[place]
-        basis.append(vector)
-    return basis
 
 
 def _summing_to_zero(null: Rationals) -> Rationals:

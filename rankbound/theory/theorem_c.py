@@ -22,8 +22,8 @@ import numpy.typing as npt
 
 from rankbound._validate import Array
 from rankbound.attention.masks import Chain, Mask, essential, nested_chain
+from rankbound.certificates.certificates import MaskedWitness
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import MaskedWitness
 from rankbound.certificates.statements import MaskedLogRank
 from rankbound.exact.completion import ExactCompletion, extend_exactly
 from rankbound.exact.rounding import FLOAT64_EPS

@@ -10,13 +10,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rankbound.certificates.checker.enclosures import Enclosures, centred_logs, log_differences
-from rankbound.certificates.checker.grids import rounded
-from rankbound.certificates.checker.limits import Budget
-from rankbound.certificates.checker.modular import require_unit
-from rankbound.certificates.checker.outcome import Rejected
-from rankbound.certificates.checker.products import multiply
-from rankbound.certificates.checker.tables import FLOAT, Table, constant, read_table
+from rankbound.certificates.checker.enclosures import (
+    Enclosures,
+    centred_logs,
+    log_differences,
+    rounded,
+)
+from rankbound.certificates.checker.outcome import Budget, Rejected
+from rankbound.certificates.checker.ranks import require_unit
+from rankbound.certificates.checker.tables import FLOAT, Table, constant, multiply, read_table
 from tests.certificates import build
 
 ENTRIES = (

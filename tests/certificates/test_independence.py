@@ -21,11 +21,9 @@ BLOCKED = [
     "sympy",
     "flint",
     "gmpy2",
-    "rankbound.certificates.model",
-    "rankbound.certificates.statement",
+    "rankbound.certificates.certificates",
     "rankbound.certificates.statements",
     "rankbound.certificates.matrices",
-    "rankbound.certificates.reading",
 ]
 SCRIPT = f"""
 import json, sys

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rankbound.certificates import model, statements
+from rankbound.certificates import certificates, statements
+from rankbound.certificates.certificates import read_certificate
 from rankbound.certificates.checker import check
-from rankbound.certificates.model import Dyadic, Matrix, Minor
-from rankbound.certificates.reading import read_certificate
+from rankbound.certificates.matrices import Dyadic, Matrix, Minor
 from rankbound.errors import InputError, InputTypeError
 from tests.certificates.build import EXAMPLES, INTEGERS, PRIME, dumped, example
 from tests.helpers import Rows, rational_rows, refused
@@ -45,7 +45,7 @@ def test_for_claim_is_a_copy(name: str) -> None:
 
 def test_examples_cover_every_kind() -> None:
     documents = EXAMPLES.values()
-    assert {document["kind"] for document in documents} == set(model.KINDS)
+    assert {document["kind"] for document in documents} == set(certificates.PROOFS)
     assert {document["statement"]["kind"] for document in documents} == set(statements.KINDS)
 
 
@@ -54,7 +54,7 @@ def test_matrices_there_and_back(rows: Rows) -> None:
     matrix = Matrix.of_rationals(rows)
     assert (matrix.rows, matrix.columns) == (len(rows), len(rows[0]))
     assert matrix.entries == tuple(x for row in rows for x in row)
-    certificate = model.Representation(statements.Rank(matrix, 0, 9))
+    certificate = certificates.Representation(statements.Rank(matrix, 0, 9))
     again = read_certificate(certificate.to_json()).statement
     assert isinstance(again, statements.Rank)
     assert again.matrix.entries == matrix.entries
@@ -66,7 +66,7 @@ def test_numbers_of_other_libraries_become_pythons() -> None:
     rows: Any = np.array(INTEGERS)
     prime: Any = np.uint64(PRIME)
     statement = statements.Rank(Matrix.of_integers(rows), three, three)
-    certificate = model.NonzeroMinor(statement, indices, indices, prime)
+    certificate = certificates.NonzeroMinor(statement, indices, indices, prime)
     assert certificate.to_json() == dumped(example("minor, rank of integers"))
     assert certificate.rows == (0, 1, 2)
     assert {type(i) for i in (*certificate.rows, certificate.prime)} == {int}
@@ -80,7 +80,7 @@ def test_numbers_of_other_libraries_become_pythons() -> None:
 def test_matrices_of_no_rows_or_columns() -> None:
     left, right = Matrix.of_rationals([[], []]), Matrix.of_rationals([], columns=3)
     statement = statements.Rank(Matrix.of_integers([[0, 0, 0]] * 2), 0, 0)
-    assert check(model.Factorisation(statement, left, right, Minor((), (), PRIME))).accepted
+    assert check(certificates.Factorisation(statement, left, right, Minor((), (), PRIME))).accepted
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
+from rankbound.certificates.certificates import LayerSeparation, read_certificate
 from rankbound.certificates.checker import Check, check
 from rankbound.certificates.matrices import Layer, Matrix
-from rankbound.certificates.model import LayerSeparation
-from rankbound.certificates.reading import read_certificate
 from rankbound.certificates.statements import LayersDiffer
 from rankbound.testing import multiheads
 from tests.certificates.build import Doc, dumped, example, layer, separation, table

@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.certificates.model import Counterexample
+from rankbound.certificates.certificates import Counterexample
 from rankbound.exact.elimination import pivots_modulo_prime
-from rankbound.exact.rational import null_space, transposed
+from rankbound.exact.flint import null_space
+from rankbound.exact.rational import transposed
 from rankbound.ranks.exact import exact_logit_rank
 from tests.helpers import Rows, less_column_means, rational_rows, sympy_rank, times
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.certificates.model import Certificate
+from rankbound.certificates.certificates import Certificate
 from rankbound.ranks.bounds import Prover
 from tests.helpers import refused
 

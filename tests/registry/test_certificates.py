@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.certificates.certificates import NonzeroMinor
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.model import NonzeroMinor
 from rankbound.certificates.statements import LogRank
 from rankbound.cli.main import main
 from rankbound.registry import verification

@@ -2,7 +2,7 @@
 
 It shares no code with what produces certificates: Python's integers, ``fractions`` and, for
 logarithms and exponentials, ``mpmath``. An accepted certificate proves its statement; a rejected
-one refutes nothing. One file a kind of certificate, the rules in docs/certificates.md.
+one refutes nothing. The rules of each kind are in docs/certificates.md.
 """
 
 from rankbound.certificates.checker.checking import check

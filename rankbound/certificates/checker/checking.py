@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
+from functools import cache
+from importlib.resources import files
 
 from rankbound.certificates.checker import (
-    counterexample,
-    factorisation,
     fields,
-    masked_witness,
-    nonsingular_enclosure,
-    nonzero_minor,
-    representation,
+    heads,
+    ranks,
     separation,
-    spectral_gap,
-    unreachable,
 )
-from rankbound.certificates.checker.claimed import Statement
-from rankbound.certificates.checker.claims import registered, require_claim
-from rankbound.certificates.checker.limits import Budget
-from rankbound.certificates.checker.outcome import Check, Rejected, shown
-from rankbound.certificates.checker.reading import read_statement
-from rankbound.certificates.checker.text import tree
+from rankbound.certificates.checker.fields import tree
+from rankbound.certificates.checker.outcome import Budget, Check, Rejected, shown
+from rankbound.certificates.checker.statements import Statement, read_statement
 
-__all__ = ["SCHEMA", "check"]
+
+@cache
+def registered() -> Mapping[str, list[str]]:
+    """The statement kinds of each claim id."""
+    text = files("rankbound.certificates").joinpath("claims.json").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = json.loads(text)
+    return found
+
+
+def require_claim(claim: object, kind: str, claims: Mapping[str, list[str]]) -> None:
+    """Reject a claim that may not carry a statement of this kind."""
+    if claim is None:
+        return
+    if not isinstance(claim, str) or claim not in claims:
+        raise Rejected(f"the claim {shown(claim)} is not in the registry.")
+    if kind not in claims[claim]:
+        raise Rejected(
+            f"the claim {claim} carries statements of kind {', '.join(claims[claim])}, not {kind}."
+        )
+
 
 SCHEMA = "rankbound-certificate-1"
 
 VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
-    "nonzero-minor": nonzero_minor.verify,
-    "factorisation": factorisation.verify,
-    "nonsingular-enclosure": nonsingular_enclosure.verify,
-    "spectral-gap": spectral_gap.verify,
-    "representation": representation.verify,
-    "counterexample": counterexample.verify,
-    "masked-witness": masked_witness.verify,
-    "separation": separation.verify,
-    "unreachable": unreachable.verify,
+    "nonzero-minor": ranks.verify_nonzero_minor,
+    "factorisation": ranks.verify_factorisation,
+    "nonsingular-enclosure": ranks.verify_nonsingular_enclosure,
+    "spectral-gap": ranks.verify_spectral_gap,
+    "representation": heads.verify_representation,
+    "counterexample": ranks.verify_counterexample,
+    "masked-witness": heads.verify_masked_witness,
+    "separation": separation.verify_separation,
+    "unreachable": heads.verify_unreachable,
 }
 
 

@@ -13,14 +13,18 @@ from dataclasses import dataclass
 from math import lcm
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.claimed import Layer, LayersDiffer, Statement
 from rankbound.certificates.checker.enclosures import LEAST_GRID, Enclosures, require_enclosable
-from rankbound.certificates.checker.limits import LARGEST_EXPONENT, Budget, digits, longest
-from rankbound.certificates.checker.outcome import Rejected
-from rankbound.certificates.checker.products import multiply
-from rankbound.certificates.checker.tables import Rows, cleared_whole, transposed
+from rankbound.certificates.checker.outcome import (
+    LARGEST_EXPONENT,
+    Budget,
+    Rejected,
+    digits,
+    longest,
+)
+from rankbound.certificates.checker.statements import Layer, LayersDiffer, Statement
+from rankbound.certificates.checker.tables import Rows, cleared_whole, multiply, transposed
 
-__all__ = ["verify"]
+__all__ = ["verify_separation"]
 
 GRIDS = (LEAST_GRID, 512, 2048, LARGEST_EXPONENT)
 HELD = 256  # bits of memory that an integer takes beside its own
@@ -39,7 +43,7 @@ class Evaluated:
     over: int
 
 
-def verify(statement: Statement, data: object, budget: Budget) -> str:
+def verify_separation(statement: Statement, data: object, budget: Budget) -> str:
     """Return what was verified, or reject."""
     if not isinstance(statement, LayersDiffer):
         raise Rejected("a separation proves statements of kind layers-differ.")

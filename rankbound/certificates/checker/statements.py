@@ -1,30 +1,17 @@
-"""Statements read from their JSON, each of them strictly."""
+"""Statements as the checker reads and holds them: what each claims, in words, and what it demands.
+
+The writer has a table of its own (``certificates.statements``); the two share no code.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.claimed import (
-    Layer,
-    LayersDiffer,
-    LogitRank,
-    LogRank,
-    LogRankWithin,
-    MaskedLogRank,
-    Rank,
-    RankAboveHeadSize,
-    RankUnderError,
-    RepresentedExactly,
-    RepresentedWithin,
-    SingularValue,
-    Statement,
-    Unreachable,
-    UnreachableWithin,
-)
-from rankbound.certificates.checker.limits import LARGEST_EXPONENT
-from rankbound.certificates.checker.outcome import Rejected, shown
+from rankbound.certificates.checker.outcome import LARGEST_EXPONENT, Rejected, shown
 from rankbound.certificates.checker.tables import (
     ANY,
     EXACT,
@@ -36,7 +23,327 @@ from rankbound.certificates.checker.tables import (
     transposed,
 )
 
-__all__ = ["read_statement"]
+
+@dataclass(frozen=True, eq=False)
+class Rank:
+    """lower <= rank(matrix) <= upper."""
+
+    matrix: Table
+    lower: int
+    upper: int
+
+    @property
+    def shape_bound(self) -> int:
+        """What the shape alone says."""
+        return min(self.matrix.rows, self.matrix.columns)
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"the {_shape(self.matrix)} {self.matrix.type} matrix has rank "
+            f"{_between(self.lower, self.upper)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RankUnderError:
+    """Every real matrix within the error has rank >= lower."""
+
+    matrix: Table
+    error: Table
+    uniform: float | None
+    lower: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"every real matrix within {_given_error(self.uniform)} of {_given(self.matrix)} "
+            f"has rank at least {self.lower}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LogRank:
+    """lower <= rank(C logits) <= upper."""
+
+    logits: Table
+    lower: int
+    upper: int
+
+    @property
+    def shape_bound(self) -> int:
+        """What the shape alone says."""
+        return self.logits.rows - 1
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"the context P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L has "
+            f"log-rank {_between(self.lower, self.upper)}, and so has P ∝ b^L for every base b > 0 "
+            "other than 1"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LogitRank:
+    """lower <= rank(K^T Q) <= upper, or of C K^T Q."""
+
+    keys: Table
+    queries: Table
+    centred: bool
+    lower: int
+    upper: int
+
+    @property
+    def shape_bound(self) -> int:
+        """What the shape alone says."""
+        return min(self.keys.rows, self.keys.columns - self.centred)
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        what, has = ("the context", "has log-rank") if self.centred else ("the logits", "have rank")
+        return (
+            f"{what} of the head of size {self.keys.rows} given by its keys and queries, "
+            f"{_shape(self.keys)}, {has} {_between(self.lower, self.upper)}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class SingularValue:
+    """Every real matrix within the error has its index-th singular value >= bound."""
+
+    matrix: Table
+    error: Table
+    uniform: float | None
+    index: int
+    bound: float
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"every real matrix within {_given_error(self.uniform)} of {_given(self.matrix)} has "
+            f"singular value number {self.index} (the largest is number 1) at least {self.bound!r}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LogRankWithin:
+    """Every positive Q within the ratio of the context has rank(C log Q) >= lower."""
+
+    context: Table
+    ratio: float
+    lower: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        said = (
+            f"every positive matrix within a factor e^±{self.ratio!r} of the "
+            f"{_shape(self.context)} context, entry by entry, has log-rank at least {self.lower}"
+        )
+        if self.lower < 2:
+            return said
+        return f"{said}: no head of size {self.lower - 1}, on any tokens, has its context that near"
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentedExactly:
+    """(keys tokens)^T (queries tokens) = C logits."""
+
+    logits: Table
+    keys: Table
+    queries: Table
+    tokens: Table | None
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"a head of size {self.keys.rows}, on {_on(self.tokens)}, has exactly the context "
+            f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, and one has "
+            "P ∝ b^L for every base b > 0"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RepresentedWithin:
+    """The column softmax of scale keys^T queries is within the ratio of the context."""
+
+    context: Table
+    ratio: float
+    keys: Table
+    queries: Table
+    scale: float
+    tokens: Table | None
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"the context of a head of size {self.keys.rows}, on {_on(self.tokens)}, is within a "
+            f"factor e^±{self.ratio!r} of the {_shape(self.context)} context given, its columns "
+            "normalised, entry by entry"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class MaskedLogRank:
+    """Bounds of the least rank of logits that agree with the given ones on the mask."""
+
+    logits: Table
+    visible: list[list[int]]
+    lower: int
+    upper: int
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"the least head size with which a head has the logits L, {_shape(self.logits)} "
+            f"{self.logits.type}, up to a constant in each column, where the mask shows them, is "
+            f"in [{self.lower}, {self.upper}]"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class RankAboveHeadSize:
+    """P ∝ 2^exponents belongs to a head of size k and has rank above k."""
+
+    exponents: Table
+    keys: Table
+    queries: Table
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        k = self.keys.rows
+        return (
+            f"the context P ∝ 2^E of the {_shape(self.exponents)} exponents E belongs to a head of "
+            f"size {k} and has rank(P) > {k}: rank(P) <= head size is false"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """Heads of one shape, their projections one after the other, and what multiplies the logits."""
+
+    heads: int
+    queries: Table
+    keys: Table
+    values: Table
+    output: Table
+    scale: Fraction
+
+    @property
+    def head_size(self) -> int:
+        """Query and key coordinates of each head."""
+        return self.keys.rows // self.heads
+
+    @property
+    def value_size(self) -> int:
+        """Value coordinates of each head."""
+        return self.values.rows // self.heads
+
+
+@dataclass(frozen=True, eq=False)
+class LayersDiffer:
+    """‖f(X) - g(X)‖_F >= gap."""
+
+    f: Layer
+    g: Layer
+    tokens: Table
+    gap: Fraction
+
+    def sentence(self) -> str:
+        """The statement in words; the gap to six digits, rounded down."""
+        down = Context(prec=6, rounding=ROUND_FLOOR)
+        gap = down.divide(Decimal(self.gap.numerator), Decimal(self.gap.denominator))
+        return (
+            f"on the {_shape(self.tokens)} tokens given, the outputs of the layer f of "
+            f"{_heads(self.f)} and of the layer g of {_heads(self.g)} differ by at least {gap} in "
+            "the Frobenius norm"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Unreachable:
+    """No head of any size has the context of the logits on the tokens."""
+
+    logits: Table
+    tokens: Table
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"no head of any size has, on the {_shape(self.tokens)} tokens given, the context "
+            f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, nor P ∝ b^L for "
+            "any base b > 0 other than 1"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class UnreachableWithin:
+    """No head of any size has a context within the ratio of this on the tokens."""
+
+    context: Table
+    ratio: float
+    tokens: Table
+
+    def sentence(self) -> str:
+        """The statement in words."""
+        return (
+            f"no head of any size has, on the {_shape(self.tokens)} tokens given, a context within "
+            f"a factor e^±{self.ratio!r} of the {_shape(self.context)} context given, entry by "
+            "entry"
+        )
+
+
+Statement = (
+    Rank
+    | RankUnderError
+    | LogRank
+    | LogitRank
+    | SingularValue
+    | LogRankWithin
+    | RepresentedExactly
+    | RepresentedWithin
+    | MaskedLogRank
+    | RankAboveHeadSize
+    | LayersDiffer
+    | Unreachable
+    | UnreachableWithin
+)
+
+
+def _heads(layer: Layer) -> str:
+    return f"{layer.heads} head{'' if layer.heads == 1 else 's'} of size {layer.head_size}"
+
+
+def _shape(matrix: Table) -> str:
+    return f"{matrix.rows} × {matrix.columns}"
+
+
+def _given(matrix: Table) -> str:
+    return f"the {_shape(matrix)} {matrix.type} matrix, entry by entry,"
+
+
+def _given_error(error: float | None) -> str:
+    return "the errors given" if error is None else repr(error)
+
+
+def _on(tokens: Table | None) -> str:
+    return "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
+
+
+def _between(lower: int, upper: int) -> str:
+    return f"exactly {lower}" if lower == upper else f"between {lower} and {upper}"
+
+
+def require_shape_bound(statement: Rank | LogRank | LogitRank) -> None:
+    """Reject an upper bound below what the shape gives: nothing here would prove it."""
+    if statement.upper < statement.shape_bound:
+        raise Rejected(
+            f"the upper bound {statement.upper} is below {statement.shape_bound}, what the shape "
+            "gives, and this kind of certificate proves no other."
+        )
+
+
+# ---- reading
 
 
 def read_statement(value: object) -> tuple[str, Statement]:

@@ -1,0 +1,288 @@
+"""Certificates about heads: one that is given, one under a mask, and none of any size."""
+
+from __future__ import annotations
+
+from rankbound.certificates.checker import fields
+from rankbound.certificates.checker.enclosures import (
+    LEAST_GRID,
+    Enclosures,
+    logarithms,
+    normalised_logarithms,
+    require_enclosable,
+)
+from rankbound.certificates.checker.outcome import Budget, Rejected, digits, longest
+from rankbound.certificates.checker.statements import (
+    MaskedLogRank,
+    RepresentedExactly,
+    RepresentedWithin,
+    Statement,
+    Unreachable,
+    UnreachableWithin,
+)
+from rankbound.certificates.checker.tables import (
+    EXACT,
+    Table,
+    centred,
+    cleared_by_columns,
+    cleared_by_rows,
+    cleared_whole,
+    equals,
+    multiply,
+    read_table,
+    row_sums,
+    transposed,
+)
+
+# ---- representation
+#
+# Certificates of kind representation: the head is given, so multiply it out.
+
+
+def verify_representation(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    fields.keyed(data, "the data", ())
+    match statement:
+        case RepresentedExactly():
+            return _exactly(statement, budget)
+        case RepresentedWithin():
+            return _within(statement, budget)
+        case _:
+            raise Rejected(
+                "a representation proves statements of kind represented-exactly and "
+                "represented-within."
+            )
+
+
+def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
+    n = statement.logits.rows
+    if statement.tokens is None:
+        keys, over_keys = cleared_by_columns(statement.keys, budget)
+        queries, over_queries = cleared_by_columns(statement.queries, budget)
+    else:
+        tokens, over = cleared_by_columns(statement.tokens, budget)
+        W_k, over_k = cleared_whole(statement.keys, budget)
+        W_q, over_q = cleared_whole(statement.queries, budget)
+        keys = multiply(W_k, tokens, n, budget)
+        queries = multiply(W_q, tokens, n, budget)
+        over_keys = [over_k * common for common in over]
+        over_queries = [over_q * common for common in over]
+    product = multiply(transposed(keys, n), queries, n, budget)
+    target = centred(statement.logits, budget)
+    if equals(product, over_keys, over_queries, target, budget):
+        return "the head's logits are the centred logits exactly"
+    length = digits(longest([over_keys])) * digits(longest([over_queries]))
+    budget.spend(n * n * (100 + length), "the denominators of the logits")
+    below = [[x * y for y in over_queries] for x in over_keys]
+    own = centred(Table("rational", n, n, product, below), budget)
+    if not equals(own.numerators, [1] * n, own.denominators[0], target, budget):
+        raise Rejected("the head's logits are not the logits given, in any gauge.")
+    return "the head's logits, centred, are the centred logits exactly"
+
+
+def _within(statement: RepresentedWithin, budget: Budget) -> str:
+    n = statement.context.rows
+    require_enclosable(n)
+    above, below = statement.scale.as_integer_ratio()
+    keys, over_keys = cleared_whole(statement.keys, budget)
+    queries, over_queries = cleared_whole(statement.queries, budget)
+    if statement.tokens is not None:
+        tokens, over_tokens = cleared_whole(statement.tokens, budget)
+        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        over_keys, over_queries = over_keys * over_tokens, over_queries * over_tokens
+    product = multiply(transposed(keys, n), queries, n, budget)
+    columns = [[x * above for x in column] for column in transposed(product, n)]
+    over = over_keys * over_queries * below
+    enclosures = Enclosures(LEAST_GRID, budget)
+    low, high = (
+        transposed(bounds, n) for bounds in normalised_logarithms(statement.context, enclosures)
+    )
+    enclosures.spend(n * n + n)
+    for j, column in enumerate(columns):
+        distance = _distance(column, over, low[j], high[j], enclosures)
+        if not _at_most(distance, statement.ratio, enclosures):
+            raise Rejected(f"column {j} of the head's context is not proved within the ratio.")
+    return "every entry of the head's context is enclosed within the ratio"
+
+
+def _distance(
+    logits: list[int], over: int, low: list[int], high: list[int], enclosures: Enclosures
+) -> int:
+    """A bound, in units of the grid, of |log Q - log P| in one column; the logits are over `over`.
+
+    The greatest logit is taken off first, which leaves Q as it is and every exponent <= 0.
+    """
+    greatest = max(logits)
+    below = [(x - greatest) * enclosures.one // over for x in logits]
+    above = [-((greatest - x) * enclosures.one // over) for x in logits]
+    powers = [enclosures.exponential(x, y) for x, y in zip(below, above, strict=True)]
+    least, most = enclosures.logarithm(
+        sum(x for x, _ in powers), sum(y for _, y in powers), enclosures.one
+    )
+    return max(
+        max(abs(x - most - last), abs(y - least - first))
+        for x, y, first, last in zip(below, above, low, high, strict=True)
+    )
+
+
+def _at_most(distance: int, ratio: float, enclosures: Enclosures) -> bool:
+    above, below = ratio.as_integer_ratio()
+    return distance * below <= above * enclosures.one
+
+
+# ---- masked witness
+#
+# Certificates of kind masked-witness: bounds of the rank that hidden logits leave open.
+#
+# Keys i_1, …, i_r, a reference key and directions w_1, …, w_r over queries such that every query in
+# the support of w_t sees the reference and i_1, …, i_t. With D_s the row of key i_s less the
+# reference's, D_s w_t depends neither on what is hidden nor on the gauge for s <= t; if it is 0 for
+# s < t and not 0 for s = t, the matrix (D_s w_t) is triangular with a diagonal free of zeros for
+# every completion, so every completion has rank at least r. Keys and queries whose logits are the
+# given ones on the mask, up to a constant in each column, bound the least rank from above.
+
+
+MASKED_WITNESS_KEYS = ("rows", "reference", "directions", "keys", "queries")
+
+
+def verify_masked_witness(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    if not isinstance(statement, MaskedLogRank):
+        raise Rejected("a masked witness proves statements of kind masked-log-rank.")
+    found = fields.keyed(data, "the data", MASKED_WITNESS_KEYS)
+    n = statement.logits.rows
+    rows = fields.distinct_indices(found["rows"], "the rows", n)
+    reference = fields.size(found["reference"], "the reference", 0, n - 1)
+    directions = read_table(found["directions"], "the matrix of directions", EXACT, 1, 0)
+    if (directions.rows, directions.columns) != (n, len(rows)):
+        raise Rejected(
+            f"the directions are {directions.rows} × {directions.columns}; "
+            f"expected {n} × {len(rows)}."
+        )
+    if len(rows) < statement.lower:
+        raise Rejected(
+            f"there are {len(rows)} witnesses, fewer than the lower bound {statement.lower}."
+        )
+    _require_triangular(statement, rows, reference, directions, budget)
+    upper = _upper(statement, found["keys"], found["queries"], budget)
+    return f"{len(rows)} witnesses are triangular on what is visible; {upper}"
+
+
+def _require_triangular(
+    statement: MaskedLogRank, rows: list[int], reference: int, directions: Table, budget: Budget
+) -> None:
+    visible = statement.visible
+    for t in range(len(rows)):
+        for j in range(len(visible)):
+            if directions.numerators[j][t] and not (
+                visible[reference][j] and all(visible[i][j] for i in rows[: t + 1])
+            ):
+                raise Rejected(f"direction {t} uses query {j}, from which a needed key is hidden.")
+    logits, _ = cleared_whole(statement.logits, budget)
+    W, _ = cleared_by_columns(directions, budget)
+    differences = [[x - y for x, y in zip(logits[i], logits[reference], strict=True)] for i in rows]
+    values = multiply(differences, W, len(rows), budget)
+    for s, row in enumerate(values):
+        if not row[s]:
+            raise Rejected(f"witness {s} is zero.")
+        if any(row[s + 1 :]):
+            raise Rejected(f"row {s} of the witnesses is not zero beyond its diagonal.")
+
+
+def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budget) -> str:
+    n = statement.logits.rows
+    if keys is None and queries is None:
+        if statement.upper < n - 1:
+            raise Rejected(f"no head is given for the upper bound {statement.upper}.")
+        return "the upper bound is that of the shape"
+    first = read_table(keys, "the matrix of keys", EXACT, 0)
+    second = read_table(queries, "the matrix of queries", EXACT, 0)
+    if (first.rows, first.columns) != (second.rows, second.columns) or first.columns != n:
+        raise Rejected("the keys and queries are not of one shape, with a column a token.")
+    if first.rows > statement.upper:
+        raise Rejected(f"the head has size {first.rows}, above the bound {statement.upper}.")
+    left, over_left = cleared_whole(first, budget)
+    right, over_right = cleared_whole(second, budget)
+    logits, over = cleared_whole(statement.logits, budget)
+    product = multiply(transposed(left, n), right, n, budget)
+    scale = over_left * over_right
+    budget.spend(4 * n * n * 64, "the comparison of logits")
+    for j in range(n):
+        seen = [i for i in range(n) if statement.visible[i][j]]
+        if len({product[i][j] * over - logits[i][j] * scale for i in seen}) > 1:
+            raise Rejected(f"column {j} of the head's logits differs from those given.")
+    return f"a head of size {first.rows} has the logits on the mask"
+
+
+# ---- unreachable
+#
+# Certificates of kind unreachable: no head of any size has the context on the tokens given.
+#
+# Vectors `left` over keys, which sums to zero, and `right` over queries, one of which the tokens X
+# map to zero. The logits of a head are X^T M X, so left^T L right = 0 for them and for L + 1 c^T.
+# Where the number is not 0 for the logits of a context, no head has it; where for log P it exceeds
+# ratio ‖left‖_1 ‖right‖_1, no head is that near.
+
+
+def verify_unreachable(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    if not isinstance(statement, Unreachable | UnreachableWithin):
+        raise Rejected(
+            "a certificate of kind unreachable proves statements of kind unreachable and "
+            "unreachable-within."
+        )
+    found = fields.keyed(data, "the data", ("left", "right"))
+    n = statement.tokens.columns
+    left, right = (_vector(found[name], name, n, budget) for name in ("left", "right"))
+    if sum(left):
+        raise Rejected("the left vector does not sum to zero.")
+    tokens, _ = cleared_by_rows(statement.tokens, budget)
+    null = [
+        name
+        for name, vector in (("left", left), ("right", right))
+        if not any(row_sums(tokens, vector, budget))
+    ]
+    if not null:
+        raise Rejected("the tokens map neither vector to zero.")
+    if isinstance(statement, Unreachable):
+        how = _not_zero(statement, left, right, budget)
+    else:
+        how = _beyond_ratio(statement, left, right, budget)
+    return f"the left vector sums to zero, the tokens map the {null[0]} one to zero, and {how}"
+
+
+def _vector(value: object, name: str, n: int, budget: Budget) -> list[int]:
+    """Integers in the same ratios; a positive factor proves as much."""
+    table = read_table(value, f"the {name} vector", EXACT)
+    if (table.rows, table.columns) != (n, 1):
+        raise Rejected(f"the {name} vector is {table.rows} × {table.columns}; expected {n} × 1.")
+    return transposed(cleared_whole(table, budget)[0], 1)[0]
+
+
+def _not_zero(statement: Unreachable, left: list[int], right: list[int], budget: Budget) -> str:
+    logits, _ = cleared_whole(statement.logits, budget)
+    between = row_sums(logits, right, budget)
+    if not row_sums([left], between, budget)[0]:
+        raise Rejected("the product of the logits with both vectors is zero.")
+    return "their product with the logits is not zero"
+
+
+def _beyond_ratio(
+    statement: UnreachableWithin, left: list[int], right: list[int], budget: Budget
+) -> str:
+    """Each product of weights takes the bounds of its logarithm by its sign."""
+    n = statement.context.rows
+    require_enclosable(n)
+    enclosures = Enclosures(LEAST_GRID, budget)
+    low, high = logarithms(statement.context, enclosures)
+    above, below = statement.ratio.as_integer_ratio()
+    length = digits(longest([left])) + digits(longest([right])) + digits(longest([*low, *high]))
+    budget.spend(n * n * length**2, "the product with the logarithms")
+    least = most = 0
+    for x, lows, highs in zip(left, low, high, strict=True):
+        for y, first, last in zip(right, lows, highs, strict=True):
+            ends = x * y * first, x * y * last
+            least, most = least + min(ends), most + max(ends)
+    moved = above * sum(map(abs, left)) * sum(map(abs, right)) * enclosures.one
+    if max(least, -most) * below <= moved:
+        raise Rejected("the product of the logarithms with both vectors is not beyond the ratio.")
+    return "their product with the logarithms is more than the ratio allows"

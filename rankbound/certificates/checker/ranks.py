@@ -1,0 +1,443 @@
+"""Certificates about ranks: minors, factorisations, approximate inverses, singular values."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import gcd
+
+from rankbound.certificates.checker import fields
+from rankbound.certificates.checker.enclosures import (
+    Rounded,
+    centred_logs,
+    log_differences,
+    residual,
+    rounded,
+)
+from rankbound.certificates.checker.outcome import MOST_MINOR, Budget, Rejected, digits, longest
+from rankbound.certificates.checker.statements import (
+    LogitRank,
+    LogRank,
+    LogRankWithin,
+    Rank,
+    RankAboveHeadSize,
+    RankUnderError,
+    SingularValue,
+    Statement,
+    require_shape_bound,
+)
+from rankbound.certificates.checker.tables import (
+    EXACT,
+    Dyadic,
+    Rows,
+    Table,
+    centred,
+    cleared_by_columns,
+    cleared_by_rows,
+    cleared_whole,
+    equals,
+    multiply,
+    read_dyadic,
+    read_table,
+    row_sums,
+    transposed,
+)
+
+# ---- modular
+#
+# Minors modulo m: not zero there, hence not zero.
+#
+# The integers, and the rationals whose denominators are prime to m, map to the integers modulo m by
+# a ring homomorphism, so a determinant maps to the determinant of the residues. If that is a unit,
+# the determinant is not zero, be m prime or not.
+
+
+MINOR_KEYS = ("rows", "columns", "prime")
+
+
+def read_minor(
+    data: dict[str, object], rows: int, columns: int
+) -> tuple[list[int], list[int], int]:
+    """The chosen rows, the chosen columns, and the modulus."""
+    chosen_rows = fields.distinct_indices(data["rows"], "the minor's rows", rows)
+    chosen_columns = fields.distinct_indices(data["columns"], "the minor's columns", columns)
+    if len(chosen_rows) != len(chosen_columns):
+        raise Rejected(
+            f"the minor has {len(chosen_rows)} rows and {len(chosen_columns)} columns; "
+            "expected as many."
+        )
+    if len(chosen_rows) > MOST_MINOR:
+        raise Rejected(f"the minor has {len(chosen_rows)} rows; the limit is {MOST_MINOR}.")
+    modulus = fields.integer(data["prime"], "the prime")
+    if not 2 <= modulus < 2**64:
+        raise Rejected("the prime is out of bounds; expected 2 to 2^64 - 1.")
+    return chosen_rows, chosen_columns, modulus
+
+
+def residues(
+    table: Table, rows: list[int], columns: list[int], modulus: int, budget: Budget
+) -> Rows:
+    """The chosen part of a matrix modulo m."""
+    length = digits(longest(table.numerators)) + digits(longest(table.denominators))
+    budget.spend(len(rows) * len(columns) * (2000 + 3 * length), "reducing a matrix")
+    return [
+        [_residue(table.numerators[i][j], table.denominators[i][j], modulus) for j in columns]
+        for i in rows
+    ]
+
+
+def _residue(above: int, below: int, modulus: int) -> int:
+    if below == 1:
+        return above % modulus
+    if gcd(below, modulus) != 1:
+        raise Rejected(f"a denominator is not prime to the modulus {modulus:#x}.")
+    return above * pow(below, -1, modulus) % modulus
+
+
+def require_unit(matrix: Rows, modulus: int, budget: Budget) -> None:
+    """Reject unless elimination shows the determinant to be a unit modulo m.
+
+    Incomplete for a composite m: a column may hold no unit though the determinant is one.
+    """
+    r = len(matrix)
+    budget.spend(100 * r**3, f"a minor of {r} rows")
+    matrix = list(matrix)
+    for step in range(r):
+        index = next((i for i, row in enumerate(matrix) if gcd(row[0], modulus) == 1), None)
+        if index is None:
+            raise Rejected(
+                f"elimination of the {r} × {r} minor modulo {modulus:#x} finds no unit in column "
+                f"{step}."
+            )
+        pivot = matrix.pop(index)
+        inverse, tail = pow(pivot[0], -1, modulus), pivot[1:]
+        matrix = [_eliminated(row, inverse, tail, modulus) for row in matrix]
+
+
+def _eliminated(row: list[int], inverse: int, tail: list[int], modulus: int) -> list[int]:
+    factor = row[0] * inverse % modulus
+    if not factor:
+        return row[1:]
+    return [(x - factor * y) % modulus for x, y in zip(row[1:], tail, strict=True)]
+
+
+# ---- nonzero minor
+#
+# Certificates of kind nonzero-minor: a minor of r rows that is not zero, so the rank is >= r.
+
+
+def verify_nonzero_minor(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    if not isinstance(statement, Rank | LogRank | LogitRank):
+        raise Rejected("a nonzero minor proves statements of kind rank, log-rank and logit-rank.")
+    require_shape_bound(statement)
+    minor = fields.keyed(data, "the data", MINOR_KEYS)
+    return f"{prove_lower(statement, minor, budget)}; the upper bound is that of the shape"
+
+
+def prove_lower(
+    statement: Rank | LogRank | LogitRank, minor: dict[str, object], budget: Budget
+) -> str:
+    """Prove the lower bound by the minor and say how, or reject."""
+    match statement:
+        case Rank(matrix=table):
+            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+            part = residues(table, rows, columns, modulus, budget)
+        case LogRank(logits=table):
+            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+            part = _centred_residues(table, rows, columns, modulus, budget)
+        case LogitRank(keys=keys):
+            rows, columns, modulus = read_minor(minor, keys.columns, keys.columns)
+            part = _logit_residues(statement, rows, columns, modulus, budget)
+    if len(rows) < statement.lower:
+        raise Rejected(
+            f"the minor has {len(rows)} rows, fewer than the lower bound {statement.lower}."
+        )
+    require_unit(part, modulus, budget)
+    return f"the {len(rows)} × {len(rows)} minor is not zero modulo {modulus:#x}"
+
+
+def _centred_residues(
+    table: Table, rows: list[int], columns: list[int], modulus: int, budget: Budget
+) -> Rows:
+    """The chosen part of n C times the matrix, modulo m."""
+    n = table.rows
+    every = residues(table, list(range(n)), columns, modulus, budget)
+    sums = [sum(column) for column in zip(*every, strict=True)]
+    return [[(n * x - s) % modulus for x, s in zip(every[i], sums, strict=True)] for i in rows]
+
+
+def _logit_residues(
+    statement: LogitRank, rows: list[int], columns: list[int], modulus: int, budget: Budget
+) -> Rows:
+    """The chosen part of K^T Q, or of n C K^T Q = (n K C)^T Q, modulo m."""
+    size, n = statement.keys.rows, statement.keys.columns
+    every = list(range(size))
+    queries = residues(statement.queries, every, columns, modulus, budget)
+    if statement.centred:
+        keys = residues(statement.keys, every, list(range(n)), modulus, budget)
+        keys = [[(n * row[i] - sum(row)) % modulus for i in rows] for row in keys]
+    else:
+        keys = residues(statement.keys, every, rows, modulus, budget)
+    product = multiply(transposed(keys, len(rows)), queries, len(columns), budget)
+    return [[x % modulus for x in row] for row in product]
+
+
+# ---- factorisation
+#
+# Certificates of kind factorisation: left · right is the matrix, so the rank is at most s.
+
+
+def verify_factorisation(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    if not isinstance(statement, Rank | LogRank | LogitRank):
+        raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
+    found = fields.keyed(data, "the data", ("left", "right", "minor"))
+    left = read_table(found["left"], "the left factor", EXACT, least_columns=0)
+    right = read_table(found["right"], "the right factor", EXACT, least_rows=0)
+    if left.columns != right.rows:
+        raise Rejected(
+            f"the left factor has {left.columns} columns and the right one {right.rows} rows."
+        )
+    if left.columns > statement.upper:
+        raise Rejected(
+            f"the factors have inner size {left.columns}, above the upper bound {statement.upper}."
+        )
+    lower = _lower(statement, found["minor"], budget)
+    _require_product(left, right, _target(statement, budget), budget)
+    return f"factors of inner size {left.columns} multiply to the matrix exactly; {lower}"
+
+
+def _target(statement: Rank | LogRank | LogitRank, budget: Budget) -> Table:
+    match statement:
+        case Rank(matrix=table):
+            return table
+        case LogRank(logits=table):
+            return centred(table, budget)
+    n = statement.keys.columns
+    keys, over_keys = cleared_whole(statement.keys, budget)
+    queries, over_queries = cleared_whole(statement.queries, budget)
+    product = multiply(transposed(keys, n), queries, n, budget)
+    table = Table("rational", n, n, product, [[over_keys * over_queries] * n] * n)
+    return centred(table, budget) if statement.centred else table
+
+
+def _lower(statement: Rank | LogRank | LogitRank, minor: object, budget: Budget) -> str:
+    if minor is not None:
+        return prove_lower(statement, fields.keyed(minor, "the minor", MINOR_KEYS), budget)
+    if statement.lower > 0:
+        raise Rejected(f"there is no minor for the lower bound {statement.lower}.")
+    return "the lower bound is 0"
+
+
+def _require_product(left: Table, right: Table, target: Table, budget: Budget) -> None:
+    if (left.rows, right.columns) != (target.rows, target.columns):
+        raise Rejected(
+            f"the product of the factors is {left.rows} × {right.columns}; "
+            f"expected {target.rows} × {target.columns}."
+        )
+    first, over_rows = cleared_by_rows(left, budget)
+    second, over_columns = cleared_by_columns(right, budget)
+    product = multiply(first, second, right.columns, budget)
+    if not equals(product, over_rows, over_columns, target, budget):
+        raise Rejected("the product of the factors is not the matrix.")
+
+
+# ---- nonsingular enclosure
+#
+# Certificates of kind nonsingular-enclosure: ‖I - R B‖ < 1 for every B in question.
+#
+# The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
+# every B, hence every matrix that B is r columns of up to powers of two, has rank >= r.
+
+
+NONSINGULAR_ENCLOSURE_KEYS = ("columns", "row_exponents", "column_exponents", "grid", "inverse")
+
+
+def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    found = fields.keyed(data, "the data", NONSINGULAR_ENCLOSURE_KEYS)
+    grid = fields.exponent(found["grid"], "the grid")
+    match statement:
+        case Rank(matrix=matrix):
+            require_shape_bound(statement)
+            error: Table | None = None
+        case RankUnderError(matrix=matrix):
+            error = statement.error
+        case LogRankWithin():
+            matrix, error = log_differences(statement.context, statement.ratio, grid + 20, budget)
+        case _:
+            raise Rejected(
+                "a nonsingular enclosure proves statements of kind rank, rank-under-error and "
+                "log-rank-within."
+            )
+    r = _prove(matrix, error, grid, found, budget)
+    if r < statement.lower:
+        raise Rejected(f"{r} columns are fewer than the lower bound {statement.lower}.")
+    return f"every choice of the {r} columns is nonsingular by an approximate left inverse"
+
+
+def _prove(
+    matrix: Table, error: Table | None, grid: int, found: dict[str, object], budget: Budget
+) -> int:
+    """The number of columns proved independent."""
+    columns = (
+        list(range(matrix.columns))
+        if found["columns"] is None
+        else fields.distinct_indices(found["columns"], "the columns", matrix.columns)
+    )
+    down = fields.exponents(found["row_exponents"], "the row exponents", matrix.rows)
+    across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
+    inverse = read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
+    known = rounded(matrix, error, [a + grid for a in down], columns, across, budget)
+    product = multiply(inverse.entries, known.entries, len(columns), budget)
+    distance, one, shift = residual(product, inverse.exponent - grid, budget)
+    absolute = [[abs(x) for x in row] for row in inverse.entries]
+    moved = row_sums(absolute, [sum(row) for row in known.errors], budget)
+    for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
+        if sum(row) + (more << shift) >= one:
+            raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
+    return len(columns)
+
+
+# ---- spectral gap
+#
+# Certificates of kind spectral-gap: α >= ‖I - R A V‖_2 for every A in question, and α < 1.
+#
+# Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
+# greatest row sum alone the bound is false (R = I, A = I - 1 e_1^T / 2); sqrt(‖·‖_1 ‖·‖_∞) is never
+# below it.
+# For `log-rank-within`, A = C log P and s_r(A) > n ratio >= ‖C (log Q - log P)‖_2 proves
+# rank(C log Q) >= r (Weyl).
+
+
+def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    found = fields.keyed(data, "the data", ("compression", "inverse", "grid"))
+    grid = fields.exponent(found["grid"], "the grid")
+    match statement:
+        case SingularValue(matrix=matrix, error=error):
+            pass
+        case LogRankWithin():
+            matrix, error = centred_logs(statement.context, grid + 20, budget)
+        case _:
+            raise Rejected(
+                "a spectral gap proves statements of kind singular-value and log-rank-within."
+            )
+    V = read_dyadic(found["compression"], "the compression", matrix.columns, None)
+    R = read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
+    every = list(range(matrix.columns))
+    known = rounded(matrix, error, [grid] * matrix.rows, every, [0] * matrix.columns, budget)
+    alpha_squared = _alpha_squared(known, R, V, grid, budget)
+    if alpha_squared >= 1:
+        raise Rejected("the bound of the spectral norm of I - R A V is not below 1.")
+    if isinstance(statement, LogRankWithin):
+        if V.columns < statement.lower:
+            raise Rejected(
+                f"the compression has {V.columns} columns, fewer than the lower bound "
+                f"{statement.lower}."
+            )
+        _require_above(matrix.rows * Fraction(statement.ratio), alpha_squared, R, V, budget)
+        return f"singular value {V.columns} of C log P is above n times the ratio"
+    if V.columns != statement.index:
+        raise Rejected(
+            f"the compression has {V.columns} columns; expected the index, {statement.index}."
+        )
+    _require_bound(statement.bound, alpha_squared, R, V, budget)
+    return "1 - ‖I - R A V‖ over ‖R‖ ‖V‖ reaches the bound for every matrix in question"
+
+
+def _alpha_squared(known: Rounded, R: Dyadic, V: Dyadic, grid: int, budget: Budget) -> Fraction:
+    """‖M‖_1 ‖M‖_∞ of M = |I - R A^ V| + |R| e |V|, from row and column sums."""
+    product = multiply(R.entries, known.entries, V.rows, budget)
+    product = multiply(product, V.entries, V.columns, budget)
+    distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
+    left, right = _absolute(R.entries), _absolute(V.entries)
+    rows = row_sums(left, row_sums(known.errors, [sum(row) for row in right], budget), budget)
+    columns = _column_sums(
+        right, _column_sums(known.errors, _totals(left, R.columns), budget), budget
+    )
+    greatest_row = max(
+        (sum(row) + (more << shift) for row, more in zip(distance, rows, strict=True)), default=0
+    )
+    greatest_column = max(
+        (
+            total + (more << shift)
+            for total, more in zip(_totals(distance, V.columns), columns, strict=True)
+        ),
+        default=0,
+    )
+    return Fraction(greatest_row * greatest_column, one * one)
+
+
+def _require_bound(
+    bound: float, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
+) -> None:
+    """Reject unless (1 - α) >= bound ‖R‖ ‖V‖, by squares: α and the norms are square roots."""
+    wanted = Fraction(bound) ** 2 * _squared_norms(R, V, budget)
+    # sqrt(a) + sqrt(b) <= 1 for a, b >= 0 iff a + b <= 1 and 4 a b <= (1 - a - b)^2
+    rest = 1 - alpha_squared - wanted
+    if rest < 0 or 4 * alpha_squared * wanted > rest * rest:
+        raise Rejected("(1 - α) / (‖R‖ ‖V‖) does not reach the bound.")
+
+
+def _require_above(
+    radius: Fraction, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
+) -> None:
+    """Reject unless (1 - α) > radius ‖R‖ ‖V‖, strictly; α < 1 is known."""
+    moved = radius**2 * _squared_norms(R, V, budget)
+    rest = 1 - alpha_squared - moved
+    if rest <= 0 or 4 * alpha_squared * moved >= rest * rest:
+        raise Rejected("(1 - α) / (‖R‖ ‖V‖) is not above n times the ratio.")
+
+
+def _squared_norms(R: Dyadic, V: Dyadic, budget: Budget) -> Fraction:
+    """‖R R^T‖_∞ ‖V^T V‖_∞, never below ‖R‖_2² ‖V‖_2²."""
+    gram_R = multiply(R.entries, transposed(R.entries, R.columns), R.rows, budget)
+    gram_V = multiply(transposed(V.entries, V.columns), V.entries, V.columns, budget)
+    return Fraction(_norm(gram_R) * _norm(gram_V)) * Fraction(4) ** (R.exponent + V.exponent)
+
+
+def _norm(gram: Rows) -> int:
+    return max((sum(map(abs, row)) for row in gram), default=0)
+
+
+def _absolute(matrix: Rows) -> Rows:
+    return [[abs(x) for x in row] for row in matrix]
+
+
+def _totals(matrix: Rows, columns: int) -> list[int]:
+    return [sum(column) for column in transposed(matrix, columns)]
+
+
+def _column_sums(matrix: Rows, weights: list[int], budget: Budget) -> list[int]:
+    """The transpose of the matrix times a vector."""
+    columns = len(matrix[0]) if matrix else 0
+    return row_sums(transposed(matrix, columns), weights, budget)
+
+
+# ---- counterexample
+#
+# Certificates of kind counterexample: a head of size k whose context has rank above k.
+
+
+def verify_counterexample(statement: Statement, data: object, budget: Budget) -> str:
+    """Return what was verified, or reject."""
+    if not isinstance(statement, RankAboveHeadSize):
+        raise Rejected("a counterexample proves statements of kind rank-above-head-size.")
+    exponents, size, n = statement.exponents.numerators, statement.keys.rows, statement.keys.columns
+    minor = fields.keyed(data, "the data", MINOR_KEYS)
+    rows, columns, modulus = read_minor(minor, n, n)
+    if len(rows) <= size:
+        raise Rejected(f"the minor has {len(rows)} rows; expected more than the head size {size}.")
+    keys = transposed(statement.keys.numerators, n)
+    logits = multiply(keys, statement.queries.numerators, n, budget)
+    for j in range(n):
+        if len({row[j] - powers[j] for row, powers in zip(logits, exponents, strict=True)}) > 1:
+            raise Rejected(f"column {j} of the logits and the exponents differ by no constant.")
+    require_unit(
+        [[pow(2, exponents[i][j], modulus) for j in columns] for i in rows], modulus, budget
+    )
+    return (
+        f"the logits are the exponents up to the gauge, and the {len(rows)} × {len(rows)} minor "
+        f"of 2^exponents is not zero modulo {modulus:#x}"
+    )
