@@ -175,12 +175,13 @@ def _from_torch(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None
     dtype = str(value.dtype).partition(".")[2]
     try:
         tensor = value.detach().cpu()
-        return (tensor.float() if dtype == "bfloat16" else tensor).numpy(), STORAGES.get(dtype)
+        array = (tensor.float() if dtype == "bfloat16" else tensor).numpy()
     except (RuntimeError, TypeError, NotImplementedError) as error:  # meta, quantised, float8
         raise InputTypeError(
             f"{name} is a tensor of {dtype} on {value.device} that cannot be read ({error}); "
             "expected a dense tensor of numbers."
         ) from None
+    return _from_numpy(name, array)[0], STORAGES.get(dtype)
 
 
 def _from_frame(name: str, value: Any) -> npt.NDArray[Any]:

@@ -9,6 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from rankbound.errors import InputError
+from rankbound.table import Column, Table, Tabular
 from rankbound.verdict import Verdict
 
 __all__ = ["NOTIONS", "PATTERNS", "Atlas", "Entry"]
@@ -91,7 +92,7 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Atlas:
+class Atlas(Tabular):
     """The entries for sequences of n tokens.
 
     Attributes
@@ -117,21 +118,27 @@ class Atlas:
                 return entry
         return None
 
-    def to_markdown(self) -> str:
-        """Return the atlas as a Markdown table, one row per pattern."""
-        heads = {**NOTIONS, "bounded": f"|q||k| ≤ {self.scale:g}, TV ≤ {self.error:g}"}
-        names = {"exact": "exact", "closure": "to any precision", "sign": "sign"}
-        titles = [names.get(notion, heads[notion]) for notion in NOTIONS]
-        lines = [f"| n = {self.n} | {' | '.join(titles)} |", "|---" * (len(titles) + 1) + "|"]
-        for pattern, title in PATTERNS.items():
-            cells = [self._cell(pattern, notion) for notion in NOTIONS]
-            lines.append(f"| {title} | {' | '.join(cells)} |")
-        return "\n".join(lines)
+    def table(self) -> Table:
+        """Return the intervals with their evidence, one row per pattern."""
+        titles = {
+            "exact": "exact",
+            "closure": "to any precision",
+            "bounded": f"|q||k| ≤ {self.scale:g}, TV ≤ {self.error:g}",
+            "sign": "sign",
+        }
+        columns = [Column(notion, titles[notion]) for notion in NOTIONS]
+        return Table(
+            [Column("pattern", f"n = {self.n}"), *columns],
+            [
+                (title, *(self._cell(pattern, notion) for notion in NOTIONS))
+                for pattern, title in PATTERNS.items()
+            ],
+        )
 
-    def _cell(self, pattern: str, notion: str) -> str:
+    def _cell(self, pattern: str, notion: str) -> str | None:
         entry = self.entry(pattern, notion)
         if entry is None:
-            return "—"
+            return None
         words = sorted({str(entry.lower_evidence), str(entry.upper_evidence)})
         return f"{entry.interval} ({', '.join(words)})"
 

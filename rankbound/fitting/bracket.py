@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,15 +11,15 @@ import numpy.typing as npt
 
 from rankbound._validate import Array, frozen_copy
 from rankbound.context import read_context
-from rankbound.errors import BackendMissing
 from rankbound.fitting.solve import Fit, fit_path
+from rankbound.table import Column, Table, Tabular
 from rankbound.theory.kl_bound import kl_lower_bound
 
 __all__ = ["Bracket", "kl_bracket"]
 
 
 @dataclass(frozen=True, eq=False)
-class Bracket:
+class Bracket(Tabular):
     """Two sides of the least mean KL divergence from P, for each of some head sizes.
 
     Attributes
@@ -42,45 +41,24 @@ class Bracket:
     upper: Array
     fits: tuple[Fit, ...]
 
-    def _rows(self) -> list[dict[str, Any]]:
-        return [
-            {
-                "head_size": int(k),
-                "lower": float(low),
-                "upper": float(high),
-                "gradient_norm": fit.gradient_norm,
-                "converged": fit.converged,
-            }
-            for k, low, high, fit in zip(
-                self.head_size, self.lower, self.upper, self.fits, strict=True
-            )
-        ]
-
-    def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row per head size.
-
-        Raises
-        ------
-        BackendMissing
-            If pandas is not installed.
-        """
-        try:
-            import pandas
-        except ImportError:
-            raise BackendMissing("to_frame needs pandas: pip install pandas") from None
-        return pandas.DataFrame(self._rows())
+    def table(self) -> Table:
+        """Return one row per head size."""
+        columns = (
+            "head_size",
+            Column("lower", "KL, at least"),
+            Column("upper", "KL of a head"),
+            Column("gradient_norm", format=".1e"),
+            "converged",
+        )
+        sides = zip(self.head_size, self.lower, self.upper, self.fits, strict=True)
+        return Table(
+            columns,
+            [(k, low, high, fit.gradient_norm, fit.converged) for k, low, high, fit in sides],
+        )
 
     def to_json(self) -> str:
         """Return the rows as a JSON array."""
-        return json.dumps(self._rows())
-
-    def to_markdown(self) -> str:
-        """Return a Markdown table."""
-        lines = ["| head size | KL, at least | KL of a head |", "|---|---|---|"]
-        lines += [
-            f"| {r['head_size']} | {r['lower']:.4g} | {r['upper']:.4g} |" for r in self._rows()
-        ]
-        return "\n".join(lines)
+        return self.table().to_json()
 
 
 def kl_bracket(

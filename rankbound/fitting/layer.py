@@ -8,7 +8,7 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_real
 from rankbound.attention.ensembles import random_multihead
-from rankbound.attention.layer import MultiHead
+from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError
 from rankbound.fitting.descent import lbfgs_options
@@ -140,12 +140,8 @@ def fit_layer(
 def _student_shape(d: int, heads: int, head_size: int | None, value_size: int | None) -> Shape:
     heads = check_int("heads", heads, least=1)
     if head_size is None:
-        if d % heads:
-            raise InputError(
-                f"d is {d} and heads {heads}; expected heads to divide d, since a standard head "
-                "has size d/h. Give head_size= for a student that sets it apart."
-            )
-        head_size = d // heads
+        remedy = " Give head_size= for a student that sets it apart."
+        head_size = standard_head_size(d, heads, remedy)
     k = check_head_size(head_size)
     v = k if value_size is None else check_int("value_size", value_size, least=1)
     return Shape(heads, k, v, d)

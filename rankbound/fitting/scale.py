@@ -1,4 +1,7 @@
-"""The price of scale, measured: the least scale found beside the scale that no head undercuts."""
+"""The price of scale, measured: the least scale found beside the scale that no head undercuts.
+
+docs/theory.md, section 5.
+"""
 
 from __future__ import annotations
 
@@ -99,10 +102,6 @@ def scale_bracket(
     -------
     ScaleBracket
 
-    References
-    ----------
-    docs/theory.md, section 5.
-
     Examples
     --------
     >>> bracket = scale_bracket(6, 3, error=1e-3)
@@ -143,21 +142,8 @@ def fit_directions(n: int, head_size: int, seed: int | np.random.Generator) -> t
     """Fit unit keys and unit queries for the largest ``min_{i != j} q_j·(k_j - k_i)``.
 
     The least is smoothed by a log-sum-exp, less and less, and raised by L-BFGS from keys drawn at
-    random and queries near them: a local optimum.
-
-    Parameters
-    ----------
-    n, head_size : int
-    seed : int or numpy.random.Generator
-
-    Returns
-    -------
-    keys, queries : ndarray, shape (head_size, n)
-        Of length 1 up to rounding.
-
-    References
-    ----------
-    docs/theory.md, section 5.
+    random and queries near them: a local optimum. Keys and queries come back, (head_size, n) each,
+    of length 1 up to rounding.
 
     Examples
     --------

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, check_real
+from rankbound._validate import Array, check_head_size, check_int, check_real, require_memory
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError
 from rankbound.fitting.descent import METHODS, SMOOTHINGS, End, descend
@@ -203,6 +203,7 @@ class Fitting:
 
     def starts(self, k: int) -> list[Array]:
         """The spectral start and the random ones, of shape (2, k, r)."""
+        require_memory("head_size", k, 2, k, self.problem.rank)
         rng = np.random.default_rng(self.seed)
         first = [self.problem.spectral_start(k)] if self.spectral_start else []
         return first + [self.problem.random_start(k, rng) for _ in range(self.random_starts)]

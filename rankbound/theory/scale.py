@@ -1,4 +1,7 @@
-"""The price of scale: how large logits must be for a small head to select one key per query."""
+"""The price of scale: how large logits must be for a small head to select one key per query.
+
+docs/theory.md, section 5.
+"""
 
 from __future__ import annotations
 
@@ -84,19 +87,6 @@ def least_scale_bound(n: int, head_size: int, error: float) -> float:
 
 def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
     """The four bounds behind :func:`least_scale_bound`, each rounded down.
-
-    Parameters
-    ----------
-    n, head_size, error
-        As in :func:`least_scale_bound`.
-
-    Returns
-    -------
-    ScaleBounds
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------

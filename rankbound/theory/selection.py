@@ -2,7 +2,7 @@
 
 *Spread keys*, of coherence μ, select one key per query at a scale of
 ``log((n - 1)(1 - ε)/ε)/(1 - μ)``. On the trigonometric moment curve each pair of keys is scored
-above all others.
+above all others. docs/theory.md, section 5.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from rankbound._validate import (
     check_matrix,
     check_seed,
     frozen_copy,
+    require_memory,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError, Undecided
@@ -41,21 +42,7 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
     """Draw n keys uniformly from the unit sphere.
 
     For each δ in (0, 1) their coherence is at most ``sqrt(2 log(n²/δ)/d)`` with a probability of at
-    least 1 - δ, d the head size.
-
-    Parameters
-    ----------
-    n, head_size : int
-    seed : int or numpy.random.Generator
-
-    Returns
-    -------
-    ndarray, shape (head_size, n)
-        Each of length 1 up to rounding.
-
-    References
-    ----------
-    docs/theory.md, section 5.
+    least 1 - δ, d the head size. Shape (head_size, n); lengths are 1 up to rounding.
 
     Examples
     --------
@@ -64,6 +51,7 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
     """
     n, d = check_int("n", n, least=1), check_head_size(head_size)
     rng = check_seed(seed)
+    require_memory("head_size", d, d, n)
     return unit_columns(rng.standard_normal((d, n)))
 
 
@@ -81,10 +69,6 @@ def coherence(keys: npt.ArrayLike) -> float:
     -------
     float
         At most 1; 0 for a single key.
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------
@@ -176,10 +160,6 @@ def selecting_head(
         If an argument is not as described, or a direction does not prefer its key.
     Undecided
         If rounding stands in the way: the margin is too small for the error in float64.
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------
@@ -332,10 +312,6 @@ def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
     -------
     Pairs
 
-    References
-    ----------
-    docs/theory.md, section 5.
-
     Examples
     --------
     >>> check_pairs([[1.0, 0.0, -1.0]], [[1.0, 0.0, -1.0]]).realised  # not the outer two
@@ -401,10 +377,6 @@ def curve_pairs(n: int) -> Pairs:
     -------
     Pairs
         With what is certain of the floats; all pairs are realised up to the largest n admitted.
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------

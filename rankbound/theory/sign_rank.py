@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import as_array, check_head_size, check_real, frozen_copy
+from rankbound._validate import check_head_size, check_real, frozen_copy, plain, shown
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
@@ -74,18 +74,19 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
 
 
 def _signs(H: npt.ArrayLike) -> Signs:
-    array = as_array("H", H)
+    array, _ = plain("H", H)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(
             f"H has shape {array.shape}; expected one matrix (m, n) with a row and a column."
         )
     if array.dtype.kind == "b":
         raise InputTypeError("H is bool; expected entries 1 and -1. Pass 2 * H.astype(int) - 1.")
-    wrong = ~np.isin(array, (-1, 1))
+    wrong = (array != 1) & (array != -1)
     if wrong.any():
         where = [int(i) for i in np.argwhere(wrong)[0]]
+        entry = shown(array.tolist()[where[0]][where[1]])
         raise InputError(
-            f"H holds {array[tuple(where)]} at {where}; expected 1 and -1: a sign rank is that of "
+            f"H holds {entry} at {where}; expected 1 and -1: a sign rank is that of "
             "a pattern of signs. Pass np.where(H > 0, 1, -1)."
         )
     return np.asarray(array, np.int64)

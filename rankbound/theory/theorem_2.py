@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, frozen_copy
+from rankbound._validate import Array, check_head_size, check_int, frozen_copy, require_memory
 from rankbound.attention.layer import MultiHead
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Layer, Matrix
@@ -93,6 +93,7 @@ def widen(
                 f"{name} is {asked} and that of the layer {own}; expected at least {own}: "
                 "a layer is widened by zeros, and a smaller one need not have its outputs."
             )
+        require_memory(name, asked, layer.heads, asked, layer.d)
     W_q, W_k, W_v = (
         _padded(W, size, axis=1) for W, size in ((layer.W_q, k), (layer.W_k, k), (layer.W_v, v))
     )

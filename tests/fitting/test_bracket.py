@@ -72,3 +72,34 @@ def test_bad_arguments() -> None:
         rb.kl_bracket(P, [1, 1])
     with refused(rb.InputError, "at least one head size"):
         rb.kl_bracket(P, [])
+
+
+def test_under_a_mask_and_from_a_context() -> None:
+    P, mask = rb.random_context(6, 0, law="causal"), rb.causal_mask(6)
+    bracket = rb.kl_bracket(P, [1, 3], mask=mask)
+    assert 0 < bracket.lower[0] <= bracket.upper[0]
+    assert bracket.upper[1] < 1e-20  # floor(n/2) is enough
+    context = rb.Context(P.T, mask=mask.T, rows=True)
+    assert rb.kl_bracket(context, [1, 3]).to_json() == bracket.to_json()
+
+
+def test_one_matrix_only() -> None:
+    batch = np.array([rb.random_context(4, seed) for seed in range(2)])
+    for function in (
+        lambda: rb.kl_bracket(batch, [1]),
+        lambda: rb.fit_head(batch, 1),
+        lambda: rb.sparse_head(batch),
+    ):
+        with refused(rb.InputError, "P has shape (2, 4, 4)", "expected"):
+            function()
+
+
+def test_head_sizes_beyond_memory() -> None:
+    P = rb.random_context(4, 0)
+    for function in (
+        lambda: rb.fit_head(P, 10**12),
+        lambda: rb.kl_bracket(P, [10**12]),
+        lambda: rb.widen(rb.random_multihead(4, 2, 0), 10**12),
+    ):
+        with refused(rb.InputError, "head_size is 1000000000000", "memory"):
+            function()

@@ -386,7 +386,7 @@ BAD: dict[str, tuple[dict[str, Any], type[Exception], tuple[str, ...]]] = {
     "infinite": ({"P": HALF, "ratio": math.inf}, rb.InputError, ("ratio is inf", "finite")),
     "in words": ({"P": HALF, "ratio": "1"}, rb.InputTypeError, ("ratio is '1'", "real number")),
     "exact P": ({"P": THIRDS}, rb.InputTypeError, ("irrational", "logits=", "P.astype(float)")),
-    "P of ints": ({"P": [[1, 0], [0, 1]]}, rb.InputTypeError, ("irrational", "logits=")),
+    "P of Fractions": ({"P": [[Fraction(1, 2)] * 2] * 2}, rb.InputTypeError, ("irrational", "logits=")),
     "a batch": ({"P": HALF[None]}, rb.InputError, ("(1, 2, 2)", "a matrix (2 axes)")),
     "a zero": ({"P": np.eye(2)}, rb.InputError, ("P is 0.0 at [0, 1]", "pass logits=")),
     "columns": ({"P": 2 * HALF}, rb.InputError, ("columns that sum to 1 only", "Normalise")),

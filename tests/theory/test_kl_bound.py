@@ -238,5 +238,30 @@ def test_under_a_mask(seed: int) -> None:
         assert bound <= fit.kl * (1 + 1e-6) + 1e-15
         assert (bound > 0) is (k < least)  # almost every causal context stays at a distance
     assert kl_lower_bound(P.T, 2, mask=mask.T, rows=True) == kl_lower_bound(P, 2, mask=mask)
-    with refused(rb.InputError, "which the mask hides"):
+    with refused(rb.InputError, "over what the mask shows"):
         kl_lower_bound(rb.random_context(n, seed), 2, mask=mask)
+
+
+def test_a_batch_has_a_bound_for_each_matrix() -> None:
+    P = np.array([rb.random_context(6, seed, law="causal") for seed in range(4)]).reshape(
+        2, 2, 6, 6
+    )
+    mask = rb.causal_mask(6)
+    found = kl_lower_bound(P, 1, mask=mask)
+    assert found.shape == (2, 2) and (found > 0).all()
+    for place in np.ndindex(2, 2):
+        assert found[place] == kl_lower_bound(P[place], 1, mask=mask)
+    dense = np.array([rb.random_context(5, seed) for seed in range(3)])
+    missed = entrywise_lower_bound(dense, 2)
+    assert missed.shape == (3,)
+    assert missed.tolist() == [entrywise_lower_bound(one, 2) for one in dense]
+
+
+def test_a_context_is_taken_as_it_was_read() -> None:
+    P, mask = rb.random_context(6, 0, law="causal"), rb.causal_mask(6)
+    context = rb.Context(P.T, mask=mask.T, rows=True)
+    assert kl_lower_bound(context, 1) == kl_lower_bound(P, 1, mask=mask)
+    with refused(rb.InputTypeError, "a Context is given beside"):
+        kl_lower_bound(context, 1, mask=mask)
+    with refused(rb.InputError, "without a mask"):
+        entrywise_lower_bound(context, 1)

@@ -249,6 +249,8 @@ def test_refused_patterns(function: Any) -> None:
         function(np.eye(2, dtype=int))
     with refused(rb.InputError, "H holds nan", "expected 1 and -1"):
         function([[math.nan, 1.0]])
+    with refused(rb.InputError, "H holds Fraction", "expected 1 and -1"):  # 1.0 to rounding
+        function([[Fraction(10**20 + 1, 10**20), 1]])
     with refused(rb.InputTypeError, "H is bool", "2 * H.astype(int) - 1"):
         function(np.eye(2, dtype=bool))
     with refused(rb.InputTypeError, "dtype <U1", "expected real"):
