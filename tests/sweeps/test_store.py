@@ -174,7 +174,7 @@ def test_the_lock_dies_with_its_process_and_not_with_its_children(tmp_path: Path
         "from rankbound.sweeps.store import locked\n"
         "lock = locked(Path(sys.argv[1]))\nlock.__enter__()\n"
         "child = os.fork()\n"
-        "if child: print(child, flush=True)\n"
+        "if not child: print(os.getpid(), flush=True)\n"  # once it runs, it has let go
         "time.sleep(600)"
     )
     with subprocess.Popen(
