@@ -229,8 +229,7 @@ def _objects(value: Any) -> npt.NDArray[Any]:
 def _is_number(entry: Any) -> bool:
     """Whether an entry is a real number; SymPy's answer is_real."""
     return (
-        isinstance(entry, (Rational, float, np.floating))
-        or getattr(entry, "is_real", None) is True
+        isinstance(entry, (Rational, float, np.floating)) or getattr(entry, "is_real", None) is True
     )
 
 
@@ -383,8 +382,8 @@ def storage(
         found = STORAGES.get(shown(stored).rpartition(".")[2].strip("'"))
     if found is None:
         raise InputTypeError(
-            f"stored={shown(stored)}; expected np.float16, np.float32 or np.float64 or 'bfloat16': the "
-            f"dtype in which {name} was computed, from which the tolerance is derived."
+            f"stored={shown(stored)}; expected np.float16, np.float32 or np.float64 or 'bfloat16': "
+            f"the dtype in which {name} was computed, from which the tolerance is derived."
         )
     return found
 
