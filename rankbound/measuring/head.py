@@ -1,7 +1,7 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
 A head comes as an `AttentionHead` on the identity, its queries and keys themselves. The two are
-balanced first (theory/head_logrank.py), so that a coordinate that is large in the keys and small in
+balanced first (theory/head_log_rank.py), so that a coordinate that is large in the keys and small in
 the queries does not raise the threshold of the others.
 """
 
@@ -22,7 +22,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask, rounding_of
 from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
-from rankbound.theory.head_logrank import balanced
+from rankbound.theory.head_log_rank import balanced
 
 __all__ = ["HeadMeasures", "layer_heads", "measure_heads"]
 

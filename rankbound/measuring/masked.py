@@ -12,7 +12,7 @@ from rankbound.attention.head import AttentionHead, capped
 from rankbound.attention.masks import Chain, Mask, nested_chain
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import spectrum_of_factors
-from rankbound.theory.head_logrank import chain_log_rank
+from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
 

@@ -36,30 +36,19 @@ def aitchison_error(
 
     ``min ‖C (log P - log Q)‖_F`` over contexts Q of heads of size k is exactly
     ``sqrt(Σ_{r > k} s_r²)``, s the singular values of ``C log P`` (Eckart–Young; tokens of full
-    column rank, otherwise a lower bound).
+    column rank, otherwise a lower bound). Docs/theory.md, section 5.
 
     Parameters
     ----------
-    P : array_like or Context, shape (..., n, n), optional
-        Positive, columns sum to 1, [key, query].
+    P, logits, rows, stored : as in `Context`
+        Positive, without a mask; a batch too.
     head_size : int
         k >= 1.
-    logits, rows, stored
-        As in :func:`rankbound.log_rank`.
 
     Returns
     -------
     float, or ndarray over a batch
         In natural logarithms of ratios.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If P is not positive and column-stochastic, or is masked.
-
-    References
-    ----------
-    Eckart & Young 1936; docs/theory.md, section 5.
 
     Examples
     --------
@@ -90,33 +79,19 @@ def nearest_head(
     """Return the head of this size nearest to P in Aitchison distance.
 
     Its logits are the truncated singular value decomposition of ``C log P``; it reaches
-    :func:`rankbound.aitchison_error`.
+    :func:`rankbound.aitchison_error` (Eckart–Young; docs/theory.md, section 5).
 
     Parameters
     ----------
-    P : array_like or Context, shape (n, n), optional
-        One positive matrix, columns sum to 1, [key, query].
-    head_size : int
-        k >= 1.
+    P, head_size, logits, rows, stored : as in `aitchison_error`
+        One matrix.
     X : array_like, shape (d, n), optional
         Tokens of full column rank; None means the identity.
-    logits, rows, stored
-        As in :func:`rankbound.log_rank`.
-
-    Returns
-    -------
-    AttentionHead
 
     Raises
     ------
     Undecided
         If X is so ill-conditioned that the head misses the optimum by more than 1e-8.
-    InputError, InputTypeError
-        If P is not positive and column-stochastic or is masked, or X is not of full column rank.
-
-    References
-    ----------
-    Eckart & Young 1936; docs/theory.md, section 5.
 
     Examples
     --------

@@ -14,6 +14,7 @@ from rankbound.context import Context, read_context
 from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import check_rtol
+from rankbound.theory.head_log_rank import log_rank_of_head
 from rankbound.theory.softmax_gauge import Logs, logs_of, refuse_underflow
 from rankbound.theory.theorem_a import (
     Reach,
@@ -41,61 +42,48 @@ def log_rank(
     stored: Any = None,
     rows: bool = False,
 ) -> Any:
-    """Rank of ``C log P``, C = I - 11^T/n: the least rank of logits whose softmax is P.
+    """Rank of ``C log P``, C = I - 11^T/n: the least rank of logits whose softmax is P (Lemma 1).
 
     Softmax determines logits up to a constant in each column (the gauge), so
     ``log_rank(P) = min over c of rank(log P + 1 c^T)``, reached at minus the column means. It is
     at most n - 1, and 0 exactly for the uniform context. It is neither the rank of P, which the
     exponential lifts, nor the rank of given logits, which may be larger by 1.
 
+    The threshold for P models entries that are right to the dtype's rounding. A P computed from
+    logits that are large beside their differences within a column (keys with a large common part)
+    is not, and reads too high: pass ``logits=`` (whose own rounding the threshold then contains).
+
     Parameters
     ----------
-    P : array_like or Context, shape (..., n, n), optional
-        Positive, columns sum to 1, [key, query]; see :class:`rankbound.Context` for what is read.
-    logits : array_like, shape (..., n, n), optional
-        Logits instead of P: free of underflow for floats; ints, Fractions and SymPy numbers (one
-        matrix; rational up to a common factor such as log 2) are decided exactly. For a context
-        ``P ∝ 2^M`` pass M: the factor log 2 does not change a rank.
-    mask : array_like of bool or str, shape (..., n, n), optional
-        [key, query], True = visible; then the answer is the least rank of a completion of what it
-        hides (Theorem C).
+    P, logits, stored, rows : as in `Context`
+        A batch too. Exact logits are decided exactly; floats are free of underflow. For a context
+        ``P ∝ 2^M`` pass ``logits=M``: the factor log 2 changes no rank.
+    mask : as in `Context`
+        Then the answer is the least rank of a completion of what it hides (Theorem C).
     head : AttentionHead, optional
-        A head instead of P, decided from its keys and queries in O(n k²): the n × n matrix is
-        never formed, unless the mask is not nested. It is at most the head size.
+        Instead of P: decided from its keys and queries in O(n k²), without forming the n × n
+        matrix unless the mask is not nested. The answer is at most the head size.
     X : array_like, shape (d, n), optional
         The tokens of `head`; None means the identity.
     rtol : float, optional
         Counts singular values above ``rtol`` times the largest, instead of above the threshold
         derived from the dtype. Unused for exact logits.
-    stored : dtype or str, optional
-        The dtype in which the data was computed, where the array no longer shows it.
-    rows : bool
-        True if the rows of P are the queries (they sum to 1), as in most software.
 
     Returns
     -------
     int, or integer ndarray over a batch
         Exact for exact logits; numerical elsewhere.
 
-    Notes
-    -----
-    The threshold for P models entries that are right to the dtype's rounding. A P computed from
-    logits that are large beside their differences within a column (keys with a large common part)
-    is not, and reads too high: pass ``logits=`` (whose own rounding the threshold then contains).
-
     Raises
     ------
     Undecided
         If the mask is not nested, unless the bounds meet (``.bounds`` holds them); or if float64
         data shows the rounding of float32 and no `stored` is given.
-    InputError, InputTypeError
-        If P is not positive and column-stochastic, an entry is not finite, or not exactly one of
-        P, logits and head is given.
 
     References
     ----------
     Yang, Dai, Salakhutdinov & Cohen 2018, Property 1 and Corollary 1 (their rank may exceed this
-    one by 1); docs/theory.md, Lemma 1.
+    one by 1).
 
     Examples
     --------
@@ -112,8 +100,6 @@ def log_rank(
                 "head is given beside P, logits or rows=True; expected a head alone: its context "
                 "is [key, query] already."
             )
-        from rankbound.theory.head_logrank import log_rank_of_head
-
         return log_rank_of_head(head, X, mask, rtol, stored)
     if X is not None:
         raise InputError(
@@ -139,29 +125,18 @@ def least_head_size(
     """Least head size with which some attention head on tokens X has the context P.
 
     *Tokens of full column rank* (Theorem A): the log-rank, at most n - 1 (sharper than the n of
-    B20, Theorem 1), and n - 1 for almost every P.
-
-    *Any tokens, no mask* (Theorem B): let N project onto the complement of the row space of X. If
-    N 1 is not 0 the gauge is forced, and P has a head iff ``N L = 0`` and ``L N = 0`` in it, of
-    size ``rank L``; else iff ``N log P = 0`` and ``C log P N = 0``, of size ``rank (C log P)``.
-    Otherwise no head of any size has P, and the answer is infinite.
-
-    *A nested mask, tokens of full column rank* (Theorem C): the number of new rows, floor(n/2) for
-    almost every causal P.
+    B20, Theorem 1), and n - 1 for almost every P. *Any tokens, no mask* (Theorem B): a head may
+    need more, or none have P; the answer is then infinite. *A nested mask, tokens of full column
+    rank* (Theorem C): the number of new rows, floor(n/2) for almost every causal P.
 
     Parameters
     ----------
-    P : array_like or Context, shape (..., n, n), optional
-        Columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
+    P, logits, mask, stored, rows : as in `Context`
+        A batch too; P is positive exactly where the mask shows. Exact logits are decided exactly
+        (on rank-deficient tokens, if these are exact too).
     X : array_like, shape (d, n), optional
         Tokens, the exact numbers they are, floats too; None means any of full column rank.
-    logits : array_like, shape (..., n, n), optional
-        Logits instead of P, hidden entries of no account; exact for ints, Fractions and SymPy
-        numbers (and, on rank-deficient tokens, if these are exact too).
-    mask : array_like of bool or str, shape (..., n, n), optional
-        [key, query], True = visible.
-    rtol, stored, rows
-        As in :func:`rankbound.log_rank`.
+    rtol : as in `log_rank`
 
     Returns
     -------
@@ -175,12 +150,6 @@ def least_head_size(
         If the mask is not nested, or there is a mask and X is not of full column rank, unless the
         bounds meet (``.bounds`` holds them); if entries of P are so near underflow that their
         logarithms are unknown; if the answer hangs on the rounding of X, or on that of float32.
-    InputError, InputTypeError
-        If the context, the tokens or the mask are not such matrices.
-
-    References
-    ----------
-    B20, Theorem 1 (first half: n suffices); docs/theory.md, Theorems A, B and C.
 
     Examples
     --------
@@ -224,25 +193,17 @@ def represent(
 
     Factor the logits that :func:`least_head_size` finds (``C log P``, in the gauge that
     rank-deficient tokens force, or completed where a mask hides them) as ``A^T B`` by the singular
-    value decomposition, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``.
+    value decomposition, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+`` (B20, Theorem 1).
 
     Parameters
     ----------
-    P : array_like or Context, shape (n, n), optional
-        One matrix, columns sum to 1, [key, query]; positive, with a mask exactly where it shows.
-    X : array_like, shape (d, n), optional
-        Tokens; None means the identity.
+    P, X, logits, mask, rtol, stored, rows : as in `least_head_size`
+        One matrix; tokens None mean the identity.
     head_size : int, optional
         Any size from the least on (padded with zeros); the least, or 1 if that is 0, unless given.
-    logits : array_like, shape (n, n), optional
-        Logits instead of P; the head size is decided exactly for ints, Fractions and SymPy numbers.
-    mask : array_like of bool or str, shape (n, n), optional
-        [key, query], True = visible.
     ratio : float
         How far the head's log-probabilities may be from log P in any entry, over what the dtype of
         the data leaves open. Checked on the head that is returned.
-    rtol, stored, rows
-        As in :func:`rankbound.log_rank`.
 
     Returns
     -------
@@ -257,12 +218,6 @@ def represent(
     Undecided
         As :func:`least_head_size`; or if X is so ill-conditioned that the head misses `ratio` in
         float64, or `rtol` drops more than rounding explains.
-    InputError, InputTypeError
-        If the context, the tokens or the mask are not such matrices.
-
-    References
-    ----------
-    B20, Theorem 1 and its proof; docs/theory.md, Theorems A, B and C.
 
     Examples
     --------

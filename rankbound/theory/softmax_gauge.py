@@ -35,30 +35,7 @@ FLOAT32 = STORAGES["float32"]
 
 @dataclass(frozen=True, eq=False)
 class Logs:
-    """What is known of log P, up to a constant added to each column.
-
-    Attributes
-    ----------
-    values : ndarray, shape (..., n, n)
-        ``log P / 2**exponent`` in some gauge, 0 where hidden: nothing over- or underflows in it.
-    error : ndarray, shape (..., n, n)
-        A bound on the error of each entry that the data and its logarithm carry.
-    exponent : int ndarray, shape (..., 1, 1)
-        The exponent.
-    mask : ndarray of bool, shape (..., n, n), or None
-        [key, query], True = visible; None where nothing is hidden.
-    stored : Storage
-        The dtype in which the data was computed.
-    declared : bool
-        Whether that dtype was said, by argument or by the data.
-    underflowed : bool
-        Whether `error` is mostly that of entries near the smallest positive number of the dtype,
-        whose logarithms are unknown.
-    exact : list of list of Fraction, or None
-        The logits exactly, over `unit`, where they were.
-    unit : float
-        Their common factor.
-    """
+    """What is known of log P, up to a constant added to each column."""
 
     values: Array
     error: Array
@@ -124,13 +101,7 @@ class Logs:
         return count_above(self.singular_values, self.tolerance, rtol, self.stored, exponent)
 
     def rank(self, rtol: float | None = None) -> Any:
-        """Rank of ``C log P``: exact where the logits were, numerical elsewhere.
-
-        Raises
-        ------
-        Undecided
-            If it is another one at the rounding of float32, by a clear gap (:func:`guarded`).
-        """
+        """Rank of ``C log P``: exact where the logits were, numerical elsewhere, and guarded."""
         if self.exact is not None:
             return prove_rank(centred(self.exact)).rank
         if rtol is not None:
@@ -212,12 +183,8 @@ def guarded(logs: Logs, answer: Callable[[float], Any]) -> Any:
 
     ``answer(factor)`` is the answer where the data may be off by that many times its error.
     float64 data that was computed in float32, cast or normalised since, has answers that are the
-    same for errors of float32's size and 100 times that, and another for its own dtype's.
-
-    Raises
-    ------
-    Undecided
-        With both answers. ``stored=`` is the remedy: the dtype in which the data was computed.
+    same for errors of float32's size and 100 times that, and another for its own dtype's. Then
+    both answers are raised as Undecided, whose remedy is ``stored=``.
     """
     found = answer(1.0)
     if logs.declared or logs.exact is not None:

@@ -42,23 +42,7 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class Reach:
-    """The least head size of a context, and logits that show it.
-
-    Attributes
-    ----------
-    least : int or math.inf
-        The least head size; infinite when no head of any size has the context.
-    scaled : ndarray, shape (n, n)
-        Logits of rank `least` whose softmax is the context, divided by ``2**exponent``.
-    exponent : int or ndarray of shape (1, 1)
-        The exponent.
-    tolerance : float
-        By how much the error of the data may have moved the scaled logits, in any entry.
-    reason : str
-        Where no head has the context: which condition failed, by how much, for which query.
-    space : RowSpace or None
-        The row space of the tokens on which this was decided; None for any of full column rank.
-    """
+    """The least head size of a context, and logits of that rank that show it."""
 
     least: float
     scaled: Array
@@ -150,25 +134,11 @@ def check_reached(head: AttentionHead, X: Tokens | None, logs: Logs, allowed: fl
 
 
 def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
-    """Return rational A, B with ``A^T B = C L`` exactly and as few rows as its rank.
+    """Return rational A, B, (r, n), with ``A^T B = C L`` exactly and r = rank(C L) <= n - 1.
 
-    The exact form of the construction: with ``W_k = A`` and ``W_q = sqrt(r) B`` it is a head of
-    size r = rank(C L) <= n - 1 on the identity.
-
-    Parameters
-    ----------
-    logits : array_like or sympy.Matrix, shape (n, n)
-        Ints, Fractions or rational SymPy numbers.
-
-    Returns
-    -------
-    A, B : list of list of Fraction, shape (r, n)
-        Both empty when the columns of L are constant (r = 0).
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is not rational, or the matrix is not square.
+    The exact form of the construction: ``W_k = A`` and ``W_q = sqrt(r) B`` are a head of size r on
+    the identity. Both are empty when the columns of L are constant. `logits` are ints, Fractions
+    or rational SymPy numbers.
 
     Examples
     --------

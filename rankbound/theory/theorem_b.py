@@ -52,12 +52,7 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
 
     Over the rationals where logits and tokens are exact. Float tokens are the exact numbers they
     are; where their numerical rank is another, the answer stands only if it is the same for both,
-    or a head shows it.
-
-    Raises
-    ------
-    Undecided
-        If the rounding of the tokens leaves the answer open.
+    or a head shows it; else it is Undecided.
     """
     if logs.exact is not None and X.given is not None:
         return replace(_exact(logs, X.given), space=X.space)
@@ -236,31 +231,18 @@ def unreachability_certificate(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), optional
-        Positive, columns sum to 1, [key, query]; its floats stand for the exact numbers they are.
+    P, logits, rows : as in `Context`
+        A float P stands for the exact numbers that its floats are; logits must be exact.
     X : array_like or sympy.Matrix, shape (d, n)
         Tokens, read exactly, floats too.
-    logits : array_like or sympy.Matrix, shape (n, n), optional
-        Logits instead of P: ints, Fractions or SymPy numbers, up to one common factor.
     ratio : float
         With P: no head has its context within a factor ``e^±ratio`` of P in every entry.
-    rows : bool
-        True if the rows are the queries.
 
     Returns
     -------
     UnreachableWitness or None
         With logits, None if and only if some head has the context; with P, None if no proof was
-        found (n is at most 256 there).
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the context or the tokens are not such matrices, or a ratio is given with logits.
-
-    References
-    ----------
-    docs/theory.md, Theorem B; docs/certificates.md, kind unreachable.
+        found (n is at most 256 there). See docs/certificates.md, kind unreachable.
 
     Examples
     --------

@@ -105,24 +105,10 @@ def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float]:
 def combine(
     basis: Array, rows: Array, basis_error: Array, rows_error: Array
 ) -> tuple[Array, npt.NDArray[np.bool_], Array]:
-    """The combinations of least norm that come nearest to each row, and whether a row is outside.
+    """The combinations of least norm of `basis` (s, r) that come nearest to each of `rows` (m, r).
 
-    Parameters
-    ----------
-    basis : ndarray, shape (s, r)
-        Spanning rows.
-    rows : ndarray, shape (m, r)
-        Rows to compare with the span.
-    basis_error, rows_error : ndarray, shapes (s,) and (m,)
-        Bounds on the Euclidean error of each.
-
-    Returns
-    -------
-    coefficients : ndarray, shape (m, s)
-    outside : ndarray of bool, shape (m,)
-        Whether a row is farther from the span than errors and rounding explain.
-    tolerance : ndarray, shape (m,)
-        By how much they may.
+    The errors bound the Euclidean error of each row. Returned are the coefficients (m, s), whether
+    each row is farther from the span than errors and rounding explain, and by how much they may.
     """
     sizes: Array = np.linalg.norm(rows, axis=1)
     if not len(basis):
@@ -143,15 +129,9 @@ def combine(
 def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int]:
     """Rows that are outside the span of the rows above them, on what is visible of them.
 
-    Row i shows its first ``seen[i]`` columns, which do not increase; at most r rows are new, so
-    the time is O(n r²) for n much above r².
-
-    Parameters
-    ----------
-    rows, error : ndarray, shape (n, r)
-        The rows and a bound on the error of each entry.
-    seen : ndarray of int, shape (n,)
-        How many columns of each row are visible.
+    `rows` and the bound `error` of each entry are (n, r). Row i shows its first ``seen[i]``
+    columns, which do not increase; at most r rows are new, so the time is O(n r²) for n much above
+    r².
     """
     new: list[int] = []
     n, r = rows.shape

@@ -61,8 +61,8 @@ def log_rank_of_head(
         )
     if head.scale == 0:
         return 0
-    coarse = getattr(head, "stored", None) if stored is None else stored
-    eps = storage_dtype("head", keys, coarse).eps
+    own = getattr(head, "stored", None) if stored is None else None
+    eps = (own or storage_dtype("head", keys, stored)).eps
     unit = eps if tokens is None else eps * len(tokens)  # one rounding for each product
     if visible is None:
         count = unmasked_log_rank(keys, queries, unit, rtol)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory.head_logrank import chain_log_rank
+from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.theorem_c import new_rows
 from tests.helpers import EPS, refused
 from tests.theory.test_completion import by_the_formula, nested_masks
