@@ -1,8 +1,8 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
 A head comes as an `AttentionHead` on the identity, its queries and keys themselves. The two are
-balanced first (theory/head_log_rank.py), so that a coordinate that is large in the keys and small in
-the queries does not raise the threshold of the others.
+balanced first (theory/head_log_rank.py), so that a coordinate that is large in the keys and small
+in the queries does not raise the threshold of the others.
 """
 
 from __future__ import annotations

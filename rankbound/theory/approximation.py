@@ -36,7 +36,7 @@ def aitchison_error(
 
     ``min ‖C (log P - log Q)‖_F`` over contexts Q of heads of size k is exactly
     ``sqrt(Σ_{r > k} s_r²)``, s the singular values of ``C log P`` (Eckart–Young; tokens of full
-    column rank, otherwise a lower bound). Docs/theory.md, section 5.
+    column rank, otherwise a lower bound). See docs/theory.md, section 5.
 
     Parameters
     ----------

@@ -54,8 +54,7 @@ class Argmaxable:
         ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
         below key i.
     rational_queries : mapping from int to tuple of Fraction
-        Queries for the argmaxable keys whose query was found over the rationals, and is lost when
-        it is rounded to float64.
+        For the argmaxable keys whose query is lost when it is rounded to float64.
     """
 
     argmaxable: Flags
@@ -73,19 +72,9 @@ def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
     theorem it is not iff k_i is a convex combination of other keys with ``Σ μ_j b_j >= b_i``:
     without biases iff it is no vertex of the convex hull of the keys, or is repeated.
 
-    Every number is read exactly: a float as the rational number that it is, integers and Fractions
-    as they stand. Queries and weights are checked exactly.
-
-    Parameters
-    ----------
-    keys : array_like, shape (k, n)
-        One key per column.
-    biases : array_like, shape (n,), optional
-        Added to the logits of each key.
-
-    Returns
-    -------
-    Argmaxable
+    Keys are (k, n), one per column; biases, (n,), are added to their logits. Every number is read
+    exactly: a float as the rational number that it is, integers and Fractions as they stand.
+    Queries and weights are checked exactly.
 
     References
     ----------

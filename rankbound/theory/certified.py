@@ -51,43 +51,23 @@ def certified_log_rank(
     the lower side is about P itself, and the upper side is n - 1.
 
     So the answer to "is P representable at head size k" is no if ``k < lower``, yes if
-    ``k >= upper``, and not settled between.
+    ``k >= upper``, and not settled between (docs/theory.md, Theorem A and section 8).
 
     Parameters
     ----------
-    P : array_like or Context, shape (n, n), optional
-        One positive matrix of floats, columns sum to 1 to rounding, [key, query].
-    logits : array_like, shape (n, n), optional
-        Logits instead of P: ints, Fractions, SymPy numbers (up to one common factor) or floats. A
-        Context of float logits is read likewise.
-    mask : array_like of bool or str, shape (n, n), optional
-        [key, query], True = visible. For P, or if the mask is not nested, the bounds are
-        *supported* and no more.
+    P, logits, rows : as in `Context`
+        One matrix; P of floats. Float logits are read as the rationals they are.
+    mask : as in `Context`
+        For P, or if the mask is not nested, the bounds are *supported* and no more.
     ratio : float, optional
-        At least 0, which it is unless given; goes with P.
-    rows : bool
-        True if the rows are the queries.
+        At least 0, which it is unless given; goes with P, without a mask.
 
     Returns
     -------
     RankBounds
-        Rigorous. ``.certify()`` returns them certified, up to n = 256: ``.certificate`` proves the
-        lower side (and the upper, for exact logits), ``.upper_certificate`` the upper where a head
-        does.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the context is no such matrix, P is exact, or a ratio goes with logits or a mask.
-
-    Notes
-    -----
-    The fast answer assumes that NumPy's logarithm and exponential are within 4 units in the last
-    place; the certificates do not.
-
-    References
-    ----------
-    docs/theory.md, Theorem A and section 8.
+        Rigorous, if NumPy's logarithm and exponential are within 4 units in the last place.
+        ``.certify()``, up to n = 256, assumes nothing: ``.certificate`` proves the lower side (and
+        the upper, for exact logits), ``.upper_certificate`` the upper where a head does.
 
     Examples
     --------

@@ -39,12 +39,8 @@ def log_rank_of_head(
     """The log-rank of a head on tokens: O(n k²) in time and, apart from the mask, O(n k) in memory.
 
     `mask` None means the head's own. Under a mask that is not nested the logits are formed and
-    bounded; the head itself shows that its size is enough.
-
-    Raises
-    ------
-    Undecided
-        If the bounds do not meet, or the rounding of keys and queries leaves the answer open.
+    bounded; the head itself shows that its size is enough. Undecided if the bounds do not meet, or
+    if the rounding of keys and queries leaves the answer open.
     """
     _require_head(head)
     mask = getattr(head, "mask", None) if mask is None else mask

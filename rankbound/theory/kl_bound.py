@@ -55,19 +55,15 @@ def kl_lower_bound(
         n KL >= tail_k(M)² - (the m largest (‖M_j‖² - θ)_+),
 
     and with more than m, n KL >= (m + 1) θ; the smaller of the two holds, for every m and θ. The
-    same holds on blocks of keys and queries, and for disjoint blocks the bounds add up.
+    same holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a
+    mask the best bound of a fully visible block holds (docs/theory.md, section 5).
 
     Parameters
     ----------
-    P : array_like, shape (..., n, n), or Context
-        Columns sum to 1, [key, query]; zeros are allowed.
+    P, mask, rows, stored : as in `Context`
+        Zeros are allowed; a batch too.
     head_size : int
         k >= 1.
-    mask : array_like of bool, optional
-        Then the best bound of a fully visible block holds: the keys that most queries see, and the
-        queries that see them.
-    mask, rows, stored
-        As in :class:`rankbound.Context`.
 
     Returns
     -------
@@ -80,10 +76,6 @@ def kl_lower_bound(
     ------
     RankboundError
         If this machine's arithmetic is not that of the bounds.
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------
@@ -123,28 +115,11 @@ def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
 
 
 def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
-    """By how much every head of this size misses some entry of log P, at least.
+    """By how much every head of this size, on tokens of any rank, misses some entry of log P.
 
     ``max |log P - log Q| >= τ_k/n``, τ_k the least Aitchison distance, since centring raises no
-    Frobenius norm and n² entries carry it. On tokens of any rank.
-
-    Parameters
-    ----------
-    P : array_like, shape (..., n, n), or Context
-        Positive, columns sum to 1, [key, query]; without a mask.
-    head_size : int
-        k >= 1.
-    rows : bool
-        True if the rows of P are the queries.
-
-    Returns
-    -------
-    float, or ndarray over a batch
-        In natural logarithms of ratios, rounding bounded as in :func:`kl_lower_bound`.
-
-    References
-    ----------
-    docs/theory.md, section 5.
+    Frobenius norm and n² entries carry it. P is positive, without a mask, maybe a batch; rounding
+    is bounded as in :func:`kl_lower_bound`.
     """
     context = unmasked(P, rows=rows, batch=True)
     k = check_head_size(head_size)
@@ -341,14 +316,9 @@ def _log_sum_exp(x: Array, axis: int) -> Array:
 class Explained:
     """What no matrix of rank k and no gauge explains of ``diag(a) ℓ diag(b)``.
 
-    Attributes
-    ----------
-    tail : float
-        A lower bound of ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k.
-    columns : ndarray, shape (n,)
-        Upper bounds of the squared norms of the columns, the gauge chosen best for each.
-    mass : ndarray, shape (m, n)
-        Squares of the entries of the unexplained part (an estimate).
+    ``tail`` bounds ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k from below,
+    ``columns`` the squared norms of the columns from above, the gauge chosen best for each;
+    ``mass`` estimates the squares of the entries of the unexplained part.
     """
 
     tail: float

@@ -57,25 +57,9 @@ def least_scale_bound(n: int, head_size: int, error: float) -> float:
     *Price of scale.* Let n queries put a probability of at least 1 - ε on n different keys (so do
     all contexts within ε in total variation of a permutation), at head size d, whatever the other
     keys and queries are. Then ``β = max_j ‖q_j‖ · max_i ‖k_i‖``, the temperature included, is at
-    least each of the four bounds of :class:`ScaleBounds`; the best is returned, rounded down.
-
-    Parameters
-    ----------
-    n : int
-        How many different keys are selected.
-    head_size : int
-        d.
-    error : float
-        ε, between 0 and 1.
-
-    Returns
-    -------
-    float
-        Infinite where no scale is enough: head size 1 selects at most two keys.
-
-    References
-    ----------
-    docs/theory.md, section 5; for the volume bound see Weller, Boratko, Naim & Lee 2025, Theorem 1.
+    least each of the four bounds of :class:`ScaleBounds`; the best is returned, rounded down. It
+    is infinite where no scale is enough: head size 1 selects at most two keys. The volume bound
+    is that of Weller, Boratko, Naim & Lee 2025, Theorem 1.
 
     Examples
     --------
@@ -151,23 +135,8 @@ def _down(interval: Any) -> float:
 def head_scale(head: AttentionHead, *, X: npt.ArrayLike | None = None) -> float:
     """Bound the scale of a head, ``β = |scale| max_j ‖q_j‖ max_i ‖k_i‖``, from above.
 
-    No logit is larger in magnitude.
-
-    Parameters
-    ----------
-    head : AttentionHead
-    X : array_like, shape (d, n), optional
-        Tokens, one per column; None means the identity.
-
-    Returns
-    -------
-    float
-        Rounded up; infinite where the squares overflow.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If `X` does not fit the head.
+    No logit is larger in magnitude. Tokens X None mean the identity; the bound is infinite where
+    the squares overflow.
 
     Examples
     --------

@@ -39,10 +39,10 @@ BLOCK = 2**22  # numbers in a block of scores
 
 
 def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Array:
-    """Draw n keys uniformly from the unit sphere.
+    """Draw n keys uniformly from the unit sphere: shape (head_size, n), lengths 1 up to rounding.
 
     For each δ in (0, 1) their coherence is at most ``sqrt(2 log(n²/δ)/d)`` with a probability of at
-    least 1 - δ, d the head size. Shape (head_size, n); lengths are 1 up to rounding.
+    least 1 - δ, d the head size.
 
     Examples
     --------
@@ -58,17 +58,8 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
 def coherence(keys: npt.ArrayLike) -> float:
     """Bound the largest ``|k_i · k_j|/(‖k_i‖ ‖k_j‖)`` over different keys i, j from above.
 
-    The keys are exact numbers, the floats that they are, and every rounding is accounted for.
-
-    Parameters
-    ----------
-    keys : array_like, shape (head_size, n)
-        One key per column, none of them zero.
-
-    Returns
-    -------
-    float
-        At most 1; 0 for a single key.
+    The keys, one per column and none of them zero, are the exact numbers that their floats are,
+    and every rounding is accounted for. The bound is at most 1, and 0 for a single key.
 
     Examples
     --------
@@ -98,12 +89,10 @@ def coherence(keys: npt.ArrayLike) -> float:
 
 @dataclass(frozen=True, eq=False)
 class SelectingHead:
-    """A head that gives each query one key, with bounds that hold for it.
+    """A head that gives each query one key, on the identity, with bounds that hold for it.
 
     Attributes
     ----------
-    head : AttentionHead
-        On the identity tokens.
     targets : ndarray of int, shape (n,)
         The key that each query selects.
     scale : float
@@ -150,14 +139,8 @@ def selecting_head(
     targets : array_like of int, shape (n,), optional
         t_j, the key that query j selects; 0, …, n - 1 unless given. Keys may repeat.
 
-    Returns
-    -------
-    SelectingHead
-
     Raises
     ------
-    InputError, InputTypeError
-        If an argument is not as described, or a direction does not prefer its key.
     Undecided
         If rounding stands in the way: the margin is too small for the error in float64.
 
@@ -259,13 +242,10 @@ def _enough(
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """Keys, a query for each pair of them, and what is certain of their scores.
+    """Keys, a query for each pair ``(0, 1), (0, 2), …, (1, 2), …``, and what is certain of scores.
 
     Attributes
     ----------
-    keys : ndarray, shape (head_size, n)
-    queries : ndarray, shape (head_size, n (n - 1)/2)
-        In the order of ``(0, 1), (0, 2), …, (1, 2), …``.
     realised : int
         Pairs both of whose keys are certain to have larger scores than every other key.
     margin : float
@@ -296,21 +276,11 @@ def pair_members(n: int) -> Ints:
 
 
 def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
-    """Say for how many pairs of keys their query scores both above all other keys.
+    """Say for how many pairs of n >= 2 keys their query scores both above all other keys.
 
-    Keys and queries are the floats that they are; a pair counts if its margin is above a bound on
-    the rounding of the scores.
-
-    Parameters
-    ----------
-    keys : array_like, shape (head_size, n)
-        n at least 2.
-    queries : array_like, shape (head_size, n (n - 1)/2)
-        In the order of ``(0, 1), (0, 2), …, (1, 2), …``.
-
-    Returns
-    -------
-    Pairs
+    Keys, (head_size, n), and queries, (head_size, n (n - 1)/2), in the order of :class:`Pairs`, are
+    the floats that they are; a pair counts if its margin is above a bound on the rounding of the
+    scores.
 
     Examples
     --------
@@ -361,22 +331,12 @@ def _pair_margins(K: Array, Q: Array, members: Ints) -> Array:
 
 
 def curve_pairs(n: int) -> Pairs:
-    """Realise all pairs of n keys at head size 4.
+    """Realise all pairs of n >= 2 keys at head size 4, in floats too.
 
     *Sparse patterns are easy*, s = 2: keys at equal angles ``t_i`` on the trigonometric moment
     curve ``(cos t, sin t, cos 2t, sin 2t)``, and for the pair with angles a, b the functional of
     ``-(1 - cos(t - a))(1 - cos(t - b))`` less its constant term: 0 at a and b and negative at all
     other keys. Keys and queries have length 1, up to rounding; the margin falls like n^-4.
-
-    Parameters
-    ----------
-    n : int
-        At least 2.
-
-    Returns
-    -------
-    Pairs
-        With what is certain of the floats; all pairs are realised up to the largest n admitted.
 
     Examples
     --------

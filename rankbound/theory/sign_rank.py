@@ -42,21 +42,12 @@ FORSTER = "Forster's bound in integers, outer products"
 def sign_rank_bound(H: npt.ArrayLike) -> int:
     """Forster's lower bound of the sign rank, ``sqrt(m n)/‖H‖_2``, certified in integers.
 
-    *Forster 2002.* Every real matrix with the signs of H, of shape m × n, has a rank of at least
-    ``sqrt(m n)/‖H‖_2``. With G the Gram matrix of rows or of columns, ``‖H‖_2^{2p} = ‖G^p‖_2`` is
-    at most the greatest absolute row sum of G^p, an integer B; the least r with
-    ``r^{2p} B >= (m n)^p`` is returned, the best over both sides at p = 1 and the smaller side at
-    p = 2, 4, 8. It is at most Forster's bound, rounded up, and never above the sign rank.
-
-    Parameters
-    ----------
-    H : array_like, shape (m, n)
-        Entries 1 and -1.
-
-    Returns
-    -------
-    int
-        At least 1.
+    *Forster 2002.* Every real matrix with the signs of H, of shape m × n with entries 1 and -1, has
+    a rank of at least ``sqrt(m n)/‖H‖_2``. With G the Gram matrix of rows or of columns,
+    ``‖H‖_2^{2p} = ‖G^p‖_2`` is at most the greatest absolute row sum of G^p, an integer B; the
+    least r with ``r^{2p} B >= (m n)^p`` is returned, the best over both sides at p = 1 and the
+    smaller side at p = 2, 4, 8. It is at least 1, at most Forster's bound, rounded up, and never
+    above the sign rank.
 
     References
     ----------
@@ -126,17 +117,6 @@ class SignChanges:
     Column j of the witness is ``leading_j Π_r (2i - r)`` at row i, the product over the roots of
     the column, odd integers: an integer matrix with exactly the signs of H, and of rank at most
     `upper`, since its columns are polynomials of degree below it.
-
-    Attributes
-    ----------
-    upper : int
-        The most sign changes in a column, plus 1.
-    changes : ndarray of int, shape (n,)
-        Sign changes down each column.
-    leading : ndarray of int, shape (n,)
-        1 or -1.
-    roots : tuple of tuple of int
-        The roots of each column, in units of half a row.
     """
 
     upper: int
@@ -168,20 +148,9 @@ def sign_change_bound(H: npt.ArrayLike) -> SignChanges:
     """Bound the sign rank by the most sign changes in a column, plus 1, for the rows as ordered.
 
     A column with s sign changes has the signs of a polynomial of degree s in the row number, with a
-    root at each change. The signs of these polynomials, products of integers, are compared with H.
-
-    Parameters
-    ----------
-    H : array_like, shape (m, n)
-        Entries 1 and -1; reorder the rows, or transpose, for other bounds.
-
-    Returns
-    -------
-    SignChanges
-
-    References
-    ----------
-    Alon, Frankl & Rödl 1985; docs/theory.md, section 5.
+    root at each change (Alon, Frankl & Rödl 1985; docs/theory.md, section 5). The signs of these
+    polynomials, products of integers, are compared with H, of entries 1 and -1. Reorder the rows,
+    or transpose, for other bounds.
 
     Examples
     --------
@@ -212,19 +181,6 @@ def sign_rank_bounds(H: npt.ArrayLike) -> RankBounds:
     *Lower:* Forster's bound; and 2 unless H is an outer product, since the signs of a matrix of
     rank 1 are one. *Upper:* sign changes plus 1, along columns and along rows, and the rank of H.
 
-    Parameters
-    ----------
-    H : array_like, shape (m, n)
-        Entries 1 and -1.
-
-    Returns
-    -------
-    RankBounds
-
-    References
-    ----------
-    Forster 2002; docs/theory.md, section 5.
-
     Examples
     --------
     >>> bounds = sign_rank_bounds([[1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
@@ -253,8 +209,8 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     """Bound the least head size at which every query prefers its own keys to all others.
 
     Query j selects the keys i with ``H[i, j] = 1``: each of them must have a larger logit than each
-    of the others. By how much does not matter, so logits may then be scaled until P is as sharp as
-    wished. Let k be the least head size of such logits:
+    of the others, where it is -1. By how much does not matter, so logits may then be scaled until P
+    is as sharp as wished. Let k be the least head size of such logits:
 
         ``signrank(H) - 1 <= k <= signrank(H)``.
 
@@ -262,15 +218,6 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     a rank of at most k + 1. *Upper:* a matrix with the signs of H. The constant of a column is
     gauge, so s sign changes down the columns need head size s only, not s + 1, and H itself
     ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
-
-    Parameters
-    ----------
-    H : array_like, shape (m, n)
-        Entries 1 and -1, [key, query].
-
-    Returns
-    -------
-    RankBounds
 
     References
     ----------
@@ -298,33 +245,20 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
 def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> float:
     """Lower bound of the KL divergence from P ∝ exp(epsilon H) at this head size.
 
-    Let Z_j be the column sums of exp(ε H), and suppose k + 1 < signrank(H). Every context Q of a
-    head of size k is on the wrong side of ``θ_j = cosh(ε)/Z_j`` in some entry, for otherwise
-    ``log Q - 1 log θ^T``, of rank at most k + 1, had the signs of H. There P and Q differ by at
-    least ``δ_j = sinh(ε)/Z_j``, and the data-processing inequality for that entry gives
+    Let H be square, [key, query], Z_j the column sums of exp(ε H), and k + 1 < signrank(H). Every
+    context Q of a head of size k is on the wrong side of ``θ_j = cosh(ε)/Z_j`` in some entry, for
+    otherwise ``log Q - 1 log θ^T``, of rank at most k + 1, had the signs of H. There P and Q differ
+    by at least ``δ_j = sinh(ε)/Z_j``, and the data-processing inequality for that entry gives
 
         ``n KL(P ‖ Q) >= min_j max(2 δ_j², δ_j²/(2 a_j) + δ_j²/(2 b_j))``,
 
     with ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j`` (Pinsker; Taylor's theorem).
-
-    Parameters
-    ----------
-    H : array_like, shape (n, n)
-        Entries 1 and -1, [key, query].
-    epsilon : float
-        Above 0.
-    head_size : int
-        k >= 1.
 
     Returns
     -------
     float
         Mean over queries, in nats, rounded down from an enclosure; 0 where :func:`sign_rank_bounds`
         does not show that k + 1 is below the sign rank.
-
-    References
-    ----------
-    Forster 2002; docs/theory.md, section 5.
 
     Examples
     --------

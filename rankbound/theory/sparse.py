@@ -59,22 +59,17 @@ def sparse_head(
     origin. The query with keys S is the functional ``g(t) - β Π_{i in S} (1 - cos(t - t_i))``, g of
     least norm with ``g(t_i) = log p_i`` up to a constant, and β as small as the error allows. For
     2s >= n - 1 the zeros of P are filled instead, and the head has the context exactly (Theorem A).
+    See docs/theory.md, section 5.
 
     Parameters
     ----------
-    P : array_like, shape (n, n)
-        One matrix, zeros allowed, columns sum to 1, [key, query]. Columns are normalised first.
+    P, rows, stored : as in `Context`
+        One matrix, zeros allowed. Columns are normalised first.
     X : array_like, shape (d, n), optional
-        One matrix of tokens, of full column rank; None means the identity.
+        Tokens of full column rank; None means the identity.
     error : float
         Total variation allowed in each column, between 0 and 1. It is bounded for the context that
         the head has in float64 in any order of summation, not for exact arithmetic only.
-    rows, stored
-        As in :func:`rankbound.log_rank`.
-
-    Returns
-    -------
-    AttentionHead
 
     Raises
     ------
@@ -85,10 +80,6 @@ def sparse_head(
         least that does in float64 is not known).
     Undecided
         If only the tokens X stand in the way, being ill-conditioned.
-
-    References
-    ----------
-    docs/theory.md, section 5.
 
     Examples
     --------

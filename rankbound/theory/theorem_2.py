@@ -41,7 +41,7 @@ def widen(
     value_size: int | None = None,
     default_scale: bool = False,
 ) -> MultiHead:
-    """The same layer with heads of a larger size: F ⊂ G.
+    """The same layer with heads of a larger size: F ⊂ G (B20, Theorem 2; section 4).
 
     Query, key and value projections get zero rows and the output projection zero columns, so every
     logit and every output is the same real number. The temperature is kept by keeping the scale;
@@ -55,23 +55,9 @@ def widen(
     head_size : int
         Query and key coordinates of each head of the result, at least those of `layer`.
     value_size : int, optional
-        Value coordinates of each head of the result, at least those of `layer`, which they are
-        unless given.
+        Value coordinates likewise; those of `layer` unless given.
     default_scale : bool
         Whether the result has the scale of its own head size.
-
-    Returns
-    -------
-    MultiHead
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If `layer` is not a MultiHead, or a size is below its own.
-
-    References
-    ----------
-    Bhojanapalli et al. 2020, Theorem 2 (B20); docs/theory.md, section 4.
 
     Examples
     --------
@@ -180,15 +166,12 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
 
     Raises
     ------
-    InputError, InputTypeError
-        If an argument is not a MultiHead, the embedding sizes differ, or n < 1.
     BackendMissing
         If python-flint is not installed.
 
     References
     ----------
-    Bhojanapalli et al. 2020, Theorem 2 and appendix B (B20); the witness is that of
-    docs/theory.md, section 4.
+    B20, Theorem 2 and appendix B; the witness is that of docs/theory.md, section 4.
 
     Examples
     --------
