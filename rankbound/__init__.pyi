@@ -43,13 +43,13 @@ from .registry.verification import verify as verify
 from .sweeps.run import Sweep as Sweep
 from .sweeps.run import sweep as sweep
 from .theory.approximation import aitchison_error as aitchison_error
+from .theory.approximation import kl_lower_bound as kl_lower_bound
 from .theory.approximation import nearest_head as nearest_head
 from .theory.argmax import argmaxable as argmaxable
 from .theory.certified import certified_log_rank as certified_log_rank
 from .theory.decision import least_head_size as least_head_size
 from .theory.decision import log_rank as log_rank
 from .theory.decision import represent as represent
-from .theory.kl_bound import kl_lower_bound as kl_lower_bound
 from .theory.sign_rank import sign_rank_bound as sign_rank_bound
 from .theory.sparse import sparse_head as sparse_head
 from .theory.theorem_2 import Separation as Separation

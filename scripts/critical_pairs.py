@@ -29,8 +29,7 @@ from threadpoolctl import threadpool_limits
 
 from rankbound._validate import Array, check_head_size, check_int, check_real
 from rankbound.errors import InputError
-from rankbound.theory.scale import unit_columns
-from rankbound.theory.selection import Pairs, check_pairs, curve_pairs, pair_members
+from rankbound.theory.selection import Pairs, check_pairs, curve_pairs, pair_members, unit_columns
 
 CURVE = (10, 20, 50, 100, 200)
 BEHIND = 6  # how far below the published number a search at a fixed temperature begins

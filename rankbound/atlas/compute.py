@@ -17,11 +17,10 @@ from rankbound.attention.softmax import column_softmax
 from rankbound.errors import InputError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
+from rankbound.theory.approximation import stays_away
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.certified import certified_log_rank
-from rankbound.theory.kl_bound import stays_away
-from rankbound.theory.scale import check_share, least_scale_bound
-from rankbound.theory.selection import random_keys, selecting_head
+from rankbound.theory.selection import check_share, least_scale_bound, random_keys, selecting_head
 from rankbound.theory.sign_rank import selection_head_size
 from rankbound.theory.sparse import sparse_head
 from rankbound.verdict import Verdict

@@ -13,7 +13,7 @@ from rankbound._validate import Array, frozen_copy
 from rankbound.context import read_context
 from rankbound.fitting.solve import Fit, fit_path
 from rankbound.table import Column, Table, Tabular
-from rankbound.theory.kl_bound import kl_lower_bound
+from rankbound.theory.approximation import kl_lower_bound
 
 __all__ = ["Bracket", "kl_bracket"]
 

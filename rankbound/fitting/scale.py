@@ -13,11 +13,14 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
-from rankbound.theory.scale import ScaleBounds, check_share, scale_bounds, unit_columns
 from rankbound.theory.selection import (
+    ScaleBounds,
     SelectingHead,
+    check_share,
     random_keys,
+    scale_bounds,
     selecting_head,
+    unit_columns,
     worst_margin,
 )
 
@@ -82,7 +85,7 @@ def scale_bracket(
 ) -> ScaleBracket:
     """Bracket the scale β that a head of this size needs to select n keys within an error.
 
-    Below are proved bounds (:func:`rankbound.theory.scale.scale_bounds`). Above are heads whose
+    Below are proved bounds (:func:`rankbound.theory.selection.scale_bounds`). Above are heads whose
     context is checked: with random keys, and with unit keys and queries fitted so that the least of
     ``q_j·(k_j - k_i)`` is as large as possible. Both sides meet for head sizes of n - 1 and more.
 

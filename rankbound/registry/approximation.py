@@ -14,8 +14,7 @@ from rankbound.attention.head import AttentionHead
 from rankbound.fitting.solve import fit_head
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
 from rankbound.registry.populations import POSITIVE
-from rankbound.theory.approximation import aitchison_error
-from rankbound.theory.kl_bound import kl_lower_bound
+from rankbound.theory.approximation import aitchison_error, kl_lower_bound
 from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
 

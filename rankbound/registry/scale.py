@@ -13,12 +13,13 @@ from rankbound.attention.head import AttentionHead
 from rankbound.exact.rounding import U
 from rankbound.fitting.scale import fit_directions
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.theory.scale import head_scale, least_scale_bound
 from rankbound.theory.selection import (
     Pairs,
     check_pairs,
     coherence,
     curve_pairs,
+    head_scale,
+    least_scale_bound,
     random_keys,
     selecting_head,
 )

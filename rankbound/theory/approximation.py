@@ -1,27 +1,45 @@
-"""How close a head of too small a size can come, where the answer has a closed form (section 5)."""
+"""How close a head of too small a size can come to P (docs/theory.md, section 5).
+
+In Aitchison distance the answer has a closed form. In KL divergence there are rigorous lower
+bounds: each rounding is bounded, and NumPy's logarithm and expm1 are taken to be within 4 units in
+the last place. They rest on rank-one minorants of weights, and on the part of a weighted matrix
+that no matrix of rank k explains.
+"""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rankbound._validate import check_head_size
+from rankbound._validate import Array, check_head_size
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
+from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
 from rankbound.theory.softmax_gauge import logs_of
-from rankbound.theory.theorem_a import (
-    check_reached,
-    full_rank_tokens,
-    head_from_factors,
-    split,
-)
+from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
 
-__all__ = ["aitchison_error", "nearest_head"]
+__all__ = ["aitchison_error", "entrywise_lower_bound", "kl_lower_bound", "nearest_head"]
 
 REACHED = 1e-8  # by how much the head on given tokens may miss the optimum, in log-probability
+
+Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries
+
+FLOOR = 1e-100  # keys of probabilities below are left out of a block: their weight is nothing
+BUDGETS = 8  # column budgets tried on a block,
+REFINED = 5  # and more of them near the best
+ROUNDS = 4  # of improving a minorant
+SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
+MOST_BLOCKS = 6  # fully visible ones, under a mask
+LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
+SERIES = 1e-3  # below, φ is bounded by its series
+SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
+TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
 
 
 def aitchison_error(
@@ -120,3 +138,335 @@ def unmasked(P: Any, **given: Any) -> Context:
             "form is for those. rb.fit_head and rb.kl_lower_bound take a mask."
         )
     return context
+
+
+def kl_lower_bound(
+    P: Any,
+    head_size: int,
+    *,
+    mask: Any = None,
+    rows: bool = False,
+    stored: Any = None,
+) -> Any:
+    """A number that no head of this size comes below in mean KL divergence, on any tokens.
+
+    ``KL = (1/n) Σ_j K_j`` with ``K_j = Σ_i p_ij φ(Δ_ij)``, ``Δ = log P - log Q`` and
+    ``φ(t) = t - 1 + e^{-t}``. For every budget θ > 0 let ``φ(T_ij) = θ/p_ij``, and let
+    ``a_i² b_j² <= p_ij φ(T_ij)/T_ij²``. In a column with ``K_j < θ`` every ``|Δ_ij| < T_ij``, so
+    ``K_j >= Σ_i (a_i Δ_ij b_j)²``. Let M be ``diag(a) log P diag(b)`` with the gauge projected out.
+    With at most m columns of ``K_j >= θ``
+
+        n KL >= tail_k(M)² - (the m largest (‖M_j‖² - θ)_+),
+
+    and with more than m, n KL >= (m + 1) θ; the smaller of the two holds, for every m and θ. The
+    same holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a
+    mask the best bound of a fully visible block holds (docs/theory.md, section 5).
+
+    Parameters
+    ----------
+    P, mask, rows, stored : as in `Context`
+        Zeros are allowed; a batch too.
+    head_size : int
+        k >= 1.
+
+    Returns
+    -------
+    float, or ndarray over a batch
+        In nats; 0 where nothing is shown, as for ``head_size >= n - 1``. Roundings are bounded
+        outward; NumPy's logarithm and expm1 are taken to be within 4 units in the last place, and
+        P, columns normalised, to be the exact numbers that its floats are.
+
+    Raises
+    ------
+    RankboundError
+        If this machine's arithmetic is not that of the bounds.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(16, seed=0, law="gibbs", scale=0.3)
+    >>> fit, bound = rb.fit_head(P, 4), rb.kl_lower_bound(P, 4)
+    >>> 0 < bound <= fit.kl < 3 * bound
+    True
+    """
+    context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
+    k = check_head_size(head_size)
+    check_model()
+    return _of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
+
+
+def _of_each(context: Context, bound: Callable[[Context], float]) -> Any:
+    if not context.batch:
+        return bound(context)
+    found = np.empty(context.batch)
+    for place, one in context.matrices():
+        found[place] = bound(one)
+    return found
+
+
+def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
+    n = len(P)
+    if k >= n - 1:
+        return 0.0
+    blocks: Iterable[list[Block]]
+    if mask is None:
+        blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
+    else:
+        blocks = ([block] for block in _visible_blocks(mask, k))
+    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
+    best = max((sum(_bounds(P, low, k, parts)) for parts in blocks), default=0.0)
+    return float(best * (1 - 4 * n * U) / n)
+
+
+def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
+    """By how much every head of this size, on tokens of any rank, misses some entry of log P.
+
+    ``max |log P - log Q| >= τ_k/n``, τ_k the least Aitchison distance, since centring raises no
+    Frobenius norm and n² entries carry it. P is positive, without a mask, maybe a batch; rounding
+    is bounded as in :func:`kl_lower_bound`.
+    """
+    context = unmasked(P, rows=rows, batch=True)
+    k = check_head_size(head_size)
+    check_model()
+    ones = np.ones(context.n)
+
+    def bound(one: Context) -> float:
+        tail = explained(np.log(one.values), ones, ones, k).tail
+        return float(np.sqrt(tail) / context.n * (1 - 8 * U))
+
+    return _of_each(context, bound)
+
+
+def stays_away(P: Array, head_size: int, mask: Mask | None = None) -> bool:
+    """Whether heads of this size keep a positive KL divergence from P, for a checked context.
+
+    sound: a visible block of positive entries whose logarithms have a positive distance from rank k
+    and gauge. incomplete: other blocks may show it.
+    """
+    n = len(P)
+    blocks = _grid(n, (1, 1)) if mask is None else list(_visible_blocks(mask, head_size))
+    for keys, queries in blocks:
+        kept = keys[(P[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        if min(len(kept) - 1, len(queries)) > head_size:
+            ones = np.ones(len(kept)), np.ones(len(queries))
+            if explained(np.log(P[np.ix_(kept, queries)]), *ones, head_size).tail > 0:
+                return True
+    return False
+
+
+def _grid(n: int, split: tuple[int, int]) -> list[Block]:
+    """Disjoint blocks: so many parts of keys times so many parts of queries, at random."""
+    rng = np.random.default_rng(0)
+    keys, queries = (np.array_split(rng.permutation(n), parts) for parts in split)
+    return [(some, columns) for some in keys for columns in queries]
+
+
+def _visible_blocks(visible: Mask, k: int) -> Iterator[Block]:
+    """The first keys in the order of how many queries see them, and the queries that see all."""
+    order = np.argsort(-visible.sum(axis=1), kind="stable")
+    sees = np.logical_and.accumulate(visible[order], axis=0)
+    sizes = np.minimum(np.arange(len(order)), sees.sum(axis=1))  # keys - 1 and queries
+    for last in np.argsort(-sizes, kind="stable")[:MOST_BLOCKS]:
+        if sizes[last] > k:
+            yield order[: last + 1], np.flatnonzero(sees[last])
+
+
+def _bounds(P: Array, low: Array, k: int, blocks: list[Block]) -> Iterator[float]:
+    """Lower bounds of the parts of n KL that lie in disjoint blocks; none where k is too large."""
+    if min(min(len(keys) - 1, len(queries)) for keys, queries in blocks) <= k:
+        return
+    for keys, queries in blocks:
+        # sound: leaving keys out leaves out terms that are not negative
+        kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        if len(kept) - 1 > k:
+            block = np.ix_(kept, queries)
+            yield _bound(np.log(P[block]), low[block], k)
+
+
+def _bound(ell: Array, p: Array, k: int) -> float:
+    """The best bound of ``Σ p φ(Δ)`` over budgets, on one block."""
+    direct = max(_direct(ell, k, *minorant) for minorant in _simple(p))
+    tried = {float(budget): _with_budget(ell, p, k, budget) for budget in _budgets(ell, p, k)}
+    if not tried:
+        return direct
+    for _ in range(REFINED):  # between the best and its neighbours, where the ratio is largest
+        budgets = sorted(tried)
+        at = budgets.index(max(budgets, key=lambda budget: tried[budget]))
+        near = [b for b in (at - 1, at) if 0 <= b < len(budgets) - 1]
+        gap = max(near, key=lambda b: budgets[b + 1] / budgets[b])
+        middle = float(np.sqrt(budgets[gap] * budgets[gap + 1]))
+        tried[middle] = _with_budget(ell, p, k, middle)
+    return max(direct, *tried.values())
+
+
+def _simple(p: Array) -> Iterator[tuple[Array, Array]]:
+    """Minorants of p itself: the least entry everywhere, and one that is large on average."""
+    m, n = p.shape
+    root = float(np.sqrt(p.min())) * (1 - 4 * U)
+    yield np.full(m, root), np.ones(n)
+    yield rank_one_minorant(p, np.ones_like(p))
+
+
+def _direct(ell: Array, k: int, a: Array, b: Array) -> float:
+    """``w φ(τ/√w)``, w = min (a_i b_j)²: all that is unexplained, carried by the cheapest entry."""
+    least = np.square(a.min() * b.min()) * (1 - 4 * U)
+    tail = np.sqrt(explained(ell, a, b, k).tail / least) * (1 - 4 * U)
+    return float(least * phi_low(np.asarray(tail)) * (1 - 2 * U))
+
+
+def _with_budget(ell: Array, p: Array, k: int, budget: float) -> float:
+    c = phi_threshold(up(budget / p, 2))[1]
+    W = p * c * (1 - 2 * U)
+    if not W.min() > 0:
+        return 0.0
+    best, mass, start = 0.0, np.ones_like(p), None
+    for _ in range(ROUNDS):
+        a, b = rank_one_minorant(W, mass, start)
+        found = explained(ell, a, b, k)
+        best = max(best, _judged(found.tail, found.columns, budget))
+        if not found.mass.any():
+            break
+        # towards where the unexplained part lies, by halves: it moves with the minorant
+        start, mass = 2 * np.log(b), mass / mass.sum() + found.mass / found.mass.sum()
+    return best
+
+
+def _budgets(ell: Array, p: Array, k: int) -> Array:
+    """From what all columns are likely to spend together to what one of them may need."""
+    share = p / p.sum(axis=0)
+    variance = np.sum(p * np.square(ell - np.sum(share * ell, axis=0)), axis=0)
+    a, b = rank_one_minorant(p / 2, np.ones_like(p))
+    least = explained(ell, a, b, k).tail
+    one, together = float(np.median(variance)), min(least, float(variance.sum()) / 2)
+    if not (one > 0 and together > 0):
+        return np.zeros(0)
+    return np.geomspace(min(one, together) / 8, 1.5 * max(one, together), BUDGETS)
+
+
+def _judged(tail: float, columns: Array, budget: float) -> float:
+    """The best over m of the smaller of both cases, rounded down."""
+    loss = np.sort(np.maximum(columns - budget, 0.0))[::-1]
+    n = len(loss)
+    lost = up(np.concatenate([[0.0], np.cumsum(loss)]), 2 * n)
+    few = (tail - lost) * (1 - 4 * U)
+    many = np.append(np.arange(1, n + 1) * budget * (1 - 4 * U), np.inf)
+    return float(max(np.max(np.minimum(few, many)), 0.0))
+
+
+def phi_low(t: Array) -> Array:
+    """A lower bound of ``φ(t) = t - 1 + e^{-t}``, t >= 0.
+
+    Below 1/1000 the alternating series, ``t²/2 - t³/6``; elsewhere each rounding is at most that of
+    t, and ``φ(t) >= t²/3`` up to 1 keeps them small beside it.
+    """
+    small = np.minimum(t, SERIES)
+    series = small * small * (0.5 - small / 6) * (1 - 8 * U)
+    direct = np.maximum((t + np.expm1(-t)) - (2 * LOG_ERROR + 4 * U) * t, 0.0)
+    return np.where(t < SERIES, series, direct)
+
+
+def phi_threshold(y: Array) -> tuple[Array, Array]:
+    """T with ``φ(T) >= y`` and a lower bound of ``φ(T)/T²``, which is at most 1/2 and decreases."""
+    T = np.sqrt(2 * y) + y  # above the root, as φ(t) >= t²/2 - t³/6 and φ(t) >= t - 1
+    for _ in range(8):  # Newton from above on a convex function stays above, up to rounding
+        with np.errstate(divide="ignore", invalid="ignore"):
+            step = (T + np.expm1(-T) - y) / -np.expm1(-T)
+        T = np.where((T >= SERIES) & np.isfinite(step), np.maximum(T - step, np.sqrt(2 * y)), T)
+    T = T * (1 + 1e-9)
+    for _ in range(60):
+        short = phi_low(T) < y
+        if not short.any():
+            break
+        T = np.where(short, T * (1 + 1e-6) + 1e-300, T)
+    else:
+        T = np.where(short, np.inf, T)  # no threshold was found: no weight
+    with np.errstate(invalid="ignore"):
+        ratio = np.where(
+            T < SERIES, (0.5 - T / 6) * (1 - 8 * U), phi_low(T) / (T * T) * (1 - 4 * U)
+        )
+    return T, np.where(np.isfinite(T) & (T > 0), ratio, 0.0)
+
+
+def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tuple[Array, Array]:
+    """a, b > 0 with ``(a_i b_j)² <= W_ij``, as large as possible on average over `mass`.
+
+    In logarithms that is a linear program, dual to optimal transport with cost log W: Sinkhorn's
+    iteration comes near, and two exact steps make it feasible and tight. `start` holds
+    logarithms of b² to start from.
+    """
+    w = np.log(W)
+    total = mass.sum()
+    rows, columns = (np.log(np.maximum(mass.sum(axis=x) / total, 1e-12)) for x in (1, 0))
+    g = w.min(axis=0) if start is None else start
+    spread = float(w.max() - w.min())
+    for temperature in (t * spread for t in TEMPERATURES if spread > 1e-9):
+        for _ in range(SWEEPS):
+            f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
+            g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
+    f = (w - g).min(axis=1)
+    g = (w - f[:, None]).min(axis=0)
+    a, b = np.exp(f / 2), np.exp(g / 2)
+    excess = float(np.max(np.square(np.multiply.outer(a, b)) / W))
+    return a * (1 - 16 * U) / np.sqrt(max(excess, 1.0)), b
+
+
+def _log_sum_exp(x: Array, axis: int) -> Array:
+    top = x.max(axis=axis)
+    total = np.exp(x - np.expand_dims(top, axis)).sum(axis=axis)
+    return np.asarray(top + np.log(total), np.float64)
+
+
+@dataclass(frozen=True, eq=False)
+class Explained:
+    """What no matrix of rank k and no gauge explains of ``diag(a) ℓ diag(b)``.
+
+    ``tail`` bounds ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k from below,
+    ``columns`` the squared norms of the columns from above, the gauge chosen best for each;
+    ``mass`` estimates the squares of the entries of the unexplained part.
+    """
+
+    tail: float
+    columns: Array
+    mass: Array
+
+
+def explained(ell: Array, a: Array, b: Array, k: int) -> Explained:
+    """Bound the unexplained part; `ell` are logarithms of floats within 4 units in the last place.
+
+    The gauge is projected out: ``M = diag(a) (ℓ - 1 m^T) diag(b)``, m the means of ℓ with weights
+    a². The distance from the matrices of rank k moves by no more than the Frobenius norm of an
+    error; the singular values of ``U S V^T`` are at least ``σ_min(U) σ_min(V)`` times those of S.
+    """
+    rows = len(a)
+    share = a * a / np.sum(a * a)
+    mean = share @ ell
+    M = a[:, None] * (ell - mean) * b
+    size = up(share @ np.abs(ell), rows + 8)
+    slack = up(
+        a[:, None]
+        * ((LOG_ERROR + 8 * U) * np.abs(ell) + (LOG_ERROR + (3 * rows + 24) * U) * size)
+        * b,
+        8,
+    )
+    error = float(up(float(np.linalg.norm(slack)), slack.size))
+    left, s, right = np.linalg.svd(M, full_matrices=False)
+    rebuilt = (left * s) @ right
+    miss = (
+        np.abs(M - rebuilt)
+        + product_error(left * s, right)
+        + 4 * U * np.abs(left) @ (s[:, None] * np.abs(right))
+    )
+    residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
+    shrink = (1 - _defect(left.T)) * (1 - _defect(right)) * (1 - 8 * U)
+    unexplained = float(np.sqrt(np.sum(s[k:] ** 2))) * (1 - (len(s) + 4) * U)
+    tail = max(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U)
+    lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
+    rest = (left[:, k:] * s[k:]) @ right[k:]
+    return Explained(tail * tail * (1 - 4 * U), up(lengths * lengths, 4), rest * rest)
+
+
+def _defect(basis: Array) -> float:
+    """An upper bound of ``‖B B^T - I‖_F`` for rows that should be orthonormal, at most 1."""
+    gram = basis @ basis.T
+    off = np.abs(gram - np.eye(len(gram))) + product_error(basis, basis.T)
+    return min(float(up(float(np.linalg.norm(up(off, 4))), off.size)), 1.0)

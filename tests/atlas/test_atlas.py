@@ -13,7 +13,7 @@ import rankbound as rb
 from rankbound.atlas.compute import compute_atlas
 from rankbound.atlas.entry import NOTIONS, PATTERNS, Entry
 from rankbound.cli.main import main
-from rankbound.theory.kl_bound import stays_away
+from rankbound.theory.approximation import stays_away
 from tests.helpers import refused
 
 ATLASES = {n: compute_atlas(n) for n in (4, 9, 16)}

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 import rankbound as rb
 from rankbound.fitting.scale import fit_directions, scale_bracket, soft_margin
-from rankbound.theory.scale import head_scale, least_scale_bound
-from rankbound.theory.selection import worst_margin
+from rankbound.theory.selection import head_scale, least_scale_bound, worst_margin
 from tests.helpers import refused
 
 

@@ -15,7 +15,7 @@ import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
-from rankbound.theory.kl_bound import (
+from rankbound.theory.approximation import (
     entrywise_lower_bound,
     explained,
     kl_lower_bound,

@@ -14,8 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.theory.scale import head_scale, least_scale_bound, longest, scale_bounds
-from rankbound.theory.selection import coherence, random_keys, selecting_head, worst_margin
+from rankbound.theory.selection import (
+    coherence,
+    head_scale,
+    least_scale_bound,
+    longest,
+    random_keys,
+    scale_bounds,
+    selecting_head,
+    worst_margin,
+)
 from tests.helpers import Array, refused
 
 SEEDS = st.integers(0, 2**32 - 1)
