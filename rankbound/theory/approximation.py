@@ -8,7 +8,7 @@ that no matrix of rank k explains.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
-from rankbound.theory.softmax_gauge import logs_of
+from rankbound.theory.softmax_gauge import logs_of, of_each
 from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
 
 __all__ = ["aitchison_error", "entrywise_lower_bound", "kl_lower_bound", "nearest_head"]
@@ -150,17 +150,15 @@ def kl_lower_bound(
 ) -> Any:
     """A number that no head of this size comes below in mean KL divergence, on any tokens.
 
-    ``KL = (1/n) Σ_j K_j`` with ``K_j = Σ_i p_ij φ(Δ_ij)``, ``Δ = log P - log Q`` and
-    ``φ(t) = t - 1 + e^{-t}``. For every budget θ > 0 let ``φ(T_ij) = θ/p_ij``, and let
-    ``a_i² b_j² <= p_ij φ(T_ij)/T_ij²``. In a column with ``K_j < θ`` every ``|Δ_ij| < T_ij``, so
-    ``K_j >= Σ_i (a_i Δ_ij b_j)²``. Let M be ``diag(a) log P diag(b)`` with the gauge projected out.
-    With at most m columns of ``K_j >= θ``
+    For ``φ(t) = t - 1 + e^{-t}`` and a budget θ > 0 let ``φ(T_ij) = θ/p_ij`` and
+    ``a_i² b_j² <= p_ij φ(T_ij)/T_ij²``, and let M be ``diag(a) log P diag(b)`` with the gauge
+    projected out. For every m
 
-        n KL >= tail_k(M)² - (the m largest (‖M_j‖² - θ)_+),
+        n KL >= min((m + 1) θ, tail_k(M)² - (the m largest (‖M_j‖² - θ)_+)),
 
-    and with more than m, n KL >= (m + 1) θ; the smaller of the two holds, for every m and θ. The
-    same holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a
-    mask the best bound of a fully visible block holds (docs/theory.md, section 5).
+    since in a column that costs less than θ every entry of log P is missed by less than T. The same
+    holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a mask the
+    best bound of a fully visible block holds (docs/theory.md, section 5).
 
     Parameters
     ----------
@@ -192,16 +190,7 @@ def kl_lower_bound(
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return _of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
-
-
-def _of_each(context: Context, bound: Callable[[Context], float]) -> Any:
-    if not context.batch:
-        return bound(context)
-    found = np.empty(context.batch)
-    for place, one in context.matrices():
-        found[place] = bound(one)
-    return found
+    return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
 
 
 def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
@@ -234,7 +223,7 @@ def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
         tail = explained(np.log(one.values), ones, ones, k).tail
         return float(np.sqrt(tail) / context.n * (1 - 8 * U))
 
-    return _of_each(context, bound)
+    return of_each(context, bound)
 
 
 def stays_away(P: Array, head_size: int, mask: Mask | None = None) -> bool:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from rankbound._validate import Array, check_matrix, frozen_copy, plain
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import left_inverse, rational_product
-from rankbound.exact.rational import rational_matrix
+from rankbound.exact.rational import Rationals, as_rationals, rational_matrix
 from rankbound.exact.rounding import ETA, U, check_model, product_error, up
 
 __all__ = ["Argmaxable", "argmaxable"]
@@ -102,7 +102,7 @@ def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
     return _argmaxable(_Keys(K, b, exact_keys, exact_biases))
 
 
-def _read(name: str, value: Any) -> tuple[Array, list[list[Fraction]] | None]:
+def _read(name: str, value: Any) -> tuple[Array, Rationals | None]:
     """A matrix in float64, and as rational numbers if float64 does not hold it."""
     array, _ = plain(name, value)
     floats = check_matrix(name, array, ndim=2)
@@ -114,8 +114,7 @@ def _read(name: str, value: Any) -> tuple[Array, list[list[Fraction]] | None]:
             f"{name} holds {unit}, which is irrational; expected rational numbers, which are read "
             "exactly. Pass floats for others."
         )
-    held = [[Fraction(x) for x in row] for row in floats.tolist()]
-    return floats, None if rows == held else rows
+    return floats, None if rows == as_rationals(floats.tolist()) else rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +123,8 @@ class _Keys:
 
     K: Array
     b: Array
-    exact_keys: list[list[Fraction]] | None
-    exact_biases: list[list[Fraction]] | None
+    exact_keys: Rationals | None
+    exact_biases: Rationals | None
 
     @property
     def n(self) -> int:
@@ -363,7 +362,7 @@ def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights 
     return MappingProxyType({j: m for j, m in zip(support, solution, strict=True) if m})
 
 
-def _solution(system: list[list[Fraction]], wanted: list[list[Fraction]]) -> list[Fraction] | None:
+def _solution(system: Rationals, wanted: Rationals) -> list[Fraction] | None:
     """The solution over the rationals, if there is exactly one."""
     try:
         solution = rational_product(left_inverse(system), wanted)

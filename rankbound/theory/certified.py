@@ -18,12 +18,12 @@ from rankbound.context import Context, read_context
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.rational import Rationals, centred
-from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, product_error, up
+from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, up
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.enclosure import frobenius, singular_values_above
 from rankbound.ranks.evidence import certify_proof, spectral_gap
 from rankbound.theory.softmax_gauge import centre, logs_of
-from rankbound.theory.theorem_a import split
+from rankbound.theory.theorem_a import logit_error, split
 from rankbound.theory.theorem_c import certified_under_mask
 from rankbound.verdict import Verdict
 
@@ -192,15 +192,8 @@ def _reaches(head: AttentionHead, log_P: Array, ratio: float) -> bool:
 
 def _logits_and_error(head: AttentionHead, X: Array | None) -> tuple[Array, Array]:
     """Computed logits, and a bound on how far they are from those of the exact products."""
-    keys, queries = head.W_k, head.W_q
-    error = np.zeros(())
-    if X is not None:
-        off_k, off_q = product_error(keys, X), product_error(queries, X)
-        keys, queries = keys @ X, queries @ X
-        error = up(off_k.T @ (np.abs(queries) + off_q) + np.abs(keys).T @ off_q, len(keys) + 4)
-    L = head.scale * (keys.T @ queries)
-    error = error + product_error(keys.T, queries)
-    return L, up(abs(head.scale) * error + 4 * U * np.abs(L), 4)
+    L = head.scale * (head.keys(X).T @ head.queries(X))
+    return L, logit_error(head, L, X)
 
 
 def _is_within(L: Array, error: Array, log_P: Array, ratio: float) -> bool:

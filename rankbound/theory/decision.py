@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
-
-import numpy as np
 
 from rankbound._validate import check_head_size, check_real
 from rankbound.attention.head import AttentionHead
@@ -15,7 +12,7 @@ from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import check_rtol
 from rankbound.theory.head_log_rank import log_rank_of_head
-from rankbound.theory.softmax_gauge import Logs, logs_of, refuse_underflow
+from rankbound.theory.softmax_gauge import Logs, logs_of, of_each, refuse_underflow
 from rankbound.theory.theorem_a import (
     Reach,
     check_reached,
@@ -109,7 +106,7 @@ def log_rank(
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
     if context.mask is None:
         return logs_of(context).rank(rtol)
-    return _of_each(context, lambda one: decide(one, None, rtol).least)
+    return of_each(context, lambda one: decide(one, None, rtol).least)
 
 
 def least_head_size(
@@ -164,17 +161,7 @@ def least_head_size(
     rtol = check_rtol(rtol)
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
     tokens = None if X is None else read_tokens(X, context.n)
-    return _of_each(context, lambda one: decide(one, tokens, rtol).least)
-
-
-def _of_each(context: Context, answer: Callable[[Context], float]) -> Any:
-    """The answer, or an array of them: of integers where all are finite."""
-    if not context.batch:
-        return answer(context)
-    found = np.empty(context.batch)
-    for place, one in context.matrices():
-        found[place] = answer(one)
-    return found.astype(np.int64) if np.isfinite(found).all() else found
+    return of_each(context, lambda one: decide(one, tokens, rtol).least)
 
 
 def represent(

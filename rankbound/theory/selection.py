@@ -60,10 +60,10 @@ class ScaleBounds:
         ``g/(1 - cos(2π/n))`` for d = 2 and n > 2, and 0 elsewhere.
     """
 
-    volume: float
-    caps: float
-    average: float
-    plane: float
+    volume: float  # (n^{1/d} - 1)/2 · g, g = log((1 - ε)/ε): balls around keys are disjoint
+    caps: float  # caps of the hull of the keys are disjoint; infinite for d = 1 and n > 2
+    average: float  # (1 - 1/n) log((n - 1)(1 - ε)/ε), for every d; reached for d >= n - 1
+    plane: float  # g/(1 - cos(2π/n)) for d = 2 and n > 2, and 0 elsewhere
 
     @property
     def best(self) -> float:
@@ -261,8 +261,8 @@ class SelectingHead:
     """
 
     head: AttentionHead
-    targets: Ints
-    scale: float
+    targets: Ints  # the key that each query selects
+    scale: float  # β, at least |scale| max ‖q_j‖ max ‖k_i‖ of the head
     margin: float
     total_variation: float
 
@@ -409,9 +409,9 @@ class Pairs:
         infinite where there is no other key.
     """
 
-    keys: Array
-    queries: Array
-    realised: int
+    keys: Array  # (head_size, n)
+    queries: Array  # (head_size, n (n - 1)/2)
+    realised: int  # pairs both of whose keys certainly have larger scores than every other key
     margin: float
 
     @property
@@ -451,11 +451,7 @@ def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
             "and of their length."
         )
     check_model()
-    return _check_pairs(K, Q)
-
-
-def _check_pairs(K: Array, Q: Array) -> Pairs:
-    n, members = K.shape[1], pair_members(K.shape[1])
+    members = pair_members(n)
     step = max(1, BLOCK // n)
     least = [
         _pair_margins(K, Q[:, start : start + step], members[start : start + step])
@@ -513,4 +509,4 @@ def curve_pairs(n: int) -> Pairs:
         ]
     )
     keys = np.array([np.cos(angles), np.sin(angles), np.cos(2 * angles), np.sin(2 * angles)])
-    return _check_pairs(unit_columns(keys), unit_columns(queries))
+    return check_pairs(unit_columns(keys), unit_columns(queries))

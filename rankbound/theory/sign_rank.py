@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from rankbound._validate import check_head_size, check_real, frozen_copy, plain,
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
-from rankbound.exact.rational import centred
+from rankbound.exact.rational import as_rationals, centred
 from rankbound.exact.rounding import check_model
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
@@ -61,7 +60,21 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
     >>> [rb.sign_rank_bound(hadamard(n)) for n in (2, 4, 8, 16)]
     [2, 2, 3, 4]
     """
-    return _forster(_signs(H))
+    signs = _signs(H)
+    check_model()
+    area = signs.size
+    # sums of ±1 are integers below 2^53, so each order of summation gives them exactly
+    Hf = signs.astype(np.float64)
+    grams = [Hf @ Hf.T, Hf.T @ Hf]
+    sums = [int(np.abs(G).sum(axis=1).max()) for G in grams]
+    best = max(_least_root(area, total, 1) for total in sums)
+    small = grams[0] if len(grams[0]) <= len(grams[1]) else grams[1]
+    if len(small) <= MOST_ROWS:
+        power, p = [[int(x) for x in row] for row in small.tolist()], 1
+        while p < MOST_POWER:
+            power, p = product(power, power), 2 * p
+            best = max(best, _least_root(area, max(sum(map(abs, row)) for row in power), p))
+    return best
 
 
 def _signs(H: npt.ArrayLike) -> Signs:
@@ -83,23 +96,6 @@ def _signs(H: npt.ArrayLike) -> Signs:
     return np.asarray(array, np.int64)
 
 
-def _forster(H: Signs) -> int:
-    check_model()
-    area = H.size
-    # sums of ±1 are integers below 2^53, so each order of summation gives them exactly
-    Hf = H.astype(np.float64)
-    grams = [Hf @ Hf.T, Hf.T @ Hf]
-    sums = [int(np.abs(G).sum(axis=1).max()) for G in grams]
-    best = max(_least_root(area, total, 1) for total in sums)
-    small = grams[0] if len(grams[0]) <= len(grams[1]) else grams[1]
-    if len(small) <= MOST_ROWS:
-        power, p = [[int(x) for x in row] for row in small.tolist()], 1
-        while p < MOST_POWER:
-            power, p = product(power, power), 2 * p
-            best = max(best, _least_root(area, max(sum(map(abs, row)) for row in power), p))
-    return best
-
-
 def _least_root(area: int, bound: int, p: int) -> int:
     """The least integer r with ``r^{2p} bound >= area^p``."""
     r: int = max(1, round(float(area**p / bound) ** (0.5 / p)) - 1)
@@ -119,10 +115,10 @@ class SignChanges:
     `upper`, since its columns are polynomials of degree below it.
     """
 
-    upper: int
-    changes: Signs
-    leading: Signs
-    roots: tuple[tuple[int, ...], ...]
+    upper: int  # the most sign changes in a column, plus 1
+    changes: Signs  # down each column
+    leading: Signs  # 1 or -1
+    roots: tuple[tuple[int, ...], ...]  # of each column, in units of half a row
 
     def signs(self, rows: int) -> Signs:
         """The signs of the witness on so many rows: each root below a row turns the sign."""
@@ -160,17 +156,14 @@ def sign_change_bound(H: npt.ArrayLike) -> SignChanges:
     >>> bound.matrix(3)
     [[3, 3], [-1, 1], [3, -1]]
     """
-    return _changes(_signs(H))
-
-
-def _changes(H: Signs) -> SignChanges:
-    turns = H[1:] != H[:-1]
+    signs = _signs(H)
+    turns = signs[1:] != signs[:-1]
     changes = turns.sum(axis=0)
     roots = tuple(tuple(int(2 * i + 1) for i in np.flatnonzero(column)) for column in turns.T)
     # below its least root a polynomial of degree s with leading sign 1 has the sign (-1)^s
-    leading = H[0] * np.where(changes % 2, -1, 1)
+    leading = signs[0] * np.where(changes % 2, -1, 1)
     found = SignChanges(int(changes.max()) + 1, frozen_copy(changes), frozen_copy(leading), roots)
-    if not np.array_equal(found.signs(len(H)), H):
+    if not np.array_equal(found.signs(len(signs)), signs):
         raise ArithmeticError("the witness has other signs than H; please report this as a bug.")
     return found
 
@@ -188,21 +181,15 @@ def sign_rank_bounds(H: npt.ArrayLike) -> RankBounds:
     (2, 3)
     """
     signs = _signs(H)
-    lower, upper = _lower(signs), _upper(signs)
-    return RankBounds(lower, upper, Verdict.SUPPORTED, f"{FORSTER}; sign changes, rank of H")
+    rank = prove_rank(as_rationals(signs.tolist())).rank
+    upper = min(sign_change_bound(signs).upper, sign_change_bound(signs.T).upper, rank)
+    method = f"{FORSTER}; sign changes, rank of H"
+    return RankBounds(_lower(signs), upper, Verdict.SUPPORTED, method)
 
 
 def _lower(H: Signs) -> int:
     outer = np.array_equal(H, np.outer(H[:, 0] * H[0, 0], H[0]))
-    return 1 if outer else max(2, _forster(H))
-
-
-def _upper(H: Signs) -> int:
-    return min(_changes(H).upper, _changes(H.T).upper, prove_rank(_rational(H)).rank)
-
-
-def _rational(H: Signs) -> list[list[Fraction]]:
-    return [[Fraction(x) for x in row] for row in H.tolist()]
+    return 1 if outer else max(2, sign_rank_bound(H))
 
 
 def selection_head_size(H: npt.ArrayLike) -> RankBounds:
@@ -210,14 +197,10 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
 
     Query j selects the keys i with ``H[i, j] = 1``: each of them must have a larger logit than each
     of the others, where it is -1. By how much does not matter, so logits may then be scaled until P
-    is as sharp as wished. Let k be the least head size of such logits:
-
-        ``signrank(H) - 1 <= k <= signrank(H)``.
-
-    *Lower:* put a threshold τ_j between the two kinds of keys; ``L - 1 τ^T`` has the signs of H and
-    a rank of at most k + 1. *Upper:* a matrix with the signs of H. The constant of a column is
-    gauge, so s sign changes down the columns need head size s only, not s + 1, and H itself
-    ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
+    is as sharp as wished. The least head size of such logits is ``signrank(H) - 1`` or
+    ``signrank(H)``: thresholds between the two kinds of keys cost a rank at most. The constant of a
+    column is gauge, so s sign changes down the columns need head size s only, not s + 1, and H
+    itself ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
 
     References
     ----------
@@ -232,27 +215,26 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     (1, 2)
     """
     signs = _signs(H)
-    changes = _changes(signs).upper - 1
+    changes = sign_change_bound(signs).upper - 1
     if changes == 0:
         lower = upper = 0
     else:
         lower = max(1, _lower(signs) - 1)
-        gauged = prove_rank(centred(_rational(signs))).rank
-        upper = min(changes, _changes(signs.T).upper, gauged)
+        gauged = prove_rank(centred(as_rationals(signs.tolist()))).rank
+        upper = min(changes, sign_change_bound(signs.T).upper, gauged)
     return RankBounds(lower, upper, Verdict.SUPPORTED, f"{FORSTER}; sign changes, rank of C H")
 
 
 def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> float:
     """Lower bound of the KL divergence from P ∝ exp(epsilon H) at this head size.
 
-    Let H be square, [key, query], Z_j the column sums of exp(ε H), and k + 1 < signrank(H). Every
-    context Q of a head of size k is on the wrong side of ``θ_j = cosh(ε)/Z_j`` in some entry, for
-    otherwise ``log Q - 1 log θ^T``, of rank at most k + 1, had the signs of H. There P and Q differ
-    by at least ``δ_j = sinh(ε)/Z_j``, and the data-processing inequality for that entry gives
+    *Forster for KL* (docs/theory.md, section 5). Let H be square, [key, query], Z_j the column sums
+    of exp(ε H), and k + 1 < signrank(H). Every context Q of a head of size k has
 
         ``n KL(P ‖ Q) >= min_j max(2 δ_j², δ_j²/(2 a_j) + δ_j²/(2 b_j))``,
 
-    with ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j`` (Pinsker; Taylor's theorem).
+    with ``δ_j = sinh(ε)/Z_j``, ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j``: some entry of Q is
+    on the wrong side of ``cosh(ε)/Z_j``, for otherwise Q had the signs of H at rank k + 1.
 
     Returns
     -------

@@ -27,7 +27,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import Spectrum, count_above
 from rankbound.verdict import Verdict
 
-__all__ = ["Logs", "centre", "guarded", "logs_of", "refuse_underflow"]
+__all__ = ["Logs", "centre", "guarded", "logs_of", "of_each", "refuse_underflow"]
 
 CLEAR = 100.0  # a gap of this factor in what is counted shows the rounding of another dtype
 FLOAT32 = STORAGES["float32"]
@@ -37,14 +37,14 @@ FLOAT32 = STORAGES["float32"]
 class Logs:
     """What is known of log P, up to a constant added to each column."""
 
-    values: Array
-    error: Array
-    exponent: npt.NDArray[np.int32]
+    values: Array  # log P / 2**exponent in some gauge, 0 where hidden: nothing over- or underflows
+    error: Array  # a bound on the error of each entry that the data and its logarithm carry
+    exponent: npt.NDArray[np.int32]  # of shape (..., 1, 1)
     mask: Mask | None = None
     stored: Storage = FLOAT64
-    declared: bool = True
-    underflowed: bool = False
-    exact: Rationals | None = None
+    declared: bool = True  # whether that dtype was said, by argument or by the data
+    underflowed: bool = False  # the error is mostly that of entries near underflow
+    exact: Rationals | None = None  # the logits over `unit`, where they were exact
     unit: float = 1.0
 
     @property
@@ -213,6 +213,13 @@ def guarded(logs: Logs, answer: Callable[[float], Any]) -> Any:
 
 def _count(answer: Any) -> str:
     return str(int(answer)) if np.isfinite(answer) else "that no head has this context"
+
+
+def of_each(context: Context, answer: Callable[[Context], float]) -> Any:
+    """The answer for one matrix, or the array of them for a batch."""
+    if not context.batch:
+        return answer(context)
+    return np.array([answer(one) for _, one in context.matrices()]).reshape(context.batch)
 
 
 def refuse_underflow(logs: Logs, least: int, remedy: str) -> None:

@@ -19,10 +19,10 @@ from rankbound._validate import Array, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, NotRepresentable, Undecided
-from rankbound.exact.rounding import FLOAT64_EPS, U, check_model, product_error, up
+from rankbound.exact.rounding import FLOAT64_EPS, U, check_model, up
 from rankbound.theory.approximation import unmasked
 from rankbound.theory.softmax_gauge import centre
-from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, split
+from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, logit_error, split
 from rankbound.tokens import Tokens
 
 __all__ = ["sparse_head"]
@@ -111,33 +111,16 @@ def total_variation_bound(head: AttentionHead, P: Array, X: Array | None = None)
     """Bound the total variation between P and the head's context, per column; input unchecked.
 
     It holds for the context in exact arithmetic and for the one computed in float64 with sums in
-    any order. The context is computed once: its logits are within δ of the exact ones, and those of
-    another order within 2δ. Logits that differ by at most 2δ have contexts that differ by at most
-    tanh δ <= δ in total variation: the log-odds of a set of keys move by at most 4δ, and the
-    logistic function has a slope of at most 1/4. Each softmax adds a relative error of n + 16
-    roundings to each entry, and, subtracting the largest logit, one of d to an entry e^{-d}, of
-    which d e^{-d} <= 1/e is left.
+    any order (docs/theory.md, section 5). The context is computed once: its logits are within δ of
+    the exact ones, and those of another order within 2δ, which moves a context by at most δ. Each
+    softmax adds a relative error of n + 16 roundings to each entry, and, subtracting the largest
+    logit, one of d to an entry e^{-d}, of which d e^{-d} <= 1/e is left.
     """
     L = head.logits(X)
     n = len(L)
     measured = np.abs(_softmax(L) - P).sum(axis=0) / 2
-    bound = up(measured + _logit_error(head, L, X).max(axis=0) + 2 * (2 * n + 16) * U, n + 8)
+    bound = up(measured + logit_error(head, L, X).max(axis=0) + 2 * (2 * n + 16) * U, n + 8)
     return np.minimum(bound, 1.0)
-
-
-def _logit_error(head: AttentionHead, L: Array, X: Array | None) -> Array:
-    """How far the computed logits may be from the exact ones."""
-    keys, queries = head.keys(X), head.queries(X)
-    spread = product_error(keys.T, queries)
-    if X is not None:
-        key_error, query_error = product_error(head.W_k, X), product_error(head.W_q, X)
-        with np.errstate(under="ignore"):
-            spread = (
-                spread
-                + up(np.abs(keys.T) @ query_error, len(keys))
-                + up(key_error.T @ (np.abs(queries) + query_error), len(keys) + 1)
-            )
-    return up(abs(head.scale) * spread + 2 * U * np.abs(L), 6)
 
 
 def _filled(P: Array, tokens: Tokens | None, error: float) -> AttentionHead:

@@ -24,7 +24,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import rational_product
-from rankbound.exact.rational import Rationals
+from rankbound.exact.rational import Rationals, as_rationals
 from rankbound.verdict import Verdict
 
 __all__ = ["Separation", "separating_tokens", "widen"]
@@ -250,7 +250,7 @@ def _failing(f: MultiHead, g: MultiHead, n: int) -> list[str]:
             "(V_k^i)^T V_q^i has rank d_p, the head size of g",
         ),
         (
-            _rank_of_product(g.W_o, g.W_v.reshape(-1, g.d)) == g.d,
+            prove_rank(_product(g.W_o, g.W_v.reshape(-1, g.d))).rank == g.d,
             "V_o [V_v^1; ...; V_v^h] has full rank d",
         ),
     ]
@@ -265,19 +265,11 @@ def _common_products(g: MultiHead) -> bool:
 
 
 def _full_rank(W: Array) -> bool:
-    return len(W) <= W.shape[1] and prove_rank(_exact(W)).rank == len(W)
-
-
-def _rank_of_product(left: Array, right: Array) -> int:
-    return prove_rank(_product(left, right)).rank
+    return len(W) <= W.shape[1] and prove_rank(as_rationals(W.tolist())).rank == len(W)
 
 
 def _product(left: Array, right: Array) -> Rationals:
-    return rational_product(_exact(left), _exact(right))
-
-
-def _exact(array: Array) -> Rationals:
-    return [[Fraction(x) for x in row] for row in array.tolist()]
+    return rational_product(as_rationals(left.tolist()), as_rationals(right.tolist()))
 
 
 def values(layer: MultiHead) -> Array:

@@ -1,19 +1,17 @@
 """Theorem A: the exact head size of a context, for tokens of full column rank.
 
 A positive column-stochastic P is the context matrix of some head of size k on X (d × n, of rank n)
-iff ``rank(C log P) <= k``, C = I - 11^T/n.
-
-*Necessity*, for every X: ``C L = C log P`` has rank at most rank L <= k. *Sufficiency*: factor
-``C log P = A^T B`` with A, B of shape k × n, and put ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``; then
-``L = C log P``, and softmax gives P back. So B20's Theorem 1 holds with n - 1 for its n, and n - 1
-is needed by ``P ∝ exp(ε I)``, for which ``C log P = ε C``.
+iff ``rank(C log P) <= k``, C = I - 11^T/n: ``C L = C log P`` has rank at most rank L <= k, and
+conversely a factorisation ``C log P = A^T B`` is a head, ``W_k = A X^+``, ``W_q = sqrt(k) B X^+``.
+So B20's Theorem 1 holds with n - 1 for its n, and n - 1 is needed by ``P ∝ exp(ε I)``, for which
+``C log P = ε C``.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -25,8 +23,9 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.elimination import prove_rank
-from rankbound.exact.rational import centred
-from rankbound.theory.softmax_gauge import Logs
+from rankbound.exact.rational import Rationals, centred, transposed
+from rankbound.exact.rounding import U, product_error, up
+from rankbound.theory.softmax_gauge import Logs, guarded
 from rankbound.tokens import RowSpace, Tokens, read_tokens
 
 __all__ = [
@@ -34,8 +33,11 @@ __all__ = [
     "check_reached",
     "exact_factors",
     "full_rank_tokens",
+    "guarded_reach",
     "head_from_factors",
     "least_on_full_rank",
+    "logit_error",
+    "missed",
     "split",
 ]
 
@@ -44,12 +46,12 @@ __all__ = [
 class Reach:
     """The least head size of a context, and logits of that rank that show it."""
 
-    least: float
-    scaled: Array
+    least: float  # infinite when no head of any size has the context
+    scaled: Array  # the logits over 2**exponent
     exponent: npt.NDArray[np.int32] | int = 0
-    tolerance: float = 0.0
-    reason: str = ""
-    space: RowSpace | None = None
+    tolerance: float = 0.0  # of each scaled logit, for the error of the data
+    reason: str = ""  # where no head has it: which condition failed, by how much, for which query
+    space: RowSpace | None = None  # of the tokens; None for any of full column rank
 
     @property
     def allowed(self) -> float:
@@ -64,12 +66,12 @@ class Reach:
 
 def split(D: Array, exponent: Any, rank: int) -> tuple[Array, Array]:
     """Factors of ``2**exponent D`` truncated to a rank by the singular value decomposition."""
-    U, values, Vt = np.linalg.svd(D)
+    left, values, right = np.linalg.svd(D)
     root = np.sqrt(values[:rank, None])
     half = np.asarray(exponent) // 2
     return (
-        np.ldexp(root * U.T[:rank], half),
-        np.ldexp(root * Vt[:rank], np.asarray(exponent) - half),
+        np.ldexp(root * left.T[:rank], half),
+        np.ldexp(root * right[:rank], np.asarray(exponent) - half),
     )
 
 
@@ -91,6 +93,16 @@ def head_from_factors(
     if space is not None:
         padded = np.stack([space.weights(factor) for factor in padded])
     return AttentionHead(W_q=padded[1], W_k=padded[0])
+
+
+def guarded_reach(logs: Logs, found: Reach, again: Callable[[Logs], Reach]) -> Reach:
+    """What was found, unless it is another answer at the rounding of float32."""
+
+    def least(factor: float) -> float:
+        return found.least if factor == 1 else again(logs.less_certain(factor)).least
+
+    guarded(logs, least)
+    return found
 
 
 def full_rank_tokens(X: Any, n: int) -> Tokens:
@@ -115,6 +127,21 @@ def missed(head: AttentionHead, X: Tokens | None, logs: Logs) -> float:
     return float(np.max(np.abs(difference if logs.mask is None else difference[logs.mask])))
 
 
+def logit_error(head: AttentionHead, L: Array, X: Array | None) -> Array:
+    """How far logits L computed in float64 may be from the exact ones."""
+    keys, queries = head.keys(X), head.queries(X)
+    spread = product_error(keys.T, queries)
+    if X is not None:
+        key_error, query_error = product_error(head.W_k, X), product_error(head.W_q, X)
+        with np.errstate(under="ignore"):
+            spread = (
+                spread
+                + up(np.abs(keys.T) @ query_error, len(keys))
+                + up(key_error.T @ (np.abs(queries) + query_error), len(keys) + 1)
+            )
+    return up(abs(head.scale) * spread + 2 * U * np.abs(L), 6)
+
+
 def check_reached(head: AttentionHead, X: Tokens | None, logs: Logs, allowed: float) -> None:
     """Raise Undecided unless the head's log-probabilities are those of the logs."""
     off = missed(head, X, logs)
@@ -133,7 +160,7 @@ def check_reached(head: AttentionHead, X: Tokens | None, logs: Logs, allowed: fl
         )
 
 
-def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction]]]:
+def exact_factors(logits: Any) -> tuple[Rationals, Rationals]:
     """Return rational A, B, (r, n), with ``A^T B = C L`` exactly and r = rank(C L) <= n - 1.
 
     The exact form of the construction: ``W_k = A`` and ``W_q = sqrt(r) B`` are a head of size r on
@@ -156,4 +183,4 @@ def exact_factors(logits: Any) -> tuple[list[list[Fraction]], list[list[Fraction
     if factors is None:  # C L is singular
         raise ArithmeticError("a centred matrix has full rank; please report this as a bug.")
     left, right = factors()
-    return [list(column) for column in zip(*left, strict=True)], right
+    return transposed(left), right

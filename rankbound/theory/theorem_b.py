@@ -27,15 +27,21 @@ from rankbound.certificates.certificates import UnreachableWitness
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import Unreachable, UnreachableWithin
-from rankbound.context import Context, read_context
+from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import left_inverse, null_space, rational_product
-from rankbound.exact.rational import Rationals
+from rankbound.exact.rational import Rationals, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.softmax_gauge import Logs, guarded
-from rankbound.theory.theorem_a import Reach, head_from_factors, least_on_full_rank, missed
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.theorem_a import (
+    Reach,
+    guarded_reach,
+    head_from_factors,
+    least_on_full_rank,
+    missed,
+)
 from rankbound.tokens import RowSpace, Tokens, read_tokens
 from rankbound.verdict import Verdict
 
@@ -73,17 +79,10 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
 
 
 def _guarded(logs: Logs, found: Reach, rtol: float | None) -> Reach:
-    """The answer, unless it is another one at the rounding of float32."""
     space = found.space
-
-    def least(factor: float) -> float:
-        if factor == 1 or space is None:
-            return found.least
-        return _reach(logs.less_certain(factor), space, None)[0].least
-
-    if rtol is None:
-        guarded(logs, least)
-    return found
+    if rtol is not None or space is None:
+        return found
+    return guarded_reach(logs, found, lambda less: _reach(less, space, None)[0])
 
 
 def _confirmed(logs: Logs, X: Tokens, found: Reach) -> bool:
@@ -160,16 +159,18 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
 
 
 def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:
-    gauge = "the gauge that N 1 forces" if forced else "any gauge, as N 1 = 0"
     for name, residual in (("N L", across), ("L N", along)):
         size = float(np.linalg.norm(residual))
         if size > tolerance:
             query = int(np.argmax(np.linalg.norm(residual, axis=0)))
-            return (
-                f"{name} = 0 fails by {size:.2e} (rounding explains {tolerance:.1e}), most for "
-                f"query {query}, in {gauge}; N projects onto what the tokens do not span"
-            )
+            fails = f"fails by {size:.2e} (rounding explains {tolerance:.1e})"
+            return _reason(f"{name} = 0 {fails}, most for query {query}", forced)
     return ""
+
+
+def _reason(failure: str, forced: bool) -> str:
+    gauge = "the gauge that N 1 forces" if forced else "any gauge, as N 1 = 0"
+    return f"{failure}, in {gauge}; N projects onto what the tokens do not span"
 
 
 def _exact(logs: Logs, tokens: Rationals) -> Reach:
@@ -178,22 +179,13 @@ def _exact(logs: Logs, tokens: Rationals) -> Reach:
     N = _complement(tokens, n)
     outside = [sum(row, Fraction(0)) for row in N]
     length = sum(outside, Fraction(0))  # 1^T N 1 = ‖N 1‖^2
-    if length:
-        gauge = [
-            -sum(u * x for u, x in zip(outside, column, strict=True)) / length
-            for column in zip(*D, strict=True)
-        ]
-    else:
-        gauge = [-sum(column, Fraction(0)) / n for column in zip(*D, strict=True)]
-    D = [[x + c for x, c in zip(row, gauge, strict=True)] for row in D]
+    weights = [u / length for u in outside] if length else [Fraction(1, n)] * n
+    gauge = rational_product([weights], D)[0]
+    D = [[x - c for x, c in zip(row, gauge, strict=True)] for row in D]
     for name, residual in (("N L", rational_product(N, D)), ("L N", rational_product(D, N))):
         bad = [j for row in residual for j, x in enumerate(row) if x]
         if bad:
-            gauge_name = "the gauge that N 1 forces" if length else "any gauge, as N 1 = 0"
-            reason = (
-                f"{name} = 0 fails exactly, for query {bad[0]}, in {gauge_name}; "
-                "N projects onto what the tokens do not span"
-            )
+            reason = _reason(f"{name} = 0 fails exactly, for query {bad[0]}", bool(length))
             return Reach(math.inf, logs.scaled, logs.exponent, reason=reason)
     logits = np.array([[float(x) for x in row] for row in D]) * logs.unit
     return Reach(prove_rank(D).rank, logits)
@@ -206,8 +198,8 @@ def _complement(tokens: Rationals, n: int) -> Rationals:
     identity = [[Fraction(int(i == j)) for j in range(n)] for i in range(n)]
     if not rows:
         return identity
-    transposed = [list(column) for column in zip(*rows, strict=True)]
-    projector = rational_product(transposed, left_inverse(transposed))
+    columns = transposed(rows)
+    projector = rational_product(columns, left_inverse(columns))
     return [
         [x - y for x, y in zip(*pair, strict=True)]
         for pair in zip(identity, projector, strict=True)
@@ -260,7 +252,12 @@ def unreachability_certificate(
         raise InputError("X is None; expected tokens: on some, every context has a head.")
     tokens = read_tokens(X, context.n).rationals
     if context.name == "P":
-        return _of_context(context, ratio, tokens)
+        floats = context.values.tolist()
+        # rounded logarithms choose the witness; what it proves is checked
+        logs = [[Fraction(math.log(x)) for x in row] for row in floats]
+        within = UnreachableWithin(Matrix.of_floats(floats), ratio, Matrix.of_rationals(tokens))
+        found = _strongest(logs, tokens, within)
+        return found if found is not None and check(found).accepted else None
     if context.exact is None:
         raise InputTypeError(
             "logits are not exact; expected ints, Fractions or SymPy numbers, since rounded ones "
@@ -268,27 +265,17 @@ def unreachability_certificate(
         )
     if ratio:
         raise InputTypeError(f"ratio is {ratio} with logits; expected 0, as they are exact.")
-    return _of_logits(context.exact, tokens)
+    statement = Unreachable(Matrix.of_rationals(context.exact), Matrix.of_rationals(tokens))
+    return _strongest(context.exact, tokens, statement)
 
 
-def _of_logits(logits: Rationals, tokens: Rationals) -> UnreachableWitness | None:
-    found = max(_witnesses(logits, tokens), key=lambda w: w[0], default=None)
+def _strongest(
+    L: Rationals, tokens: Rationals, statement: Unreachable | UnreachableWithin
+) -> UnreachableWitness | None:
+    found = max(_witnesses(L, tokens), key=lambda w: w[0], default=None)
     if found is None or not found[0]:
         return None
-    statement = Unreachable(Matrix.of_rationals(logits), Matrix.of_rationals(tokens))
     return UnreachableWitness(statement, _column(found[1]), _column(found[2]))
-
-
-def _of_context(context: Context, ratio: float, tokens: Rationals) -> UnreachableWitness | None:
-    """The witness is chosen by rounded logarithms; what it proves is checked."""
-    P = context.values.tolist()
-    logs = [[Fraction(math.log(x)) for x in row] for row in P]
-    found = max(_witnesses(logs, tokens), key=lambda w: w[0], default=None)
-    if found is None:
-        return None
-    statement = UnreachableWithin(Matrix.of_floats(P), ratio, Matrix.of_rationals(tokens))
-    witness = UnreachableWitness(statement, _column(found[1]), _column(found[2]))
-    return witness if check(witness).accepted else None
 
 
 def _column(vector: Vector) -> Matrix:
@@ -306,7 +293,7 @@ def _witnesses(L: Rationals, tokens: Rationals) -> Iterator[tuple[Fraction, Vect
     if not null:
         return
     n = len(L)
-    across = rational_product(L, [list(row) for row in zip(*null, strict=True)])
+    across = rational_product(L, transposed(null))
     for v, column in zip(null, zip(*across, strict=True), strict=True):
         most, least = column.index(max(column)), column.index(min(column))
         left = [Fraction((i == most) - (i == least)) for i in range(n)]

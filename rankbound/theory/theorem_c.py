@@ -4,10 +4,8 @@ X of full column rank, P positive exactly on a nested mask: the sets K_i of quer
 decrease in some order of the keys, and all queries see the first (queries that see a single key
 impose nothing and are left out). Let D be log P less its first row. Row i *is new* when
 ``D[i, K_i]`` is not in the span of the rows above it on K_i. The least head size is the number of
-new rows: each raises the rank of every completion, since the restriction of a row span to K_i is
-what it is, and every other row is completed by the combination that reproduces what is visible of
-it. (For causal masks this is the minimal-rank completion of a triangular partial matrix: Woerdeman
-1987.) For almost every causal P that is floor(n/2).
+new rows: each raises the rank of every completion, and every other row is completed by the
+combination that reproduces what is visible of it. For almost every causal P that is floor(n/2).
 
 Under other masks there are bounds: a fully visible block from below, a completion from above.
 """
@@ -29,8 +27,8 @@ from rankbound.exact.completion import ExactCompletion, extend_exactly
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import spectrum
-from rankbound.theory.softmax_gauge import Logs, guarded
-from rankbound.theory.theorem_a import Reach
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.theorem_a import Reach, guarded_reach
 from rankbound.verdict import Verdict
 
 __all__ = ["bounds_under_mask", "certified_under_mask", "combine", "complete", "new_rows"]
@@ -48,27 +46,6 @@ def complete(logs: Logs) -> Reach | None:
     chain = nested_chain(logs.visible)
     if chain is None:
         return None
-    if logs.exact is not None:
-        new = len(_exact_completion(logs, chain).new)
-        return _completed(logs, chain, new)
-    return _completed(logs, chain, None)
-
-
-def guarded_completion(logs: Logs) -> Reach | None:
-    """:func:`complete`, unless float64 data shows the rounding of float32."""
-    found = complete(logs)
-    if found is None:
-        return None
-
-    def least(factor: float) -> Any:
-        reach = found if factor == 1 else complete(logs.less_certain(factor))
-        return reach.least if reach is not None else 0
-
-    guarded(logs, least)
-    return found
-
-
-def _completed(logs: Logs, chain: Chain, new: int | None) -> Reach:
     n, keys, queries = logs.n, chain.keys, chain.queries
     if not len(queries):
         return Reach(0, np.zeros((n, n)))
@@ -76,10 +53,20 @@ def _completed(logs: Logs, chain: Chain, new: int | None) -> Reach:
     visible = logs.visible[order]
     D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
     error = np.where(visible, logs.error[order] + logs.error[keys[0], queries], 0.0)
-    found, completed, tolerance = _extend(D, error, visible)
+    new, completed, tolerance = _extend(D, error, visible)
+    if logs.exact is not None:
+        new = len(_exact_completion(logs, chain).new)
     L = np.zeros((n, n))
     L[order] = completed
-    return Reach(found if new is None else new, L, logs.exponent, tolerance)
+    return Reach(new, L, logs.exponent, tolerance)
+
+
+def guarded_completion(logs: Logs) -> Reach | None:
+    """:func:`complete`, unless float64 data shows the rounding of float32."""
+    found = complete(logs)
+    if found is None:
+        return None
+    return guarded_reach(logs, found, lambda less: complete(less) or found)
 
 
 def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float]:
