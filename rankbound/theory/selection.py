@@ -43,22 +43,7 @@ BLOCK = 2**22  # numbers in a block of scores
 
 @dataclass(frozen=True, eq=False)
 class ScaleBounds:
-    """Lower bounds of the scale β of a head that selects n different keys, each proved.
-
-    Attributes
-    ----------
-    volume : float
-        ``(n^{1/d} - 1)/2 · g``, ``g = log((1 - ε)/ε)``: keys are at least g/max‖q‖ apart, so balls
-        around them are disjoint.
-    caps : float
-        ``((n/w)^{2/(d-1)} - 1)/4 · g``, w the surface of the unit ball over the volume of the unit
-        ball one dimension lower: caps of the hull of the keys are disjoint. For d = 1 and n > 2 it
-        is infinite.
-    average : float
-        ``(1 - 1/n) log((n - 1)(1 - ε)/ε)``, for every head size; it is reached for d >= n - 1.
-    plane : float
-        ``g/(1 - cos(2π/n))`` for d = 2 and n > 2, and 0 elsewhere.
-    """
+    """Lower bounds of the scale β of a head that selects n different keys."""
 
     volume: float  # (n^{1/d} - 1)/2 · g, g = log((1 - ε)/ε): balls around keys are disjoint
     caps: float  # caps of the hull of the keys are disjoint; infinite for d = 1 and n > 2
@@ -246,18 +231,10 @@ def coherence(keys: npt.ArrayLike) -> float:
 class SelectingHead:
     """A head that gives each query one key, on the identity, with bounds that hold for it.
 
-    Attributes
-    ----------
-    targets : ndarray of int, shape (n,)
-        The key that each query selects.
-    scale : float
-        β, at least ``|scale| max ‖q_j‖ max ‖k_i‖`` of the head.
-    margin : float
-        At most the least ``u_j·(k_t - k_i)`` over queries j, their targets t and other keys i, all
-        directions and keys divided by the largest length of one; infinite for a single key.
-    total_variation : float
-        The most by which a column of the context misses its target, in exact arithmetic and in
-        float64.
+    `margin` is at most the least ``u_j·(k_t - k_i)`` over queries j, their targets t and other keys
+    i, all directions and keys divided by the largest length of one; infinite for a single key.
+    `total_variation` is the most by which a column of the context misses its target, in exact
+    arithmetic and in float64.
     """
 
     head: AttentionHead
@@ -399,14 +376,9 @@ def _enough(
 class Pairs:
     """Keys, a query for each pair ``(0, 1), (0, 2), …, (1, 2), …``, and what is certain of scores.
 
-    Attributes
-    ----------
-    realised : int
-        Pairs both of whose keys are certain to have larger scores than every other key.
-    margin : float
-        At most the least score of a key of a pair less the largest of another key, over all pairs,
-        divided by the largest length of a key and of a query; negative if a pair is missed, and
-        infinite where there is no other key.
+    `margin` is at most the least score of a key of a pair less the largest of another key, over all
+    pairs, divided by the largest length of a key and of a query; negative if a pair is missed, and
+    infinite where there is no other key.
     """
 
     keys: Array  # (head_size, n)
