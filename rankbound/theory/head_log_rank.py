@@ -25,8 +25,6 @@ from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
 
-__all__ = ["balanced", "chain_log_rank", "log_rank_of_head", "unmasked_log_rank"]
-
 # Below 2^31, so that a product fits 64 bits; none is a Mersenne number.
 PRIMES = (2147483629, 2147483587, 2147483579, 2147483563)
 

@@ -27,8 +27,6 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import Spectrum, count_above
 from rankbound.verdict import Verdict
 
-__all__ = ["Logs", "centre", "guarded", "logs_of", "of_each", "refuse_underflow"]
-
 CLEAR = 100.0  # a gap of this factor in what is counted shows the rounding of another dtype
 FLOAT32 = STORAGES["float32"]
 

@@ -28,19 +28,6 @@ from rankbound.exact.rounding import U, product_error, up
 from rankbound.theory.softmax_gauge import Logs, guarded
 from rankbound.tokens import RowSpace, Tokens, read_tokens
 
-__all__ = [
-    "Reach",
-    "check_reached",
-    "exact_factors",
-    "full_rank_tokens",
-    "guarded_reach",
-    "head_from_factors",
-    "least_on_full_rank",
-    "logit_error",
-    "missed",
-    "split",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Reach:
