@@ -70,15 +70,12 @@ def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
 
     Key i is argmaxable if some q has ``q·k_i + b_i > q·k_j + b_j`` for all j != i. By Gordan's
     theorem it is not iff k_i is a convex combination of other keys with ``Σ μ_j b_j >= b_i``:
-    without biases iff it is no vertex of the convex hull of the keys, or is repeated.
+    without biases iff it is no vertex of the convex hull of the keys, or is repeated (Grivas,
+    Bogoychev & Lopez 2022, arXiv 2203.06462; docs/theory.md, section 5).
 
     Keys are (k, n), one per column; biases, (n,), are added to their logits. Every number is read
     exactly: a float as the rational number that it is, integers and Fractions as they stand.
     Queries and weights are checked exactly.
-
-    References
-    ----------
-    Grivas, Bogoychev & Lopez 2022 (arXiv 2203.06462); docs/theory.md, section 5.
 
     Examples
     --------
@@ -99,7 +96,28 @@ def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
         floats, exact_biases = _read("biases", row[None])
         b = floats[0]
     check_model()
-    return _argmaxable(_Keys(K, b, exact_keys, exact_biases))
+    space = _Keys(K, b, exact_keys, exact_biases)
+    queries = np.full(space.K.shape, np.nan)
+    weights: dict[int, Weights] = _repeated(space)
+    rational: dict[int, Query] = {}
+    for candidates in _guesses(space.K):
+        for i, won in zip(*_winners(space, candidates), strict=True):
+            if np.isnan(queries[0, i]):
+                queries[:, i] = candidates[:, won]
+    for i in range(space.n):
+        if i not in weights and np.isnan(queries[0, i]):
+            found, first = _settled(space, i, queries)
+            if found is None and np.isnan(queries[0, i]):
+                found, query = _decided(space, i, first)
+                if query is not None:
+                    _keep(space, i, query, queries, rational)
+            if found is not None:
+                weights[i] = found
+    wins, loses = ~np.isnan(queries[0]), np.isin(np.arange(space.n), list(weights))
+    wins[list(rational)] = True
+    wins, loses, unknown = map(frozen_copy, (wins, loses, ~(wins | loses)))
+    proofs = MappingProxyType(weights), MappingProxyType(rational)
+    return Argmaxable(wins, loses, unknown, frozen_copy(queries), *proofs)
 
 
 def _read(name: str, value: Any) -> tuple[Array, Rationals | None]:
@@ -148,45 +166,16 @@ class _Keys:
         return key, bias
 
 
-def _argmaxable(space: _Keys) -> Argmaxable:
-    queries = np.full(space.K.shape, np.nan)
-    weights: dict[int, Weights] = _repeated(space)
-    rational: dict[int, Query] = {}
-    for candidates in _guesses(space.K):
-        for i, won in zip(*_winners(space, candidates), strict=True):
-            if np.isnan(queries[0, i]):
-                queries[:, i] = candidates[:, won]
-    for i in range(space.n):
-        if i not in weights and np.isnan(queries[0, i]):
-            found, first = _settled(space, i, queries)
-            if found is None and np.isnan(queries[0, i]):
-                found, query = _decided(space, i, first)
-                if query is not None:
-                    _keep(space, i, query, queries, rational)
-            if found is not None:
-                weights[i] = found
-    wins, loses = ~np.isnan(queries[0]), np.isin(np.arange(space.n), list(weights))
-    wins[list(rational)] = True
-    wins, loses, unknown = map(frozen_copy, (wins, loses, ~(wins | loses)))
-    proofs = MappingProxyType(weights), MappingProxyType(rational)
-    return Argmaxable(wins, loses, unknown, frozen_copy(queries), *proofs)
-
-
 def _keep(space: _Keys, i: int, query: Query, queries: Array, rational: dict[int, Query]) -> None:
     """A query that key i wins, in floats if rounding leaves it the winner."""
-    with np.errstate(all="ignore"):
-        rounded = np.array([_nearest(x) for x in query])
-    if np.isfinite(rounded).all() and _wins_exactly(space, i, rounded):
+    try:
+        rounded = np.array([float(x) for x in query])
+    except OverflowError:
+        rounded = None
+    if rounded is not None and _wins_exactly(space, i, rounded):
         queries[:, i] = rounded
     else:
         rational[i] = query
-
-
-def _nearest(x: Fraction) -> float:
-    try:
-        return float(x)
-    except OverflowError:
-        return math.inf
 
 
 def _settled(space: _Keys, i: int, queries: Array) -> tuple[Weights | None, Ints]:
@@ -201,7 +190,8 @@ def _settled(space: _Keys, i: int, queries: Array) -> tuple[Weights | None, Ints
         known = np.flatnonzero(~np.isnan(queries[0]))
         others = known if len(known) else everyone
         query, multipliers = _solve(space, i, others)
-        winner = _winner(space, query)
+        won = [] if query is None else _winners(space, query[:, None])[0].tolist()
+        winner = won[0] if won else None
         if winner is None or not np.isnan(queries[0, winner]):
             break
         queries[:, winner] = query
@@ -215,14 +205,6 @@ def _settled(space: _Keys, i: int, queries: Array) -> tuple[Weights | None, Ints
     if found is None and query is not None and _wins_exactly(space, i, query):
         queries[:, i] = query
     return found, others[multipliers > 0]
-
-
-def _winner(space: _Keys, query: Array | None) -> int | None:
-    """The key that wins this query beyond rounding."""
-    if query is None:
-        return None
-    found = _winners(space, query[:, None])[0]
-    return int(found[0]) if len(found) else None
 
 
 def _repeated(space: _Keys) -> dict[int, Weights]:
@@ -249,17 +231,12 @@ def _guesses(K: Array) -> list[Array]:
     sound: each is checked. incomplete: a vertex of the hull need not win along its own direction.
     """
     with np.errstate(all="ignore"):
-        scaled = _scaled(K)
+        scaled = np.ldexp(K, -np.frexp(np.abs(K).max())[1])
         centred = scaled - scaled.mean(axis=1, keepdims=True)
         U_, values, Vt = np.linalg.svd(centred, full_matrices=False)
         kept = values > values[0] * len(K) * 1e-14
         white = U_[:, kept] / np.maximum(values[kept], 1e-300) @ Vt[kept]
     return [centred, white]
-
-
-def _scaled(K: Array) -> Array:
-    scaled: Array = np.ldexp(K, -np.frexp(np.abs(K).max())[1])
-    return scaled
 
 
 def _winners(space: _Keys, candidates: Array) -> tuple[Ints, Ints]:

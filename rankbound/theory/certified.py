@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from fractions import Fraction
 from numbers import Rational
 from typing import Any
@@ -173,36 +174,24 @@ def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHe
     def head(k: int) -> AttentionHead:
         return AttentionHead(W_q=queries[:k], W_k=keys[:k], scale=1.0)
 
+    def reaches(k: int) -> bool:  # the truncation error decreases with k
+        return _is_within(head(k), None, log_P, ratio)
+
     least, most = max(lower, 1), len(D) - 1
-    if len(D) == 1 or not _reaches(head(most), log_P, ratio):
+    if len(D) == 1 or not reaches(most):
         return None
-    while least < most:  # the truncation error decreases with k
-        k = (least + most) // 2
-        if _reaches(head(k), log_P, ratio):
-            most = k
-        else:
-            least = k + 1
-    return head(most)
+    return head(least + bisect_left(range(least, most), True, key=reaches))
 
 
-def _reaches(head: AttentionHead, log_P: Array, ratio: float) -> bool:
-    L, error = _logits_and_error(head, None)
-    return _is_within(L, error, log_P, ratio)
-
-
-def _logits_and_error(head: AttentionHead, X: Array | None) -> tuple[Array, Array]:
-    """Computed logits, and a bound on how far they are from those of the exact products."""
-    L = head.scale * (head.keys(X).T @ head.queries(X))
-    return L, logit_error(head, L, X)
-
-
-def _is_within(L: Array, error: Array, log_P: Array, ratio: float) -> bool:
-    """Whether the softmax of logits within `error` of L is certainly within the ratio of P.
+def _is_within(head: AttentionHead, X: Array | None, log_P: Array, ratio: float) -> bool:
+    """Whether the context of the head, not capped, is certainly within the ratio of P.
 
     The error of the logits enters each log-probability at most twice, the rounding of the softmax
     and of all logarithms a few units in the last place for each of the n summands. P stands for
     itself with its columns normalised.
     """
+    L = head.scale * (head.keys(X).T @ head.queries(X))
+    error = logit_error(head, L, X)
     log_P = log_P - np.log(np.exp(log_P).sum(axis=0))
     log_Q = log_column_softmax(L)
     size = float(np.max(np.abs(L)) + np.max(np.abs(log_Q)) + np.max(np.abs(log_P))) + 1.0
@@ -219,8 +208,7 @@ def certify_head(
     The keys and queries are products of the weights with the tokens as the exact reals they are;
     rounding is bounded, so the answer is certain, and the certificate needs no floating point.
     """
-    L, error = _logits_and_error(head, X)
-    if not _is_within(L, error, np.log(P), ratio):
+    if not _is_within(head, X, np.log(P), ratio):
         return None
     tokens = None if X is None else Matrix.of_floats(X.tolist())
     context = Matrix.of_floats(P.tolist())

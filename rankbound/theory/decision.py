@@ -192,11 +192,6 @@ def represent(
         How far the head's log-probabilities may be from log P in any entry, over what the dtype of
         the data leaves open. Checked on the head that is returned.
 
-    Returns
-    -------
-    AttentionHead
-        With ``head.context(X, mask)`` equal to P within the ratio.
-
     Raises
     ------
     NotRepresentable

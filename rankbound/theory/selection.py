@@ -292,15 +292,34 @@ def selecting_head(
     share = check_share(error)
     chosen = _targets(targets, K.shape[1])
     check_model()
-    low, worst = worst_margin(K, V)
-    if not low[chosen].min() > 0:
-        t = int(chosen[np.argmin(low[chosen])])
+    margins, worst = worst_margin(K, V)
+    if not margins[chosen].min() > 0:
+        t = int(chosen[np.argmin(margins[chosen])])
         raise InputError(
             f"direction {t} prefers key {int(worst[t])} to key {t}, or does not tell them apart in "
             "float64; expected each key to win its own direction. Fewer keys, or a larger head "
             "size, leave more room; for keys of one length the keys themselves serve."
         )
-    return _selecting(K, V[:, chosen], chosen, float(low[chosen].min()), share)
+    V, margin = V[:, chosen], float(margins[chosen].min())
+    n, lengths = K.shape[1], longest(K) * longest(V)
+    P = np.zeros((n, n))
+    P[chosen, np.arange(n)] = 1.0
+
+    def head_at(factor: float) -> tuple[AttentionHead, float]:
+        head = AttentionHead(W_q=factor * V, W_k=K, scale=1.0)
+        return head, float(total_variation_bound(head, P).max())
+
+    high = _enough(head_at, n, margin, lengths, share)
+    low, (head, reached) = 0.0, head_at(high)
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        found, missed = head_at(middle)
+        if missed <= share:
+            head, reached, high = found, missed, middle
+        else:
+            low = middle
+    relative = margin / lengths * (1 - 8 * U)
+    return SelectingHead(head, frozen_copy(chosen), head_scale(head), relative, reached)
 
 
 def _targets(targets: npt.ArrayLike | None, n: int) -> Ints:
@@ -327,28 +346,6 @@ def worst_margin(keys: Array, directions: Array) -> tuple[Array, Ints]:
     gaps -= up(error + np.diag(error) + 2 * U * (np.abs(L) + np.abs(own)), 4)
     np.fill_diagonal(gaps, np.inf)
     return gaps.min(axis=0), np.argmin(gaps, axis=0)
-
-
-def _selecting(K: Array, V: Array, targets: Ints, margin: float, error: float) -> SelectingHead:
-    n, lengths = K.shape[1], longest(K) * longest(V)
-    P = np.zeros((n, n))
-    P[targets, np.arange(n)] = 1.0
-
-    def head_at(factor: float) -> tuple[AttentionHead, float]:
-        head = AttentionHead(W_q=factor * V, W_k=K, scale=1.0)
-        return head, float(total_variation_bound(head, P).max())
-
-    high = _enough(head_at, n, margin, lengths, error)
-    low, (head, reached) = 0.0, head_at(high)
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        found, missed = head_at(middle)
-        if missed <= error:
-            head, reached, high = found, missed, middle
-        else:
-            low = middle
-    relative = margin / lengths * (1 - 8 * U)
-    return SelectingHead(head, frozen_copy(targets), head_scale(head), relative, reached)
 
 
 def _enough(

@@ -198,14 +198,10 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     Query j selects the keys i with ``H[i, j] = 1``: each of them must have a larger logit than each
     of the others, where it is -1. By how much does not matter, so logits may then be scaled until P
     is as sharp as wished. The least head size of such logits is ``signrank(H) - 1`` or
-    ``signrank(H)``: thresholds between the two kinds of keys cost a rank at most. The constant of a
+    ``signrank(H)`` (Weller, Boratko, Naim & Lee 2025, arXiv 2508.21038, Proposition 2, transposed):
+    thresholds between the two kinds of keys cost a rank at most. The constant of a
     column is gauge, so s sign changes down the columns need head size s only, not s + 1, and H
     itself ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
-
-    References
-    ----------
-    Weller, Boratko, Naim & Lee 2025 (arXiv 2508.21038), Proposition 2, transposed; docs/theory.md,
-    section 5.
 
     Examples
     --------
@@ -236,11 +232,8 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
     with ``δ_j = sinh(ε)/Z_j``, ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j``: some entry of Q is
     on the wrong side of ``cosh(ε)/Z_j``, for otherwise Q had the signs of H at rank k + 1.
 
-    Returns
-    -------
-    float
-        Mean over queries, in nats, rounded down from an enclosure; 0 where :func:`sign_rank_bounds`
-        does not show that k + 1 is below the sign rank.
+    The bound is a mean over queries, in nats, rounded down from an enclosure; it is 0 where
+    :func:`sign_rank_bounds` does not show that k + 1 is below the sign rank.
 
     Examples
     --------

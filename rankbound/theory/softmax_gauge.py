@@ -131,10 +131,8 @@ def logs_of(context: Context) -> Logs:
 
     The model: entries of P, computed in a dtype of unit ``eps``, carry a relative error of about
     ``eps``, and an absolute one of the smallest positive number where they underflow; logarithms
-    add ``eps |log P|``. This covers the rounding of the logits that P was computed from only if
-    these are not much larger than their differences within a column: where keys have a large
-    common part, P has lost the digits that its log-rank needs, and logits= is the remedy. Logits
-    carry ``eps |L|``.
+    add ``eps |log P|``. What P itself has lost of large logits it does not cover (see `log_rank`).
+    Logits carry ``eps |L|``.
     """
     eps = context.stored.eps
     none = np.zeros((*context.batch, 1, 1), np.int32)

@@ -284,7 +284,9 @@ def least_log_products(place: Ints, keys: Ints) -> Array:
     least value is beside a place of S. Many keys are convolved with the logarithms instead.
     """
     n, (count, m) = len(place), keys.shape
-    at, table = place[keys], _log_table(n)
+    at = place[keys]
+    with np.errstate(divide="ignore"):  # log 0 = -inf at distance 0
+        table: Array = np.log(2.0 * np.sin(np.arange(n) * (math.pi / n)) ** 2)
     if 2 * m * m <= TRANSFORM * n:
         beside = np.concatenate([at - 1, at + 1], axis=1) % n
         values = table[(beside[:, :, None] - at[:, None, :]) % n].sum(axis=2)
@@ -296,12 +298,6 @@ def least_log_products(place: Ints, keys: Ints) -> Array:
     values = np.fft.irfft(np.fft.rfft(own) * np.fft.rfft(table), n)
     values[own > 0] = np.inf
     return np.asarray(values.min(axis=1), np.float64)
-
-
-def _log_table(n: int) -> Array:
-    with np.errstate(divide="ignore"):  # log 0 = -inf at distance 0
-        table: Array = np.log(2.0 * np.sin(np.arange(n) * (math.pi / n)) ** 2)
-    return table
 
 
 def key_orders(n: int, supports: Supports) -> Iterator[Ints]:

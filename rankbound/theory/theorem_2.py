@@ -142,15 +142,17 @@ class Separation:
 def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     """Tokens X with ``f(X) != g(X)``, for f a standard layer and g one of a larger head size.
 
-    B20 Theorem 2: if n >= 2, the heads of g share ``U = (V_k^i)^T V_q^i`` of rank d_p, the head
-    size of g, ``V_o [V_v^1; …; V_v^h]`` has full rank d, and f has heads of size below d_p and at
-    most d value coordinates in all, then such X exist. With ``A = Σ V_o^i V_v^i``, ``B_i = W_o^i
-    W_v^i`` and ``B = Σ B_i``: (a) where B != A, one token x repeated, ``(B - A) x != 0``; (b) where
-    B = A, tokens ``[q, q + w, …, q + w]`` with ``M_1 q = 0``, ``w^T U q != 0``, ``B_1 w != 0``.
+    B20, Theorem 2 and appendix B (docs/theory.md, section 4): such X exist if n >= 2, the heads of
+    g share ``U = (V_k^i)^T V_q^i`` of rank d_p, the head size of g, ``V_o [V_v^1; …; V_v^h]`` has
+    full rank d, and f has heads of size below d_p and at most d value coordinates in all. With
+    ``A = Σ V_o^i V_v^i``, ``B_i = W_o^i W_v^i`` and ``B = Σ B_i``: (a) where B != A, one token x
+    repeated, ``(B - A) x != 0``; (b) where B = A, tokens ``[q, q + w, …, q + w]`` with
+    ``M_1 q = 0``, ``w^T U q != 0``, ``B_1 w != 0``.
 
     Which case holds is discontinuous in the weights, so both witnesses are computed, and the one
     with the larger certified gap beside ``‖g(X)‖_F`` is returned. Where a hypothesis fails, or
-    neither witness shows a gap, random tokens are tried as well.
+    neither witness shows a gap, random tokens are tried as well. Undecided, with gap 0 and tokens
+    None, is returned where no tokens were found: the layers may be equal.
 
     Parameters
     ----------
@@ -159,19 +161,10 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     n : int
         Number of tokens.
 
-    Returns
-    -------
-    Separation
-        Undecided, with gap 0 and tokens None, where no tokens were found: the layers may be equal.
-
     Raises
     ------
     BackendMissing
         If python-flint is not installed.
-
-    References
-    ----------
-    B20, Theorem 2 and appendix B; the witness is that of docs/theory.md, section 4.
 
     Examples
     --------
@@ -246,7 +239,7 @@ def _failing(f: MultiHead, g: MultiHead, n: int) -> list[str]:
         (f.scale != 0 and g.scale != 0, "the scales are not 0"),
         (_common_products(g), "(V_k^i)^T V_q^i is the same for every head of g"),
         (
-            all(_full_rank(W[0]) for W in (g.W_k, g.W_q)),
+            all(prove_rank(as_rationals(W[0].tolist())).rank == len(W[0]) for W in (g.W_k, g.W_q)),
             "(V_k^i)^T V_q^i has rank d_p, the head size of g",
         ),
         (
@@ -262,10 +255,6 @@ def _common_products(g: MultiHead) -> bool:
         return True
     first = _product(g.W_k[0].T, g.W_q[0])
     return all(_product(g.W_k[i].T, g.W_q[i]) == first for i in range(1, g.heads))
-
-
-def _full_rank(W: Array) -> bool:
-    return len(W) <= W.shape[1] and prove_rank(as_rationals(W.tolist())).rank == len(W)
 
 
 def _product(left: Array, right: Array) -> Rationals:

@@ -31,7 +31,6 @@ from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_a import Reach, guarded_reach
 from rankbound.verdict import Verdict
 
-
 MOST_BLOCKS = 24  # the most promising fully visible ones: a rank each
 
 
