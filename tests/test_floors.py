@@ -33,7 +33,15 @@ BROKEN = {
     "transformers astray": ("cli/main.py", "import transformers", "one room each"),
     "numpy": ("certificates/statements.py", "from numpy.linalg import svd", "without NumPy"),
     "numpy behind another": ("table.py", "import numpy", "without NumPy"),
-    "checker": ("certificates/checker/fields.py", "import rankbound.certificates.statements", "checker"),
+    "checker": (
+        "certificates/checker/fields.py",
+        "import rankbound.certificates.statements",
+        "checker",
+    ),
+        "certificates/checker/fields.py",
+        "import rankbound.certificates.statements",
+        "checker",
+    ),
 }
 
 
