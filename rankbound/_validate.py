@@ -229,7 +229,8 @@ def _objects(value: Any) -> npt.NDArray[Any]:
 def _is_number(entry: Any) -> bool:
     """Whether an entry is a real number; SymPy's answer is_real."""
     return (
-        isinstance(entry, (Rational, float, np.floating)) or getattr(entry, "is_real", None) is True
+        isinstance(entry, (Rational, float, np.floating))
+        or getattr(entry, "is_real", None) is True
     )
 
 

@@ -38,10 +38,6 @@ BROKEN = {
         "import rankbound.certificates.statements",
         "checker",
     ),
-        "certificates/checker/fields.py",
-        "import rankbound.certificates.statements",
-        "checker",
-    ),
 }
 
 

@@ -114,10 +114,7 @@ def _refuse(logs: Logs, X: Tokens, rank: int, *found: Reach | None) -> NoReturn:
         f"(found: {said}). Pass exact tokens (ints or Fractions), or rows of X that are "
         "independent and of comparable size.",
         bounds=RankBounds(
-            int(min([*sizes, logs.n - 1])),
-            logs.n - 1,
-            Verdict.SUPPORTED,
-            "found; if any head has P",
+            int(min([*sizes, logs.n - 1])), logs.n - 1, Verdict.SUPPORTED, "found; if any head has P"
         ),
         remedy="exact or better conditioned tokens",
     )
