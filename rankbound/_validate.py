@@ -20,31 +20,6 @@ import numpy.typing as npt
 
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = [
-    "FLOAT64",
-    "Array",
-    "Storage",
-    "as_array",
-    "as_floats",
-    "check_bool",
-    "check_finite",
-    "check_head_size",
-    "check_int",
-    "check_matrix",
-    "check_real",
-    "check_seed",
-    "check_shape",
-    "check_square",
-    "frozen_copy",
-    "is_float",
-    "plain",
-    "refuse_mixture",
-    "require_memory",
-    "shown",
-    "storage",
-    "storage_dtype",
-]
-
 Array = npt.NDArray[np.float64]
 
 MOST_ENTRIES = 2**34  # of one array; 128 GiB of float64
