@@ -124,10 +124,10 @@ def _load(name: str, path: Any) -> Any:
             f"{name} is {shown(path)}; expected numbers, or the path of a .npy or .npz file."
         )
     try:
-        loaded = np.load(text, allow_pickle=False)
-        if not hasattr(loaded, "files"):
-            return loaded
-        with loaded:
+        with open(text, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not hasattr(loaded, "files"):
+                return loaded
             if len(loaded.files) != 1 and name not in loaded.files:
                 raise InputError(
                     f"{name}: {text} holds {', '.join(loaded.files) or 'no array'}; expected one "

@@ -51,14 +51,15 @@ def test_hidden_entries_are_zero_and_rows_lie_in_columns() -> None:
 
 
 def test_exact_logits_stay_exact() -> None:
-    big = 2**60
+    big: Any = 2**60
     third = Fraction(1, 3)
-    for given, expected in (
+    cases: tuple[Any, ...] = (
         ([[big, big + 1], [0, 1]], [[big, big + 1], [0, 1]]),
         (np.array([[big, big + 1], [0, 1]]), [[big, big + 1], [0, 1]]),
         ([[third, 0], [0, 1]], [[third, 0], [0, 1]]),
         (sympy.log(2) * sympy.Matrix([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
-    ):
+    )
+    for given, expected in cases:
         context = rb.Context(logits=given)
         assert context.exact == expected
     assert rb.Context(logits=sympy.log(2) * sympy.eye(2)).unit == pytest.approx(np.log(2))
@@ -148,7 +149,8 @@ def test_infinite_answers_of_a_batch() -> None:
 
 def test_tokens_remember_what_they_are() -> None:
     X = read_tokens([[1, 0], [0, 2]])
-    assert (X.n, X.rank, X.given) == (2, 2, [[1, 0], [0, 2]])
+    given: Any = X.given
+    assert (X.n, X.rank, given) == (2, 2, [[1, 0], [0, 2]])
     assert read_tokens(X, 2) is X
     with refused(rb.InputError, "X is (2, 2)", "one column per token, 3 of them"):
         read_tokens(X, 3)
