@@ -54,19 +54,12 @@ def aitchison_error(
 
     ``min ‖C (log P - log Q)‖_F`` over contexts Q of heads of size k is exactly
     ``sqrt(Σ_{r > k} s_r²)``, s the singular values of ``C log P`` (Eckart–Young; tokens of full
-    column rank, otherwise a lower bound). See docs/theory.md, section 5.
+    column rank, otherwise a lower bound), in natural logarithms. See docs/theory.md, section 5.
 
     Parameters
     ----------
     P, logits, rows, stored : as in `Context`
-        Positive, without a mask; a batch too.
-    head_size : int
-        k >= 1.
-
-    Returns
-    -------
-    float, or ndarray over a batch
-        In natural logarithms of ratios.
+        Positive, without a mask; a batch too, of which each has its own distance.
 
     Examples
     --------
@@ -101,7 +94,7 @@ def nearest_head(
 
     Parameters
     ----------
-    P, head_size, logits, rows, stored : as in `aitchison_error`
+    P, logits, rows, stored : as in `aitchison_error`
         One matrix.
     X : array_like, shape (d, n), optional
         Tokens of full column rank; None means the identity.
@@ -164,8 +157,6 @@ def kl_lower_bound(
     ----------
     P, mask, rows, stored : as in `Context`
         Zeros are allowed; a batch too.
-    head_size : int
-        k >= 1.
 
     Returns
     -------

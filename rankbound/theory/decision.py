@@ -44,7 +44,8 @@ def log_rank(
     Softmax determines logits up to a constant in each column (the gauge), so
     ``log_rank(P) = min over c of rank(log P + 1 c^T)``, reached at minus the column means. It is
     at most n - 1, and 0 exactly for the uniform context. It is neither the rank of P, which the
-    exponential lifts, nor the rank of given logits, which may be larger by 1.
+    exponential lifts, nor the rank of given logits, which may be larger by 1 (as that of Yang, Dai,
+    Salakhutdinov & Cohen 2018, Property 1 and Corollary 1).
 
     The threshold for P models entries that are right to the dtype's rounding. A P computed from
     logits that are large beside their differences within a column (keys with a large common part)
@@ -76,11 +77,6 @@ def log_rank(
     Undecided
         If the mask is not nested, unless the bounds meet (``.bounds`` holds them); or if float64
         data shows the rounding of float32 and no `stored` is given.
-
-    References
-    ----------
-    Yang, Dai, Salakhutdinov & Cohen 2018, Property 1 and Corollary 1 (their rank may exceed this
-    one by 1).
 
     Examples
     --------

@@ -76,7 +76,9 @@ def log_rank_of_head(
     W_q, W_k = (head.W_q, head.W_k) if given is None else given
     as_given = tokens if X is None else exact_array("X", X)
     factors = [W_k, W_q, *([] if X is None else [tokens if as_given is None else as_given])]
-    exact = max(_rank_modulo(p, factors, order, seen) for p in _usable_primes(factors))
+    denominators = {x.denominator for A in factors if A.dtype == object for x in A.flat}
+    primes = [p for p in PRIMES if all(d % p for d in denominators)]
+    exact = max(_rank_modulo(p, factors, order, seen) for p in primes[:2])
     whole = given is not None and (X is None or as_given is not None)
     if exact == count or (whole and exact > count):
         return exact
@@ -199,12 +201,6 @@ def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> 
     error = 2 * unit * (np.abs(keys) + np.abs(keys[:, :1])).T @ np.abs(few)
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
     return len(new_rows(D[1:], error[1:], shown[1:]))
-
-
-def _usable_primes(factors: list[npt.NDArray[Any]]) -> list[int]:
-    """Two primes that divide no denominator."""
-    denominators = {x.denominator for A in factors if A.dtype == object for x in A.flat}
-    return [p for p in PRIMES if all(d % p for d in denominators)][:2]
 
 
 def _rank_modulo(p: int, factors: list[npt.NDArray[Any]], order: Integers, seen: Integers) -> int:

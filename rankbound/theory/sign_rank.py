@@ -41,17 +41,13 @@ FORSTER = "Forster's bound in integers, outer products"
 def sign_rank_bound(H: npt.ArrayLike) -> int:
     """Forster's lower bound of the sign rank, ``sqrt(m n)/‖H‖_2``, certified in integers.
 
-    *Forster 2002.* Every real matrix with the signs of H, of shape m × n with entries 1 and -1, has
-    a rank of at least ``sqrt(m n)/‖H‖_2``. With G the Gram matrix of rows or of columns,
-    ``‖H‖_2^{2p} = ‖G^p‖_2`` is at most the greatest absolute row sum of G^p, an integer B; the
-    least r with ``r^{2p} B >= (m n)^p`` is returned, the best over both sides at p = 1 and the
-    smaller side at p = 2, 4, 8. It is at least 1, at most Forster's bound, rounded up, and never
-    above the sign rank.
-
-    References
-    ----------
-    Forster, A linear lower bound on the unbounded error probabilistic communication complexity,
-    J. Comput. Syst. Sci. 65 (2002); docs/theory.md, section 5.
+    *Forster, J. Comput. Syst. Sci. 65, 2002* (docs/theory.md, section 5). Every real matrix with
+    the signs of H, of shape m × n with entries 1 and -1, has a rank of at least
+    ``sqrt(m n)/‖H‖_2``. With G the Gram matrix of rows or of columns, ``‖H‖_2^{2p} = ‖G^p‖_2`` is
+    at most the greatest absolute row sum of G^p, an integer B; the least r with
+    ``r^{2p} B >= (m n)^p`` is returned, the best over both sides at p = 1 and the smaller side at
+    p = 2, 4, 8. It is at least 1, at most Forster's bound, rounded up, and never above the sign
+    rank.
 
     Examples
     --------
@@ -198,10 +194,10 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
     Query j selects the keys i with ``H[i, j] = 1``: each of them must have a larger logit than each
     of the others, where it is -1. By how much does not matter, so logits may then be scaled until P
     is as sharp as wished. The least head size of such logits is ``signrank(H) - 1`` or
-    ``signrank(H)`` (Weller, Boratko, Naim & Lee 2025, arXiv 2508.21038, Proposition 2, transposed):
-    thresholds between the two kinds of keys cost a rank at most. The constant of a
-    column is gauge, so s sign changes down the columns need head size s only, not s + 1, and H
-    itself ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
+    ``signrank(H)`` (Weller, Boratko, Naim & Lee 2025, arXiv 2508.21038, Proposition 2, transposed;
+    docs/theory.md, section 5): thresholds between the two kinds of keys cost one rank at most. The
+    constant of a column is gauge, so s sign changes down the columns need head size s only, not
+    s + 1, and H itself ``rank(C H)``. A pattern that prefers nothing (constant columns) needs 0.
 
     Examples
     --------

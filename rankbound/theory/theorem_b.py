@@ -297,11 +297,11 @@ def _witnesses(L: Rationals, tokens: Rationals) -> Iterator[tuple[Fraction, Vect
     for v, column in zip(null, zip(*across, strict=True), strict=True):
         most, least = column.index(max(column)), column.index(min(column))
         left = [Fraction((i == most) - (i == least)) for i in range(n)]
-        yield (column[most] - column[least]) / (2 * _length(v)), left, v
+        yield (column[most] - column[least]) / (2 * sum(map(abs, v))), left, v
     level = _summing_to_zero(null)
     for u, row in zip(level, rational_product(level, L) if level else [], strict=True):
         j = max(range(n), key=lambda j: abs(row[j]))
-        yield abs(row[j]) / _length(u), u, [Fraction(i == j) for i in range(n)]
+        yield abs(row[j]) / sum(map(abs, u)), u, [Fraction(i == j) for i in range(n)]
 
 
 def _summing_to_zero(null: Rationals) -> Rationals:
@@ -315,7 +315,3 @@ def _summing_to_zero(null: Rationals) -> Rationals:
         for i, (u, total) in enumerate(zip(null, sums, strict=True))
         if i != place
     ]
-
-
-def _length(vector: Vector) -> Fraction:
-    return sum(map(abs, vector), Fraction(0))
