@@ -25,7 +25,8 @@ from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
 
-# Below 2^31, so that a product fits 64 bits; none is a Mersenne number.
+# Below 2^31, so that a product fits 64 bits; none is a Mersenne number. NumPy eliminates, as
+# conversion to flint takes longer.
 PRIMES = (2147483629, 2147483587, 2147483579, 2147483563)
 
 Integers = npt.NDArray[np.int64]
