@@ -43,11 +43,7 @@ def random_fixed_layer(
             "head_size: elsewhere U cannot have rank head_size, or V_o V_v rank d."
         )
     rng = check_seed(seed)
-    V_q, V_k = _grid(rng, 2, k, d)
-    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
-    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    return _fixed_layer(rng, *_grid(rng, 2, k, d), heads, logit_scale)
 
 
 def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
@@ -97,12 +93,19 @@ def skew_pair(
     M_q, M_k = _grid(rng, 2, size, d)
     a, b = _grid(rng, 2, extra // 2, d)
     V_q, V_k = np.vstack([M_q, a, b]), np.vstack([M_k, b, -a])  # Σ b a^T - a b^T is skew
-    V_v, V_o = _grid(rng, heads, head_size, d), _grid(rng, d, heads * head_size)
-    spread = float(np.linalg.norm(V_k.T @ V_q))
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    g = MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    g = _fixed_layer(rng, V_q, V_k, heads, logit_scale)
     W_v, W_o = _split_values(g, heads, size, rng)
-    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=scale), g
+    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=g.scale), g
+
+
+def _fixed_layer(
+    rng: np.random.Generator, V_q: Array, V_k: Array, heads: int, logit_scale: float
+) -> MultiHead:
+    k, d = V_q.shape
+    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
+    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
+    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
+    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
 
 
 def _size_beside(g: MultiHead, heads: int) -> int:

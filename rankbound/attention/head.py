@@ -24,7 +24,7 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead", "capped", "exact_array"]
+__all__ = ["AttentionHead", "capped", "exact_array", "refuse_overflow"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,14 +178,19 @@ class AttentionHead:
                 f"{name} is {W.shape} but X is {tokens.shape}: {name} must have as many columns "
                 f"({W.shape[1]}) as X has rows ({tokens.shape[-2]}); tokens are columns."
             )
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             projected: Array = W @ tokens
-        if not np.isfinite(projected).all():
-            raise InputError(
-                f"{name} X overflows float64; expected entries below 1.8e308. "
-                "Scale the tokens or the projections down."
-            )
+        refuse_overflow(f"{name} X", projected)
         return projected
+
+
+def refuse_overflow(name: str, array: Array) -> None:
+    """Refuse a product that is not finite."""
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{name} overflows float64; expected entries below 1.8e308. "
+            "Scale the tokens or the projections down."
+        )
 
 
 def _own_mask(mask: npt.ArrayLike) -> Mask:

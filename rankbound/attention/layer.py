@@ -18,7 +18,7 @@ from rankbound._validate import (
     check_real,
     frozen_copy,
 )
-from rankbound.attention.head import AttentionHead
+from rankbound.attention.head import AttentionHead, refuse_overflow
 from rankbound.errors import InputError
 from rankbound.table import Column, Table
 
@@ -104,7 +104,7 @@ class MultiHead:
         v = self.value_size
         with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             value = self.W_o[:, i * v : (i + 1) * v] @ self.W_v[i]
-        _check_overflow("W_o W_v", value)
+        refuse_overflow("W_o W_v", value)
         return AttentionHead(self.W_q[i], self.W_k[i], value, scale=self.scale)
 
     def output(self, X: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
@@ -114,16 +114,8 @@ class MultiHead:
         outputs = [self.head(i).output(X, mask) for i in range(self.heads)]
         with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             total: Array = np.sum(outputs, axis=0)
-        _check_overflow("the output", total)
+        refuse_overflow("the output", total)
         return total
-
-
-def _check_overflow(name: str, array: Array) -> None:
-    if not np.isfinite(array).all():
-        raise InputError(
-            f"{name} overflows float64; expected entries below 1.8e308. "
-            "Scale the tokens or the projections down."
-        )
 
 
 def _stack(name: str, value: Any) -> Array:

@@ -210,7 +210,8 @@ def apply_temperature(L: npt.ArrayLike, temperature: Any) -> Table:
     exact = _all_exact(L, temperature)
     logits = _read_matrix("L", L, exact)
     T = _read_vector("temperature", temperature, logits.shape[-1], "one per query", exact)
-    _require_positive("temperature", T)
+    if not (T > 0).all():
+        raise InputError(f"temperature holds {min(T)}; expected numbers above 0.")
     return _finite("the logits", lambda: logits / T)
 
 
@@ -356,12 +357,6 @@ def _read_vector(name: str, value: Any, length: int, why: str, exact: bool) -> T
     row = plain(name, value)[0].tolist() if shape else [value]
     vector = _read_matrix(name, [row], exact)[0]
     return vector if shape else np.repeat(vector, length)
-
-
-def _require_positive(name: str, values: Table) -> None:
-    """Refuse a number that is not above 0."""
-    if not (values > 0).all():
-        raise InputError(f"{name} holds {min(values)}; expected numbers above 0.")
 
 
 def _exact_root(square: Fraction) -> Fraction:

@@ -8,10 +8,18 @@ from types import MappingProxyType
 
 from rankbound._validate import check_int
 from rankbound.auditing.capture import Captured, recording
-from rankbound.auditing.models import LoadedModel, find_model, load, run, versions
+from rankbound.auditing.models import (
+    LoadedModel,
+    TextFacts,
+    check_text,
+    cut_windows,
+    find_model,
+    load,
+    run,
+    versions,
+)
 from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
 from rankbound.auditing.reproduction import Reproduction, Samples, eager_samples, reproduce
-from rankbound.auditing.texts import TextFacts, check_text, cut_windows
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import measure_heads
 
@@ -79,9 +87,8 @@ def audit(
     ------
     BackendMissing
         If torch or transformers is not installed.
-    InputError, InputTypeError
-        If the model, text or a number is not as described, or a layer does to its logits what the
-        audit does not understand: the message names the layer.
+    InputError
+        Also if a layer does to its logits what the audit does not understand, and is named.
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
 

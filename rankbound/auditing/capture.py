@@ -51,34 +51,15 @@ BENIGN = {
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """One layer's attention, as the model computed it.
+    """One layer's attention, as the model computed it."""
 
-    Attributes
-    ----------
-    layer : int
-        The number of the attention call within the model, from 0.
-    module : str
-        The name of the layer's module in the model.
-    turn : int
-        How often this module was called before; above 0 where layers share a module.
-    heads : tuple of AttentionHead
-        The query heads, each on its keys: after biases, rotations and norms, with scale, cap and
-        mask. A mask that hides nothing is None.
-    key_value_heads : int
-        How many heads have keys of their own.
-    dtype : str
-        In which the model computed them.
-    own : torch.Tensor
-        The model's own attention weights.
-    """
-
-    layer: int
-    module: str
-    turn: int
-    heads: tuple[AttentionHead, ...]
-    key_value_heads: int
-    dtype: str
-    own: Any
+    layer: int  # the number of the attention call within the model, from 0
+    module: str  # the name of the layer's module in the model
+    turn: int  # how often this module was called before; above 0 where layers share a module
+    heads: tuple[AttentionHead, ...]  # on their keys; a mask that hides nothing is None
+    key_value_heads: int  # how many heads have keys of their own
+    dtype: str  # in which the model computed them
+    own: Any  # torch.Tensor, the model's own attention weights
 
     def weights(self) -> Array:
         """The model's own attention weights as float64, (heads, n, n), [key, query]."""
@@ -116,13 +97,7 @@ _active: ContextVar[_Recorder | None] = ContextVar("rankbound_recorder", default
 def recording(
     loaded: LoadedModel, visit: Visit, wanted: Callable[[int], bool] = lambda _: True
 ) -> Iterator[_Recorder]:
-    """Show every wanted attention layer to `visit` while the model runs, one at a time.
-
-    Raises
-    ------
-    InputError
-        If the model does not let its attention be observed.
-    """
+    """Show every wanted attention layer to `visit` while the model runs, one at a time."""
     interface = require("transformers", "an audit")
     masks = require("transformers.masking_utils", "an audit")
     interface.AttentionInterface.register(NAME, _attend)

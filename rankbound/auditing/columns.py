@@ -30,32 +30,15 @@ NOTATION = (
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of an audit, which has a row per head and window.
+    """One column of an audit, which has a row per head and window."""
 
-    Attributes
-    ----------
-    name : str
-        In the frame, the JSON and the page: an attribute of `HeadMeasures`, or of `AuditedHead`
-        where `place` is set.
-    meaning : str
-        What stands in the page and in docs/audit.md; backquotes are code.
-    title, format : str
-        Its heading and format in the printed table; it is printed if it has a heading.
-    printed : callable, optional
-        What is printed there instead of its value: a function of the head's measures.
-    dtype : str, optional
-        Of pandas, where empty entries need one.
-    place : bool
-        Whether it says where the head is and how it was run, rather than what was measured.
-    """
-
-    name: str
-    meaning: str
-    title: str = ""
+    name: str  # in frame, JSON and page: an attribute of `HeadMeasures`, or see `place`
+    meaning: str  # what stands in the page and in docs/audit.md; backquotes are code
+    title: str = ""  # its heading in the printed table, where it is printed
     format: str = ""
-    printed: Callable[[HeadMeasures], str] | None = None
-    dtype: str | None = None
-    place: bool = False
+    printed: Callable[[HeadMeasures], str] | None = None  # what is printed instead of its value
+    dtype: str | None = None  # of pandas, where empty entries need one
+    place: bool = False  # an attribute of `AuditedHead`: where the head is and how it was run
 
     def value(self, head: Any) -> Any:
         """The entry of an `AuditedHead`."""

@@ -35,21 +35,11 @@ VAGUE = 0.5  # a bound on the sum of a query's deviations above which it would s
 
 @dataclass(frozen=True)
 class Reproduction:
-    """How well the model's attention weights were reproduced.
+    """How well the model's attention weights were reproduced."""
 
-    Attributes
-    ----------
-    deviation : float
-        Largest difference of a weight from the model's own.
-    ratio : float
-        Largest difference over its bound; at most 1.
-    weights : int
-        How many were compared.
-    """
-
-    deviation: float
-    ratio: float
-    weights: int
+    deviation: float  # largest difference of a weight from the model's own
+    ratio: float  # largest difference over its bound; at most 1
+    weights: int  # how many were compared
 
     def with_(self, other: Reproduction) -> Reproduction:
         """Both together."""
@@ -100,10 +90,7 @@ def sampled(n: int) -> npt.NDArray[np.int64]:
 def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     """Compare every weight with what the layer's own attention gave, some with an unobserved run.
 
-    Raises
-    ------
-    InputError
-        If a weight differs by more than rounding explains, or rounding might explain anything.
+    Refused if one differs by more than rounding explains, or rounding might explain anything.
     """
     unobserved = samples.get(captured.module, [])[captured.turn : captured.turn + 1]
     if not unobserved or captured.own is None:
