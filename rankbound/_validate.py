@@ -20,31 +20,6 @@ import numpy.typing as npt
 
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = [
-    "FLOAT64",
-    "Array",
-    "Storage",
-    "as_array",
-    "as_floats",
-    "check_bool",
-    "check_finite",
-    "check_head_size",
-    "check_int",
-    "check_matrix",
-    "check_real",
-    "check_seed",
-    "check_shape",
-    "check_square",
-    "frozen_copy",
-    "is_float",
-    "plain",
-    "refuse_mixture",
-    "require_memory",
-    "shown",
-    "storage",
-    "storage_dtype",
-]
-
 Array = npt.NDArray[np.float64]
 
 MOST_ENTRIES = 2**34  # of one array; 128 GiB of float64
@@ -149,10 +124,10 @@ def _load(name: str, path: Any) -> Any:
             f"{name} is {shown(path)}; expected numbers, or the path of a .npy or .npz file."
         )
     try:
-        loaded = np.load(text, allow_pickle=False)
-        if not hasattr(loaded, "files"):
-            return loaded
-        with loaded:
+        with open(text, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not hasattr(loaded, "files"):
+                return loaded
             if len(loaded.files) != 1 and name not in loaded.files:
                 raise InputError(
                     f"{name}: {text} holds {', '.join(loaded.files) or 'no array'}; expected one "
