@@ -18,8 +18,6 @@ from rankbound.attention.ensembles import Seed
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["nearest_products", "random_fixed_layer", "same_values", "skew_pair"]
-
 GRID = 16  # weights are multiples of 1/16, so that their products are exact in float64
 MOST = 24  # and at most 24/16 in magnitude
 

@@ -10,14 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import (
-    Array,
-    as_array,
-    check_head_size,
-    check_int,
-    check_real,
-    frozen_copy,
-)
+from rankbound._validate import Array, as_array, check_head_size, check_int, check_real, frozen_copy
 from rankbound.attention.head import AttentionHead, refuse_overflow
 from rankbound.errors import InputError
 from rankbound.table import Column, Table

@@ -15,8 +15,6 @@ from rankbound._validate import check_int, frozen_copy
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, RankboundError
 
-__all__ = ["LENGTHS", "PretrainedHead", "pretrained_heads"]
-
 LENGTHS = (64, 128)
 
 

@@ -189,9 +189,7 @@ def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = Non
     for any number g of heads (Ainslie et al. 2023; Shazeer 2019). Keys and the queries of each head
     are (k, n); the scale is ``1/sqrt(k)`` unless given.
     """
-    queries = _several("queries", queries)
-    if not queries:
-        raise InputError("queries is empty; expected one matrix (k, n) per query head.")
+    queries = _several("queries", queries, "(k, n) per query head")
     exact = scale is not None and _all_exact(keys, scale, *queries)  # 1/sqrt(k) is a float
     K = _read_matrix("keys", keys, exact)
     groups = [_read_matrix(f"queries[{a}]", Q, exact) for a, Q in enumerate(queries)]
@@ -274,9 +272,7 @@ def talking_heads(logits: Sequence[Any] | Table, mix: npt.ArrayLike) -> Table:
     The h logits are (n, m) each, mix is (g, h). So each mixed head has rank at most h k, h heads
     of size k, and may attain min(h k, n) (Shazeer, Lan, Cheng, Ding & Hou 2020).
     """
-    heads = _several("logits", logits)
-    if not heads:
-        raise InputError("logits is empty; expected one matrix (n, n) per head.")
+    heads = _several("logits", logits, "(n, n) per head")
     exact = _all_exact(*heads, mix)
     tables = [_read_matrix(f"logits[{b}]", L, exact) for b, L in enumerate(heads)]
     if len({L.shape for L in tables}) > 1 or tables[0].ndim != 2:
@@ -333,13 +329,16 @@ def _shape(name: str, value: Any) -> tuple[int, ...]:
     return () if getattr(value, "is_number", False) is True else plain(name, value)[0].shape
 
 
-def _several(name: str, value: Any) -> list[Any]:
+def _several(name: str, value: Any, each: str) -> list[Any]:
     try:
-        return list(value)
+        matrices = list(value)
     except TypeError:
         raise InputTypeError(
             f"{name} is a {type(value).__name__}; expected a sequence of matrices, one per head."
         ) from None
+    if not matrices:
+        raise InputError(f"{name} is empty; expected one matrix {each}.")
+    return matrices
 
 
 def _read_matrix(name: str, value: Any, exact: bool) -> Table:

@@ -26,21 +26,6 @@ from typing import Any
 from rankbound._validate import STORAGES, check_int
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 
-__all__ = [
-    "LoadedModel",
-    "ModelFiles",
-    "Storage",
-    "TextFacts",
-    "check_text",
-    "cut_windows",
-    "find_model",
-    "load",
-    "quiet",
-    "require",
-    "run",
-    "versions",
-]
-
 COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
 OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack

@@ -24,8 +24,6 @@ from typing import Any
 from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.errors import InputTypeError
 
-__all__ = ["page", "write_page"]
-
 SHARE = 0.75  # of the head size, from which an effective log-rank is marked
 SCRIPTS = ("page_spectrum.js", "page.js")
 

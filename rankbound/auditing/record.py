@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.models import TextFacts
 from rankbound.auditing.page import write_page
-from rankbound.auditing.reproduction import Reproduction
 from rankbound.measuring.head import HeadMeasures
 from rankbound.table import Table, Tabular
 

@@ -26,8 +26,6 @@ from rankbound.theory.head_logrank import balanced, chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
 
-__all__ = ["HeadMeasures", "layer_heads", "measure_heads"]
-
 WITHIN = 0.01  # of `least_head_size_1pct`
 BLOCK = 256  # columns of P at a time
 STARTS = 4  # queries from whose keys fully visible blocks are tried
