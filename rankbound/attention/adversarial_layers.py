@@ -41,7 +41,8 @@ def random_fixed_layer(
             "head_size: elsewhere U cannot have rank head_size, or V_o V_v rank d."
         )
     rng = check_seed(seed)
-    return _fixed_layer(rng, *_grid(rng, 2, k, d), heads, logit_scale)
+    V_q, V_k = _grid(rng, 2, k, d)
+    return _fixed_layer(rng, V_q, V_k, heads, logit_scale)
 
 
 def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
