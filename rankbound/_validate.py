@@ -28,21 +28,11 @@ LARGEST_EXACT = 2**53  # integers up to it are float64 numbers
 
 @dataclass(frozen=True)
 class Storage:
-    """The floating dtype in which data was computed, from which tolerances are derived.
+    """The floating dtype in which data was computed, from which tolerances are derived."""
 
-    Attributes
-    ----------
-    name : str
-        ``float64``, ``float32``, ``float16`` or ``bfloat16``.
-    eps : float
-        The distance from 1 to the next number.
-    smallest : float
-        The smallest positive number.
-    """
-
-    name: str
-    eps: float
-    smallest: float
+    name: str  # float64, float32, float16 or bfloat16
+    eps: float  # the distance from 1 to the next number
+    smallest: float  # the smallest positive number
 
     def __str__(self) -> str:
         return self.name
@@ -78,13 +68,8 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
 
     Lists, NumPy and JAX arrays, DataFrames, torch tensors (detached, on the CPU), SymPy matrices
     and paths to .npy or .npz files are read. The dtype is numeric, or object where exact integers
-    or Fractions would be rounded, or where there is something other than a number.
-
-    Returns
-    -------
-    array : ndarray
-    stored : Storage or None
-        The dtype of the data where NumPy has none of that name (bfloat16).
+    or Fractions would be rounded, or where there is something other than a number. Returned beside
+    it: the dtype of the data where NumPy has none of that name (bfloat16).
     """
     kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
