@@ -317,10 +317,10 @@ class MaskFacts:
     """A mask that hides something, with what does not depend on the head."""
 
     mask: Mask
-    chain: Chain | None  # None if the mask is not nested; so `generic`, and otherwise no `blocks`
+    chain: Chain | None  # None if the mask is not nested, and so is `generic`
     generic: int | None  # the masked log-rank of almost every context; causal: floor(n/2)
     most: int  # the head size that always suffices: less by 1 than the most keys a query sees
-    blocks: tuple[tuple[Any, Any], ...]  # (keys, queries), fully visible
+    blocks: tuple[tuple[Any, Any], ...]  # (keys, queries), fully visible; of masks not nested
 
 
 def read_mask(mask: Mask, head_size: int) -> MaskFacts:
