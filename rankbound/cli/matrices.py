@@ -152,7 +152,7 @@ def _evidence(context: Context, least: int) -> dict[str, Any]:
 
 def run_bracket(options: argparse.Namespace) -> int:
     """Read the file, bracket, print."""
-    from rankbound.fitting.bracket import kl_bracket
+    from rankbound.fitting.solve import kl_bracket
     from rankbound.reporting.tables import bracket_table, console
 
     sizes = read_numbers("--head-sizes", options.head_sizes) or []
