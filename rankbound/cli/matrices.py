@@ -86,35 +86,36 @@ def run_head_size(options: argparse.Namespace) -> int:
         stored=options.stored,
     )
     tokens = None if options.tokens is None else load_array(options.tokens)
-    answer = _decide(context, tokens, options)
+    least, evidence = _decide(context, tokens, options)
+    answer = {"least head size": least, "sequence length": context.n, **evidence}
     write(options.json, json.dumps(answer, indent=2) + "\n")
     console().print(answer_table(answer.items()))
     return 0
 
 
-def _decide(context: Context, tokens: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The answer by name, with its evidence."""
+def _decide(
+    context: Context, tokens: Any, options: argparse.Namespace
+) -> tuple[int | str, dict[str, str]]:
+    """The answer, and its evidence by name."""
     from rankbound.theory.decision import least_head_size
     from rankbound.tokens import read_tokens
 
-    length = {"sequence length": context.n}
     try:
         least = least_head_size(context, X=tokens)
     except Undecided as error:
         if error.bounds is None:
             raise
-        span = f"from {error.bounds.lower} to {error.bounds.upper}"
-        evidence = f"undecided: {in_flags(str(error), options)}"
-        return {"least head size": span, **length, "evidence": evidence}
+        evidence = {"evidence": f"undecided: {in_flags(str(error), options)}"}
+        return f"from {error.bounds.lower} to {error.bounds.upper}", evidence
     if math.isinf(least):
-        return {"least head size": "no head of any size", **length, "evidence": "supported"}
+        return "no head of any size", {"evidence": "supported"}
     deficient = tokens is not None and read_tokens(tokens).numerical_rank < context.n
     if context.mask is not None or deficient:  # Theorems B and C, which no one spectrum decides
-        return {"least head size": int(least), **length, "evidence": "supported"}
-    return {"least head size": int(least), **length, **_evidence(context, int(least))}
+        return int(least), {"evidence": "supported"}
+    return int(least), _evidence(context, int(least))
 
 
-def _evidence(context: Context, least: int) -> dict[str, Any]:
+def _evidence(context: Context, least: int) -> dict[str, str]:
     from rankbound.theory.softmax_gauge import logs_of
 
     if context.exact is not None:

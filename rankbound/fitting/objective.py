@@ -63,29 +63,32 @@ def masked_context(logits: Array, mask: npt.NDArray[np.bool_] | None) -> tuple[A
     return (log_Q if mask is None else np.where(mask, log_Q, 0.0)), Q
 
 
-def _divergence(P: Array, t: Array, Q: Array) -> Array:
+def _terms(P: Array, t: Array, Q: Array) -> Array:
     """``p φ(t)`` with ``t = log p - log q``, without cancellation."""
     near = np.clip(t, -1.0, 1.0)
     return np.where(near == t, P * (np.expm1(-near) + near), P * (t - 1.0) + Q)
 
 
 @dataclass(frozen=True, eq=False)
-class KL:
-    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
-
+class _Divergence:
     P: Array
-    _positive: npt.NDArray[np.bool_] = field(init=False, repr=False)
     _log_P: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        positive = self.P > 0
-        object.__setattr__(self, "_positive", positive)
-        object.__setattr__(self, "_log_P", np.log(np.where(positive, self.P, 1.0)))
+        object.__setattr__(self, "_log_P", np.log(np.where(self.P > 0, self.P, 1.0)))
+
+    def weights(self, Q: Array) -> Array:
+        """``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P."""
+        return Q
+
+
+class KL(_Divergence):
+    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
 
     def value(self, log_Q: Array, Q: Array) -> float:
         """The mean KL divergence of Q from P, as :func:`kl_divergence`."""
-        terms = _divergence(self.P, self._log_P - log_Q, Q)
-        return float(np.sum(np.where(self._positive, terms, Q)) / self.P.shape[1])
+        terms = _terms(self.P, self._log_P - log_Q, Q)
+        return float(np.sum(np.where(self.P > 0, terms, Q)) / self.P.shape[1])
 
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """``(q - p)/n``."""
@@ -95,25 +98,14 @@ class KL:
         """``dq/n``."""
         return np.asarray(T / self.P.shape[1], np.float64)
 
-    def weights(self, Q: Array) -> Array:
-        """``c² = q``: F diag(1/q) F = F."""
-        return Q
 
-
-@dataclass(frozen=True, eq=False)
-class ReverseKL:
+class ReverseKL(_Divergence):
     """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u). P is positive where visible."""
-
-    P: Array
-    _log_P: Array = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_log_P", np.log(np.where(self.P > 0, self.P, 1.0)))
 
     def value(self, log_Q: Array, Q: Array) -> float:
         """The mean KL divergence of P from Q."""
         # where Q underflows its term q (t - 1) + p is p, as it is in truth
-        return float(np.sum(_divergence(Q, log_Q - self._log_P, self.P)) / self.P.shape[1])
+        return float(np.sum(_terms(Q, log_Q - self._log_P, self.P)) / self.P.shape[1])
 
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """``q (u - q·u)/n``."""
@@ -126,10 +118,6 @@ class ReverseKL:
         bend: Array = T * (u - np.sum(Q * u, axis=0) + 1.0) - Q * np.sum(T * u, axis=0)
         bend /= self.P.shape[1]
         return bend
-
-    def weights(self, Q: Array) -> Array:
-        """``c² = q``, exact where Q = P."""
-        return Q
 
 
 @dataclass(frozen=True, eq=False)

@@ -34,6 +34,9 @@ def cliff(
     A hollow marker is a fit that did not converge: the head is not a stationary point, and the KL
     an upper bound on the minimum with nothing to say how far off.
 
+    Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
+    series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
+
     Parameters
     ----------
     rows : sequence of mapping
@@ -42,12 +45,6 @@ def cliff(
         0 (0 unless given), and ``converged`` (True unless given). Other keys are ignored.
     axes : pair of Axes, optional
         Where to draw, Aitchison error first; a new figure of width 7.2 in unless given.
-
-    Returns
-    -------
-    pair of Axes
-        Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
-        series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
 
     Examples
     --------

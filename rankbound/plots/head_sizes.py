@@ -65,6 +65,9 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     a row of the table. For other masks only bounds are known: if the sides of a series do not meet
     in every row, it is drawn as a band from the lower to the upper bounds, and called undecided.
 
+    Artists carry a ``gid``, for use in SVG and in tests: ``full-formula``, ``full-points``,
+    and ``sliding-1/4-band`` where the sides do not meet.
+
     Parameters
     ----------
     rows : sequence of mapping
@@ -74,12 +77,6 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
         ``sliding-1/4`` (the share in the window). Other keys are ignored.
     axes : Axes, optional
         Where to draw; a new figure 7.2 in wide unless given.
-
-    Returns
-    -------
-    Axes
-        Artists carry a ``gid``, for use in SVG and in tests: ``full-formula``, ``full-points``,
-        and ``sliding-1/4-band`` where the sides do not meet.
 
     Examples
     --------
@@ -200,6 +197,8 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     no head of any size will do, "none" stands at the right. Head sizes are on a logarithmic axis.
     Sections 1, 3 and 5 prove the entries.
 
+    Artists carry a ``gid``, for use in SVG and in tests: ``one-hot-closure``.
+
     Parameters
     ----------
     rows : sequence of mapping
@@ -207,11 +206,6 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
         ``upper``, which are infinite where there is no head. Other keys are ignored.
     axes : Axes, optional
         Where to draw; a new figure 7.2 in wide unless given.
-
-    Returns
-    -------
-    Axes
-        Artists carry a ``gid``, for use in SVG and in tests: ``one-hot-closure``.
 
     Examples
     --------

@@ -48,17 +48,14 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     each arm at its best learning rate. Layers whose value size is given apart are left out, and
     language models of a weight decay other than 0.01.
 
+    Lines carry a ``gid`` such as ``standard-32``.
+
     Parameters
     ----------
     rows : sequence of mapping
         Runs of one experiment, with the keys of :class:`~rankbound.experiments.results.Run`.
     axes : Axes, optional
         Where to draw; a new figure unless given.
-
-    Returns
-    -------
-    Axes
-        Lines carry a ``gid`` such as ``standard-32``.
     """
     runs = _runs(rows)
     arms = [arm for arm in gather(runs) if arm.kind in _COLOURS and _usual(arm)]
@@ -167,41 +164,29 @@ def spectra_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | Non
     bound is not felt has a spectrum that falls to nothing before r reaches the head size; one at
     its bound ends high.
 
+    Lines carry a ``gid`` such as ``spectrum-16-0.1``: head size, decay.
+
     Parameters
     ----------
     rows : sequence of mapping
         One head each, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
     axes : Axes, optional
         Where to draw; a new figure unless given.
-
-    Returns
-    -------
-    Axes
-        Lines carry a ``gid`` such as ``spectrum-16-0.1``: head size, decay.
     """
     _check_heads(rows)
     place = canvas.axes_or_new(axes, (4.6, 3.4))
     sizes = sorted({row["head_size"] for row in rows if row["head_size"] > 1})
-    for number, decay in enumerate(sorted({row["weight_decay"] for row in rows})):
-        label: str | None = _words(decay)
-        for size in sizes:
-            found = [
-                [float(value) for value in row["spectrum"].split()]
-                for row in rows
-                if row["head_size"] == size and row["weight_decay"] == decay
-            ]
-            if found:
-                middle = [median(values) for values in zip(*found, strict=True)]
-                place.plot(
-                    range(1, len(middle) + 1),
-                    middle,
-                    color=_shade(number),
-                    marker=".",
-                    linewidth=1.2,
-                    label=label,
-                    gid=f"spectrum-{size}-{decay:g}",
-                )
-                label = None  # once per decay
+    decays = sorted({row["weight_decay"] for row in rows})
+    labels = {decay: _words(decay) for decay in decays}  # each is written once
+    groups = _grouped(rows, lambda row: (row["weight_decay"], row["head_size"]))
+    for decay, size in sorted(groups):
+        if size == 1:
+            continue
+        spectra = [map(float, row["spectrum"].split()) for row in groups[decay, size]]
+        middle = [median(values) for values in zip(*spectra, strict=True)]
+        (line,) = place.plot(range(1, len(middle) + 1), middle, label=labels.pop(decay, None))
+        line.set(color=_shade(decays.index(decay)), marker=".", linewidth=1.2)
+        line.set_gid(f"spectrum-{size}-{decay:g}")
     place.set_xscale("log", base=2)
     place.set_yscale("log")
     # below is what float32, in which models are trained, cannot tell from 0
@@ -308,6 +293,9 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
     converge: not even a stationary point. A vertical line is the range over the seeds, and a line
     from one h to the next joins their medians. The axis of errors is logarithmic.
 
+    Artists carry a ``gid``, for use in SVG and in tests: ``standard-converged`` and
+    ``standard-stopped`` the markers of a series, ``standard-range`` and ``standard-median``.
+
     Parameters
     ----------
     rows : sequence of mapping
@@ -318,12 +306,6 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
         keys are ignored.
     axes : Axes, optional
         Where to draw; a new figure 7.2 in wide unless given.
-
-    Returns
-    -------
-    Axes
-        Artists carry a ``gid``, for use in SVG and in tests: ``standard-converged`` and
-        ``standard-stopped`` the markers of a series, ``standard-range`` and ``standard-median``.
 
     Examples
     --------
