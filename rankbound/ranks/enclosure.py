@@ -14,18 +14,6 @@ import numpy.typing as npt
 from rankbound._validate import Array
 from rankbound.exact.rounding import ETA, U, product_error, up
 
-__all__ = [
-    "GRAM",
-    "Test",
-    "certain_columns",
-    "frobenius",
-    "gram_is_definite",
-    "grams_are_definite",
-    "has_left_inverse",
-    "left_inverse_of",
-    "singular_values_above",
-]
-
 
 def scale_columns(A: Array, error: Array | None) -> tuple[Array, Array | None]:
     """Divide columns by powers of two that bring them to [1/2, 1); ranks stay as they are.
@@ -38,15 +26,11 @@ def scale_columns(A: Array, error: Array | None) -> tuple[Array, Array | None]:
         return A, error
     scaled = np.ldexp(A, -exponents)
     if error is not None:
-        return scaled, _up_ldexp(error, -exponents) + ETA
+        with np.errstate(over="ignore"):  # an infinite error proves nothing, as it should
+            return scaled, np.asarray(np.ldexp(error, -exponents), np.float64) + ETA + ETA
     if np.array_equal(np.ldexp(scaled, exponents), A):
         return scaled, None
     return scaled, np.full_like(scaled, ETA)
-
-
-def _up_ldexp(error: Array, exponents: npt.NDArray[np.int32]) -> Array:
-    with np.errstate(over="ignore"):  # an infinite error proves nothing, as it should
-        return np.asarray(np.ldexp(error, exponents) + ETA, np.float64)
 
 
 def gram_is_definite(A: Array, radius: float) -> bool:
@@ -139,7 +123,7 @@ def has_left_inverse(A: Array, error: Array | None) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class Test:
-    """Columns (rows, of a wide matrix) that are certainly independent, and what shows it."""
+    """Certainly independent columns (rows, of a wide matrix), and the name of what shows it."""
 
     columns: tuple[int, ...]
     name: str
@@ -156,8 +140,7 @@ def certain_columns(A: Array, error: Array | None) -> Test:
     if gram_is_definite(A, frobenius(error)):  # mostly there is no need to scale
         return Test(tuple(range(A.shape[1])), GRAM)
     scaled, scaled_error = scale_columns(A, error)
-    name = _full_rank(scaled, scaled_error)
-    if name:
+    if name := _full_rank(scaled, scaled_error):
         return Test(tuple(range(A.shape[1])), name)
     # with an error, a column scaled up is not a column better known: order them as they stand
     return _by_pivoting(scaled, scaled_error, A if error is not None else scaled)
@@ -185,8 +168,7 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
         r = (lower + upper) // 2
         columns = order[:r]
         part, part_error = A[:, columns], None if error is None else error[:, columns]
-        passed = _full_rank(part, part_error)
-        if passed:
+        if passed := _full_rank(part, part_error):
             lower, name = r, f"{passed}, pivotal columns"
         else:
             upper = r

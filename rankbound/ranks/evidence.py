@@ -26,30 +26,14 @@ from rankbound.exact.flint import product
 from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
 from rankbound.ranks.enclosure import left_inverse_of
 
-__all__ = [
-    "certify_proof",
-    "enclosure",
-    "pivoted_minor",
-    "prove_columns",
-    "prove_exact",
-    "rank_modulo_prime",
-    "spectral_gap",
-]
-
 MOST_ENCLOSED = 256  # rows of a context whose logarithms the checker encloses
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
-
-
-def prove_exact(rows: Rationals, proof: RankProof) -> NonzeroMinor | Factorisation:
-    """Return the certificate of an exact rank: a minor, and a factorisation where it is needed."""
-    statement = Rank(Matrix.of_rationals(rows), proof.rank, proof.rank)
-    return certify_proof(statement, rows, proof)
 
 
 def certify_proof(
     statement: Statement, rows: Rationals, proof: RankProof
 ) -> NonzeroMinor | Factorisation:
-    """As :func:`prove_exact`, for a statement about a matrix whose rows these are.
+    """Certify the rank of a matrix whose rows these are: a minor, with factors where needed.
 
     The checker reduces what is stated, not these rows, so the prime must divide no denominator
     there; where it does, another serves as well.
@@ -85,7 +69,7 @@ def prove_columns(A: Array, error: Array | None, rank: int) -> Any:
 
 
 def rank_modulo_prime(A: Array) -> int:
-    """Return the rank modulo a prime of the exact entries, never above the rank over Q."""
+    """The rank modulo a prime of the exact entries, never above the rank over Q."""
     return len(_float_pivots(A)[0])
 
 
@@ -136,7 +120,8 @@ def enclosure(
         candidate = _precise(scaled, fine) if precise else _rounded(inverse, fine)
         if candidate is None:
             continue
-        grid = max(0, math.ceil(math.log2(16 * rank * max(1, _row_sum(candidate) >> fine))) + 1)
+        row_sum = max(sum(map(abs, row)) for row in candidate)
+        grid = max(0, math.ceil(math.log2(16 * rank * max(1, row_sum >> fine))) + 1)
         if abs(grid) <= 4096 and _proves(candidate, fine, part, scale, radii, grid):
             return NonsingularEnclosure(
                 statement,
@@ -144,7 +129,7 @@ def enclosure(
                 tuple(int(e) for e in row_exponents),
                 tuple(int(e) for e in everywhere),
                 grid,
-                Dyadic(rank, len(A), tuple(x for row in candidate for x in row), -fine),
+                _dyadic(candidate, -fine, len(A)),
             )
     return None
 
@@ -169,10 +154,14 @@ def spectral_gap(statement: LogRankWithin, D: Array, rank: int) -> SpectralGap |
     grid = bits + math.ceil(math.log2(n)) + max(0, math.ceil(-math.log2(least)))
     return SpectralGap(
         statement,
-        Dyadic(n, rank, tuple(x for row in compression for x in row), -bits - norm),
-        Dyadic(rank, n, tuple(x for row in inverse for x in row), -bits),
+        _dyadic(compression, -bits - norm, rank),
+        _dyadic(inverse, -bits, n),
         grid,
     )
+
+
+def _dyadic(rows: IntegerMatrix, exponent: int, columns: int) -> Dyadic:
+    return Dyadic(len(rows), columns, tuple(x for row in rows for x in row), exponent)
 
 
 def _equilibrated(A: Array) -> tuple[Any, Any]:
@@ -192,10 +181,6 @@ def _rounded(R: Array, fine: int) -> IntegerMatrix | None:
 def _precise(A: Array, fine: int) -> IntegerMatrix | None:
     """A left inverse by ball arithmetic, for square A on which double precision is too coarse."""
     return inverse_on_grid(A, fine) if A.shape[0] == A.shape[1] and len(A) <= 256 else None
-
-
-def _row_sum(R: IntegerMatrix) -> int:
-    return max(sum(map(abs, row)) for row in R)
 
 
 def _proves(
