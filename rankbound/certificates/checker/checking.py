@@ -7,12 +7,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.resources import files
 
-from rankbound.certificates.checker import (
-    fields,
-    heads,
-    ranks,
-    separation,
-)
+from rankbound.certificates.checker import fields, heads, ranks
 from rankbound.certificates.checker.fields import tree
 from rankbound.certificates.checker.outcome import Budget, Check, Rejected, shown
 from rankbound.certificates.checker.statements import Statement, read_statement
@@ -48,7 +43,7 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "representation": heads.verify_representation,
     "counterexample": ranks.verify_counterexample,
     "masked-witness": heads.verify_masked_witness,
-    "separation": separation.verify_separation,
+    "separation": heads.verify_separation,
     "unreachable": heads.verify_unreachable,
 }
 
@@ -59,17 +54,16 @@ def check(certificate: object, *, claims: Mapping[str, list[str]] | None = None)
     Parameters
     ----------
     certificate : certificate, dict, str, bytes or os.PathLike
-        A certificate (anything with ``to_json``), its JSON as a dict, text or bytes, or the path
-        of a file that holds it. A str is JSON, never a path.
+        Anything with ``to_json``, its JSON as a dict, text or bytes, or the path of a file that
+        holds it. A str is JSON, never a path.
     claims : mapping of str to list of str, optional
         The statement kinds that each claim id may carry; default: the registry's.
 
     Returns
     -------
     Check
-        Accepted only if the statement is proved. Anything malformed, beyond a limit, not allowed
-        to its claim, or not proved is a rejection with its reason; a rejection refutes nothing.
-        Checking never raises.
+        Accepted only if the statement is proved. Anything else is a rejection with its reason,
+        which refutes nothing. Checking never raises.
     """
     sentence = "no statement could be read"
     try:
@@ -79,7 +73,7 @@ def check(certificate: object, *, claims: Mapping[str, list[str]] | None = None)
         if envelope["schema"] != SCHEMA:
             raise Rejected(f"the schema is {shown(envelope['schema'])}; expected {SCHEMA!r}.")
         kind, statement = read_statement(envelope["statement"])
-        sentence = statement.sentence()
+        sentence = str(statement)
         require_claim(envelope["claim"], kind, registered() if claims is None else claims)
         verifier = VERIFIERS.get(fields.text(envelope["kind"], "the kind"))
         if verifier is None:

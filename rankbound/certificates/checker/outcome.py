@@ -16,21 +16,11 @@ MOST_BITS_SHOWN = 200
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """The outcome of checking one certificate.
+    """The outcome of checking one certificate; a rejected one refutes nothing."""
 
-    Parameters
-    ----------
-    accepted : bool
-        Whether the certificate proves its statement. A rejected one refutes nothing.
-    statement : str
-        The statement in words, as the checker read it.
-    reason : str
-        What was verified, or why the certificate is rejected.
-    """
-
-    accepted: bool
-    statement: str
-    reason: str
+    accepted: bool  # whether the certificate proves its statement
+    statement: str  # in words, as the checker read it
+    reason: str  # what was verified, or why the certificate is rejected
 
     def __bool__(self) -> NoReturn:
         raise TypeError(

@@ -1,4 +1,7 @@
-"""Certificates about ranks: minors, factorisations, approximate inverses, singular values."""
+"""Certificates about ranks: minors, factorisations, approximate inverses, singular values.
+
+Each ``verify`` function says what it verified, or rejects.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +45,6 @@ from rankbound.certificates.checker.tables import (
     transposed,
 )
 
-# ---- modular
-#
 # Minors modulo m: not zero there, hence not zero.
 #
 # The integers, and the rationals whose denominators are prime to m, map to the integers modulo m by
@@ -120,13 +121,8 @@ def _eliminated(row: list[int], inverse: int, tail: list[int], modulus: int) -> 
     return [(x - factor * y) % modulus for x, y in zip(row[1:], tail, strict=True)]
 
 
-# ---- nonzero minor
-#
-# Certificates of kind nonzero-minor: a minor of r rows that is not zero, so the rank is >= r.
-
-
 def verify_nonzero_minor(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """A minor of r rows that is not zero, so the rank is >= r."""
     if not isinstance(statement, Rank | LogRank | LogitRank):
         raise Rejected("a nonzero minor proves statements of kind rank, log-rank and logit-rank.")
     require_shape_bound(statement)
@@ -182,13 +178,8 @@ def _logit_residues(
     return [[x % modulus for x in row] for row in product]
 
 
-# ---- factorisation
-#
-# Certificates of kind factorisation: left · right is the matrix, so the rank is at most s.
-
-
 def verify_factorisation(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """Left · right is the matrix, so the rank is at most their inner size."""
     if not isinstance(statement, Rank | LogRank | LogitRank):
         raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
     found = fields.keyed(data, "the data", ("left", "right", "minor"))
@@ -242,20 +233,14 @@ def _require_product(left: Table, right: Table, target: Table, budget: Budget) -
         raise Rejected("the product of the factors is not the matrix.")
 
 
-# ---- nonsingular enclosure
-#
-# Certificates of kind nonsingular-enclosure: ‖I - R B‖ < 1 for every B in question.
-#
-# The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
-# every B, hence every matrix that B is r columns of up to powers of two, has rank >= r.
-
-
-NONSINGULAR_ENCLOSURE_KEYS = ("columns", "row_exponents", "column_exponents", "grid", "inverse")
-
-
 def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
-    found = fields.keyed(data, "the data", NONSINGULAR_ENCLOSURE_KEYS)
+    """‖I - R B‖ < 1 for every B in question.
+
+    The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
+    every B, hence every matrix that B is r columns of up to powers of two, has rank >= r.
+    """
+    keys = ("columns", "row_exponents", "column_exponents", "grid", "inverse")
+    found = fields.keyed(data, "the data", keys)
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
         case Rank(matrix=matrix):
@@ -299,19 +284,14 @@ def _prove(
     return len(columns)
 
 
-# ---- spectral gap
-#
-# Certificates of kind spectral-gap: α >= ‖I - R A V‖_2 for every A in question, and α < 1.
-#
-# Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
-# greatest row sum alone the bound is false (R = I, A = I - 1 e_1^T / 2); sqrt(‖·‖_1 ‖·‖_∞) is never
-# below it.
-# For `log-rank-within`, A = C log P and s_r(A) > n ratio >= ‖C (log Q - log P)‖_2 proves
-# rank(C log Q) >= r (Weyl).
-
-
 def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """α >= ‖I - R A V‖_2 for every A in question, and α < 1.
+
+    Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
+    greatest row sum alone the bound is false (R = I, A = I - 1 e_1^T / 2); sqrt(‖·‖_1 ‖·‖_∞) is
+    never below it. For `log-rank-within`, A = C log P and s_r(A) > n ratio >=
+    ‖C (log Q - log P)‖_2 proves rank(C log Q) >= r (Weyl).
+    """
     found = fields.keyed(data, "the data", ("compression", "inverse", "grid"))
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
@@ -336,13 +316,18 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
                 f"the compression has {V.columns} columns, fewer than the lower bound "
                 f"{statement.lower}."
             )
-        _require_above(matrix.rows * Fraction(statement.ratio), alpha_squared, R, V, budget)
+        radius = matrix.rows * Fraction(statement.ratio)
+        rest, margin = _rest(radius, alpha_squared, R, V, budget)
+        if rest <= 0 or margin <= 0:
+            raise Rejected("(1 - α) / (‖R‖ ‖V‖) is not above n times the ratio.")
         return f"singular value {V.columns} of C log P is above n times the ratio"
     if V.columns != statement.index:
         raise Rejected(
             f"the compression has {V.columns} columns; expected the index, {statement.index}."
         )
-    _require_bound(statement.bound, alpha_squared, R, V, budget)
+    rest, margin = _rest(Fraction(statement.bound), alpha_squared, R, V, budget)
+    if rest < 0 or margin < 0:
+        raise Rejected("(1 - α) / (‖R‖ ‖V‖) does not reach the bound.")
     return "1 - ‖I - R A V‖ over ‖R‖ ‖V‖ reaches the bound for every matrix in question"
 
 
@@ -351,77 +336,42 @@ def _alpha_squared(known: Rounded, R: Dyadic, V: Dyadic, grid: int, budget: Budg
     product = multiply(R.entries, known.entries, V.rows, budget)
     product = multiply(product, V.entries, V.columns, budget)
     distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
-    left, right = _absolute(R.entries), _absolute(V.entries)
-    rows = row_sums(left, row_sums(known.errors, [sum(row) for row in right], budget), budget)
-    columns = _column_sums(
-        right, _column_sums(known.errors, _totals(left, R.columns), budget), budget
+    left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
+    norms = [_norm(distance, left, known.errors, right, shift, budget)]
+    distance, left, right = (
+        transposed(rows, columns)
+        for rows, columns in ((distance, V.columns), (left, R.columns), (right, V.columns))
     )
-    greatest_row = max(
-        (sum(row) + (more << shift) for row, more in zip(distance, rows, strict=True)), default=0
-    )
-    greatest_column = max(
-        (
-            total + (more << shift)
-            for total, more in zip(_totals(distance, V.columns), columns, strict=True)
-        ),
-        default=0,
-    )
-    return Fraction(greatest_row * greatest_column, one * one)
+    norms.append(_norm(distance, right, transposed(known.errors, V.rows), left, shift, budget))
+    return Fraction(norms[0] * norms[1], one * one)
 
 
-def _require_bound(
-    bound: float, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
-) -> None:
-    """Reject unless (1 - α) >= bound ‖R‖ ‖V‖, by squares: α and the norms are square roots."""
-    wanted = Fraction(bound) ** 2 * _squared_norms(R, V, budget)
-    # sqrt(a) + sqrt(b) <= 1 for a, b >= 0 iff a + b <= 1 and 4 a b <= (1 - a - b)^2
-    rest = 1 - alpha_squared - wanted
-    if rest < 0 or 4 * alpha_squared * wanted > rest * rest:
-        raise Rejected("(1 - α) / (‖R‖ ‖V‖) does not reach the bound.")
+def _norm(distance: Rows, left: Rows, errors: Rows, right: Rows, shift: int, budget: Budget) -> int:
+    """The greatest row sum of ``distance + left · errors · right 2**shift``."""
+    sums = row_sums(left, row_sums(errors, [sum(row) for row in right], budget), budget)
+    whole = (sum(row) + (more << shift) for row, more in zip(distance, sums, strict=True))
+    return max(whole, default=0)
 
 
-def _require_above(
-    radius: Fraction, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
-) -> None:
-    """Reject unless (1 - α) > radius ‖R‖ ‖V‖, strictly; α < 1 is known."""
-    moved = radius**2 * _squared_norms(R, V, budget)
-    rest = 1 - alpha_squared - moved
-    if rest <= 0 or 4 * alpha_squared * moved >= rest * rest:
-        raise Rejected("(1 - α) / (‖R‖ ‖V‖) is not above n times the ratio.")
+def _rest(
+    bound: Fraction, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
+) -> tuple[Fraction, Fraction]:
+    """Two numbers, both >= 0 only where 1 - α >= bound ‖R‖ ‖V‖, both > 0 only where it is above.
 
-
-def _squared_norms(R: Dyadic, V: Dyadic, budget: Budget) -> Fraction:
-    """‖R R^T‖_∞ ‖V^T V‖_∞, never below ‖R‖_2² ‖V‖_2²."""
+    By squares: α and the norms are square roots, and sqrt(a) + sqrt(b) <= 1 for a, b >= 0 iff
+    a + b <= 1 and 4 a b <= (1 - a - b)^2. For ‖R‖_2² ‖V‖_2² stands ‖R R^T‖_∞ ‖V^T V‖_∞, which is
+    never below it.
+    """
     gram_R = multiply(R.entries, transposed(R.entries, R.columns), R.rows, budget)
     gram_V = multiply(transposed(V.entries, V.columns), V.entries, V.columns, budget)
-    return Fraction(_norm(gram_R) * _norm(gram_V)) * Fraction(4) ** (R.exponent + V.exponent)
-
-
-def _norm(gram: Rows) -> int:
-    return max((sum(map(abs, row)) for row in gram), default=0)
-
-
-def _absolute(matrix: Rows) -> Rows:
-    return [[abs(x) for x in row] for row in matrix]
-
-
-def _totals(matrix: Rows, columns: int) -> list[int]:
-    return [sum(column) for column in transposed(matrix, columns)]
-
-
-def _column_sums(matrix: Rows, weights: list[int], budget: Budget) -> list[int]:
-    """The transpose of the matrix times a vector."""
-    columns = len(matrix[0]) if matrix else 0
-    return row_sums(transposed(matrix, columns), weights, budget)
-
-
-# ---- counterexample
-#
-# Certificates of kind counterexample: a head of size k whose context has rank above k.
+    norms = [max((sum(map(abs, row)) for row in gram), default=0) for gram in (gram_R, gram_V)]
+    wanted = bound**2 * norms[0] * norms[1] * Fraction(4) ** (R.exponent + V.exponent)
+    rest = 1 - alpha_squared - wanted
+    return rest, rest * rest - 4 * alpha_squared * wanted
 
 
 def verify_counterexample(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """A head of size k whose context has rank above k."""
     if not isinstance(statement, RankAboveHeadSize):
         raise Rejected("a counterexample proves statements of kind rank-above-head-size.")
     exponents, size, n = statement.exponents.numerators, statement.keys.rows, statement.keys.columns
