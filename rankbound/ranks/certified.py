@@ -17,7 +17,7 @@ from rankbound.exact.rational import is_exact
 from rankbound.exact.rounding import check_model
 from rankbound.ranks import evidence
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.enclosure import GRAM, Test, certain_columns, grams_are_definite
+from rankbound.ranks.evidence import GRAM, Test, certain_columns, grams_are_definite
 from rankbound.ranks.exact import exact_rank
 from rankbound.verdict import Verdict
 

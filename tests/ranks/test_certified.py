@@ -31,7 +31,7 @@ from rankbound.exact import rounding
 from rankbound.exact.balls import is_nonsingular
 from rankbound.exact.rounding import product_error, up
 from rankbound.ranks import certified, evidence
-from rankbound.ranks.enclosure import (
+from rankbound.ranks.evidence import (
     frobenius,
     gram_is_definite,
     grams_are_definite,

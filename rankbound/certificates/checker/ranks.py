@@ -10,7 +10,6 @@ from math import gcd
 
 from rankbound.certificates.checker import fields
 from rankbound.certificates.checker.enclosures import (
-    Rounded,
     centred_logs,
     log_differences,
     residual,
@@ -273,11 +272,12 @@ def _prove(
     down = fields.exponents(found["row_exponents"], "the row exponents", matrix.rows)
     across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
     inverse = read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
-    known = rounded(matrix, error, [a + grid for a in down], columns, across, budget)
-    product = multiply(inverse.entries, known.entries, len(columns), budget)
+    shifts = [a + grid for a in down]
+    entries, errors = rounded(matrix, error, shifts, columns, across, budget)
+    product = multiply(inverse.entries, entries, len(columns), budget)
     distance, one, shift = residual(product, inverse.exponent - grid, budget)
     absolute = [[abs(x) for x in row] for row in inverse.entries]
-    moved = row_sums(absolute, [sum(row) for row in known.errors], budget)
+    moved = row_sums(absolute, [sum(row) for row in errors], budget)
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
         if sum(row) + (more << shift) >= one:
             raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
@@ -331,18 +331,21 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
     return "1 - ‖I - R A V‖ over ‖R‖ ‖V‖ reaches the bound for every matrix in question"
 
 
-def _alpha_squared(known: Rounded, R: Dyadic, V: Dyadic, grid: int, budget: Budget) -> Fraction:
+def _alpha_squared(
+    known: tuple[Rows, Rows], R: Dyadic, V: Dyadic, grid: int, budget: Budget
+) -> Fraction:
     """‖M‖_1 ‖M‖_∞ of M = |I - R A^ V| + |R| e |V|, from row and column sums."""
-    product = multiply(R.entries, known.entries, V.rows, budget)
+    entries, errors = known
+    product = multiply(R.entries, entries, V.rows, budget)
     product = multiply(product, V.entries, V.columns, budget)
     distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
     left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
-    norms = [_norm(distance, left, known.errors, right, shift, budget)]
+    norms = [_norm(distance, left, errors, right, shift, budget)]
     distance, left, right = (
         transposed(rows, columns)
         for rows, columns in ((distance, V.columns), (left, R.columns), (right, V.columns))
     )
-    norms.append(_norm(distance, right, transposed(known.errors, V.rows), left, shift, budget))
+    norms.append(_norm(distance, right, transposed(errors, V.rows), left, shift, budget))
     return Fraction(norms[0] * norms[1], one * one)
 
 

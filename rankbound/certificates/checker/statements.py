@@ -450,7 +450,8 @@ def _tokens(value: object, square: Table) -> Table:
 
 
 def _bounds(data: dict[str, object]) -> tuple[int, int]:
-    lower, upper = _lower(data), fields.size(data["upper"], "the upper bound")
+    lower = fields.size(data["lower"], "the lower bound")
+    upper = fields.size(data["upper"], "the upper bound")
     if lower > upper:
         raise Rejected(f"the lower bound {lower} is above the upper bound {upper}.")
     return lower, upper
