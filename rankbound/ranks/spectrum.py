@@ -109,15 +109,9 @@ def count_above(
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
-    with np.errstate(over="ignore"):  # reported just below
-        values = np.ldexp(values, scale)
+    values = frozen_copy(_unscaled(values, scale, "A has", "A", "its rank does not change"))
+    with np.errstate(over="ignore"):
         tolerance = np.ldexp(tolerance[..., None], scale)[..., 0]
-    if not np.isfinite(values).all():
-        raise InputError(
-            "A has a singular value above 1.8e308; expected one that float64 holds. "
-            "Divide A by a power of two: its rank does not change."
-        )
-    values = frozen_copy(values)
     if values.ndim == 1:
         return Spectrum(values, float(tolerance), int(rank), float(gap), dtype)
     return Spectrum(values, frozen_copy(tolerance), frozen_copy(rank), frozen_copy(gap), dtype)
@@ -237,14 +231,19 @@ def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: b
     right, right_scale = _triangle(queries, False)
     core = left @ np.swapaxes(right, -1, -2)
     values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
+    scales = (left_scale + right_scale)[..., 0]
+    return _unscaled(values, scales, "the logits have", "the keys", "no rank changes")
+
+
+def _unscaled(values: Array, scale: Any, subject: str, divide: str, since: str) -> Array:
     with np.errstate(over="ignore"):  # reported just below
-        values = np.asarray(np.ldexp(values, (left_scale + right_scale)[..., 0]), np.float64)
-    if not np.isfinite(values).all():
+        unscaled: Array = np.ldexp(values, scale)
+    if not np.isfinite(unscaled).all():
         raise InputError(
-            "the logits have a singular value above 1.8e308; expected one that float64 holds. "
-            "Divide the keys by a power of two: no rank changes."
+            f"{subject} a singular value above 1.8e308; expected one that float64 holds. "
+            f"Divide {divide} by a power of two: {since}."
         )
-    return values
+    return unscaled
 
 
 def _triangle(factor: Array, centred: bool) -> tuple[Array, npt.NDArray[np.int32]]:

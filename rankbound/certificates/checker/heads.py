@@ -71,12 +71,10 @@ def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
         queries, over_queries = cleared_by_columns(statement.queries, budget)
     else:
         tokens, over = cleared_by_columns(statement.tokens, budget)
-        W_k, over_k = cleared_whole(statement.keys, budget)
-        W_q, over_q = cleared_whole(statement.queries, budget)
-        keys = multiply(W_k, tokens, n, budget)
-        queries = multiply(W_q, tokens, n, budget)
-        over_keys = [over_k * common for common in over]
-        over_queries = [over_q * common for common in over]
+        keys, over_k = cleared_whole(statement.keys, budget)
+        queries, over_q = cleared_whole(statement.queries, budget)
+        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        over_keys, over_queries = ([y * x for x in over] for y in (over_k, over_q))
     product = multiply(transposed(keys, n), queries, n, budget)
     target = centred(statement.logits, budget)
     if equals(product, over_keys, over_queries, target, budget):

@@ -108,13 +108,8 @@ def cleared_by_rows(table: Table, budget: Budget) -> tuple[Rows, list[int]]:
 
 def cleared_by_columns(table: Table, budget: Budget) -> tuple[Rows, list[int]]:
     """Integers, and for each column the denominator that they are over."""
-    flipped = Table(
-        table.type,
-        table.columns,
-        table.rows,
-        transposed(table.numerators, table.columns),
-        transposed(table.denominators, table.columns),
-    )
+    above, below = (transposed(x, table.columns) for x in (table.numerators, table.denominators))
+    flipped = Table(table.type, table.columns, table.rows, above, below)
     cleared, over = cleared_by_rows(flipped, budget)
     return transposed(cleared, table.rows), over
 
@@ -228,12 +223,10 @@ def equals(
     product: Rows, row_over: list[int], column_over: list[int], target: Table, budget: Budget
 ) -> bool:
     """Whether product[i][j] / (row_over[i] * column_over[j]) is the target, entry by entry."""
-    across = digits(longest([row_over])) * digits(longest([column_over]))
-    scaled = digits(longest(target.numerators)) * (
-        digits(longest([row_over])) + digits(longest([column_over]))
-    )
-    plain = digits(longest(product)) * digits(longest(target.denominators))
-    budget.spend(target.rows * target.columns * (across + scaled + plain), "comparing a product")
+    down, across = digits(longest([row_over])), digits(longest([column_over]))
+    work = down * across + digits(longest(target.numerators)) * (down + across)
+    work += digits(longest(product)) * digits(longest(target.denominators))
+    budget.spend(target.rows * target.columns * work, "comparing a product")
     return all(
         x * below == above * (over * c)
         for row, over, aboves, belows in zip(
