@@ -12,8 +12,7 @@ from dataclasses import dataclass, field, fields, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
-from rankbound.certificates.checker.fields import parse
-from rankbound.certificates.checker.outcome import Rejected
+from rankbound.certificates.checker.fields import Rejected, parse
 from rankbound.certificates.matrices import Dyadic, Layer, Matrix, Minor, Record
 from rankbound.certificates.statements import KINDS, Statement
 from rankbound.errors import InputError, InputTypeError

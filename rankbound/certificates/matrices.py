@@ -10,7 +10,7 @@ from fractions import Fraction
 from numbers import Rational, Real
 from typing import Any, Literal
 
-from rankbound.certificates.checker.outcome import shown
+from rankbound.certificates.checker.fields import shown
 from rankbound.errors import InputError, InputTypeError
 
 Number = int | Fraction | float

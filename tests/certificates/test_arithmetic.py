@@ -16,9 +16,16 @@ from rankbound.certificates.checker.enclosures import (
     log_differences,
     rounded,
 )
-from rankbound.certificates.checker.outcome import Budget, Rejected
+from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.ranks import require_unit
-from rankbound.certificates.checker.tables import FLOAT, Table, constant, multiply, read_table
+from rankbound.certificates.checker.tables import (
+    FLOAT,
+    Budget,
+    Table,
+    constant,
+    multiply,
+    read_table,
+)
 from tests.certificates import build
 
 ENTRIES = (

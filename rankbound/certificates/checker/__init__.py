@@ -9,17 +9,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import NoReturn
 
 from rankbound.certificates.checker import fields, heads, ranks
-from rankbound.certificates.checker.fields import tree
-from rankbound.certificates.checker.outcome import Budget, Check, Rejected, shown
+from rankbound.certificates.checker.fields import Rejected, shown, tree
 from rankbound.certificates.checker.statements import Statement, read_statement
+from rankbound.certificates.checker.tables import Budget
 
 __all__ = ["Check", "check"]
 
 SCHEMA = "rankbound-certificate-1"
+
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """The outcome of checking one certificate; a rejected one refutes nothing."""
+
+    accepted: bool  # whether the certificate proves its statement
+    statement: str  # in words, as the checker read it
+    reason: str  # what was verified, or why the certificate is rejected
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError(
+            "a Check is not a truth value: ask for .accepted; a rejection refutes nothing."
+        )
 
 
 @cache

@@ -11,16 +11,10 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-from rankbound.certificates.checker.outcome import (
-    LARGEST_EXPONENT,
-    MOST_ENCLOSED,
-    Budget,
-    Rejected,
-    digits,
-    longest,
-)
-from rankbound.certificates.checker.tables import Rows, Table
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
+from rankbound.certificates.checker.tables import Budget, Rows, Table, digits, longest
 
+MOST_ENCLOSED = 256
 LEAST_GRID = 128
 GUARD = 48  # at most 12 for the size of a logarithm or exponent, and 36 for mpmath's own error
 

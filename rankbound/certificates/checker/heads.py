@@ -16,13 +16,7 @@ from rankbound.certificates.checker.enclosures import (
     normalised_logarithms,
     require_enclosable,
 )
-from rankbound.certificates.checker.outcome import (
-    LARGEST_EXPONENT,
-    Budget,
-    Rejected,
-    digits,
-    longest,
-)
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
 from rankbound.certificates.checker.statements import (
     Layer,
     LayersDiffer,
@@ -35,13 +29,16 @@ from rankbound.certificates.checker.statements import (
 )
 from rankbound.certificates.checker.tables import (
     EXACT,
+    Budget,
     Rows,
     Table,
     centred,
     cleared_by_columns,
     cleared_by_rows,
     cleared_whole,
+    digits,
     equals,
+    longest,
     multiply,
     read_table,
     row_sums,

@@ -15,7 +15,7 @@ from rankbound.certificates.checker.enclosures import (
     residual,
     rounded,
 )
-from rankbound.certificates.checker.outcome import MOST_MINOR, Budget, Rejected, digits, longest
+from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.statements import (
     LogitRank,
     LogRank,
@@ -29,6 +29,7 @@ from rankbound.certificates.checker.statements import (
 )
 from rankbound.certificates.checker.tables import (
     EXACT,
+    Budget,
     Dyadic,
     Rows,
     Table,
@@ -36,7 +37,9 @@ from rankbound.certificates.checker.tables import (
     cleared_by_columns,
     cleared_by_rows,
     cleared_whole,
+    digits,
     equals,
+    longest,
     multiply,
     read_dyadic,
     read_table,
@@ -52,6 +55,7 @@ from rankbound.certificates.checker.tables import (
 
 
 MINOR_KEYS = ("rows", "columns", "prime")
+MOST_MINOR = 512
 
 
 def read_minor(

@@ -11,7 +11,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.outcome import LARGEST_EXPONENT, Rejected, shown
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected, shown
 from rankbound.certificates.checker.tables import (
     ANY,
     EXACT,

@@ -1,21 +1,18 @@
-"""Matrices as the checker holds them: exact, in integers; and their products."""
+"""Matrices as the checker holds them, exact, in integers; their products; and what work may cost.
+
+Work is counted before it is done, from sizes and bit lengths, in products of two 30-bit digits:
+about a nanosecond each. So no certificate can keep the checker busy for hours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import lcm
 from operator import mul
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.outcome import (
-    MOST_BITS,
-    Budget,
-    Rejected,
-    digits,
-    longest,
-    shown,
-)
+from rankbound.certificates.checker.fields import MOST_BITS, Rejected, shown
 
 Rows = list[list[int]]
 
@@ -23,6 +20,43 @@ INTEGER = ("integer",)
 FLOAT = ("float",)
 EXACT = ("integer", "rational")
 ANY = ("integer", "rational", "float")
+MOST_MATRIX_BITS = 2**31
+MOST_WORK = 2**36
+
+
+class Budget:
+    """The work that is left for one check."""
+
+    def __init__(self) -> None:
+        self.left = MOST_WORK
+
+    def spend(self, work: int, on: str) -> None:
+        """Take `work` from what is left, or reject."""
+        self.left -= work
+        if self.left < 0:
+            raise Rejected(
+                f"{on} would take the check past its limit of 2^{MOST_WORK.bit_length() - 1} "
+                "products of digits."
+            )
+
+    @staticmethod
+    def hold(bits: int, what: str) -> None:
+        """Reject a matrix too large for memory before it is made."""
+        if bits > MOST_MATRIX_BITS:
+            raise Rejected(
+                f"{what} would take {bits} bits; the limit for one matrix is "
+                f"2^{MOST_MATRIX_BITS.bit_length() - 1}."
+            )
+
+
+def digits(bits: int) -> int:
+    """How many 30-bit digits an integer of so many bits takes; at least one."""
+    return max(bits + 29, 30) // 30
+
+
+def longest(rows: Iterable[Iterable[int]]) -> int:
+    """The greatest bit length among the integers; at least 1."""
+    return max((max(map(int.bit_length, row), default=1) for row in rows), default=1) or 1
 
 
 @dataclass(frozen=True, eq=False)
