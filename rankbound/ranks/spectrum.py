@@ -133,7 +133,7 @@ def numerical_rank(
 ) -> Any:
     """Count the singular values above the threshold of :func:`rankbound.spectrum`.
 
-    Parameters and threshold are those of :func:`rankbound.spectrum`, of which this is the rank.
+    ``spectrum(A, rtol, stored).rank``: an int, or an integer array over a batch.
 
     Examples
     --------
@@ -148,7 +148,8 @@ def effective_rank(A: npt.ArrayLike) -> Any:
     """Exponential of the entropy of the normalised singular values.
 
     ``exp(-Σ p_i log p_i)`` with ``p = sigma / sum(sigma)`` (Roy & Vetterli 2007, Definition 1);
-    between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here.
+    between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here. A is
+    (..., m, n); a batch of matrices gives an array.
     """
     return _plain(effective_rank_of_values(singular_values(check_matrix("A", A))[0]))
 
@@ -165,7 +166,7 @@ def stable_rank(A: npt.ArrayLike) -> Any:
     """Squared Frobenius norm over squared spectral norm.
 
     ``sum(sigma**2) / max(sigma)**2`` (Rudelson & Vershynin 2007); between 1 and the rank. The zero
-    matrix has 0.
+    matrix has 0. A is (..., m, n); a batch of matrices gives an array.
     """
     values = singular_values(check_matrix("A", A))[0]
     ratio = np.divide(values, values[..., :1], out=np.zeros_like(values), where=values[..., :1] > 0)
