@@ -334,6 +334,8 @@ def storage(
 
     Integers, objects and extended precision count as float64, the dtype they are computed in here.
     """
+    if isinstance(stored, Storage):
+        return stored
     if stored is None:
         return hint or STORAGES.get(array.dtype.name, FLOAT64)
     try:

@@ -18,8 +18,6 @@ from rankbound.attention.ensembles import Seed
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["nearest_products", "random_fixed_layer", "same_values", "skew_pair"]
-
 GRID = 16  # weights are multiples of 1/16, so that their products are exact in float64
 MOST = 24  # and at most 24/16 in magnitude
 
@@ -44,10 +42,7 @@ def random_fixed_layer(
         )
     rng = check_seed(seed)
     V_q, V_k = _grid(rng, 2, k, d)
-    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
-    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    return _fixed_layer(rng, V_q, V_k, heads, logit_scale)
 
 
 def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
@@ -97,12 +92,19 @@ def skew_pair(
     M_q, M_k = _grid(rng, 2, size, d)
     a, b = _grid(rng, 2, extra // 2, d)
     V_q, V_k = np.vstack([M_q, a, b]), np.vstack([M_k, b, -a])  # Σ b a^T - a b^T is skew
-    V_v, V_o = _grid(rng, heads, head_size, d), _grid(rng, d, heads * head_size)
-    spread = float(np.linalg.norm(V_k.T @ V_q))
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    g = MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    g = _fixed_layer(rng, V_q, V_k, heads, logit_scale)
     W_v, W_o = _split_values(g, heads, size, rng)
-    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=scale), g
+    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=g.scale), g
+
+
+def _fixed_layer(
+    rng: np.random.Generator, V_q: Array, V_k: Array, heads: int, logit_scale: float
+) -> MultiHead:
+    k, d = V_q.shape
+    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
+    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
+    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
+    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
 
 
 def _size_beside(g: MultiHead, heads: int) -> int:

@@ -1,51 +1,29 @@
-"""The matrices of a certificate, and how its numbers are written."""
+"""The records and matrices of a certificate, and how its numbers are read and written."""
 
 from __future__ import annotations
 
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from fractions import Fraction
 from numbers import Rational, Real
 from typing import Any, Literal
 
-from rankbound.certificates.checker.outcome import shown
+from rankbound.certificates.checker.fields import shown
 from rankbound.errors import InputError, InputTypeError
-
-__all__ = [
-    "Dyadic",
-    "Layer",
-    "Matrix",
-    "Minor",
-    "encoded",
-    "floating",
-    "integer",
-    "integers",
-    "rational",
-]
 
 Number = int | Fraction | float
 
 
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """A matrix of exact numbers; build one with :meth:`of_integers` and its siblings.
+    """A matrix of exact numbers; build one with :meth:`of_integers` and its siblings."""
 
-    Parameters
-    ----------
-    type : {"integer", "rational", "float"}
-        What the entries are. Floats stand for the exact numbers they are.
-    rows, columns : int
-        The shape.
-    entries : tuple
-        ints, Fractions or floats, row by row.
-    """
-
-    type: Literal["integer", "rational", "float"]
+    type: Literal["integer", "rational", "float"]  # floats stand for the exact numbers they are
     rows: int
     columns: int
-    entries: tuple[Number, ...]
+    entries: tuple[Number, ...]  # row by row
 
     def __post_init__(self) -> None:
         if self.type not in WRITERS:
@@ -79,18 +57,24 @@ class Matrix:
 
 
 @dataclass(frozen=True, eq=False)
-class Dyadic:
-    """A matrix of integers times ``2**exponent``.
+class Record:
+    """Fields that are written as JSON; numbers of other libraries become Python's, as declared."""
 
-    Parameters
-    ----------
-    rows, columns : int
-        The shape.
-    entries : tuple of int
-        Row by row.
-    exponent : int
-        The exponent of two that all entries share.
-    """
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            convert = CONVERTED.get(str(field.type))
+            if convert is not None:
+                object.__setattr__(self, field.name, convert(getattr(self, field.name)))
+
+    def to_data(self) -> dict[str, Any]:
+        """The record as a certificate writes it; a prime, unlike an index, in hexadecimal."""
+        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        return {name: hex(x) if name == "prime" else encoded(x) for name, x in held.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Dyadic(Record):
+    """A matrix of integers, row by row, times ``2**exponent``."""
 
     rows: int
     columns: int
@@ -98,97 +82,56 @@ class Dyadic:
     exponent: int
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         _require_count(self.rows, self.columns, len(self.entries))
-        object.__setattr__(self, "entries", integers(self.entries))
-        object.__setattr__(self, "exponent", integer(self.exponent))
 
     def to_data(self) -> dict[str, Any]:
         """The matrix as a certificate writes it."""
-        return {
-            "rows": self.rows,
-            "columns": self.columns,
-            "entries": [hex(entry) for entry in self.entries],
-            "exponent": self.exponent,
-        }
+        return {**super().to_data(), "entries": [hex(entry) for entry in self.entries]}
 
 
 @dataclass(frozen=True, eq=False)
-class Minor:
+class Minor(Record):
     """A square part of a matrix, and a modulus at which its determinant is a unit.
 
-    Parameters
-    ----------
-    rows, columns : tuple of int
-        As many distinct indices each.
-    prime : int
-        The modulus; a prime serves best, any integer from 2 to 2^64 - 1 proves as much.
+    A prime serves best; any integer from 2 to 2^64 - 1 proves as much.
     """
 
     rows: tuple[int, ...]
     columns: tuple[int, ...]
     prime: int
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "rows", integers(self.rows))
-        object.__setattr__(self, "columns", integers(self.columns))
-        object.__setattr__(self, "prime", integer(self.prime))
-
-    def to_data(self) -> dict[str, Any]:
-        """The minor as a certificate writes it."""
-        return {"rows": list(self.rows), "columns": list(self.columns), "prime": hex(self.prime)}
-
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`.
-
-    Parameters
-    ----------
-    heads : int
-        Number of heads h.
-    queries, keys : Matrix, shape (h * k, d)
-        Projections, head after head.
-    values : Matrix, shape (h * v, d)
-        Value projections, head after head.
-    output : Matrix, shape (d, h * v)
-        Output projection; its columns belong to the heads in order.
-    scale : Fraction
-        What multiplies the logits.
-    """
+class Layer(Record):
+    """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`."""
 
     heads: int
-    queries: Matrix
-    keys: Matrix
-    values: Matrix
-    output: Matrix
-    scale: Fraction
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "heads", integer(self.heads))
-        object.__setattr__(self, "scale", rational(self.scale))
+    queries: Matrix  # (h * k, d), head after head
+    keys: Matrix  # (h * k, d)
+    values: Matrix  # (h * v, d)
+    output: Matrix  # (d, h * v); its columns belong to the heads in order
+    scale: Fraction  # what multiplies the logits
 
     @classmethod
     def of_rationals(cls, W_q: Any, W_k: Any, W_v: Any, W_o: Any, scale: Rational | int) -> Layer:
         """Return the layer of stacks (h, k, d), (h, k, d), (h, v, d) and a matrix (d, h * v)."""
-        make = Matrix.of_rationals
-        queries, keys, values = (make(_stacked(W)) for W in (W_q, W_k, W_v))
-        return cls(len(W_q), queries, keys, values, make(W_o), rational(scale))
+        return cls._of(Matrix.of_rationals, (W_q, W_k, W_v), W_o, rational(scale))
 
     @classmethod
     def of_floats(cls, W_q: Any, W_k: Any, W_v: Any, W_o: Any, scale: float) -> Layer:
         """Return the layer of the exact numbers that these floats are, shaped likewise."""
-        make = Matrix.of_floats
-        queries, keys, values = (make(_stacked(W)) for W in (W_q, W_k, W_v))
-        return cls(len(W_q), queries, keys, values, make(W_o), Fraction(floating(scale)))
+        return cls._of(Matrix.of_floats, (W_q, W_k, W_v), W_o, Fraction(floating(scale)))
 
-    def to_data(self) -> dict[str, Any]:
-        """The layer as a certificate writes it."""
-        return {name: encoded(value) for name, value in vars(self).items()}
+    @classmethod
+    def _of(cls, make: Callable[[Any], Matrix], stacks: Any, W_o: Any, scale: Fraction) -> Layer:
+        queries, keys, values = (make([row for head in W for row in head]) for W in stacks)
+        return cls(len(stacks[0]), queries, keys, values, make(W_o), scale)
 
 
 def encoded(value: Any) -> Any:
     """A field of a statement or certificate as JSON holds it: floats as ``float.hex()``."""
-    if isinstance(value, Matrix | Dyadic | Minor | Layer):
+    if isinstance(value, Matrix | Record):
         return value.to_data()
     if isinstance(value, Fraction):
         return _written_rational(value)
@@ -197,10 +140,6 @@ def encoded(value: Any) -> Any:
     if isinstance(value, float):
         return value.hex()
     return value
-
-
-def _stacked(heads: Any) -> list[Any]:
-    return [row for head in heads for row in head]
 
 
 def _flat(
@@ -217,7 +156,7 @@ def _flat(
 
 
 def integer(value: Any) -> int:
-    """Python's int, of any library's integer."""
+    """An int, from any library's integer."""
     try:
         return int(operator.index(value))
     except TypeError:
@@ -225,12 +164,12 @@ def integer(value: Any) -> int:
 
 
 def integers(values: Iterable[Any]) -> tuple[int, ...]:
-    """Python's ints."""
+    """As :func:`integer`, for each."""
     return tuple(map(integer, values))
 
 
 def floating(value: Any) -> float:
-    """Python's float, of any library's real number; finite."""
+    """A finite float, from any library's real number."""
     if isinstance(value, float):
         return _float(value)
     if not isinstance(value, Real):
@@ -239,7 +178,7 @@ def floating(value: Any) -> float:
 
 
 def rational(value: Any) -> Fraction:
-    """A Fraction, of any library's rational."""
+    """A Fraction, from any library's rational."""
     if not isinstance(value, Rational):
         raise InputTypeError(f"{shown(value)} is not a rational; expected a Fraction or an int.")
     return Fraction(int(value.numerator), int(value.denominator))
@@ -251,6 +190,18 @@ def _float(value: Any) -> float:
     if not math.isfinite(value):
         raise InputError(f"{shown(value)} stands for no number; expected finite floats.")
     return float(value)
+
+
+# by the type that a field declares: the integers 0 and 1 become floats where those are meant
+CONVERTED: dict[str, Callable[[Any], object]] = {
+    "int": integer,
+    "tuple[int, ...]": integers,
+    "tuple[int, ...] | None": lambda value: None if value is None else integers(value),
+    "bool": bool,
+    "float": floating,
+    "float | Matrix": lambda value: value if isinstance(value, Matrix) else floating(value),
+    "Fraction": rational,
+}
 
 
 def _require_count(rows: int, columns: int, count: int) -> None:

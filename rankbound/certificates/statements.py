@@ -6,64 +6,23 @@ Each holds its parameters, not its proof; docs/certificates.md says what each cl
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from rankbound.certificates.checker.statements import read_statement
-from rankbound.certificates.matrices import Layer, Matrix, encoded, floating, integer, rational
-
-__all__ = [
-    "KINDS",
-    "LayersDiffer",
-    "LogRank",
-    "LogRankWithin",
-    "LogitRank",
-    "MaskedLogRank",
-    "Rank",
-    "RankAboveHeadSize",
-    "RankUnderError",
-    "RepresentedExactly",
-    "RepresentedWithin",
-    "SingularValue",
-    "Statement",
-    "Unreachable",
-    "UnreachableWithin",
-]
+from rankbound.certificates.matrices import Layer, Matrix, Record
 
 
-def _error(value: Any) -> float | Matrix:
-    return value if isinstance(value, Matrix) else floating(value)
-
-
-# numbers of other libraries become Python's, and the integers 0 and 1 floats where those are meant
-CONVERTED: dict[str, Callable[[Any], object]] = {
-    "lower": integer,
-    "upper": integer,
-    "index": integer,
-    "centred": bool,
-    "error": _error,
-    "ratio": floating,
-    "bound": floating,
-    "gap": rational,
-    "scale": floating,
-}
-
-
-class Statement:
+@dataclass(frozen=True, eq=False)
+class Statement(Record):
     """What a certificate states: a kind and parameters."""
 
     kind: ClassVar[str]
 
-    def __post_init__(self) -> None:
-        for name, convert in CONVERTED.items():
-            if hasattr(self, name):
-                object.__setattr__(self, name, convert(getattr(self, name)))
-
     def sentence(self) -> str:
         """The statement in words, as the checker reads it."""
-        return read_statement(self.to_data())[1].sentence()
+        return str(read_statement(self.to_data())[1])
 
     def denominators(self) -> set[int]:
         """The denominators of its rational entries, which no modulus of a proof may divide."""
@@ -73,8 +32,7 @@ class Statement:
 
     def to_data(self) -> dict[str, Any]:
         """The statement as a certificate writes it."""
-        parameters = fields(self)  # type: ignore[arg-type]  # every statement is a dataclass
-        return {"kind": self.kind, **{p.name: encoded(getattr(self, p.name)) for p in parameters}}
+        return {"kind": self.kind, **super().to_data()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,4 @@
-"""Ball arithmetic by python-flint's ``arb``: rigorous error bounds at any precision.
-
-Inverses of float matrices, and how far the outputs of two multi-head layers are apart.
-"""
+"""Ball arithmetic by python-flint's ``arb``: rigorous error bounds at any precision."""
 
 from __future__ import annotations
 
@@ -14,8 +11,6 @@ import numpy.typing as npt
 
 from rankbound.exact.flint import flint_module
 from rankbound.exact.rational import IntegerMatrix
-
-__all__ = ["PRECISIONS", "Weights", "gap_of_outputs", "inverse_on_grid", "is_nonsingular"]
 
 Array = npt.NDArray[np.float64]
 PRECISIONS = (106, 212, 424, 848)  # bits; the last is the stated limit
@@ -57,30 +52,20 @@ def inverse_on_grid(A: Array, grid: int) -> IntegerMatrix | None:
 
 
 def _on_grid(midpoint: Any, grid: int) -> int:
-    mantissa, exponent = (int(part) for part in midpoint.man_exp())
+    mantissa, exponent = map(int, midpoint.man_exp())
     shift = exponent + grid
     return mantissa << shift if shift >= 0 else mantissa >> -shift
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """The weights of a layer, as the exact real numbers that the floats are.
+    """The weights of a layer, as the exact real numbers that the floats are."""
 
-    Attributes
-    ----------
-    W_q, W_k, W_v : ndarray, shapes (h, k, d), (h, k, d), (h, v, d)
-        Projections.
-    W_o : ndarray, shape (d, h * v)
-        Output projection.
-    scale : float
-        What multiplies the logits.
-    """
-
-    W_q: Array
-    W_k: Array
-    W_v: Array
-    W_o: Array
-    scale: float
+    W_q: Array  # (h, k, d)
+    W_k: Array  # (h, k, d)
+    W_v: Array  # (h, v, d)
+    W_o: Array  # (d, h * v)
+    scale: float  # of the logits
 
 
 def gap_of_outputs(f: Weights, g: Weights, X: Array) -> tuple[float, float]:
@@ -94,9 +79,8 @@ def gap_of_outputs(f: Weights, g: Weights, X: Array) -> tuple[float, float]:
         with flint.ctx.workprec(bits):
             tokens = _matrix(flint, X)
             target = _output(flint, g, tokens)
-            gap = _norm(flint, _output(flint, f, tokens) - target)
             size = float(_norm(flint, target).upper())
-            lower = float(gap.lower())
+            lower = float(_norm(flint, _output(flint, f, tokens) - target).lower())
         if lower > 0.0 and math.isfinite(lower):
             return math.nextafter(lower, 0.0), math.nextafter(size, math.inf)
     return 0.0, math.nextafter(size, math.inf)

@@ -1,4 +1,4 @@
-"""The rank of a rational matrix with a proof of both sides."""
+"""The rank of a rational matrix, and the least rank of a nested partial one, with their proofs."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, cast
 
-from rankbound.exact.flint import flint_module
+from rankbound.exact.flint import flint_module, null_space, solve_rows
 from rankbound.exact.lifting import Lifting, Prepared, lifting_of
 from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
-
-__all__ = ["RankProof", "pivots_modulo_prime", "prove_rank"]
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
 
@@ -21,20 +19,12 @@ Factors = Callable[[], tuple[Rationals, Rationals]]
 
 @dataclass(frozen=True, eq=False)
 class RankProof:
-    """A rank over the rationals with what proves it.
+    """The rank of A over the rationals with what proves it.
 
-    Attributes
-    ----------
-    rank : int
-        The rank of the matrix A.
-    rows, columns : tuple of int
-        A rank × rank minor of A, its rows cleared of denominators, that is not zero modulo
-        `prime`: rank A >= rank.
-    prime : int
-        The prime.
-    factors : callable or None
-        Returns ``(left, right)`` of shapes (m, rank) and (rank, n) with ``left · right = A``
-        exactly: rank A <= rank. None when the rank is min(m, n), or the bound that was given.
+    The minor on `rows` and `columns` of A, its rows cleared of denominators, is not zero modulo
+    `prime`: rank A >= rank. `factors` returns ``(left, right)`` of shapes (m, rank) and (rank, n)
+    with ``left · right = A`` exactly: rank A <= rank. It is None when the rank is min(m, n), or the
+    bound that was given.
     """
 
     rank: int
@@ -45,17 +35,16 @@ class RankProof:
 
 
 def prove_rank(A: Rationals, most: int | None = None) -> RankProof:
-    """Return the rank of a rational matrix with a proof of both sides.
+    """Return the rank with a proof of both sides; a minor of `most` rows needs no factors.
 
-    `most` is a bound of the rank that is known otherwise (the shape, unless given): a minor of that
-    size needs no factors beside it.
+    `most` is a bound of the rank that is known otherwise: the shape, unless given.
 
     The row-reduced form modulo a prime names a minor (for every prime its rank is a lower bound
     over Q). Solving with that minor over Q and multiplying out shows that the other columns lie in
     the span of the chosen ones, or the other rows in that of the chosen rows: the side whose
     coefficients are the smaller numbers. Far cheaper than elimination over Q. Large systems are
-    lifted digit by digit until the digits are exact (:mod:`rankbound.exact.lifting`), and the
-    factors are written out only when they are called for.
+    lifted digit by digit (:mod:`rankbound.exact.lifting`), and the factors are written out only
+    when they are called for.
     """
     flint = flint_module()
     cleared, multipliers = integer_rows(A)
@@ -133,7 +122,7 @@ def _factors(
     span = _span(cleared, rows, columns)
     if span is None:
         return None
-    return lambda: (_columns(A, columns), span())
+    return lambda: ([[row[j] for j in columns] for row in A], span())
 
 
 def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
@@ -162,7 +151,8 @@ def _lifted(
     side = lifting.transposed() if transposed else lifting
     numerators = side.numerators(denominator)
     if not transposed:
-        return _columns(A, columns), _coefficients(numerators, denominator, columns, len(A[0]))
+        table = _coefficients(numerators, denominator, columns, len(A[0]))
+        return [[row[j] for j in columns] for row in A], table
     # the coefficients are those of the rows cleared of denominators
     table = _coefficients(numerators, denominator, rows, len(A))
     left = [
@@ -170,10 +160,6 @@ def _lifted(
         for i in range(len(A))
     ]
     return left, [A[i] for i in rows]
-
-
-def _columns(A: Rationals, columns: Pivots) -> Rationals:
-    return [[row[j] for j in columns] for row in A]
 
 
 def _coefficients(numerators: Any, denominator: int, chosen: Pivots, count: int) -> Rationals:
@@ -202,3 +188,58 @@ def _span(M: IntegerMatrix, rows: Pivots, columns: Pivots) -> Callable[[], Ratio
     if rest and part(rest, columns) * numerators != part(rest, others) * denominator:
         return None
     return lambda: _coefficients(numerators, int(denominator), columns, len(M[0]))
+
+
+@dataclass(frozen=True, eq=False)
+class ExactCompletion:
+    """A completion of least rank of D, the rows of a nested partial matrix less the first.
+
+    Each of the `new` rows is in no span of the rows above it, on what is visible of it: its witness
+    is a vector on its visible columns that the rows above annihilate and it does not. The basis
+    holds these rows, 0 where hidden; the coefficients combine them to what is visible of each row.
+    """
+
+    new: list[int]
+    witnesses: Rationals
+    basis: Rationals
+    coefficients: Rationals
+
+
+def extend_exactly(table: Rationals, visible: list[list[bool]]) -> ExactCompletion:
+    """Complete row by row; the visible sets of the rows decrease, and the first is everything."""
+    columns = len(table[0])
+    D = [
+        [x - first if seen else Fraction(0) for x, first, seen in zip(*triple, strict=True)]
+        for triple in ((row, table[0], shown) for row, shown in zip(table, visible, strict=True))
+    ]
+    found = ExactCompletion([], [], [], [[]])
+    for i in range(1, len(D)):
+        seen = [j for j in range(columns) if visible[i][j]]
+        row = [D[i][j] for j in seen]
+        part = [[above[j] for j in seen] for above in found.basis]
+        witness = _annihilator(part, row)
+        if witness is None:
+            found.coefficients.append(solve_rows(part, row))
+            continue
+        whole = [Fraction(0)] * columns
+        for j, x in zip(seen, witness, strict=True):
+            whole[j] = x
+        found.new.append(i)
+        found.witnesses.append(whole)
+        found.basis.append(D[i])
+        found.coefficients.append([Fraction(0)] * (len(found.basis) - 1) + [Fraction(1)])
+    size = len(found.basis)
+    padded = [row + [Fraction(0)] * (size - len(row)) for row in found.coefficients]
+    return ExactCompletion(found.new, found.witnesses, found.basis, padded)
+
+
+def _annihilator(part: Rationals, row: list[Fraction]) -> list[Fraction] | None:
+    """A vector w with part · w = 0 and row · w != 0, or None if the row is in the span of part."""
+    if not any(row):
+        return None
+    if not part:
+        first = next(j for j, x in enumerate(row) if x)
+        return [Fraction(int(j == first)) for j in range(len(row))]
+    return next(
+        (w for w in null_space(part) if sum(x * y for x, y in zip(row, w, strict=True))), None
+    )

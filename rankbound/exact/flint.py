@@ -1,7 +1,4 @@
-"""Exact products and inverses by python-flint.
-
-It is imported inside the functions, so that `import rankbound` stays cheap.
-"""
+"""Exact products and inverses by python-flint, which is imported only when it is used."""
 
 from __future__ import annotations
 
@@ -10,15 +7,6 @@ from typing import Any
 
 from rankbound.errors import BackendMissing
 from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
-
-__all__ = [
-    "flint_module",
-    "left_inverse",
-    "null_space",
-    "product",
-    "rational_product",
-    "solve_rows",
-]
 
 
 def flint_module() -> Any:
@@ -41,13 +29,7 @@ def product(left: IntegerMatrix, right: IntegerMatrix) -> IntegerMatrix:
 
 
 def left_inverse(rows: Rationals) -> Rationals:
-    """Return ``(X^T X)^{-1} X^T`` exactly, for X of full column rank.
-
-    Raises
-    ------
-    ZeroDivisionError
-        If X is not of full column rank.
-    """
+    """Return ``(X^T X)^{-1} X^T`` exactly; ZeroDivisionError unless X has full column rank."""
     X = _rational_flint(rows)
     transposed = X.transpose()
     return _fractions((transposed * X).inv() * transposed)

@@ -31,8 +31,6 @@ import numpy as np
 from rankbound.exact.flint import flint_module
 from rankbound.exact.rational import IntegerMatrix
 
-__all__ = ["Lifting", "Prepared", "lifting_of"]
-
 EXACT = 2**52
 LIMB = 16
 BLOCK = 2**15  # limbs in memory at a time
@@ -142,9 +140,8 @@ def residues(numbers: list[int], basis: Basis) -> Array:
 def mixed(x: Array, basis: Basis) -> Array:
     """Write integers with residues x, of shape (primes, N), as sums; shape (primes + 1, N).
 
-    The integers are ``basis.summands @ mixed(x, basis)``, at most 0.51 times the modulus in size.
-    Integers at most a quarter of it in size are found as they are: there the float sum rounds to
-    the right whole.
+    The integers are ``basis.summands @ mixed(x, basis)``, at most 0.51 times the modulus in size,
+    and the right ones up to a quarter of it: there the float sum rounds to the right whole.
     """
     result = np.empty((len(x) + 1, x.shape[1]))
     parts = np.multiply(x, basis.inverse_cofactors[:, None], out=result[:-1])
@@ -248,26 +245,14 @@ MARGIN = 24  # bits by which a short vector must be shorter than chance would ha
 
 @dataclass(frozen=True, eq=False)
 class Lifting:
-    """Residues of ``[[A, B], [C, D]]``, A nonsingular modulo every prime of `digits`.
+    """Residues of ``[[A, B], [C, D]]``, A nonsingular modulo every prime of `digits`."""
 
-    Attributes
-    ----------
-    digits, residuals : Basis
-        The primes whose product is the base X, and those that hold the residuals.
-    by_digits, by_residuals : ndarray, shape (primes, m, n)
-        The matrix modulo the primes.
-    inverse : ndarray, shape (primes, r, r)
-        The inverse of A modulo the primes of `digits`.
-    bits : int
-        Bits that no entry exceeds.
-    """
-
-    digits: Basis
-    residuals: Basis
-    by_digits: Array
-    by_residuals: Array
-    inverse: Array
-    bits: int
+    digits: Basis  # the primes whose product is the base X
+    residuals: Basis  # the primes that hold the residuals
+    by_digits: Array  # the matrix modulo each of the first, of shape (primes, m, n)
+    by_residuals: Array  # and modulo each of the second
+    inverse: Array  # of A modulo the primes of `digits`, of shape (primes, r, r)
+    bits: int  # that no entry exceeds
 
     @property
     def rank(self) -> int:
@@ -313,15 +298,9 @@ class Lifting:
 
     def transposed(self) -> Lifting:
         """The same for the transpose."""
-        axes = (0, 2, 1)
-        return Lifting(
-            self.digits,
-            self.residuals,
-            np.ascontiguousarray(self.by_digits.transpose(axes)),
-            np.ascontiguousarray(self.by_residuals.transpose(axes)),
-            np.ascontiguousarray(self.inverse.transpose(axes)),
-            self.bits,
-        )
+        tables = (self.by_digits, self.by_residuals, self.inverse)
+        first, second, inverse = (np.ascontiguousarray(M.transpose(0, 2, 1)) for M in tables)
+        return Lifting(self.digits, self.residuals, first, second, inverse, self.bits)
 
     def refuted(self) -> bool:
         """Whether the Schur complement D - C A^{-1} B is not zero modulo the first prime.
@@ -447,11 +426,10 @@ Prepared = tuple[Lifting, tuple[int, ...]]
 def lifting_of(
     M: IntegerMatrix, rows: tuple[int, ...], columns: tuple[int, ...]
 ) -> Prepared | None:
-    """Prepare M for lifting with the minor on these rows and columns.
+    """Prepare M for lifting with the minor on these rows and columns; the rows as now ordered.
 
-    Also return the rows in the order in which they stand; the columns keep theirs, and the others
-    follow in order. None where the matrix is not one for this method: too little work, too large
-    entries, or a minor that is singular modulo the primes tried.
+    None where the matrix is not one for this method: too little work, too large entries, or a minor
+    that is singular modulo the primes tried.
     """
     m, n, r = len(M), len(M[0]), len(rows)
     bits, size = max(max(map(int.bit_length, row)) for row in M), max(m, n)

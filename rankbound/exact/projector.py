@@ -28,24 +28,12 @@ ACCURACY = 2.0**-60  # of the projector, entry by entry
 
 @dataclass(frozen=True, eq=False)
 class ExactRowSpace:
-    """The row space of the tokens as given.
+    """The row space of the tokens as given."""
 
-    Attributes
-    ----------
-    rank : int
-        The rank over the rationals.
-    pivots : tuple of int
-        Independent rows that span it.
-    projector : ndarray, shape (n, n)
-        The orthogonal projector onto it, each entry rounded once.
-    outside : ndarray, shape (n,)
-        What of the vector 1 is outside it, accurate in relation to its size; 0 if it is inside.
-    """
-
-    rank: int
-    pivots: tuple[int, ...]
-    projector: Array
-    outside: Array
+    rank: int  # over the rationals
+    pivots: tuple[int, ...]  # independent rows that span it
+    projector: Array  # (n, n), orthogonal, each entry rounded once
+    outside: Array  # (n,), the part of the vector 1 outside it, to relative accuracy; 0 if inside
     _solver: Any
 
     def solve(self, factors: Array) -> Array:

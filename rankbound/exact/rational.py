@@ -13,17 +13,6 @@ import numpy as np
 from rankbound._validate import plain, shown
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = [
-    "IntegerMatrix",
-    "Rationals",
-    "as_rationals",
-    "centred",
-    "integer_rows",
-    "is_exact",
-    "rational_matrix",
-    "transposed",
-]
-
 IntegerMatrix = list[list[int]]
 Rationals = list[list[Fraction]]
 
@@ -50,28 +39,10 @@ def _is_exact_entry(entry: Any) -> bool:
 
 
 def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rationals, Any]:
-    """Read a matrix exactly.
+    """Read a matrix exactly, as ``(rows, unit)``: the matrix is ``unit * rows``.
 
-    Parameters
-    ----------
-    name : str
-        What to call it in messages.
-    value : array_like or sympy.Matrix, shape (m, n)
-        Ints, Fractions or SymPy numbers; SymPy entries may share one irrational factor, as in
-        ``log(2) * M``. Floats, read as the exact rationals they are, only with ``floats=True``.
-    floats : bool
-        Whether to accept floats.
-
-    Returns
-    -------
-    rows : list of list of Fraction
-    unit : 1 or a SymPy number
-        The common factor: the matrix is ``unit * rows``.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an entry is not a rational multiple of the common factor, or the shape is not (m, n).
+    Its entries are ints, Fractions or SymPy numbers, which may share one irrational factor, as in
+    ``log(2) * M``; floats, read as the exact rationals they are, only with ``floats=True``.
     """
     table = _table(name, value)
     if not table or not isinstance(table[0], list) or not table[0]:

@@ -23,18 +23,6 @@ import numpy.typing as npt
 
 from rankbound.errors import RankboundError
 
-__all__ = [
-    "ETA",
-    "FLOAT64_EPS",
-    "LOG_ERROR",
-    "LOG_ULPS",
-    "U",
-    "check_model",
-    "product_error",
-    "up",
-    "weyl_threshold",
-]
-
 Array = npt.NDArray[np.float64]
 U = 2.0**-53
 ETA = 2.0**-1074
@@ -72,16 +60,10 @@ def weyl_threshold(error: Any, shape: Sequence[int], largest: Any) -> Any:
 
 
 def check_model() -> None:
-    """Refuse arithmetic that is not that of the model.
+    """Raise RankboundError where the arithmetic is not that of the model.
 
     Whether subnormal numbers are flushed to zero is a mode of the thread that others may set, so it
-    is looked at each time; the bits of a product once a process.
-
-    Raises
-    ------
-    RankboundError
-        If subnormal numbers are flushed to zero, or a product comes out with fewer bits than
-        float64 has.
+    is looked at each time; the bits of a product once per process.
     """
     tiny, huge = np.array([[ETA]]), np.array([[2.0**1000]])
     if not (float(tiny[0, 0] * 1.0) == ETA and float((huge @ tiny)[0, 0]) == 2.0**-74):

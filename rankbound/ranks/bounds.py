@@ -31,23 +31,9 @@ class RankBounds:
     :class:`~rankbound.Undecided` elsewhere; ``bool(b)`` and ``b == 5`` raise ``TypeError``.
 
     The verdict never changes. Bounds that rest on a rigorous enclosure or on exact arithmetic are
-    *rigorous*; :meth:`certify` writes that down and returns a new record, which is *certified*.
-
-    Parameters
-    ----------
-    lower, upper : int, or integer array over a batch
-        The two sides.
-    verdict : Verdict
-        The evidence for both sides.
-    method : str
-        What proves the lower and the upper side, in words.
-    prove : callable, optional
-        Builds the certificates of one bound, given its place in the batch (an empty tuple where
-        there is none): a tuple of one for the lower side and, where that does not prove the upper
-        side, one for the upper; :meth:`certify` calls it.
-    certificate, upper_certificate : Certificate, optional
-        What proves the two sides to :func:`rankbound.check`; None until certified. The second is
-        None too where the shape or the first proves the upper side.
+    *rigorous*; :meth:`certify` writes that down and returns a new record, which is *certified*:
+    its certificates prove the two sides to :func:`rankbound.check`. The upper one stays None where
+    the shape or the lower one proves that side. Over a batch the sides are integer arrays.
 
     Examples
     --------
@@ -62,7 +48,7 @@ class RankBounds:
     lower: int | npt.NDArray[np.int64]
     upper: int | npt.NDArray[np.int64]
     verdict: Verdict
-    method: str
+    method: str  # what proves the lower and the upper side, in words
     prove: Prover | None = field(default=None, repr=False)
     certificate: Certificate | None = field(default=None, repr=False)
     upper_certificate: Certificate | None = field(default=None, repr=False)
@@ -90,7 +76,9 @@ class RankBounds:
             )
 
     def certify(self) -> RankBounds:
-        """Write down what proves the bounds, have the checker accept it, return the new record.
+        """Write down what proves the bounds and have the checker accept it.
+
+        Of a batch certify one, ``b[i].certify()``.
 
         Returns
         -------
@@ -100,11 +88,8 @@ class RankBounds:
         Raises
         ------
         Undecided
-            With the reason: the bounds are not rigorous, there is no certificate or none was
-            found, it is beyond the checker's limits, or the checker rejects it. These bounds keep
-            their verdict.
-        InputTypeError
-            If these are bounds of a batch: certify one, ``b[i].certify()``.
+            With the reason: the bounds are not rigorous, no certificate was found, it is beyond
+            the checker's limits, or the checker rejects it.
 
         Examples
         --------

@@ -17,7 +17,7 @@ from rankbound.exact.rational import is_exact
 from rankbound.exact.rounding import check_model
 from rankbound.ranks import evidence
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.enclosure import GRAM, Test, certain_columns, grams_are_definite
+from rankbound.ranks.evidence import GRAM, Test, certain_columns, grams_are_definite
 from rankbound.ranks.exact import exact_rank
 from rankbound.verdict import Verdict
 
@@ -45,19 +45,17 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     ----------
     A : array_like, shape (..., m, n)
         Floats (of at most 64 bits), or exact numbers: those go to :func:`rankbound.exact_rank`.
-    error : array_like, shape broadcastable to that of A, optional
+    error : array_like, broadcastable to A, optional
         How far each entry may be from the one meant; non-negative.
 
     Returns
     -------
     RankBounds
-        Rigorous. ``.certify()`` (of one matrix, or of ``b[i]``) writes the certificate, which
-        verifies without floating point.
+        Rigorous. ``.certify()`` (of one matrix, or of ``b[i]``) writes a certificate that is
+        checked without floating point.
 
     Raises
     ------
-    InputError, InputTypeError
-        If A is not finite or not real, or the error is negative or does not fit.
     RankboundError
         If the BLAS does not follow the model of rounding on which the tests rest.
 
@@ -184,23 +182,25 @@ def _check_error(error: Any, shape: tuple[int, ...]) -> Array:
 
 def _bounds(A: Array, error: Array | None) -> RankBounds:
     test = certain_columns(A, error)
-    if len(test.columns) == min(A.shape):
-        return _by_test(A, error, test)
-    if error is not None:
-        return _by_test(A, error, _by_balls(A, error, test))
-    if A.size <= MOST_EXACT:
-        return exact_rank(A, floats="exact")
-    return _by_elimination(A, test)
+    if len(test.columns) < min(A.shape):
+        if error is None and A.size <= MOST_EXACT:
+            return exact_rank(A, floats="exact")
+        test = _by_elimination(A, test) if error is None else _by_balls(A, error, test)
+    return RankBounds(
+        len(test.columns),
+        min(A.shape),
+        Verdict.RIGOROUS,
+        f"lower: {test.name}; upper: the shape",
+        lambda _: (evidence.prove_columns(A, error, len(test.columns)),),
+    )
 
 
-def _by_elimination(A: Array, test: Test) -> RankBounds:
+def _by_elimination(A: Array, test: Test) -> Test:
     """Lower side modulo a prime, for matrices on which an exact factorisation takes minutes."""
     rank = evidence.rank_modulo_prime(A)
     if rank > len(test.columns):
-        return _by_test(
-            A, None, Test(tuple(range(rank)), "a minor that is not zero modulo a prime")
-        )
-    return _by_test(A, None, test)
+        return Test(tuple(range(rank)), "a minor that is not zero modulo a prime")
+    return test
 
 
 def _by_balls(A: Array, error: Array, test: Test) -> Test:
@@ -210,17 +210,6 @@ def _by_balls(A: Array, error: Array, test: Test) -> Test:
     minor = evidence.pivoted_minor(A, min(A.shape))
     rows, columns = np.ix_(*minor)
     if is_nonsingular(A[rows, columns], error[rows, columns]):
-        return Test(
-            minor[1] if A.shape[0] >= A.shape[1] else minor[0], "ball arithmetic on a minor"
-        )
+        longer = minor[1] if A.shape[0] >= A.shape[1] else minor[0]
+        return Test(longer, "ball arithmetic on a minor")
     return test
-
-
-def _by_test(A: Array, error: Array | None, test: Test) -> RankBounds:
-    return RankBounds(
-        len(test.columns),
-        min(A.shape),
-        Verdict.RIGOROUS,
-        f"lower: {test.name}; upper: the shape",
-        lambda _: (evidence.prove_columns(A, error, len(test.columns)),),
-    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
-from rankbound.certificates.certificates import Factorisation, NonzeroMinor
 from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.statements import LogitRank
+from rankbound.certificates.statements import LogitRank, Rank, Statement
 from rankbound.errors import InputError
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank
 from rankbound.exact.flint import product, rational_product
@@ -19,7 +19,7 @@ from rankbound.exact.rational import (
     transposed,
 )
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.evidence import certify_proof, prove_exact
+from rankbound.ranks.evidence import certify_proof
 from rankbound.verdict import Verdict
 
 __all__ = ["exact_logit_rank", "exact_rank"]
@@ -36,8 +36,8 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     A : sequence of rows, ndarray of ints or objects, or sympy.Matrix, shape (m, n)
         Ints, Fractions, SymPy numbers (rational up to one common factor).
     floats : {"refuse", "exact"}
-        What to do with floats: refuse them, or read each as the exact rational it is. The rank is
-        then that of the rounded matrix, which is rarely that of the matrix meant.
+        Whether to read floats as the exact rationals they are. The rank is then that of the
+        rounded matrix, which is rarely that of the matrix meant.
 
     Returns
     -------
@@ -46,8 +46,6 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
 
     Raises
     ------
-    InputError, InputTypeError
-        If an entry is not exact, or `A` is not one matrix.
     BackendMissing
         If python-flint is not installed.
 
@@ -63,38 +61,33 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     rows, _ = rational_matrix("A", A, floats=floats == "exact")
     proof = prove_rank(rows)
     upper = "the shape" if proof.factors is None else "an exact factorisation"
+
+    def stated() -> tuple[Statement, Rationals]:
+        return Rank(Matrix.of_rationals(rows), proof.rank, proof.rank), rows
+
+    return _bounds(proof, upper, stated)
+
+
+def _bounds(
+    proof: RankProof, upper: str, stated: Callable[[], tuple[Statement, Rationals]]
+) -> RankBounds:
+    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
     return RankBounds(
         proof.rank,
         proof.rank,
         Verdict.RIGOROUS,
-        f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}",
-        lambda _: (prove_exact(rows, proof),),
+        method,
+        lambda _: (certify_proof(*stated(), proof),),
     )
 
 
 def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBounds:
-    """Return the rank over the rationals of ``keys^T queries``, or of ``C keys^T queries``.
+    """Return the rank over Q of ``keys^T queries``, or of C times it: a context's log-rank.
 
-    Floats are read as the rationals they are, and the product is exact: this is the rank that a
-    head's logits have before any rounding. k coordinates prove rank <= k; a minor that is not zero
-    modulo a prime proves the other side, and elimination over Q decides where the two do not meet.
-
-    Parameters
-    ----------
-    keys, queries : array_like, shape (k, n)
-        Floats, ints, Fractions or rational SymPy numbers.
-    centre : bool
-        Whether to centre over keys, C = I - 11^T/n: then the rank is the log-rank of the context.
-
-    Returns
-    -------
-    RankBounds
-        Rigorous, with ``lower == upper``.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the factors are not two matrices of the same shape with rational entries.
+    Keys and queries are (k, n); floats are read as the rationals they are, and the product is
+    exact: this is the rank that a head's logits have before any rounding. k coordinates prove
+    rank <= k; a minor that is not zero modulo a prime proves the other side, and elimination over
+    Q decides where the two do not meet.
     """
     K, _ = rational_matrix("keys", keys, floats=True)
     Q, _ = rational_matrix("queries", queries, floats=True)
@@ -119,10 +112,9 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
         exact = rational_product(rows, Q)
         proof, upper = prove_rank(exact), "an exact factorisation"
 
-    def prove(_: tuple[int, ...]) -> tuple[NonzeroMinor | Factorisation]:
+    def stated() -> tuple[Statement, Rationals]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
         statement = LogitRank(*factors, centre, proof.rank, proof.rank)
-        return (certify_proof(statement, as_rationals(L) if exact is None else exact, proof),)
+        return statement, as_rationals(L) if exact is None else exact
 
-    method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
-    return RankBounds(proof.rank, proof.rank, Verdict.RIGOROUS, method, prove)
+    return _bounds(proof, upper, stated)

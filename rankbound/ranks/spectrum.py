@@ -17,41 +17,28 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import weyl_threshold
 
 __all__ = [
-    "Factored",
     "Spectrum",
     "effective_rank",
     "logit_spectrum",
     "numerical_rank",
     "spectrum",
-    "spectrum_of_factors",
     "stable_rank",
 ]
 
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:
-    """Singular values and the rank they show.
+    """Singular values and the rank they show; all but `stored` are arrays over a batch.
 
-    Attributes
-    ----------
-    values : ndarray, shape (..., min(m, n))
-        Singular values, largest first.
-    tolerance : float (array over a batch)
-        The threshold: what rounding can move a singular value by. The rank counts values above it.
-    rank : int (array over a batch)
-        The numerical rank.
-    gap : float (array over a batch)
-        Smallest value kept over largest value dropped; ``inf`` where nothing is kept, nothing is
-        dropped or what is dropped is 0. A gap near 1 says that the rank is a matter of taste.
-    stored : Storage
-        The dtype from which the threshold was derived.
+    The gap is the smallest value kept over the largest dropped, ``inf`` where nothing is kept,
+    nothing is dropped or what is dropped is 0. Near 1 it says that the rank is a matter of taste.
     """
 
-    values: Array
-    tolerance: Any
-    rank: Any
+    values: Array  # (..., min(m, n)), largest first
+    tolerance: Any  # what rounding can move a singular value by
+    rank: Any  # the number of values above the tolerance
     gap: Any
-    stored: Storage
+    stored: Storage  # the dtype from which the tolerance was derived
 
 
 def spectrum(
@@ -69,15 +56,10 @@ def spectrum(
     Parameters
     ----------
     A : array_like, shape (..., m, n)
-        Real, finite; computed in float64 whatever its dtype.
     rtol : float, optional
         Replaces the derived threshold by ``rtol * values[..., 0]``.
     stored : dtype, optional
         The dtype in which `A` was computed, where the array no longer shows it.
-
-    Returns
-    -------
-    Spectrum
 
     Examples
     --------
@@ -127,15 +109,9 @@ def count_above(
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
-    with np.errstate(over="ignore"):  # reported just below
-        values = np.ldexp(values, scale)
+    values = frozen_copy(_unscaled(values, scale, "A has", "A", "its rank does not change"))
+    with np.errstate(over="ignore"):
         tolerance = np.ldexp(tolerance[..., None], scale)[..., 0]
-    if not np.isfinite(values).all():
-        raise InputError(
-            "A has a singular value above 1.8e308; expected one that float64 holds. "
-            "Divide A by a power of two: its rank does not change."
-        )
-    values = frozen_copy(values)
     if values.ndim == 1:
         return Spectrum(values, float(tolerance), int(rank), float(gap), dtype)
     return Spectrum(values, frozen_copy(tolerance), frozen_copy(rank), frozen_copy(gap), dtype)
@@ -157,18 +133,7 @@ def numerical_rank(
 ) -> Any:
     """Count the singular values above the threshold of :func:`rankbound.spectrum`.
 
-    Parameters
-    ----------
-    A : array_like, shape (..., m, n)
-        Real and finite.
-    rtol : float, optional
-        Counts singular values above ``rtol`` times the largest instead.
-    stored : dtype, optional
-        The dtype in which `A` was computed, where the array no longer shows it.
-
-    Returns
-    -------
-    int, or integer ndarray over a batch
+    ``spectrum(A, rtol, stored).rank``: an int, or an integer array over a batch.
 
     Examples
     --------
@@ -183,17 +148,8 @@ def effective_rank(A: npt.ArrayLike) -> Any:
     """Exponential of the entropy of the normalised singular values.
 
     ``exp(-Σ p_i log p_i)`` with ``p = sigma / sum(sigma)`` (Roy & Vetterli 2007, Definition 1);
-    between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here.
-
-    Parameters
-    ----------
-    A : array_like, shape (..., m, n)
-        Real and finite.
-
-    Returns
-    -------
-    float, or ndarray over a batch
-
+    between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here. A is
+    (..., m, n); a batch of matrices gives an array.
     """
     return _plain(effective_rank_of_values(singular_values(check_matrix("A", A))[0]))
 
@@ -210,17 +166,7 @@ def stable_rank(A: npt.ArrayLike) -> Any:
     """Squared Frobenius norm over squared spectral norm.
 
     ``sum(sigma**2) / max(sigma)**2`` (Rudelson & Vershynin 2007); between 1 and the rank. The zero
-    matrix has 0.
-
-    Parameters
-    ----------
-    A : array_like, shape (..., m, n)
-        Real and finite.
-
-    Returns
-    -------
-    float, or ndarray over a batch
-
+    matrix has 0. A is (..., m, n); a batch of matrices gives an array.
     """
     values = singular_values(check_matrix("A", A))[0]
     ratio = np.divide(values, values[..., :1], out=np.zeros_like(values), where=values[..., :1] > 0)
@@ -237,15 +183,12 @@ class Factored(Protocol):
     @property
     def scale(self) -> float:
         """What multiplies the logits."""
-        ...
 
     def queries(self, X: npt.ArrayLike | None = None) -> Array:
         """Queries, shape (..., head_size, n)."""
-        ...
 
     def keys(self, X: npt.ArrayLike | None = None) -> Array:
         """Keys, shape (..., head_size, n)."""
-        ...
 
 
 def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool = False) -> Array:
@@ -257,7 +200,6 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     Parameters
     ----------
     head : AttentionHead
-        The head.
     X : array_like, shape (..., d, n), optional
         Tokens, one per column; None means the identity.
     centred : bool
@@ -267,12 +209,7 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     Returns
     -------
     ndarray, shape (..., min(head_size, n))
-        Singular values, largest first. The other ``n - head_size`` are exactly 0.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If `X` does not fit the head.
+        Largest first. The other ``n - head_size`` are exactly 0.
 
     Examples
     --------
@@ -295,14 +232,19 @@ def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: b
     right, right_scale = _triangle(queries, False)
     core = left @ np.swapaxes(right, -1, -2)
     values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
+    scales = (left_scale + right_scale)[..., 0]
+    return _unscaled(values, scales, "the logits have", "the keys", "no rank changes")
+
+
+def _unscaled(values: Array, scale: Any, subject: str, divide: str, since: str) -> Array:
     with np.errstate(over="ignore"):  # reported just below
-        values = np.asarray(np.ldexp(values, (left_scale + right_scale)[..., 0]), np.float64)
-    if not np.isfinite(values).all():
+        unscaled: Array = np.ldexp(values, scale)
+    if not np.isfinite(unscaled).all():
         raise InputError(
-            "the logits have a singular value above 1.8e308; expected one that float64 holds. "
-            "Divide the keys by a power of two: no rank changes."
+            f"{subject} a singular value above 1.8e308; expected one that float64 holds. "
+            f"Divide {divide} by a power of two: {since}."
         )
-    return values
+    return unscaled
 
 
 def _triangle(factor: Array, centred: bool) -> tuple[Array, npt.NDArray[np.int32]]:

@@ -21,8 +21,7 @@ from rankbound.exact.elimination import prove_rank
 from rankbound.exact.rational import Rationals, centred
 from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, up
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.enclosure import frobenius, singular_values_above
-from rankbound.ranks.evidence import certify_proof, spectral_gap
+from rankbound.ranks.evidence import certify_proof, frobenius, singular_values_above, spectral_gap
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.theory.theorem_a import logit_error, split
 from rankbound.theory.theorem_c import certified_under_mask

@@ -23,7 +23,7 @@ from rankbound.attention.masks import Chain, Mask, essential, nested_chain
 from rankbound.certificates.certificates import MaskedWitness
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import MaskedLogRank
-from rankbound.exact.completion import ExactCompletion, extend_exactly
+from rankbound.exact.elimination import ExactCompletion, extend_exactly
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import spectrum

@@ -16,9 +16,16 @@ from rankbound.certificates.checker.enclosures import (
     log_differences,
     rounded,
 )
-from rankbound.certificates.checker.outcome import Budget, Rejected
+from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.ranks import require_unit
-from rankbound.certificates.checker.tables import FLOAT, Table, constant, multiply, read_table
+from rankbound.certificates.checker.tables import (
+    FLOAT,
+    Budget,
+    Table,
+    constant,
+    multiply,
+    read_table,
+)
 from tests.certificates import build
 
 ENTRIES = (
@@ -126,11 +133,11 @@ def test_rounding_to_a_grid_covers_every_matrix_in_question(
 ) -> None:
     table = Table("rational", 1, 1, [[x.numerator]], [[x.denominator]])
     given_error = constant(error, 1, 1) if error else None
-    found = rounded(table, given_error, [down], [0], [across], Budget())
+    entries, errors = rounded(table, given_error, [down], [0], [across], Budget())
     scale = Fraction(2) ** (down + across)
     for moved in (x - Fraction(error), x, x + Fraction(error)):
-        assert abs(moved * scale - found.entries[0][0]) <= found.errors[0][0]
-    assert found.errors[0][0] <= Fraction(error) * scale + 2
+        assert abs(moved * scale - entries[0][0]) <= errors[0][0]
+    assert errors[0][0] <= Fraction(error) * scale + 2
 
 
 CONTEXTS = st.lists(

@@ -31,7 +31,7 @@ from rankbound.exact import rounding
 from rankbound.exact.balls import is_nonsingular
 from rankbound.exact.rounding import product_error, up
 from rankbound.ranks import certified, evidence
-from rankbound.ranks.enclosure import (
+from rankbound.ranks.evidence import (
     frobenius,
     gram_is_definite,
     grams_are_definite,
@@ -465,7 +465,7 @@ BAD_ERRORS: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
     "of another shape": (np.ones(3), VALUE, ("error has shape (3,)", "A (2, 2)")),
     "of more axes": (np.ones((2, 2, 2)), VALUE, ("error has shape (2, 2, 2)", "A (2, 2)")),
     "of no numbers": ([], VALUE, ("error has shape (0,)",)),
-    "in words": ("small", KIND, ("expected real numbers",)),
+    "in words": ("small", KIND, ("expected numbers",)),
     "beyond float64": (np.longdouble("1e400"), VALUE, ("not finite",)),
     "masked": (np.ma.masked_array(0 * TWO), KIND, ("masked array",)),
 }

@@ -293,7 +293,7 @@ def test_the_certificate_is_checked_apart_from_its_producer(family: str) -> None
     checked = rb.check(certificate.to_json())
     assert checked.accepted, checked.reason
     # twice the gap is false, and refused
-    larger = replace(certificate.statement, gap=2 * certificate.statement.gap)  # type: ignore[attr-defined,type-var]
+    larger = replace(certificate.statement, gap=2 * certificate.statement.gap)  # type: ignore[attr-defined,call-arg]
     refuted = rb.check(replace(certificate, statement=larger))
     assert not refuted.accepted and "less than the gap" in refuted.reason
     assert rb.separating_tokens(f, rb.widen(f, 4), 3).certificate is None

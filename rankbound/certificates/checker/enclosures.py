@@ -8,20 +8,13 @@ grid added on either side: what mpmath computes may be wrong by 2^36 times its l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
-from rankbound.certificates.checker.outcome import (
-    LARGEST_EXPONENT,
-    MOST_ENCLOSED,
-    Budget,
-    Rejected,
-    digits,
-    longest,
-)
-from rankbound.certificates.checker.tables import Rows, Table
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
+from rankbound.certificates.checker.tables import Budget, Rows, Table, digits, longest
 
+MOST_ENCLOSED = 256
 LEAST_GRID = 128
 GUARD = 48  # at most 12 for the size of a logarithm or exponent, and 36 for mpmath's own error
 
@@ -60,9 +53,10 @@ class Enclosures:
 
     def _outward(self, interval: Any) -> tuple[int, int]:
         low, high = interval._mpi_
-        return self._floor(low) - 1, -self._floor(_negated(high)) + 1
+        sign, *rest = high
+        return self._floor(low) - 1, -self._floor((1 - sign, *rest)) + 1
 
-    def _floor(self, value: tuple[int, int, int, int]) -> int:
+    def _floor(self, value: tuple[int, ...]) -> int:
         sign, mantissa, exponent, _ = value
         if not mantissa:
             if exponent:  # mpmath's infinities and nan
@@ -70,10 +64,6 @@ class Enclosures:
             return 0
         signed, shift = -int(mantissa) if sign else int(mantissa), int(exponent) + self.grid
         return signed << shift if shift >= 0 else signed >> -shift
-
-
-def _negated(value: tuple[int, int, int, int]) -> tuple[int, int, int, int]:
-    return (1 - value[0], *value[1:])
 
 
 def require_enclosable(n: int) -> None:
@@ -154,19 +144,6 @@ def centred_logs(context: Table, precision: int, budget: Budget) -> tuple[Table,
     return Table("rational", n, n, centre, over), Table("rational", n, n, error, over)
 
 
-# ---- grids
-#
-# A matrix known to within errors, rounded down to a dyadic grid.
-
-
-@dataclass(frozen=True, eq=False)
-class Rounded:
-    """In units of 2**-grid; every matrix in question is within `errors` of `entries`."""
-
-    entries: Rows
-    errors: Rows
-
-
 def rounded(
     matrix: Table,
     error: Table | None,
@@ -174,10 +151,11 @@ def rounded(
     columns: list[int],
     column_shifts: list[int],
     budget: Budget,
-) -> Rounded:
-    """The chosen columns, entry (i, j) times 2**(row shift i + column shift j), rounded down.
+) -> tuple[Rows, Rows]:
+    """The chosen columns, entry (i, j) times 2**(row shift i + column shift j), and their errors.
 
-    The shifts are the statement's exponents with the grid's added to those of the rows.
+    The shifts are the statement's exponents with the grid's added to those of the rows. Every
+    matrix in question is within the errors of the entries, which are rounded down.
     """
     widest = max(row_shifts) + max((column_shifts[j] for j in columns), default=0)
     deepest = min(row_shifts) + min((column_shifts[j] for j in columns), default=0)
@@ -205,7 +183,7 @@ def rounded(
                     for j, (_, inexact) in zip(columns, pairs, strict=True)
                 ]
             )
-    return Rounded(entries, errors)
+    return entries, errors
 
 
 def _floor(above: int, below: int, shift: int) -> tuple[int, int]:

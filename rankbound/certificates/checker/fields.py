@@ -15,20 +15,34 @@ import stat
 from collections.abc import Collection
 from typing import Any, NoReturn
 
-from rankbound.certificates.checker.outcome import (
-    LARGEST_EXPONENT,
-    MOST_BITS,
-    MOST_BYTES,
-    MOST_DEPTH,
-    MOST_ITEMS,
-    MOST_ROWS,
-    Rejected,
-    shown,
-)
-
+MOST_BYTES = 2**28
+MOST_DEPTH = 8
+MOST_ITEMS = 2**23  # in all lists and objects together: a short item costs far more than its bytes
+MOST_ROWS = 1024
+MOST_BITS = 2**17  # of one integer
+LARGEST_EXPONENT = 4096
+LONGEST_SHOWN = 60
+MOST_BITS_SHOWN = 200
 LONGEST_INTEGER = 6  # sizes, indices and exponents; every other integer is a hexadecimal string
 STRING = re.compile(r'"[^"]*"')
 BRACKET = re.compile(r"[\[\]{}]")
+INTEGER = re.compile(r"-?0x(?:0|[1-9a-f][0-9a-f]*)")
+LONGEST = MOST_BITS // 4 + 4  # characters of one integer, its sign and prefix with it
+
+
+class Rejected(Exception):
+    """The certificate does not prove its statement, for the reason in the message."""
+
+
+def shown(value: object) -> str:
+    """What a rejection shows of a value that came from outside: short, whatever its size."""
+    if isinstance(value, dict | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and value.bit_length() > MOST_BITS_SHOWN:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, str) and len(value) > LONGEST_SHOWN:
+        return f"{value[:LONGEST_SHOWN]!r}…"
+    return repr(value)
 
 
 def tree(certificate: object) -> object:
@@ -150,10 +164,6 @@ class _Copy:
         if self.characters > MOST_BYTES:
             raise Rejected(f"the strings have more than {MOST_BYTES} characters, the limit.")
         return str(value)
-
-
-INTEGER = re.compile(r"-?0x(?:0|[1-9a-f][0-9a-f]*)")
-LONGEST = MOST_BITS // 4 + 4  # characters of one integer, its sign and prefix with it
 
 
 def keyed(

@@ -1,6 +1,12 @@
-"""Certificates about heads: one that is given, one under a mask, and none of any size."""
+"""Certificates about heads and layers: a head given, one under a mask, none, and two layers.
+
+Each ``verify`` function says what it verified, or rejects.
+"""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from math import lcm
 
 from rankbound.certificates.checker import fields
 from rankbound.certificates.checker.enclosures import (
@@ -10,8 +16,10 @@ from rankbound.certificates.checker.enclosures import (
     normalised_logarithms,
     require_enclosable,
 )
-from rankbound.certificates.checker.outcome import Budget, Rejected, digits, longest
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
 from rankbound.certificates.checker.statements import (
+    Layer,
+    LayersDiffer,
     MaskedLogRank,
     RepresentedExactly,
     RepresentedWithin,
@@ -21,25 +29,25 @@ from rankbound.certificates.checker.statements import (
 )
 from rankbound.certificates.checker.tables import (
     EXACT,
+    Budget,
+    Rows,
     Table,
     centred,
     cleared_by_columns,
     cleared_by_rows,
     cleared_whole,
+    digits,
     equals,
+    longest,
     multiply,
     read_table,
     row_sums,
     transposed,
 )
 
-# ---- representation
-#
-# Certificates of kind representation: the head is given, so multiply it out.
-
 
 def verify_representation(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """The head is given, so multiply it out."""
     fields.keyed(data, "the data", ())
     match statement:
         case RepresentedExactly():
@@ -60,12 +68,10 @@ def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
         queries, over_queries = cleared_by_columns(statement.queries, budget)
     else:
         tokens, over = cleared_by_columns(statement.tokens, budget)
-        W_k, over_k = cleared_whole(statement.keys, budget)
-        W_q, over_q = cleared_whole(statement.queries, budget)
-        keys = multiply(W_k, tokens, n, budget)
-        queries = multiply(W_q, tokens, n, budget)
-        over_keys = [over_k * common for common in over]
-        over_queries = [over_q * common for common in over]
+        keys, over_k = cleared_whole(statement.keys, budget)
+        queries, over_q = cleared_whole(statement.queries, budget)
+        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        over_keys, over_queries = ([y * x for x in over] for y in (over_k, over_q))
     product = multiply(transposed(keys, n), queries, n, budget)
     target = centred(statement.logits, budget)
     if equals(product, over_keys, over_queries, target, budget):
@@ -97,9 +103,10 @@ def _within(statement: RepresentedWithin, budget: Budget) -> str:
         transposed(bounds, n) for bounds in normalised_logarithms(statement.context, enclosures)
     )
     enclosures.spend(n * n + n)
+    numerator, denominator = statement.ratio.as_integer_ratio()
     for j, column in enumerate(columns):
         distance = _distance(column, over, low[j], high[j], enclosures)
-        if not _at_most(distance, statement.ratio, enclosures):
+        if distance * denominator > numerator * enclosures.one:
             raise Rejected(f"column {j} of the head's context is not proved within the ratio.")
     return "every entry of the head's context is enclosed within the ratio"
 
@@ -124,14 +131,7 @@ def _distance(
     )
 
 
-def _at_most(distance: int, ratio: float, enclosures: Enclosures) -> bool:
-    above, below = ratio.as_integer_ratio()
-    return distance * below <= above * enclosures.one
-
-
 # ---- masked witness
-#
-# Certificates of kind masked-witness: bounds of the rank that hidden logits leave open.
 #
 # Keys i_1, …, i_r, a reference key and directions w_1, …, w_r over queries such that every query in
 # the support of w_t sees the reference and i_1, …, i_t. With D_s the row of key i_s less the
@@ -141,14 +141,12 @@ def _at_most(distance: int, ratio: float, enclosures: Enclosures) -> bool:
 # given ones on the mask, up to a constant in each column, bound the least rank from above.
 
 
-MASKED_WITNESS_KEYS = ("rows", "reference", "directions", "keys", "queries")
-
-
 def verify_masked_witness(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """Bounds of the rank that hidden logits leave open."""
     if not isinstance(statement, MaskedLogRank):
         raise Rejected("a masked witness proves statements of kind masked-log-rank.")
-    found = fields.keyed(data, "the data", MASKED_WITNESS_KEYS)
+    keys = ("rows", "reference", "directions", "keys", "queries")
+    found = fields.keyed(data, "the data", keys)
     n = statement.logits.rows
     rows = fields.distinct_indices(found["rows"], "the rows", n)
     reference = fields.size(found["reference"], "the reference", 0, n - 1)
@@ -215,8 +213,6 @@ def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budg
 
 # ---- unreachable
 #
-# Certificates of kind unreachable: no head of any size has the context on the tokens given.
-#
 # Vectors `left` over keys, which sums to zero, and `right` over queries, one of which the tokens X
 # map to zero. The logits of a head are X^T M X, so left^T L right = 0 for them and for L + 1 c^T.
 # Where the number is not 0 for the logits of a context, no head has it; where for log P it exceeds
@@ -224,7 +220,7 @@ def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budg
 
 
 def verify_unreachable(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """No head of any size has the context on the tokens given."""
     if not isinstance(statement, Unreachable | UnreachableWithin):
         raise Rejected(
             "a certificate of kind unreachable proves statements of kind unreachable and "
@@ -236,11 +232,8 @@ def verify_unreachable(statement: Statement, data: object, budget: Budget) -> st
     if sum(left):
         raise Rejected("the left vector does not sum to zero.")
     tokens, _ = cleared_by_rows(statement.tokens, budget)
-    null = [
-        name
-        for name, vector in (("left", left), ("right", right))
-        if not any(row_sums(tokens, vector, budget))
-    ]
+    vectors = {"left": left, "right": right}
+    null = [name for name, v in vectors.items() if not any(row_sums(tokens, v, budget))]
     if not null:
         raise Rejected("the tokens map neither vector to zero.")
     if isinstance(statement, Unreachable):
@@ -286,3 +279,162 @@ def _beyond_ratio(
     if max(least, -most) * below <= moved:
         raise Rejected("the product of the logarithms with both vectors is not beyond the ratio.")
     return "their product with the logarithms is more than the ratio allows"
+
+
+# ---- separation
+#
+# The logits are exact. A column of a context is enclosed in units of 2^-grid: the greatest logit is
+# taken off exactly, the exponentials are enclosed, and a weight is one of them over the sum. With
+# [x, y] the enclosure of P, the output A P, A = W_o W_v X, is A (x + y) / 2 to within
+# |A| (y - x) / 2. Where the logits of a column are equal in every head of both layers, the weights
+# are 1/n and the column is rational.
+
+GRIDS = (LEAST_GRID, 512, 2048, LARGEST_EXPONENT)
+HELD = 256  # bits of memory that an integer takes beside its own
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluated:
+    """The logits of each head, [head][query][key] over `below`, and W_o W_v X over `over`.
+
+    The latter is d × (h n), head after head.
+    """
+
+    logits: list[Rows]
+    below: int
+    values: Rows
+    over: int
+
+
+def verify_separation(statement: Statement, data: object, budget: Budget) -> str:
+    """Two layers whose outputs differ on the tokens given."""
+    if not isinstance(statement, LayersDiffer):
+        raise Rejected("a separation proves statements of kind layers-differ.")
+    fields.keyed(data, "the data", ())
+    n = statement.tokens.columns
+    require_enclosable(n)
+    tokens, over = cleared_whole(statement.tokens, budget)
+    f, g = (_evaluated(layer, tokens, over, n, budget) for layer in (statement.f, statement.g))
+    values, common = _side_by_side(f, g, budget)
+    flat = [
+        all(len(set(logits[j])) == 1 for layer in (f, g) for logits in layer.logits)
+        for j in range(n)
+    ]
+    gap = statement.gap
+    for grid in GRIDS:
+        enclosures = Enclosures(grid, budget)
+        centres, widths = _weights((f, g), flat, enclosures, budget)
+        low, high = _squares(values, centres, widths, flat, enclosures.one, budget)
+        # in units of 1 / (2 common n 2**grid)^2
+        least = (2 * common * n * gap.numerator << grid) ** 2
+        if low * gap.denominator**2 >= least:
+            how = "exactly" if all(flat) else f"weights enclosed in units of 2^-{grid}"
+            return f"the outputs of the layers differ by the gap or more, {how}"
+        if high * gap.denominator**2 < least:
+            raise Rejected("the outputs of the layers differ by less than the gap.")
+    raise Rejected(f"weights in units of 2^-{GRIDS[-1]}, the limit, do not decide the gap.")
+
+
+def _evaluated(layer: Layer, tokens: Rows, over: int, n: int, budget: Budget) -> Evaluated:
+    h, k, v = layer.heads, layer.head_size, layer.value_size
+    above, below = layer.scale.numerator, layer.scale.denominator
+    W_q, over_queries = cleared_whole(layer.queries, budget)
+    W_k, over_keys = cleared_whole(layer.keys, budget)
+    queries, keys = (multiply(W, tokens, n, budget) for W in (W_q, W_k))
+    bits = longest(queries) + longest(keys) + k.bit_length()
+    budget.hold(h * n * n * (bits + above.bit_length() + HELD), "the logits of a layer")
+    budget.spend(h * n * n * digits(bits) * digits(above.bit_length()), "scaling the logits")
+    logits = []
+    for i in range(h):
+        part = slice(i * k, (i + 1) * k)
+        product = multiply(transposed(queries[part], n), keys[part], n, budget)
+        logits.append([[above * x for x in row] for row in product])
+    W_v, over_values = cleared_whole(layer.values, budget)
+    W_o, over_output = cleared_whole(layer.output, budget)
+    carried = multiply(W_v, tokens, n, budget)
+    bits = longest(W_o) + longest(carried) + v.bit_length()
+    budget.hold(len(W_o) * h * n * (bits + HELD), "the values of a layer")
+    values: Rows = [[] for _ in W_o]
+    for i in range(h):
+        part = slice(i * v, (i + 1) * v)
+        product = multiply([row[part] for row in W_o], carried[part], n, budget)
+        for row, more in zip(values, product, strict=True):
+            row.extend(more)
+    return Evaluated(
+        logits, below * over_queries * over_keys * over**2, values, over_values * over_output * over
+    )
+
+
+def _side_by_side(f: Evaluated, g: Evaluated, budget: Budget) -> tuple[Rows, int]:
+    """The values of f and those of g negated, over one denominator."""
+    length = digits(f.over.bit_length()) + digits(g.over.bit_length())
+    budget.spend(4 * length**2, "a denominator")
+    common = lcm(f.over, g.over)
+    factors = common // f.over, -(common // g.over)
+    count = sum(len(layer.values) * len(layer.values[0]) for layer in (f, g))
+    bits = longest(f.values + g.values)
+    budget.hold(count * (bits + common.bit_length() + HELD), "the values over one denominator")
+    budget.spend(count * digits(bits) * length, "clearing denominators")
+    return [
+        [factors[0] * x for x in first] + [factors[1] * x for x in second]
+        for first, second in zip(f.values, g.values, strict=True)
+    ], common
+
+
+def _weights(
+    layers: tuple[Evaluated, ...], flat: list[bool], enclosures: Enclosures, budget: Budget
+) -> tuple[Rows, Rows]:
+    """Sums and differences of the bounds of each weight, [head and key][query].
+
+    In units of 2**-grid; in a flat column of 1/n, where the weights are 1.
+    """
+    n, centres, widths = len(flat), Rows(), Rows()
+    for layer in layers:
+        count, below = len(layer.logits) * n * (n - sum(flat)), layer.below.bit_length()
+        enclosures.spend(count)
+        bits = max(longest(logits) for logits in layer.logits) + enclosures.grid
+        budget.spend(count * digits(bits) * digits(below), "the exponents")
+        for logits in layer.logits:
+            bounds = [
+                ([1] * n, [1] * n) if flat[j] else _softmax(logits[j], layer.below, enclosures)
+                for j in range(n)
+            ]
+            sums = [[x + y for x, y in zip(*pair, strict=True)] for pair in bounds]
+            differences = [[y - x for x, y in zip(*pair, strict=True)] for pair in bounds]
+            centres += transposed(sums, n)
+            widths += transposed(differences, n)
+    return centres, widths
+
+
+def _softmax(logits: list[int], below: int, enclosures: Enclosures) -> tuple[list[int], list[int]]:
+    """Bounds of the weights of one query, in units of the grid."""
+    greatest, one = max(logits), enclosures.one
+    powers = [(one, one)] * len(logits)
+    for i, x in enumerate(logits):
+        if x != greatest:
+            scaled = (x - greatest) * one
+            powers[i] = enclosures.exponential(scaled // below, -(-scaled // below))
+    least, most = sum(x for x, _ in powers), sum(y for _, y in powers)
+    # a weight grows with its own exponential and falls with the others
+    return (
+        [x * one // (x + most - y) for x, y in powers],
+        [min(one, -(-y * one // (y + least - x))) for x, y in powers],
+    )
+
+
+def _squares(
+    values: Rows, centres: Rows, widths: Rows, flat: list[bool], one: int, budget: Budget
+) -> tuple[int, int]:
+    """Bounds of ‖f(X) - g(X)‖_F², in units of 1 / (2 common n one)^2."""
+    n = len(flat)
+    middle = multiply(values, centres, n, budget)
+    radius = multiply([[abs(x) for x in row] for row in values], widths, n, budget)
+    length = digits(longest(middle) + one.bit_length())
+    budget.spend(2 * len(values) * n * (100 + length**2), "the squares of the differences")
+    low = high = 0
+    for row, errors in zip(middle, radius, strict=True):
+        for x, error, equal in zip(row, errors, flat, strict=True):
+            unit = one if equal else n
+            low += (max(abs(x) - error, 0) * unit) ** 2
+            high += ((abs(x) + error) * unit) ** 2
+    return low, high

@@ -1,4 +1,7 @@
-"""Certificates about ranks: minors, factorisations, approximate inverses, singular values."""
+"""Certificates about ranks: minors, factorisations, approximate inverses, singular values.
+
+Each ``verify`` function says what it verified, or rejects.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,12 @@ from math import gcd
 
 from rankbound.certificates.checker import fields
 from rankbound.certificates.checker.enclosures import (
-    Rounded,
     centred_logs,
     log_differences,
     residual,
     rounded,
 )
-from rankbound.certificates.checker.outcome import MOST_MINOR, Budget, Rejected, digits, longest
+from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.statements import (
     LogitRank,
     LogRank,
@@ -27,6 +29,7 @@ from rankbound.certificates.checker.statements import (
 )
 from rankbound.certificates.checker.tables import (
     EXACT,
+    Budget,
     Dyadic,
     Rows,
     Table,
@@ -34,7 +37,9 @@ from rankbound.certificates.checker.tables import (
     cleared_by_columns,
     cleared_by_rows,
     cleared_whole,
+    digits,
     equals,
+    longest,
     multiply,
     read_dyadic,
     read_table,
@@ -42,8 +47,6 @@ from rankbound.certificates.checker.tables import (
     transposed,
 )
 
-# ---- modular
-#
 # Minors modulo m: not zero there, hence not zero.
 #
 # The integers, and the rationals whose denominators are prime to m, map to the integers modulo m by
@@ -52,6 +55,7 @@ from rankbound.certificates.checker.tables import (
 
 
 MINOR_KEYS = ("rows", "columns", "prime")
+MOST_MINOR = 512
 
 
 def read_minor(
@@ -120,13 +124,8 @@ def _eliminated(row: list[int], inverse: int, tail: list[int], modulus: int) -> 
     return [(x - factor * y) % modulus for x, y in zip(row[1:], tail, strict=True)]
 
 
-# ---- nonzero minor
-#
-# Certificates of kind nonzero-minor: a minor of r rows that is not zero, so the rank is >= r.
-
-
 def verify_nonzero_minor(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """A minor of r rows that is not zero, so the rank is >= r."""
     if not isinstance(statement, Rank | LogRank | LogitRank):
         raise Rejected("a nonzero minor proves statements of kind rank, log-rank and logit-rank.")
     require_shape_bound(statement)
@@ -182,13 +181,8 @@ def _logit_residues(
     return [[x % modulus for x in row] for row in product]
 
 
-# ---- factorisation
-#
-# Certificates of kind factorisation: left · right is the matrix, so the rank is at most s.
-
-
 def verify_factorisation(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """Left · right is the matrix, so the rank is at most their inner size."""
     if not isinstance(statement, Rank | LogRank | LogitRank):
         raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
     found = fields.keyed(data, "the data", ("left", "right", "minor"))
@@ -242,20 +236,14 @@ def _require_product(left: Table, right: Table, target: Table, budget: Budget) -
         raise Rejected("the product of the factors is not the matrix.")
 
 
-# ---- nonsingular enclosure
-#
-# Certificates of kind nonsingular-enclosure: ‖I - R B‖ < 1 for every B in question.
-#
-# The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
-# every B, hence every matrix that B is r columns of up to powers of two, has rank >= r.
-
-
-NONSINGULAR_ENCLOSURE_KEYS = ("columns", "row_exponents", "column_exponents", "grid", "inverse")
-
-
 def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
-    found = fields.keyed(data, "the data", NONSINGULAR_ENCLOSURE_KEYS)
+    """‖I - R B‖ < 1 for every B in question.
+
+    The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
+    every B, hence every matrix that B is r columns of up to powers of two, has rank >= r.
+    """
+    keys = ("columns", "row_exponents", "column_exponents", "grid", "inverse")
+    found = fields.keyed(data, "the data", keys)
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
         case Rank(matrix=matrix):
@@ -288,30 +276,26 @@ def _prove(
     down = fields.exponents(found["row_exponents"], "the row exponents", matrix.rows)
     across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
     inverse = read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
-    known = rounded(matrix, error, [a + grid for a in down], columns, across, budget)
-    product = multiply(inverse.entries, known.entries, len(columns), budget)
+    shifts = [a + grid for a in down]
+    entries, errors = rounded(matrix, error, shifts, columns, across, budget)
+    product = multiply(inverse.entries, entries, len(columns), budget)
     distance, one, shift = residual(product, inverse.exponent - grid, budget)
     absolute = [[abs(x) for x in row] for row in inverse.entries]
-    moved = row_sums(absolute, [sum(row) for row in known.errors], budget)
+    moved = row_sums(absolute, [sum(row) for row in errors], budget)
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
         if sum(row) + (more << shift) >= one:
             raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
     return len(columns)
 
 
-# ---- spectral gap
-#
-# Certificates of kind spectral-gap: α >= ‖I - R A V‖_2 for every A in question, and α < 1.
-#
-# Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
-# greatest row sum alone the bound is false (R = I, A = I - 1 e_1^T / 2); sqrt(‖·‖_1 ‖·‖_∞) is never
-# below it.
-# For `log-rank-within`, A = C log P and s_r(A) > n ratio >= ‖C (log Q - log P)‖_2 proves
-# rank(C log Q) >= r (Weyl).
-
-
 def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """α >= ‖I - R A V‖_2 for every A in question, and α < 1.
+
+    Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
+    greatest row sum alone the bound is false (R = I, A = I - 1 e_1^T / 2); sqrt(‖·‖_1 ‖·‖_∞) is
+    never below it. For `log-rank-within`, A = C log P and s_r(A) > n ratio >=
+    ‖C (log Q - log P)‖_2 proves rank(C log Q) >= r (Weyl).
+    """
     found = fields.keyed(data, "the data", ("compression", "inverse", "grid"))
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
@@ -336,92 +320,65 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
                 f"the compression has {V.columns} columns, fewer than the lower bound "
                 f"{statement.lower}."
             )
-        _require_above(matrix.rows * Fraction(statement.ratio), alpha_squared, R, V, budget)
+        radius = matrix.rows * Fraction(statement.ratio)
+        rest, margin = _rest(radius, alpha_squared, R, V, budget)
+        if rest <= 0 or margin <= 0:
+            raise Rejected("(1 - α) / (‖R‖ ‖V‖) is not above n times the ratio.")
         return f"singular value {V.columns} of C log P is above n times the ratio"
     if V.columns != statement.index:
         raise Rejected(
             f"the compression has {V.columns} columns; expected the index, {statement.index}."
         )
-    _require_bound(statement.bound, alpha_squared, R, V, budget)
+    rest, margin = _rest(Fraction(statement.bound), alpha_squared, R, V, budget)
+    if rest < 0 or margin < 0:
+        raise Rejected("(1 - α) / (‖R‖ ‖V‖) does not reach the bound.")
     return "1 - ‖I - R A V‖ over ‖R‖ ‖V‖ reaches the bound for every matrix in question"
 
 
-def _alpha_squared(known: Rounded, R: Dyadic, V: Dyadic, grid: int, budget: Budget) -> Fraction:
+def _alpha_squared(
+    known: tuple[Rows, Rows], R: Dyadic, V: Dyadic, grid: int, budget: Budget
+) -> Fraction:
     """‖M‖_1 ‖M‖_∞ of M = |I - R A^ V| + |R| e |V|, from row and column sums."""
-    product = multiply(R.entries, known.entries, V.rows, budget)
+    entries, errors = known
+    product = multiply(R.entries, entries, V.rows, budget)
     product = multiply(product, V.entries, V.columns, budget)
     distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
-    left, right = _absolute(R.entries), _absolute(V.entries)
-    rows = row_sums(left, row_sums(known.errors, [sum(row) for row in right], budget), budget)
-    columns = _column_sums(
-        right, _column_sums(known.errors, _totals(left, R.columns), budget), budget
+    left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
+    norms = [_norm(distance, left, errors, right, shift, budget)]
+    distance, left, right = (
+        transposed(rows, columns)
+        for rows, columns in ((distance, V.columns), (left, R.columns), (right, V.columns))
     )
-    greatest_row = max(
-        (sum(row) + (more << shift) for row, more in zip(distance, rows, strict=True)), default=0
-    )
-    greatest_column = max(
-        (
-            total + (more << shift)
-            for total, more in zip(_totals(distance, V.columns), columns, strict=True)
-        ),
-        default=0,
-    )
-    return Fraction(greatest_row * greatest_column, one * one)
+    norms.append(_norm(distance, right, transposed(errors, V.rows), left, shift, budget))
+    return Fraction(norms[0] * norms[1], one * one)
 
 
-def _require_bound(
-    bound: float, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
-) -> None:
-    """Reject unless (1 - α) >= bound ‖R‖ ‖V‖, by squares: α and the norms are square roots."""
-    wanted = Fraction(bound) ** 2 * _squared_norms(R, V, budget)
-    # sqrt(a) + sqrt(b) <= 1 for a, b >= 0 iff a + b <= 1 and 4 a b <= (1 - a - b)^2
-    rest = 1 - alpha_squared - wanted
-    if rest < 0 or 4 * alpha_squared * wanted > rest * rest:
-        raise Rejected("(1 - α) / (‖R‖ ‖V‖) does not reach the bound.")
+def _norm(distance: Rows, left: Rows, errors: Rows, right: Rows, shift: int, budget: Budget) -> int:
+    """The greatest row sum of ``distance + left · errors · right 2**shift``."""
+    sums = row_sums(left, row_sums(errors, [sum(row) for row in right], budget), budget)
+    whole = (sum(row) + (more << shift) for row, more in zip(distance, sums, strict=True))
+    return max(whole, default=0)
 
 
-def _require_above(
-    radius: Fraction, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
-) -> None:
-    """Reject unless (1 - α) > radius ‖R‖ ‖V‖, strictly; α < 1 is known."""
-    moved = radius**2 * _squared_norms(R, V, budget)
-    rest = 1 - alpha_squared - moved
-    if rest <= 0 or 4 * alpha_squared * moved >= rest * rest:
-        raise Rejected("(1 - α) / (‖R‖ ‖V‖) is not above n times the ratio.")
+def _rest(
+    bound: Fraction, alpha_squared: Fraction, R: Dyadic, V: Dyadic, budget: Budget
+) -> tuple[Fraction, Fraction]:
+    """Two numbers, both >= 0 only where 1 - α >= bound ‖R‖ ‖V‖, both > 0 only where it is above.
 
-
-def _squared_norms(R: Dyadic, V: Dyadic, budget: Budget) -> Fraction:
-    """‖R R^T‖_∞ ‖V^T V‖_∞, never below ‖R‖_2² ‖V‖_2²."""
+    By squares: α and the norms are square roots, and sqrt(a) + sqrt(b) <= 1 for a, b >= 0 iff
+    a + b <= 1 and 4 a b <= (1 - a - b)^2. For ‖R‖_2² ‖V‖_2² stands ‖R R^T‖_∞ ‖V^T V‖_∞, which is
+    never below it.
+    """
     gram_R = multiply(R.entries, transposed(R.entries, R.columns), R.rows, budget)
     gram_V = multiply(transposed(V.entries, V.columns), V.entries, V.columns, budget)
-    return Fraction(_norm(gram_R) * _norm(gram_V)) * Fraction(4) ** (R.exponent + V.exponent)
-
-
-def _norm(gram: Rows) -> int:
-    return max((sum(map(abs, row)) for row in gram), default=0)
-
-
-def _absolute(matrix: Rows) -> Rows:
-    return [[abs(x) for x in row] for row in matrix]
-
-
-def _totals(matrix: Rows, columns: int) -> list[int]:
-    return [sum(column) for column in transposed(matrix, columns)]
-
-
-def _column_sums(matrix: Rows, weights: list[int], budget: Budget) -> list[int]:
-    """The transpose of the matrix times a vector."""
-    columns = len(matrix[0]) if matrix else 0
-    return row_sums(transposed(matrix, columns), weights, budget)
-
-
-# ---- counterexample
-#
-# Certificates of kind counterexample: a head of size k whose context has rank above k.
+    norms = [max((sum(map(abs, row)) for row in gram), default=0) for gram in (gram_R, gram_V)]
+    wanted = bound**2 * norms[0] * norms[1] * Fraction(4) ** (R.exponent + V.exponent)
+    rest = 1 - alpha_squared - wanted
+    return rest, rest * rest - 4 * alpha_squared * wanted
 
 
 def verify_counterexample(statement: Statement, data: object, budget: Budget) -> str:
-    """Return what was verified, or reject."""
+    """A head of size k whose context has rank above k."""
     if not isinstance(statement, RankAboveHeadSize):
         raise Rejected("a counterexample proves statements of kind rank-above-head-size.")
     exponents, size, n = statement.exponents.numerators, statement.keys.rows, statement.keys.columns

@@ -1,6 +1,6 @@
 """Statements as the checker reads and holds them: what each claims, in words, and what it demands.
 
-The writer has a table of its own (``certificates.statements``); the two share no code.
+The writer's are in ``certificates.statements``; the two share no code.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.outcome import LARGEST_EXPONENT, Rejected, shown
+from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected, shown
 from rankbound.certificates.checker.tables import (
     ANY,
     EXACT,
@@ -24,21 +24,19 @@ from rankbound.certificates.checker.tables import (
 )
 
 
+class Statement:
+    """A statement as the checker holds it; as a string, the statement in words."""
+
+
 @dataclass(frozen=True, eq=False)
-class Rank:
+class Rank(Statement):
     """lower <= rank(matrix) <= upper."""
 
     matrix: Table
     lower: int
     upper: int
 
-    @property
-    def shape_bound(self) -> int:
-        """What the shape alone says."""
-        return min(self.matrix.rows, self.matrix.columns)
-
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"the {_shape(self.matrix)} {self.matrix.type} matrix has rank "
             f"{_between(self.lower, self.upper)}"
@@ -46,7 +44,7 @@ class Rank:
 
 
 @dataclass(frozen=True, eq=False)
-class RankUnderError:
+class RankUnderError(Statement):
     """Every real matrix within the error has rank >= lower."""
 
     matrix: Table
@@ -54,8 +52,7 @@ class RankUnderError:
     uniform: float | None
     lower: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"every real matrix within {_given_error(self.uniform)} of {_given(self.matrix)} "
             f"has rank at least {self.lower}"
@@ -63,20 +60,14 @@ class RankUnderError:
 
 
 @dataclass(frozen=True, eq=False)
-class LogRank:
+class LogRank(Statement):
     """lower <= rank(C logits) <= upper."""
 
     logits: Table
     lower: int
     upper: int
 
-    @property
-    def shape_bound(self) -> int:
-        """What the shape alone says."""
-        return self.logits.rows - 1
-
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"the context P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L has "
             f"log-rank {_between(self.lower, self.upper)}, and so has P ∝ b^L for every base b > 0 "
@@ -85,7 +76,7 @@ class LogRank:
 
 
 @dataclass(frozen=True, eq=False)
-class LogitRank:
+class LogitRank(Statement):
     """lower <= rank(K^T Q) <= upper, or of C K^T Q."""
 
     keys: Table
@@ -94,13 +85,7 @@ class LogitRank:
     lower: int
     upper: int
 
-    @property
-    def shape_bound(self) -> int:
-        """What the shape alone says."""
-        return min(self.keys.rows, self.keys.columns - self.centred)
-
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         what, has = ("the context", "has log-rank") if self.centred else ("the logits", "have rank")
         return (
             f"{what} of the head of size {self.keys.rows} given by its keys and queries, "
@@ -109,7 +94,7 @@ class LogitRank:
 
 
 @dataclass(frozen=True, eq=False)
-class SingularValue:
+class SingularValue(Statement):
     """Every real matrix within the error has its index-th singular value >= bound."""
 
     matrix: Table
@@ -118,8 +103,7 @@ class SingularValue:
     index: int
     bound: float
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"every real matrix within {_given_error(self.uniform)} of {_given(self.matrix)} has "
             f"singular value number {self.index} (the largest is number 1) at least {self.bound!r}"
@@ -127,15 +111,14 @@ class SingularValue:
 
 
 @dataclass(frozen=True, eq=False)
-class LogRankWithin:
+class LogRankWithin(Statement):
     """Every positive Q within the ratio of the context has rank(C log Q) >= lower."""
 
     context: Table
     ratio: float
     lower: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         said = (
             f"every positive matrix within a factor e^±{self.ratio!r} of the "
             f"{_shape(self.context)} context, entry by entry, has log-rank at least {self.lower}"
@@ -146,7 +129,7 @@ class LogRankWithin:
 
 
 @dataclass(frozen=True, eq=False)
-class RepresentedExactly:
+class RepresentedExactly(Statement):
     """(keys tokens)^T (queries tokens) = C logits."""
 
     logits: Table
@@ -154,8 +137,7 @@ class RepresentedExactly:
     queries: Table
     tokens: Table | None
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"a head of size {self.keys.rows}, on {_on(self.tokens)}, has exactly the context "
             f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, and one has "
@@ -164,7 +146,7 @@ class RepresentedExactly:
 
 
 @dataclass(frozen=True, eq=False)
-class RepresentedWithin:
+class RepresentedWithin(Statement):
     """The column softmax of scale keys^T queries is within the ratio of the context."""
 
     context: Table
@@ -174,8 +156,7 @@ class RepresentedWithin:
     scale: float
     tokens: Table | None
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"the context of a head of size {self.keys.rows}, on {_on(self.tokens)}, is within a "
             f"factor e^±{self.ratio!r} of the {_shape(self.context)} context given, its columns "
@@ -184,7 +165,7 @@ class RepresentedWithin:
 
 
 @dataclass(frozen=True, eq=False)
-class MaskedLogRank:
+class MaskedLogRank(Statement):
     """Bounds of the least rank of logits that agree with the given ones on the mask."""
 
     logits: Table
@@ -192,8 +173,7 @@ class MaskedLogRank:
     lower: int
     upper: int
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"the least head size with which a head has the logits L, {_shape(self.logits)} "
             f"{self.logits.type}, up to a constant in each column, where the mask shows them, is "
@@ -202,15 +182,14 @@ class MaskedLogRank:
 
 
 @dataclass(frozen=True, eq=False)
-class RankAboveHeadSize:
+class RankAboveHeadSize(Statement):
     """P ∝ 2^exponents belongs to a head of size k and has rank above k."""
 
     exponents: Table
     keys: Table
     queries: Table
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         k = self.keys.rows
         return (
             f"the context P ∝ 2^E of the {_shape(self.exponents)} exponents E belongs to a head of "
@@ -241,7 +220,7 @@ class Layer:
 
 
 @dataclass(frozen=True, eq=False)
-class LayersDiffer:
+class LayersDiffer(Statement):
     """‖f(X) - g(X)‖_F >= gap."""
 
     f: Layer
@@ -249,8 +228,8 @@ class LayersDiffer:
     tokens: Table
     gap: Fraction
 
-    def sentence(self) -> str:
-        """The statement in words; the gap to six digits, rounded down."""
+    def __str__(self) -> str:
+        # six digits, rounded down
         down = Context(prec=6, rounding=ROUND_FLOOR)
         gap = down.divide(Decimal(self.gap.numerator), Decimal(self.gap.denominator))
         return (
@@ -261,14 +240,13 @@ class LayersDiffer:
 
 
 @dataclass(frozen=True, eq=False)
-class Unreachable:
+class Unreachable(Statement):
     """No head of any size has the context of the logits on the tokens."""
 
     logits: Table
     tokens: Table
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"no head of any size has, on the {_shape(self.tokens)} tokens given, the context "
             f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, nor P ∝ b^L for "
@@ -277,37 +255,19 @@ class Unreachable:
 
 
 @dataclass(frozen=True, eq=False)
-class UnreachableWithin:
+class UnreachableWithin(Statement):
     """No head of any size has a context within the ratio of this on the tokens."""
 
     context: Table
     ratio: float
     tokens: Table
 
-    def sentence(self) -> str:
-        """The statement in words."""
+    def __str__(self) -> str:
         return (
             f"no head of any size has, on the {_shape(self.tokens)} tokens given, a context within "
             f"a factor e^±{self.ratio!r} of the {_shape(self.context)} context given, entry by "
             "entry"
         )
-
-
-Statement = (
-    Rank
-    | RankUnderError
-    | LogRank
-    | LogitRank
-    | SingularValue
-    | LogRankWithin
-    | RepresentedExactly
-    | RepresentedWithin
-    | MaskedLogRank
-    | RankAboveHeadSize
-    | LayersDiffer
-    | Unreachable
-    | UnreachableWithin
-)
 
 
 def _heads(layer: Layer) -> str:
@@ -336,10 +296,17 @@ def _between(lower: int, upper: int) -> str:
 
 def require_shape_bound(statement: Rank | LogRank | LogitRank) -> None:
     """Reject an upper bound below what the shape gives: nothing here would prove it."""
-    if statement.upper < statement.shape_bound:
+    match statement:
+        case Rank(matrix=table):
+            most = min(table.rows, table.columns)
+        case LogRank(logits=table):
+            most = table.rows - 1
+        case LogitRank(keys=table):
+            most = min(table.rows, table.columns - statement.centred)
+    if statement.upper < most:
         raise Rejected(
-            f"the upper bound {statement.upper} is below {statement.shape_bound}, what the shape "
-            "gives, and this kind of certificate proves no other."
+            f"the upper bound {statement.upper} is below {most}, what the shape gives, and this "
+            "kind of certificate proves no other."
         )
 
 
@@ -353,7 +320,8 @@ def read_statement(value: object) -> tuple[str, Statement]:
     kind = fields.text(value.get("kind"), "the kind of the statement")
     if kind not in READERS:
         raise Rejected(f"the statement is of an unknown kind {shown(kind)}.")
-    required, optional, reader = READERS[kind]
+    required, reader = READERS[kind]
+    optional = ("tokens",) if kind.startswith("represented") else ()
     return kind, reader(fields.keyed(value, "the statement", ("kind", *required), optional))
 
 
@@ -482,7 +450,8 @@ def _tokens(value: object, square: Table) -> Table:
 
 
 def _bounds(data: dict[str, object]) -> tuple[int, int]:
-    lower, upper = _lower(data), fields.size(data["upper"], "the upper bound")
+    lower = fields.size(data["lower"], "the lower bound")
+    upper = fields.size(data["upper"], "the upper bound")
     if lower > upper:
         raise Rejected(f"the lower bound {lower} is above the upper bound {upper}.")
     return lower, upper
@@ -532,24 +501,19 @@ def _as_many(tokens: int, square: Table) -> None:
 
 LAYER = ("heads", "queries", "keys", "values", "output", "scale")
 
-READERS: dict[
-    str, tuple[tuple[str, ...], tuple[str, ...], Callable[[dict[str, object]], Statement]]
-] = {
-    "rank": (("matrix", "lower", "upper"), (), _rank),
-    "rank-under-error": (("matrix", "error", "lower"), (), _rank_under_error),
-    "log-rank": (("logits", "lower", "upper"), (), _log_rank),
-    "logit-rank": (("keys", "queries", "centred", "lower", "upper"), (), _logit_rank),
-    "singular-value": (("matrix", "error", "index", "bound"), (), _singular_value),
-    "log-rank-within": (("context", "ratio", "lower"), (), _log_rank_within),
-    "represented-exactly": (("logits", "keys", "queries"), ("tokens",), _represented_exactly),
-    "represented-within": (
-        ("context", "ratio", "keys", "queries", "scale"),
-        ("tokens",),
-        _represented_within,
-    ),
-    "masked-log-rank": (("logits", "mask", "lower", "upper"), (), _masked_log_rank),
-    "rank-above-head-size": (("exponents", "keys", "queries"), (), _rank_above_head_size),
-    "layers-differ": (("f", "g", "tokens", "gap"), (), _layers_differ),
-    "unreachable": (("logits", "tokens"), (), _unreachable),
-    "unreachable-within": (("context", "ratio", "tokens"), (), _unreachable_within),
+Reader = Callable[[dict[str, object]], Statement]
+READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
+    "rank": (("matrix", "lower", "upper"), _rank),
+    "rank-under-error": (("matrix", "error", "lower"), _rank_under_error),
+    "log-rank": (("logits", "lower", "upper"), _log_rank),
+    "logit-rank": (("keys", "queries", "centred", "lower", "upper"), _logit_rank),
+    "singular-value": (("matrix", "error", "index", "bound"), _singular_value),
+    "log-rank-within": (("context", "ratio", "lower"), _log_rank_within),
+    "represented-exactly": (("logits", "keys", "queries"), _represented_exactly),
+    "represented-within": (("context", "ratio", "keys", "queries", "scale"), _represented_within),
+    "masked-log-rank": (("logits", "mask", "lower", "upper"), _masked_log_rank),
+    "rank-above-head-size": (("exponents", "keys", "queries"), _rank_above_head_size),
+    "layers-differ": (("f", "g", "tokens", "gap"), _layers_differ),
+    "unreachable": (("logits", "tokens"), _unreachable),
+    "unreachable-within": (("context", "ratio", "tokens"), _unreachable_within),
 }

@@ -1,21 +1,18 @@
-"""Matrices as the checker holds them: exact, in integers; and their products."""
+"""Matrices as the checker holds them, exact, in integers; their products; and what work may cost.
+
+Work is counted before it is done, from sizes and bit lengths, in products of two 30-bit digits:
+about a nanosecond each. So no certificate can keep the checker busy for hours.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import lcm
 from operator import mul
 
 from rankbound.certificates.checker import fields
-from rankbound.certificates.checker.outcome import (
-    MOST_BITS,
-    Budget,
-    Rejected,
-    digits,
-    longest,
-    shown,
-)
+from rankbound.certificates.checker.fields import MOST_BITS, Rejected, shown
 
 Rows = list[list[int]]
 
@@ -23,6 +20,43 @@ INTEGER = ("integer",)
 FLOAT = ("float",)
 EXACT = ("integer", "rational")
 ANY = ("integer", "rational", "float")
+MOST_MATRIX_BITS = 2**31
+MOST_WORK = 2**36
+
+
+class Budget:
+    """The work that is left for one check."""
+
+    def __init__(self) -> None:
+        self.left = MOST_WORK
+
+    def spend(self, work: int, on: str) -> None:
+        """Take `work` from what is left, or reject."""
+        self.left -= work
+        if self.left < 0:
+            raise Rejected(
+                f"{on} would take the check past its limit of 2^{MOST_WORK.bit_length() - 1} "
+                "products of digits."
+            )
+
+    @staticmethod
+    def hold(bits: int, what: str) -> None:
+        """Reject a matrix too large for memory before it is made."""
+        if bits > MOST_MATRIX_BITS:
+            raise Rejected(
+                f"{what} would take {bits} bits; the limit for one matrix is "
+                f"2^{MOST_MATRIX_BITS.bit_length() - 1}."
+            )
+
+
+def digits(bits: int) -> int:
+    """How many 30-bit digits an integer of so many bits takes; at least one."""
+    return max(bits + 29, 30) // 30
+
+
+def longest(rows: Iterable[Iterable[int]]) -> int:
+    """The greatest bit length among the integers; at least 1."""
+    return max((max(map(int.bit_length, row), default=1) for row in rows), default=1) or 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,13 +142,8 @@ def cleared_by_rows(table: Table, budget: Budget) -> tuple[Rows, list[int]]:
 
 def cleared_by_columns(table: Table, budget: Budget) -> tuple[Rows, list[int]]:
     """Integers, and for each column the denominator that they are over."""
-    flipped = Table(
-        table.type,
-        table.columns,
-        table.rows,
-        transposed(table.numerators, table.columns),
-        transposed(table.denominators, table.columns),
-    )
+    above, below = (transposed(x, table.columns) for x in (table.numerators, table.denominators))
+    flipped = Table(table.type, table.columns, table.rows, above, below)
     cleared, over = cleared_by_rows(flipped, budget)
     return transposed(cleared, table.rows), over
 
@@ -228,12 +257,10 @@ def equals(
     product: Rows, row_over: list[int], column_over: list[int], target: Table, budget: Budget
 ) -> bool:
     """Whether product[i][j] / (row_over[i] * column_over[j]) is the target, entry by entry."""
-    across = digits(longest([row_over])) * digits(longest([column_over]))
-    scaled = digits(longest(target.numerators)) * (
-        digits(longest([row_over])) + digits(longest([column_over]))
-    )
-    plain = digits(longest(product)) * digits(longest(target.denominators))
-    budget.spend(target.rows * target.columns * (across + scaled + plain), "comparing a product")
+    down, across = digits(longest([row_over])), digits(longest([column_over]))
+    work = down * across + digits(longest(target.numerators)) * (down + across)
+    work += digits(longest(product)) * digits(longest(target.denominators))
+    budget.spend(target.rows * target.columns * work, "comparing a product")
     return all(
         x * below == above * (over * c)
         for row, over, aboves, belows in zip(
