@@ -22,30 +22,9 @@ WINDOWS = 4  # of the held-out text; a head's measures are medians over them
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """One head of one trained model, on windows of the held-out text.
+    """One head of one trained model, on windows of the held-out text: medians over them."""
 
-    Attributes
-    ----------
-    arm : {"standard", "fixed", "matched"}
-    d, heads, head_size, n, layer, head, steps, seed : int
-    rate, weight_decay : float
-    log_rank, log_rank_bound, generic_log_rank : int
-        The masked log-rank, the bound that the head size sets, and the log-rank of almost every
-        causal context, which a head without a bottleneck could have.
-    at_bottleneck : bool
-        Whether the log-rank is all that the size allows, while most contexts need more.
-    log_effective_rank, log_stable_rank : float
-        Of the head's centred logits.
-    aitchison_half, kl_half : float
-        What half of the size would cost: relative to the whole Aitchison norm, and in nats.
-    least_head_size_1pct : int
-    entropy, sink_mass : float
-    spectrum : str
-        Singular values of the centred logits, largest first, as shares of the largest, to three
-        digits: as many as the head size.
-    """
-
-    arm: str
+    arm: str  # "standard", "fixed" or "matched"
     d: int
     heads: int
     head_size: int
@@ -56,18 +35,18 @@ class TrainedHead:
     seed: int
     rate: float
     weight_decay: float
-    log_rank: int
-    log_rank_bound: int
-    generic_log_rank: int
-    at_bottleneck: bool
-    log_effective_rank: float
+    log_rank: int  # under the causal mask
+    log_rank_bound: int  # which the head size sets
+    generic_log_rank: int  # of almost every causal context: what no bottleneck would allow
+    at_bottleneck: bool  # log_rank is all that the size allows, while most contexts need more
+    log_effective_rank: float  # of the centred logits
     log_stable_rank: float
-    aitchison_half: float
-    kl_half: float
+    aitchison_half: float  # what half of the size would cost, relative to the whole norm
+    kl_half: float  # the same in nats
     least_head_size_1pct: int
     entropy: float
     sink_mass: float
-    spectrum: str
+    spectrum: str  # singular values of the centred logits over the largest, to three digits
 
 
 def measure_trained_heads(
@@ -75,25 +54,16 @@ def measure_trained_heads(
     text: str | os.PathLike[str] | None = None,
     wanted: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[TrainedHead]:
-    """Measure every head of the language models in a folder of checkpoints.
+    """Measure every head of the language models in a folder, by checkpoint, layer and head.
 
     Parameters
     ----------
     folder : path
+        Of checkpoints.
     text : path, optional
-        What the models learned; the standard library's own sources by default.
+        What the models learnt; the standard library's own sources by default.
     wanted : callable, optional
         Of a model's parameters: whether to measure it. All are unless given.
-
-    Returns
-    -------
-    list of TrainedHead
-        By checkpoint, layer and head.
-
-    Raises
-    ------
-    InputError
-        If there is no checkpoint, a file is none, or a wanted model learnt another text.
     """
     from rankbound.experiments.transformer import read_checkpoint
 

@@ -35,13 +35,7 @@ class Corpus:
 
 
 def read_corpus(text: str | os.PathLike[str] | None, sha256: str | None = None) -> Corpus:
-    """Return the corpus of a text file, or of the standard library; of this hash, if one is given.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is too short or binary, or has another hash.
-    """
+    """Return the corpus of a text file or of the standard library, of this hash if one is given."""
     found = library_corpus() if text is None else file_corpus(text)
     if sha256 is not None and found.sha256 != sha256:
         raise InputError(
@@ -135,10 +129,8 @@ def language(
     ----------
     arm : {"standard", "fixed", "matched"}
         See :func:`arm_sizes`.
-    heads, d : int
     rate, weight_decay : float
         The highest learning rate, and AdamW's decay.
-    steps : int
     corpus : str
         SHA-256 of the corpus: a run on another text is another cell.
     seed : int
@@ -153,11 +145,6 @@ def language(
     dict
         ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``, ``parameters``
         and the version of ``torch``.
-
-    Raises
-    ------
-    InputError
-        If the text has another hash than `corpus`, or the sizes do not fit.
     """
     import torch
 

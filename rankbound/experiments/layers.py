@@ -43,11 +43,6 @@ def layer_sizes(
 ) -> Sizes:
     """Return the sizes of a layer; the standard ones, d / heads, where no head size is given.
 
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is not a positive integer, or d is no multiple of heads in a standard layer.
-
     Examples
     --------
     >>> layer_sizes(32, 4)
@@ -136,21 +131,8 @@ def minimise(
 ) -> None:
     """Train weights in place by AdamW; the last step's weights count, not the best ones.
 
-    Parameters
-    ----------
-    weights : dict of Tensor
-        Leaves that require a gradient.
-    loss : callable
-        Draws a batch and returns its loss.
-    steps : int
-    rate : float
-        The highest learning rate.
-    betas : tuple of float
-        Of Adam.
-    weight_decay : float
-        Decoupled (AdamW); 0 is Adam. Only matrices decay, not gains or biases.
-    warm_up : float
-        The fraction of steps in which the rate rises linearly; it then falls to 0 as a cosine.
+    The loss draws its batch. The learning rate rises linearly to `rate` in the fraction `warm_up`
+    of the steps, then falls to 0 as a cosine. Only matrices decay, not gains or biases.
     """
     import torch
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -16,7 +15,7 @@ from rankbound.experiments.heads import TrainedHead, measure_trained_heads
 from rankbound.experiments.results import Arm, Results, gather, read_results
 from rankbound.experiments.run import checkpoint_folder
 from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
-from rankbound.table import Column, Table
+from rankbound.table import Column, Table, finite
 
 _COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "dim"}
 
@@ -25,21 +24,13 @@ _COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "
 class ExperimentReport:
     """What a preset's runs show.
 
-    Attributes
-    ----------
-    results : Results
-        The runs.
-    arms : tuple of Arm
-    findings : tuple of Finding
-        One per trend.
-    heads : tuple of TrainedHead
-        Of the language models kept beside the store, each arm's at its best learning rate; empty if
-        there are none, or not asked for.
+    The heads are those of the language models kept beside the store, each arm's at its best
+    learning rate; none if there are none, or they are not asked for.
     """
 
     results: Results
     arms: tuple[Arm, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # one per trend
     heads: tuple[TrainedHead, ...]
 
     @property
@@ -81,8 +72,8 @@ class ExperimentReport:
                 {**asdict(one), "seeds": one.seeds, "evidence": one.evidence}
                 for one in self.findings
             ],
-            "runs": [_finite(asdict(run)) for run in self.results.runs],
-            "heads": [_finite(asdict(head)) for head in self.heads],
+            "runs": finite([asdict(run) for run in self.results.runs]),
+            "heads": finite([asdict(head) for head in self.heads]),
         }
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
@@ -117,16 +108,6 @@ def make_report(
         What the language models learnt, if not the standard library's sources.
     heads : bool
         Whether to measure trained heads, which needs torch and the same text.
-
-    Returns
-    -------
-    ExperimentReport
-
-    Raises
-    ------
-    InputError
-        If the file is no store or holds no finished run of the preset; of trained heads, if the
-        text is another than they learnt.
     """
     results = read_results(store, preset)
     if not results.runs:
@@ -161,14 +142,6 @@ def _heads(
         return tuple(told[name] for name in names) in judged
 
     return tuple(measure_trained_heads(folder, text, wanted))
-
-
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
 
 
 def catalogue_table(experiments: Iterable[Experiment]) -> Table:

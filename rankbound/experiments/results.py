@@ -26,20 +26,9 @@ from rankbound.sweeps.store import Record, open_store, store_path
 class Setting:
     """What a run and an arm have in common.
 
-    Attributes
-    ----------
-    experiment : str
-    kind : {"standard", "fixed", "matched", "sizes", "head"}
-        ``standard``: heads of size d / heads; ``fixed``: one size for keys and values, given;
-        ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
-        layers widened to the parameters of ``fixed``; ``head``: one head alone.
-    d, n, heads, d_k, d_v, parameters : int
-        Sizes; d_v is 0 and parameters are those of queries and keys where there are no values.
-        Of a language model the parameters are all, of other layers those of attention.
-    steps : int
-        0 where a fit runs until it converges.
-    rate, weight_decay : float
-        0 where there is none.
+    Its kind is ``standard``: heads of size d / heads; ``fixed``: one size for keys and values,
+    given; ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
+    layers widened to the parameters of ``fixed``; or ``head``: one head alone.
     """
 
     experiment: str
@@ -48,26 +37,19 @@ class Setting:
     n: int
     heads: int
     d_k: int
-    d_v: int
-    parameters: int
-    steps: int
-    rate: float
-    weight_decay: float
+    d_v: int  # 0 where there are no values
+    parameters: int  # all of a language model, and of other layers those of attention
+    steps: int  # 0 where a fit runs until it converges
+    rate: float  # 0 where there is none
+    weight_decay: float  # the same
 
 
 @dataclass(frozen=True)
 class Run(Setting):
-    """One finished run.
-
-    Attributes
-    ----------
-    seed : int
-    value : float
-        Of the experiment's measure.
-    """
+    """One finished run."""
 
     seed: int
-    value: float
+    value: float  # of the experiment's measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +58,10 @@ class Arm(Setting):
 
     ``rate`` is, of those tried, the one with the least mean value over seeds (accuracies: the
     greatest). One at which a run diverged is the worst.
-
-    Attributes
-    ----------
-    rates : tuple of float
-        Those tried, over all seeds that the best one has.
-    values : mapping of int to float
-        Seed to value, at `rate`.
     """
 
-    rates: tuple[float, ...]
-    values: Mapping[int, float]
+    rates: tuple[float, ...]  # those tried, over all seeds that the best one has
+    values: Mapping[int, float]  # of each seed, at `rate`
 
     @property
     def low(self) -> float:
@@ -164,37 +139,21 @@ def pick(arms: Iterable[Arm], **wanted: object) -> Arm | None:
 class Results:
     """The runs of a preset.
 
-    Attributes
-    ----------
-    preset : str
-    runs : tuple of Run
-        Those that are done.
-    planned, done, failed : mapping of str to int
-        Cells of each experiment.
-    corpus : str
-        SHA-256 of what the language models learnt, the text of most of them; runs on another are
-        left out. Empty if there are none.
-    versions : mapping of str to str
-        Of what the cells were run with; several are joined by a comma.
+    The corpus is the SHA-256 of what most language models learnt; runs on another text are left
+    out. It is empty if there are none.
     """
 
     preset: str
-    runs: tuple[Run, ...]
-    planned: Mapping[str, int]
+    runs: tuple[Run, ...]  # those that are done
+    planned: Mapping[str, int]  # cells of each experiment
     done: Mapping[str, int]
     failed: Mapping[str, int]
     corpus: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of what the cells were run with; several joined by a comma
 
 
 def read_results(store: str | os.PathLike[str], preset: str | None = None) -> Results:
-    """Read the cells of a preset from a store; of the one with most runs unless named.
-
-    Raises
-    ------
-    InputError
-        If the preset is unknown, or the file is no store, or one of other functions' results.
-    """
+    """Read the cells of a preset from a store; of the one with most runs unless named."""
     if preset is not None:
         check_word("preset", preset, PRESETS)
     with open_store(store_path(store), read_only=True) as opened:

@@ -26,7 +26,7 @@ def run_experiment(
     *,
     progress: Callable[[Tick], object] | None = None,
 ) -> Sweep:
-    """Run one experiment; resumable, as any sweep is.
+    """Run one experiment and return the preset's cells; resumable, as any sweep is.
 
     Parameters
     ----------
@@ -42,16 +42,8 @@ def run_experiment(
     progress : callable, optional
         As in :func:`rankbound.sweep`.
 
-    Returns
-    -------
-    Sweep
-        The preset's cells.
-
     Raises
     ------
-    InputError
-        If the experiment or the preset is unknown, the text will not do or is given to another
-        experiment, or the store cannot be used.
     BackendMissing
         If torch or safetensors is needed and missing; the message has the install line.
     """

@@ -140,13 +140,7 @@ def save_checkpoint(folder: Path, weights: Weights, shape: Shape, told: Mapping[
 
 
 def read_checkpoint(path: Path) -> tuple[Weights, Shape, dict[str, Any]]:
-    """Return weights, shape and parameters.
-
-    Raises
-    ------
-    InputError
-        If it is no checkpoint of a language model.
-    """
+    """Return weights, shape and parameters."""
     safe_open, _ = _safetensors()
     try:
         with safe_open(path, "pt") as file:

@@ -38,14 +38,8 @@ class Check:
 class Finding:
     """What the runs say of a trend.
 
-    Attributes
-    ----------
-    trend, experiment, statement, paper : str
-        Of the :class:`Trend`.
-    verdict : {"reproduced", "partly", "not", "not tested"}
-        Every check holds for every seed; not so, but the first holds for some seed; it holds for
-        none; the preset lacks these runs.
-    checks : tuple of Check
+    Its verdict is ``reproduced``: every check holds for every seed; ``partly``: not so, but the
+    first holds for some seed; ``not``: it holds for none; ``not tested``: the runs are lacking.
     """
 
     trend: str

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import BackendMissing, InputError
+from rankbound.errors import InputError
 from rankbound.sweeps.cell import DONE, FAILED, Portable
 from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
 from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
@@ -84,10 +84,6 @@ def sweep(
 
     Raises
     ------
-    InputError, InputTypeError
-        If an argument is not as described, the function cannot be pickled or does not accept the
-        grid's parameters, the store is in use, damaged, of another schema or no store, or holds
-        cells of this plan that were run with another seed.
     KeyboardInterrupt
         On Ctrl-C; the cells that had ended are kept.
 
@@ -130,18 +126,10 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The cells of one plan, run.
+    """The cells of one plan, run."""
 
-    Attributes
-    ----------
-    cells : tuple of Record
-        In the order of the grid.
-    names : tuple of str
-        The parameters.
-    """
-
-    cells: tuple[Record, ...]
-    names: tuple[str, ...]
+    cells: tuple[Record, ...]  # in the order of the grid
+    names: tuple[str, ...]  # of the parameters
 
     @property
     def failed(self) -> tuple[Record, ...]:
@@ -165,32 +153,12 @@ class Sweep:
         Raises
         ------
         BackendMissing
-            If pandas is not installed.
+            If pandas is not installed; :meth:`to_csv` and :meth:`rows` do without.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise BackendMissing(
-                "to_frame needs pandas, which is not installed: pip install pandas. "
-                "to_csv and rows do without."
-            ) from None
-        rows = self.rows()
-        columns = {name: [row[name] for row in rows] for name in self.columns}
-        return pd.DataFrame(
-            {
-                name: pd.array(values, dtype="Int64") if _gappy(values) else values
-                for name, values in columns.items()
-            }
-        )
+        return Table.of(self.rows(), self.columns).to_frame()
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line per cell; nothing where there is no value, JSON for nested parameters.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written.
-        """
+        """Write one line per cell; nothing where there is no value, JSON for nested parameters."""
         try:
             with Path(path).open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
@@ -204,13 +172,6 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
-
-
-def _gappy(values: list[Any]) -> bool:
-    """Integers with gaps, which pandas would round to float64: seeds, for one."""
-    if {type(value) for value in values} != {int, type(None)}:
-        return False
-    return all(value is None or abs(value) < 2**63 for value in values)
 
 
 def _row(cell: Record) -> dict[str, Any]:
@@ -254,30 +215,16 @@ def failure_lines(records: Iterable[Record]) -> list[str]:
 class Tick:
     """The state of a run after a cell.
 
-    Attributes
-    ----------
-    total : int
-        Cells of the plan.
-    kept : int
-        Of these, done by earlier runs.
-    finished : int
-        Done or failed in this run.
-    failed : int
-        Failed in this run.
-    elapsed : float
-        Seconds of this run.
-    remaining : float or None
-        Seconds to go at the mean pace of this run, cells of earlier runs not counted: they cost
-        nothing now. None before the first cell has finished, when nothing is known. Cells of very
-        different cost make it wrong by as much.
+    The time remaining is at the mean pace of this run, cells of earlier runs not counted, and as
+    wrong as cells differ in cost; None before the first cell has finished, when nothing is known.
     """
 
-    total: int
-    kept: int
-    finished: int
-    failed: int
-    elapsed: float
-    remaining: float | None
+    total: int  # cells of the plan
+    kept: int  # of these, done by earlier runs
+    finished: int  # done or failed in this run
+    failed: int  # in this run
+    elapsed: float  # seconds of this run
+    remaining: float | None  # seconds to go
 
 
 def _tick(total: int, kept: int, finished: int, failed: int, start: float) -> Tick:

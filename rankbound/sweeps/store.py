@@ -44,40 +44,19 @@ CREATE TABLE cells (
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What the store knows of a cell.
-
-    Attributes
-    ----------
-    id, function, version : str
-        Of the cell, its function (``__qualname__``) and the version.
-    parameters : dict
-        As the function got them, without a derived seed.
-    seed : int or None
-        The derived seed, where the function took one.
-    status : {"done", "failed", "pending"}
-    result : dict or None
-        Names and scalars, if done.
-    error : str or None
-        Class, message and place of what stopped the last attempt, if failed.
-    attempts : int
-        Over all runs.
-    wall_time : float or None
-        Seconds of the last attempt.
-    versions : dict
-        Of Python, NumPy, SciPy and rankbound, where the cell was run; empty if it was not.
-    """
+    """What the store knows of a cell."""
 
     id: str
-    function: str
+    function: str  # its __qualname__
     version: str
-    parameters: dict[str, Any]
-    seed: int | None
-    status: str
-    result: dict[str, Any] | None
-    error: str | None
-    attempts: int
-    wall_time: float | None
-    versions: dict[str, str]
+    parameters: dict[str, Any]  # as the function got them, without a derived seed
+    seed: int | None  # the derived one, where the function took one
+    status: str  # "done", "failed" or "pending"
+    result: dict[str, Any] | None  # names and scalars, if done
+    error: str | None  # class, message and place of what stopped the last attempt, if failed
+    attempts: int  # over all runs
+    wall_time: float | None  # seconds of the last attempt
+    versions: dict[str, str]  # of Python, NumPy, SciPy and rankbound; empty if it was not run
 
 
 class Store:
@@ -228,19 +207,9 @@ def _holder(lock_file: str) -> str:
 
 @contextmanager
 def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
-    """Open a store, whole and of this schema, or make it.
+    """Open a store, whole and of this schema, or make it; its path is from :func:`store_path`.
 
-    Parameters
-    ----------
-    path : Path
-        From :func:`store_path`.
-    read_only : bool
-        Then it must exist. Allowed while a run is at work.
-
-    Raises
-    ------
-    InputError
-        If the file is no SQLite database, no store, of another schema, or damaged.
+    To read it alone it must exist; that is allowed while a run is at work.
     """
     if read_only and not path.exists():
         raise InputError(f"{path}: no such file; expected the store of a sweep.")
