@@ -148,84 +148,48 @@ def language(
     """
     import torch
 
-    from rankbound.experiments.transformer import (
-        Shape,
-        make_weights,
-        parameter_count,
-        save_checkpoint,
-    )
+    from rankbound.experiments import transformer
 
     sizes, ffn = arm_sizes(arm, d, heads)
-    shape = Shape(sizes, LAYERS, LENGTH, ffn)
+    shape = transformer.Shape(sizes, LAYERS, LENGTH, ffn)
     source = read_corpus(text, corpus)
+    train, held_out = (
+        torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
+        for part in (source.train, source.held_out)
+    )
+    losses: list[float] = []
     with one_thread(seed) as generator:
-        weights = make_weights(shape, generator)
-        batches = _Batches(weights, shape, source, generator)
+        weights = transformer.make_weights(shape, generator)
+
+        def batch_loss() -> Any:
+            places = torch.randint(len(train), (BATCH,), generator=generator)
+            found = transformer.byte_loss(weights, shape, train[places])
+            losses.append(float(found.detach()))
+            return found
+
         minimise(
             weights,
-            batches.loss,
+            batch_loss,
             steps=steps,
             rate=rate,
             betas=(0.9, 0.98),
             weight_decay=weight_decay,
             warm_up=0.05,
         )
-        loss = batches.held_out_loss()
+        evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
+        loss = transformer.mean_loss(weights, shape, held_out[evenly], BATCH)
     if checkpoints is not None:
         told = {
             "arm": arm, "heads": heads, "d": d, "rate": rate, "weight_decay": weight_decay,
             "steps": steps, "corpus": corpus, "seed": seed,
         }  # fmt: skip
-        save_checkpoint(Path(checkpoints), weights, shape, told)
+        transformer.save_checkpoint(Path(checkpoints), weights, shape, told)
     return {
         "loss": loss,
-        "train_loss": batches.recent(),
+        "train_loss": sum(losses[-50:]) / len(losses[-50:]),
         "d_k": sizes.d_k,
         "d_v": sizes.d_v,
         "ffn": ffn,
-        "parameters": parameter_count(weights),
+        "parameters": transformer.parameter_count(weights),
         "torch": torch.__version__,
     }
-
-
-class _Batches:
-    """Windows of the corpus, and the losses on them."""
-
-    def __init__(self, weights: Any, shape: Any, corpus: Corpus, generator: Any) -> None:
-        import torch
-
-        self.weights, self.shape, self.generator = weights, shape, generator
-        self.train, self.held_out = (
-            torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
-            for part in (corpus.train, corpus.held_out)
-        )
-        self.losses: list[float] = []
-
-    def loss(self) -> Any:
-        """The loss on a fresh batch."""
-        import torch
-
-        from rankbound.experiments.transformer import byte_loss
-
-        places = torch.randint(len(self.train), (BATCH,), generator=self.generator)
-        found = byte_loss(self.weights, self.shape, self.train[places])
-        self.losses.append(float(found.detach()))
-        return found
-
-    def held_out_loss(self) -> float:
-        """The mean loss on windows spread evenly over the held-out text."""
-        import torch
-
-        from rankbound.experiments.transformer import byte_loss
-
-        places = torch.linspace(0, len(self.held_out) - 1, JUDGED).long()
-        with torch.no_grad():
-            parts = [
-                float(byte_loss(self.weights, self.shape, self.held_out[part]))
-                for part in places.split(BATCH)
-            ]
-        return sum(parts) / len(parts)
-
-    def recent(self) -> float:
-        """The mean of the last 50 batches' losses."""
-        return sum(self.losses[-50:]) / len(self.losses[-50:])

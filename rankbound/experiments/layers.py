@@ -75,22 +75,20 @@ def gaussian(*shape: int, generator: Any, scale: float) -> Tensor:
     return (scale * torch.randn(*shape, generator=generator)).requires_grad_()
 
 
-def attention_weights(sizes: Sizes, generator: Any, prefix: str = "") -> Weights:
-    """Weights of a layer, each map scaled by its number of inputs.
+def attention_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Shapes of a layer's maps, which act on rows from the right.
 
-    W_q, W_k (d, heads · d_k) and W_v (d, heads · d_v) act on rows from the right, as W_o
-    (heads · d_v, d) does; head h owns the h-th block of columns.
+    Head h owns the h-th block of columns of W_q, W_k and W_v, and of rows of W_o.
     """
-    d, inner = sizes.d, sizes.heads * sizes.d_v
-    shapes = {
-        "W_q": (d, sizes.heads * sizes.d_k),
-        "W_k": (d, sizes.heads * sizes.d_k),
-        "W_v": (d, inner),
-        "W_o": (inner, d),
-    }
+    d, inner, values = sizes.d, sizes.heads * sizes.d_k, sizes.heads * sizes.d_v
+    return {"W_q": (d, inner), "W_k": (d, inner), "W_v": (d, values), "W_o": (values, d)}
+
+
+def attention_weights(sizes: Sizes, generator: Any) -> Weights:
+    """Weights of a layer, each map scaled by its number of inputs."""
     return {
-        prefix + name: gaussian(*shape, generator=generator, scale=shape[0] ** -0.5)
-        for name, shape in shapes.items()
+        name: gaussian(*shape, generator=generator, scale=shape[0] ** -0.5)
+        for name, shape in attention_shapes(sizes).items()
     }
 
 

@@ -1,7 +1,4 @@
-"""What a store holds of a preset, a row per run; and runs gathered into arms.
-
-An arm is what differs in more than its seed and its learning rate.
-"""
+"""What a store holds of a preset, run by run; and arms: runs that differ in seed and rate alone."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import inspect
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean, median
 from typing import Any
@@ -17,9 +14,9 @@ from typing import Any
 from rankbound.errors import InputError
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Experiment
 from rankbound.experiments.layers import check_word
-from rankbound.sweeps.cell import DONE, FAILED
 from rankbound.sweeps.plan import canonical
-from rankbound.sweeps.store import Record, open_store, store_path
+from rankbound.sweeps.store import Record, by_function, open_store, store_path
+from rankbound.sweeps.workers import DONE, FAILED
 
 
 @dataclass(frozen=True)
@@ -127,12 +124,14 @@ def _arm(setting: Setting, rates: Mapping[float, Mapping[int, float]]) -> Arm:
     return Arm(**told, rates=tuple(sorted(full)), values=dict(sorted(full[best].items())))
 
 
+def having(arms: Iterable[Arm], **wanted: object) -> Iterator[Arm]:
+    """The arms with these attributes."""
+    return (a for a in arms if all(getattr(a, name) == v for name, v in wanted.items()))
+
+
 def pick(arms: Iterable[Arm], **wanted: object) -> Arm | None:
     """Return the arm with these attributes; None if there is none, the first if several."""
-    for arm in arms:
-        if all(getattr(arm, name) == value for name, value in wanted.items()):
-            return arm
-    return None
+    return next(having(arms, **wanted), None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,16 +162,14 @@ def read_results(store: str | os.PathLike[str], preset: str | None = None) -> Re
 
 
 def _of_preset(records: Iterable[Record], preset: str) -> Results:
-    by_function: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        by_function.setdefault((record.function, record.version), []).append(record)
+    functions = by_function(records)
     runs: list[Run] = []
     used: list[Record] = []
     done, failed, corpus = Counter[str](), Counter[str](), ""
     for name, experiment in EXPERIMENTS.items():
         key = (experiment.function.__qualname__, experiment.version)
         cells = {canonical(dict(cell)) for cell in GRIDS[name][preset]}
-        mine = [record for record in by_function.get(key, []) if _cell(record) in cells]
+        mine = [record for record in functions.get(key, []) if _cell(record) in cells]
         if name == "language":
             corpus = _corpus(mine)
             mine = [record for record in mine if record.parameters.get("corpus") == corpus]

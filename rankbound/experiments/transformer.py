@@ -1,7 +1,4 @@
-"""A small causal transformer over bytes, and trained ones kept as safetensors.
-
-Pre-LN blocks without biases in the maps.
-"""
+"""A small causal transformer over bytes, Pre-LN without biases; trained ones as safetensors."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ from rankbound.experiments.layers import (
     Tensor,
     Weights,
     attention,
-    attention_weights,
+    attention_shapes,
     gaussian,
     queries_and_keys,
 )
@@ -41,48 +38,36 @@ class Shape:
     ffn: int  # width of each block's feed-forward layer
 
 
-def make_weights(shape: Shape, generator: Any) -> Weights:
-    """Gaussian maps, scaled by their number of inputs; embeddings of unit size; gains of 1."""
-    d = shape.sizes.d
-    weights = {
-        "embedding": gaussian(BYTES, d, generator=generator, scale=0.5),
-        "positions": gaussian(shape.n, d, generator=generator, scale=0.5),
-        "unembedding": gaussian(d, BYTES, generator=generator, scale=d**-0.5),
-        **_norm("last", d),
-    }
-    for layer in range(shape.layers):
-        at = f"layers.{layer}."
-        weights |= attention_weights(shape.sizes, generator, at)
-        weights |= _norm(f"{at}attention", d) | _norm(f"{at}ffn", d)
-        weights[f"{at}W_1"] = gaussian(d, shape.ffn, generator=generator, scale=d**-0.5)
-        weights[f"{at}W_2"] = gaussian(shape.ffn, d, generator=generator, scale=shape.ffn**-0.5)
-    return weights
-
-
 def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
     """The shapes of the weights, without making them."""
     d, n, ffn = shape.sizes.d, shape.n, shape.ffn
-    keys, values = (shape.sizes.heads * size for size in (shape.sizes.d_k, shape.sizes.d_v))
-    block: dict[str, tuple[int, ...]] = {
-        "W_q": (d, keys), "W_k": (d, keys), "W_v": (d, values), "W_o": (values, d),
-        "W_1": (d, ffn), "W_2": (ffn, d),
-        **{f"{norm}.{part}": (d,) for norm in ("attention", "ffn") for part in ("gain", "shift")},
-    }  # fmt: skip
+    norm: dict[str, tuple[int, ...]] = {"gain": (d,), "shift": (d,)}
+    block = {
+        **attention_shapes(shape.sizes),
+        **{f"{name}.{part}": size for name in ("attention", "ffn") for part, size in norm.items()},
+        "W_1": (d, ffn),
+        "W_2": (ffn, d),
+    }
     return {
         "embedding": (BYTES, d),
         "positions": (n, d),
         "unembedding": (d, BYTES),
-        "last.gain": (d,),
-        "last.shift": (d,),
+        **{f"last.{part}": size for part, size in norm.items()},
         **{f"layers.{at}.{name}": s for at in range(shape.layers) for name, s in block.items()},
     }
 
 
-def _norm(name: str, d: int) -> Weights:
-    return {
-        f"{name}.gain": torch.ones(d, requires_grad=True),
-        f"{name}.shift": torch.zeros(d, requires_grad=True),
-    }
+def make_weights(shape: Shape, generator: Any) -> Weights:
+    """Gaussian maps, scaled by their number of inputs; embeddings of unit size; gains of 1."""
+    weights = {}
+    for name, size in weight_shapes(shape).items():
+        if name.endswith((".gain", ".shift")):
+            start = float(name.endswith(".gain"))
+            weights[name] = torch.full(size, start, requires_grad=True)
+        else:
+            scale = 0.5 if name in ("embedding", "positions") else size[0] ** -0.5
+            weights[name] = gaussian(*size, generator=generator, scale=scale)
+    return weights
 
 
 def parameter_count(weights: Weights) -> int:
@@ -97,6 +82,13 @@ def byte_loss(weights: Weights, shape: Shape, windows: Tensor) -> Tensor:
         x = _block(x, weights, shape, layer)
     scores = _normed(x, weights, "last") @ weights["unembedding"]
     return cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten())
+
+
+def mean_loss(weights: Weights, shape: Shape, windows: Tensor, batch: int) -> float:
+    """The mean of the losses on batches of these windows."""
+    with torch.no_grad():
+        losses = [float(byte_loss(weights, shape, part)) for part in windows.split(batch)]
+    return sum(losses) / len(losses)
 
 
 def heads_of(weights: Weights, shape: Shape, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:

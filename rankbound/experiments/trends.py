@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rankbound.experiments.results import Arm, pick
+from rankbound.experiments.results import Arm, having, pick
 
 REPRODUCED, PARTLY, NOT, NOT_TESTED = "reproduced", "partly", "not", "not tested"
 SOLVED = 1e-3  # of the relative squared error: what training leaves of a layer that can be exact
@@ -103,8 +103,7 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 def by_heads(arms: Iterable[Arm], **wanted: object) -> list[Arm]:
     """Return the arms with these attributes, by their number of heads."""
-    chosen = [a for a in arms if all(getattr(a, name) == v for name, v in wanted.items())]
-    return sorted(chosen, key=lambda arm: arm.heads)
+    return sorted(having(arms, **wanted), key=lambda arm: arm.heads)
 
 
 def paired(says: str, first: Arm, second: Arm, holds: Callable[[float, float], bool]) -> Check:
@@ -149,14 +148,8 @@ def _cliff(arms: Sequence[Arm]) -> list[Check]:
         checks.append(above(under, at, CLIFF))
         exact = tuple(value < HAD for value in at.values.values())
         flat.append(Check(f"{at.name}: {at.range()}, below {HAD:g}", exact))
-        flat.append(
-            paired(
-                f"no such step from {n - 3} to {n - 2}: {before.range()} to {under.range()}",
-                before,
-                under,
-                lambda x, y: x < CLIFF * y,
-            )
-        )
+        says = f"no such step from {n - 3} to {n - 2}: {before.range()} to {under.range()}"
+        flat.append(paired(says, before, under, lambda x, y: x < CLIFF * y))
     return checks + flat
 
 
@@ -190,34 +183,27 @@ def _knee(arms: Sequence[Arm]) -> list[Check]:
 
     At its own floor training still gains a little; the knee is where the gains fall.
     """
-    sizes = [arm for arm in arms if arm.kind == "sizes" and arm.heads == 4 and arm.d_v == 8]
-    sizes = sorted(sizes, key=lambda arm: -arm.d_k)
+    sizes = sorted(having(arms, kind="sizes", heads=4, d_v=8), key=lambda arm: -arm.d_k)
     beyond = pick(arms, kind="standard", heads=4, d_k=8)
     if len(sizes) < 3 or beyond is None or sizes[0].d_k != sizes[0].n - 1:
         return []
     at = sizes[0]
     along = ", ".join(str(arm.d_k) for arm in sizes)
-    return [
-        rising(sizes, f"head size {along}"),
-        _bends(sizes[1], at, beyond),
-    ]
+    return [rising(sizes, f"head size {along}"), _bends(sizes[1], at, beyond)]
 
 
 def _bends(under: Arm, at: Arm, beyond: Arm) -> Check:
     """The last step below the knee gains more, as a factor, than the first beyond it."""
-    seeds = sorted(under.values.keys() & at.values.keys() & beyond.values.keys())
-    gains = {
-        seed: (
-            _factor(under.values[seed], at.values[seed]),
-            _factor(at.values[seed], beyond.values[seed]),
-        )
-        for seed in seeds
-    }
-    along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains.values())
+    gains = [
+        (_factor(under.values[seed], at.values[seed]), _factor(at.values[seed], value))
+        for seed, value in sorted(beyond.values.items())
+        if seed in under.values and seed in at.values
+    ]
+    along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains)
     return Check(
         f"from {under.d_k} to {at.d_k} and to {beyond.d_k} (at {beyond.range()}) the error falls "
         f"by factors {along}, the first the greater",
-        tuple(last > first for last, first in gains.values()),
+        tuple(last > first for last, first in gains),
     )
 
 
@@ -226,20 +212,13 @@ def _factor(worse: float, better: float) -> float:
 
 
 def _smaller_d(arms: Sequence[Arm]) -> list[Check]:
-    small = by_heads(arms, kind="fixed", d=32)
     checks = []
-    for arm in small:
+    for arm in by_heads(arms, kind="fixed", d=32):
         wide = pick(arms, kind="standard", d=64, heads=arm.heads)
         if wide is not None:
-            checks.append(
-                paired(
-                    f"{arm.name}: {arm.range()}, below {wide.name}: {wide.range()}, or both below "
-                    f"{SOLVED:g}",
-                    arm,
-                    wide,
-                    lambda x, y: x < max(y, SOLVED),
-                )
-            )
+            says = f"{arm.name}: {arm.range()}, below {wide.name}: {wide.range()}"
+            says = f"{says}, or both below {SOLVED:g}"
+            checks.append(paired(says, arm, wide, lambda x, y: x < max(y, SOLVED)))
     return checks
 
 
@@ -299,15 +278,8 @@ def _tuned(judge: Callable[[Sequence[Arm]], list[Check]]) -> Callable[[Sequence[
     """
 
     def judged(arms: Sequence[Arm]) -> list[Check]:
-        checks = judge(
-            [
-                arm
-                for arm in arms
-                if arm.weight_decay == DECAY
-                and len(arm.rates) >= LEAST_RATES
-                and arm.steps >= LEAST_STEPS
-            ]
-        )
+        trained = [arm for arm in having(arms, weight_decay=DECAY) if arm.steps >= LEAST_STEPS]
+        checks = judge([arm for arm in trained if len(arm.rates) >= LEAST_RATES])
         seeds = min((len(check.held) for check in checks), default=LEAST_SEEDS)
         if seeds < LEAST_SEEDS:
             checks.append(Check(f"{LEAST_SEEDS} seeds or more", (False,) * seeds))
@@ -322,17 +294,14 @@ def _too_many(arms: Sequence[Arm]) -> list[Check]:
     if len(standard) < 3:
         return []
     best = min(standard[:-1], key=lambda arm: arm.middle)
-    place = standard.index(best)
-    heads = ", ".join(str(arm.heads) for arm in standard[place:])
-    return [above(standard[-1], best), rising(standard[place:], f"standard, {heads} heads")]
+    beyond = standard[standard.index(best) :]
+    return [above(standard[-1], best), rising(beyond, _heads(beyond))]
 
 
 @_tuned
 def _fixed_help(arms: Sequence[Arm]) -> list[Check]:
     fixed = by_heads(arms, kind="fixed")[::-1]
-    if len(fixed) < 2:
-        return []
-    return [rising(fixed, f"fixed, {', '.join(str(arm.heads) for arm in fixed)} heads")]
+    return [] if len(fixed) < 2 else [rising(fixed, _heads(fixed))]
 
 
 @_tuned

@@ -18,10 +18,9 @@ from typing import Any
 
 from rankbound._validate import check_int, check_real
 from rankbound.errors import InputError
-from rankbound.sweeps.cell import DONE, FAILED, Portable
 from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
-from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
-from rankbound.sweeps.workers import Work, outcomes
+from rankbound.sweeps.store import PENDING, Record, by_function, locked, open_store, store_path
+from rankbound.sweeps.workers import DONE, FAILED, Portable, Work, outcomes
 from rankbound.table import Column, Table
 
 __all__ = ["Sweep", "Tick", "sweep"]
@@ -185,9 +184,6 @@ def _written(value: Any) -> Any:
 
 def store_table(records: Iterable[Record]) -> Table:
     """Return what a store holds: a row for each function and version."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.function, record.version), []).append(record)
 
     def row(key: tuple[str, str], group: list[Record]) -> tuple[Any, ...]:
         statuses = [record.status for record in group]
@@ -197,7 +193,7 @@ def store_table(records: Iterable[Record]) -> Table:
 
     return Table(
         ["function", "version", DONE, FAILED, PENDING, "attempts", Column("seconds", format=".1f")],
-        (row(*item) for item in groups.items()),
+        (row(*item) for item in by_function(records).items()),
     )
 
 

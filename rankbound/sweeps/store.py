@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankbound.errors import InputError, InputTypeError
-from rankbound.sweeps.cell import DONE, Outcome
 from rankbound.sweeps.plan import Cell, Plan
+from rankbound.sweeps.workers import DONE, Outcome
 
 PENDING = "pending"
 SCHEMA = 1  # in SQLite's user_version
@@ -57,6 +57,14 @@ class Record:
     attempts: int  # over all runs
     wall_time: float | None  # seconds of the last attempt
     versions: dict[str, str]  # of Python, NumPy, SciPy and rankbound; empty if it was not run
+
+
+def by_function(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Records by function and version."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.function, record.version), []).append(record)
+    return groups
 
 
 class Store:

@@ -44,7 +44,7 @@ def the_layer(weights: dict[str, Any], sizes: Sizes, prefix: str = "") -> rb.Mul
 @pytest.mark.parametrize("sizes", SIZES)
 def test_attention_is_the_packages_multihead(sizes: Sizes, causal: bool) -> None:
     generator = torch.Generator().manual_seed(1)
-    weights = attention_weights(sizes, generator, "a.")
+    weights = {f"a.{n}": w for n, w in attention_weights(sizes, generator).items()}
     x = torch.randn(2, 9, sizes.d, generator=generator)
     layer = the_layer(weights, sizes, "a.")
     assert (layer.heads, layer.head_size) == (sizes.heads, sizes.d_k)
