@@ -83,13 +83,13 @@ def run_experiment(options: argparse.Namespace) -> int:
 
 def _run_one(name: str, options: argparse.Namespace) -> int:
     """Run one, and print what its runs show."""
-    from rankbound.experiments import run as runner
+    from rankbound.experiments import catalogue
     from rankbound.experiments.report import arms_table, findings_table, make_report
     from rankbound.reporting.tables import console
     from rankbound.sweeps.run import failure_lines
 
     text = options.text if name == "language" or options.name != "all" else None
-    swept = runner.run_experiment(name, options.preset, options.store, options.jobs, text)
+    swept = catalogue.run_experiment(name, options.preset, options.store, options.jobs, text)
     out = console()
     if len(swept.failed) < len(swept.cells):
         report = make_report(options.store, options.preset, heads=False)
