@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -100,21 +100,14 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
     mask, sizes = causal_mask(shape.n), shape.sizes
     for layer, (queries, keys) in enumerate(layers):
         q, k = (part.double().numpy().swapaxes(2, 3) for part in (queries, keys))
-        found = [
-            list(
-                measure_heads(
-                    layer_heads(q[window], k[window], mask=mask, stored=np.float32),
-                    context_rank=False,
-                )
-            )
-            for window in range(WINDOWS)
-        ]
-        for head in range(sizes.heads):
-            yield _head([row[head] for row in found], sizes, told, layer, head)
+        inputs = [layer_heads(*qk, mask=mask, stored=np.float32) for qk in zip(q, k, strict=True)]
+        measured = [measure_heads(heads, context_rank=False) for heads in inputs]
+        for head, measures in enumerate(zip(*measured, strict=True)):
+            yield _head(measures, sizes, told, layer, head)
 
 
 def _head(
-    measures: list[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
+    measures: Sequence[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
 ) -> TrainedHead:
     first = measures[0]
     middle: dict[str, Any] = {
@@ -146,6 +139,6 @@ def _head(
     )
 
 
-def _spectrum(measures: list[HeadMeasures]) -> str:
+def _spectrum(measures: Sequence[HeadMeasures]) -> str:
     shares = [one.centred_values / (one.centred_values[0] or 1.0) for one in measures]
     return " ".join(f"{value:.3g}" for value in np.median(shares, axis=0))

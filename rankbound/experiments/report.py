@@ -16,6 +16,7 @@ from rankbound.experiments.results import Arm, Results, gather, read_results
 from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
 from rankbound.table import Column, Table, finite
 
+LACKING = "the preset lacks these runs"  # where there is no evidence
 _COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "dim"}
 
 
@@ -160,13 +161,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return Table(
         ["trend", verdict, "statement", Column("paper", "the paper"), "here"],
         (
-            (
-                one.trend,
-                one.words,
-                one.statement,
-                one.paper,
-                one.evidence or "the preset lacks these runs",
-            )
+            (one.trend, one.words, one.statement, one.paper, one.evidence or LACKING)
             for one in findings
         ),
     )

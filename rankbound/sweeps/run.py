@@ -234,24 +234,15 @@ def reporting(progress: Callable[[Tick], object] | None) -> Iterator[Callable[[T
     """The callback itself, or a bar on a terminal, or nothing in a pipe."""
     if progress is not None:
         yield progress
-    elif sys.stderr is None or not sys.stderr.isatty():
+        return
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda tick: None
-    else:
-        with _bar() as show:
-            yield show
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Tick], object]]:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("sweep"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    what, noted = TextColumn("sweep"), TextColumn("{task.fields[note]}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), noted)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sweep", total=None, note="")
 

@@ -90,7 +90,8 @@ class Store:
             (cell.id, plan.function, plan.version, cell.parameters, cell.seed, PENDING)
             for cell in plan.cells
         ]
-        with _reported(self.path), self._transaction():
+        with _reported(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 "INSERT INTO cells (id, function, version, parameters, seed, status) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seed = excluded.seed",
@@ -133,16 +134,6 @@ class Store:
         if plan is None:
             return tuple(found.values())
         return tuple(found[cell.id] for cell in plan.cells if cell.id in found)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
 
 _VERSIONS = ("python", "numpy", "scipy", "rankbound")
