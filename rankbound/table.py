@@ -1,7 +1,7 @@
 """One table for all its renderings: terminal, Markdown, HTML, JSON, data frame.
 
-A table holds values; how they look is said once, in its columns. Records of any floor return
-tables, so this module imports neither NumPy nor rich nor pandas before one of them is asked for.
+It holds values; how they look is said once, in its columns. Records of any floor return tables, so
+NumPy, rich and pandas are imported only when one of them is asked for.
 """
 
 from __future__ import annotations
@@ -176,10 +176,9 @@ class Table:
         """Whether each column is set to the right: as it says, or where it holds numbers alone."""
         found = []
         for i, column in enumerate(self.columns):
-            values = [_plain(row[i]) for row in self.rows if row[i] is not None]
-            numbers = bool(values) and all(isinstance(v, (int, float)) for v in values)
-            flags = any(isinstance(v, bool) for v in values)
-            found.append(column.align == "right" if column.align else numbers and not flags)
+            kinds = {type(_plain(row[i])) for row in self.rows if row[i] is not None}
+            numbers = bool(kinds) and kinds <= {int, float}
+            found.append(column.align == "right" if column.align else numbers)
         return found
 
 

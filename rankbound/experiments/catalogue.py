@@ -193,21 +193,11 @@ def run_experiment(
     *,
     progress: Callable[[Tick], object] | None = None,
 ) -> Sweep:
-    """Run one experiment and return the preset's cells; resumable, as any sweep is.
+    """Run a preset of one experiment, resumable as any sweep is, and return its cells.
 
-    Parameters
-    ----------
-    name : str
-        An experiment of the catalogue.
-    preset : {"smoke", "laptop", "overnight"}
-    store : path
-        One store for all experiments. The trained language models are kept in a folder beside it.
-    jobs : int
-        Worker processes.
-    text : path, optional
-        What the language model learns; the standard library's own sources by default.
-    progress : callable, optional
-        As in :func:`rankbound.sweep`.
+    One store serves all experiments; the trained language models are kept in a folder beside it.
+    The text is what they learn, by default the standard library's own sources. Jobs and progress
+    are as in :func:`rankbound.sweep`.
 
     Raises
     ------

@@ -56,14 +56,8 @@ def measure_trained_heads(
 ) -> list[TrainedHead]:
     """Measure every head of the language models in a folder, by checkpoint, layer and head.
 
-    Parameters
-    ----------
-    folder : path
-        Of checkpoints.
-    text : path, optional
-        What the models learnt; the standard library's own sources by default.
-    wanted : callable, optional
-        Of a model's parameters: whether to measure it. All are unless given.
+    The text is what they learnt, by default the standard library's own sources. `wanted` says by a
+    model's parameters whether to measure it; all are unless it is given.
     """
     from rankbound.experiments.transformer import read_checkpoint
 

@@ -122,29 +122,14 @@ def language(
 ) -> dict[str, Any]:
     """Train one language model; return its loss on the held-out text, in nats per byte.
 
-    Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up and a cosine
-    to zero. The loss is that of the last step's weights on 2048 windows, the same for all models.
+    Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up to `rate` and
+    a cosine to zero. The loss is that of the last step's weights on 2048 windows, the same for all
+    models. For the arms see :func:`arm_sizes`. The corpus is named by its SHA-256: a run on another
+    text is another cell. The text is a file, by default the standard library's sources; trained
+    weights are kept in the folder `checkpoints`, if one is named.
 
-    Parameters
-    ----------
-    arm : {"standard", "fixed", "matched"}
-        See :func:`arm_sizes`.
-    rate, weight_decay : float
-        The highest learning rate, and AdamW's decay.
-    corpus : str
-        SHA-256 of the corpus: a run on another text is another cell.
-    seed : int
-        Of weights and batches.
-    text : path, optional
-        A text file; the standard library's sources by default.
-    checkpoints : path, optional
-        A folder in which the trained weights are kept.
-
-    Returns
-    -------
-    dict
-        ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``, ``parameters``
-        and the version of ``torch``.
+    The result holds ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``,
+    ``parameters`` and the version of ``torch``.
     """
     import torch
 

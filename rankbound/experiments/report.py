@@ -61,20 +61,13 @@ class ExperimentReport:
 
     def to_json(self) -> str:
         """Return runs, findings and heads as JSON; the value of a run that diverged is null."""
-        data: dict[str, Any] = {
-            "preset": self.results.preset,
-            "planned": dict(self.results.planned),
-            "done": dict(self.results.done),
-            "failed": dict(self.results.failed),
-            "corpus": self.results.corpus,
-            "versions": dict(self.results.versions),
-            "findings": [
-                {**asdict(one), "seeds": one.seeds, "evidence": one.evidence}
-                for one in self.findings
-            ],
-            "runs": finite([asdict(run) for run in self.results.runs]),
-            "heads": finite([asdict(head) for head in self.heads]),
-        }
+        counts = ("preset", "planned", "done", "failed", "corpus", "versions")
+        data: dict[str, Any] = {name: getattr(self.results, name) for name in counts}
+        data["findings"] = [
+            {**asdict(one), "seeds": one.seeds, "evidence": one.evidence} for one in self.findings
+        ]
+        data["runs"] = finite([asdict(run) for run in self.results.runs])
+        data["heads"] = finite([asdict(head) for head in self.heads])
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_markdown(self) -> str:
@@ -98,16 +91,9 @@ def make_report(
 ) -> ExperimentReport:
     """Judge every trend by the runs in a store, and measure the trained heads beside it.
 
-    Parameters
-    ----------
-    store : path
-        Of `rankbound experiment`.
-    preset : {"smoke", "laptop", "overnight"}, optional
-        The one with most runs in the store unless named. Runs of others are not mixed in.
-    text : path, optional
-        What the language models learnt, if not the standard library's sources.
-    heads : bool
-        Whether to measure trained heads, which needs torch and the same text.
+    The preset is the one with most runs in the store unless named; runs of others are not mixed in.
+    The text is what the language models learnt, if not the standard library's sources. To measure
+    heads takes torch and this text.
     """
     results = read_results(store, preset)
     if not results.runs:

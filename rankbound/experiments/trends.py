@@ -33,6 +33,11 @@ class Check:
     says: str
     held: tuple[bool, ...]
 
+    def __str__(self) -> str:
+        held, seeds = sum(self.held), len(self.held)
+        failing = "does not hold" if not held else f"holds for {held} of {seeds} seeds"
+        return self.says if held == seeds else f"{self.says} ({failing})"
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -52,7 +57,7 @@ class Finding:
     @property
     def evidence(self) -> str:
         """The checks in words, those that do not hold marked."""
-        return "; ".join(check.says + _failing(check) for check in self.checks)
+        return "; ".join(map(str, self.checks))
 
     @property
     def seeds(self) -> int:
@@ -65,13 +70,6 @@ class Finding:
         if not self.seeds:
             return self.verdict
         return f"{self.verdict} ({self.seeds} seed{'s' if self.seeds > 1 else ''})"
-
-
-def _failing(check: Check) -> str:
-    held, seeds = sum(check.held), len(check.held)
-    if held == seeds:
-        return ""
-    return " (does not hold)" if not held else f" (holds for {held} of {seeds} seeds)"
 
 
 @dataclass(frozen=True)

@@ -111,14 +111,12 @@ def attempt(function: Callable[..., Any], arguments: dict[str, Any]) -> Outcome:
         try:
             value = function(**arguments)
         except (Exception, SystemExit) as error:  # sys.exit in a cell ends the cell
-            seconds = time.perf_counter() - start
-            return Outcome(FAILED, error=describe(error), wall_time=seconds)
+            return _failure(describe(error), time.perf_counter() - start)
         seconds = time.perf_counter() - start
     try:
         result = json.dumps(_scalars(value, names))
     except (TypeError, ValueError) as error:
-        message = f"{type(error).__name__}: {error}"
-        return Outcome(FAILED, error=message, wall_time=seconds)
+        return _failure(f"{type(error).__name__}: {error}", seconds)
     return Outcome(DONE, result=result, wall_time=seconds)
 
 
