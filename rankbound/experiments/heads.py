@@ -14,7 +14,7 @@ import numpy as np
 from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments.language import Corpus, read_corpus
-from rankbound.experiments.layers import Sizes
+from rankbound.experiments.layers import Shape, Sizes, Weights, heads_of, read_checkpoint
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 WINDOWS = 4  # of the held-out text; a head's measures are medians over them
@@ -59,8 +59,6 @@ def measure_trained_heads(
     The text is what they learnt, by default the standard library's own sources. `wanted` says by a
     model's parameters whether to measure it; all are unless it is given.
     """
-    from rankbound.experiments.transformer import read_checkpoint
-
     paths = sorted(Path(folder).glob("language-*.safetensors"))
     if not paths:
         raise InputError(
@@ -82,10 +80,10 @@ def measure_trained_heads(
     return heads
 
 
-def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> Iterator[TrainedHead]:
+def _model(
+    weights: Weights, shape: Shape, told: dict[str, Any], corpus: Corpus
+) -> Iterator[TrainedHead]:
     import torch
-
-    from rankbound.experiments.transformer import heads_of
 
     starts = np.linspace(0, len(corpus.held_out) - shape.n, WINDOWS).astype(int)
     windows = np.stack([corpus.held_out[at : at + shape.n] for at in starts])

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound.errors import InputError
-from rankbound.experiments.layers import Sizes, check_word, layer_sizes, minimise, one_thread
+from rankbound.experiments import layers
+from rankbound.experiments.layers import Sizes, check_word, layer_sizes
 
 FIXED = 16  # the head size of the arms `fixed` and `matched`
 ARMS = ("standard", "fixed", "matched")
@@ -133,26 +134,24 @@ def language(
     """
     import torch
 
-    from rankbound.experiments import transformer
-
     sizes, ffn = arm_sizes(arm, d, heads)
-    shape = transformer.Shape(sizes, LAYERS, LENGTH, ffn)
+    shape = layers.Shape(sizes, LAYERS, LENGTH, ffn)
     source = read_corpus(text, corpus)
     train, held_out = (
         torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
         for part in (source.train, source.held_out)
     )
     losses: list[float] = []
-    with one_thread(seed) as generator:
-        weights = transformer.make_weights(shape, generator)
+    with layers.one_thread(seed) as generator:
+        weights = layers.make_weights(shape, generator)
 
         def batch_loss() -> Any:
             places = torch.randint(len(train), (BATCH,), generator=generator)
-            found = transformer.byte_loss(weights, shape, train[places])
+            found = layers.byte_loss(weights, shape, train[places])
             losses.append(float(found.detach()))
             return found
 
-        minimise(
+        layers.minimise(
             weights,
             batch_loss,
             steps=steps,
@@ -162,19 +161,19 @@ def language(
             warm_up=0.05,
         )
         evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
-        loss = transformer.mean_loss(weights, shape, held_out[evenly], BATCH)
+        loss = layers.mean_loss(weights, shape, held_out[evenly], BATCH)
     if checkpoints is not None:
         told = {
             "arm": arm, "heads": heads, "d": d, "rate": rate, "weight_decay": weight_decay,
             "steps": steps, "corpus": corpus, "seed": seed,
         }  # fmt: skip
-        transformer.save_checkpoint(Path(checkpoints), weights, shape, told)
+        layers.save_checkpoint(Path(checkpoints), weights, shape, told)
     return {
         "loss": loss,
         "train_loss": sum(losses[-50:]) / len(losses[-50:]),
         "d_k": sizes.d_k,
         "d_v": sizes.d_v,
         "ffn": ffn,
-        "parameters": transformer.parameter_count(weights),
+        "parameters": layers.parameter_count(weights),
         "torch": torch.__version__,
     }

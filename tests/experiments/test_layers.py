@@ -12,18 +12,16 @@ from scipy.special import erf, log_softmax
 import rankbound as rb
 from rankbound.experiments.language import LAYERS, LENGTH, arm_sizes
 from rankbound.experiments.layers import (
+    Shape,
     Sizes,
     attention,
     attention_weights,
-    layer_sizes,
-    queries_and_keys,
-)
-from rankbound.experiments.transformer import (
-    Shape,
     byte_loss,
     heads_of,
+    layer_sizes,
     make_weights,
     parameter_count,
+    queries_and_keys,
     weight_shapes,
 )
 from tests.experiments.tiny import array, model
