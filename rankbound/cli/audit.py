@@ -57,7 +57,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 def run(options: argparse.Namespace) -> int:
     """Audit, print the table, write the record if asked."""
     from rankbound.auditing.audit import AuditInterrupted, audit
-    from rankbound.reporting.tables import audit_summary, console, progress
+    from rankbound.reporting import audit_summary, console, progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
     head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()

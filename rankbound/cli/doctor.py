@@ -23,7 +23,7 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
 
 def run(options: argparse.Namespace) -> int:
     """Print the table of versions and the missing pieces."""
-    from rankbound.reporting.tables import answer_table, console
+    from rankbound.reporting import answer_table, console
 
     core = _needed()
     rows = [("rankbound", metadata.version("rankbound")), ("python", platform.python_version())]

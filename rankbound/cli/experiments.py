@@ -72,7 +72,7 @@ def run_experiment(options: argparse.Namespace) -> int:
     """Run or list."""
     from rankbound.experiments.catalogue import EXPERIMENTS
     from rankbound.experiments.report import catalogue_table
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
 
     if options.name == "list":
         console().print(catalogue_table(EXPERIMENTS.values()))
@@ -85,7 +85,7 @@ def _run_one(name: str, options: argparse.Namespace) -> int:
     """Run one, and print what its runs show."""
     from rankbound.experiments import catalogue
     from rankbound.experiments.report import arms_table, findings_table, make_report
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines
 
     text = options.text if name == "language" or options.name != "all" else None
@@ -109,7 +109,7 @@ def run_report(options: argparse.Namespace) -> int:
         heads_table,
         make_report,
     )
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
 
     report = make_report(options.store, options.preset, options.text, heads=not options.no_heads)
     out = console()
@@ -152,7 +152,7 @@ def _draw(report: ExperimentReport, folder: Path) -> None:
 
 def run_status(options: argparse.Namespace) -> int:
     """Read the store and print it."""
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines, store_table
     from rankbound.sweeps.store import open_store, store_path
 

@@ -91,7 +91,7 @@ def _add_matrix(parser: argparse.ArgumentParser) -> None:
 def run_head_size(options: argparse.Namespace) -> int:
     """Read the files, decide, print."""
     from rankbound.context import read_context
-    from rankbound.reporting.tables import answer_table, console
+    from rankbound.reporting import answer_table, console
 
     matrix, mask = load_array(options.file), options.mask
     if mask is not None and mask.endswith(".npy"):
@@ -153,7 +153,7 @@ def _evidence(context: Context, least: int) -> dict[str, Any]:
 def run_bracket(options: argparse.Namespace) -> int:
     """Read the file, bracket, print."""
     from rankbound.fitting.bracket import kl_bracket
-    from rankbound.reporting.tables import bracket_table, console
+    from rankbound.reporting import bracket_table, console
 
     sizes = read_numbers("--head-sizes", options.head_sizes) or []
     bracket = kl_bracket(
@@ -173,7 +173,7 @@ def run_bracket(options: argparse.Namespace) -> int:
 def run_atlas(options: argparse.Namespace) -> int:
     """Compute and print."""
     from rankbound.atlas.compute import compute_atlas
-    from rankbound.reporting.tables import atlas_sources, atlas_table, console
+    from rankbound.reporting import atlas_sources, atlas_table, console
 
     atlas = compute_atlas(options.n, options.seed)
     if options.json is not None:

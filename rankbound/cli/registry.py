@@ -48,7 +48,7 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run_verify(options: argparse.Namespace) -> int:
     """Check the claims, print the table, write the report if asked."""
     from rankbound.registry.verification import Report, run, select
-    from rankbound.reporting.tables import console, progress, report_summary, report_table
+    from rankbound.reporting import console, progress, report_summary, report_table
 
     chosen = select(options.claims or None)
     rows = run(chosen, options.level, options.seed, options.jobs, options.certificates)
@@ -72,7 +72,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_claims(options: argparse.Namespace) -> int:
     """Print the registry."""
     from rankbound.registry.verification import select
-    from rankbound.reporting.tables import claims_table, console
+    from rankbound.reporting import claims_table, console
 
     console().print(claims_table(select(options.claims or None)))
     return 0
