@@ -20,31 +20,6 @@ import numpy.typing as npt
 
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = [
-    "FLOAT64",
-    "Array",
-    "Storage",
-    "as_array",
-    "as_floats",
-    "check_bool",
-    "check_finite",
-    "check_head_size",
-    "check_int",
-    "check_matrix",
-    "check_real",
-    "check_seed",
-    "check_shape",
-    "check_square",
-    "frozen_copy",
-    "is_float",
-    "plain",
-    "refuse_mixture",
-    "require_memory",
-    "shown",
-    "storage",
-    "storage_dtype",
-]
-
 Array = npt.NDArray[np.float64]
 
 MOST_ENTRIES = 2**34  # of one array; 128 GiB of float64
@@ -53,21 +28,11 @@ LARGEST_EXACT = 2**53  # integers up to it are float64 numbers
 
 @dataclass(frozen=True)
 class Storage:
-    """The floating dtype in which data was computed, from which tolerances are derived.
+    """The floating dtype in which data was computed, from which tolerances are derived."""
 
-    Attributes
-    ----------
-    name : str
-        ``float64``, ``float32``, ``float16`` or ``bfloat16``.
-    eps : float
-        The distance from 1 to the next number.
-    smallest : float
-        The smallest positive number.
-    """
-
-    name: str
-    eps: float
-    smallest: float
+    name: str  # float64, float32, float16 or bfloat16
+    eps: float  # the distance from 1 to the next number
+    smallest: float  # the smallest positive number
 
     def __str__(self) -> str:
         return self.name
@@ -103,13 +68,8 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
 
     Lists, NumPy and JAX arrays, DataFrames, torch tensors (detached, on the CPU), SymPy matrices
     and paths to .npy or .npz files are read. The dtype is numeric, or object where exact integers
-    or Fractions would be rounded, or where there is something other than a number.
-
-    Returns
-    -------
-    array : ndarray
-    stored : Storage or None
-        The dtype of the data where NumPy has none of that name (bfloat16).
+    or Fractions would be rounded, or where there is something other than a number. Returned beside
+    it: the dtype of the data where NumPy has none of that name (bfloat16).
     """
     kind = type(value).__name__
     if isinstance(value, np.ma.MaskedArray):
@@ -149,10 +109,10 @@ def _load(name: str, path: Any) -> Any:
             f"{name} is {shown(path)}; expected numbers, or the path of a .npy or .npz file."
         )
     try:
-        loaded = np.load(text, allow_pickle=False)
-        if not hasattr(loaded, "files"):
-            return loaded
-        with loaded:
+        with open(text, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if not hasattr(loaded, "files"):
+                return loaded
             if len(loaded.files) != 1 and name not in loaded.files:
                 raise InputError(
                     f"{name}: {text} holds {', '.join(loaded.files) or 'no array'}; expected one "
@@ -374,6 +334,8 @@ def storage(
 
     Integers, objects and extended precision count as float64, the dtype they are computed in here.
     """
+    if isinstance(stored, Storage):
+        return stored
     if stored is None:
         return hint or STORAGES.get(array.dtype.name, FLOAT64)
     try:

@@ -25,30 +25,14 @@ MOST_EXACT = 256**2  # entries of tokens whose row space is found over the ratio
 
 @dataclass(frozen=True, eq=False)
 class RowSpace:
-    """The row space of tokens, in R^n, and weights that reach it.
-
-    Attributes
-    ----------
-    rank : int
-        Its dimension.
-    basis : ndarray, shape (rank, n)
-        Orthonormal rows that span it.
-    outside : ndarray, shape (n,)
-        What of the vector 1 is outside it.
-    angle : float
-        A bound on the error of the projector ``basis^T basis`` in spectral norm.
-    exact : ExactRowSpace or None
-        Where it was found over the rationals; then ``outside`` is 0 just where 1 is inside.
-    inverse : ndarray, shape (n, d), or None
-        The pseudoinverse of the tokens at this rank, where it was not.
-    """
+    """The row space of tokens, in R^n, and weights that reach it."""
 
     rank: int
-    basis: Array
-    outside: Array
-    angle: float
-    exact: ExactRowSpace | None
-    inverse: Array | None
+    basis: Array  # (rank, n), orthonormal rows that span it
+    outside: Array  # (n,), what of the vector 1 is outside it
+    angle: float  # bounds the error of the projector basis^T basis in spectral norm
+    exact: ExactRowSpace | None  # where it was found over the rationals
+    inverse: Array | None  # (n, d), the pseudoinverse of the tokens where it was not
     d: int
 
     def weights(self, factors: Array) -> Array:
@@ -66,21 +50,11 @@ class RowSpace:
 
 @dataclass(frozen=True, eq=False)
 class Tokens:
-    """Tokens X, one per column, as the numbers they are.
+    """Tokens X, one per column, as the numbers they are."""
 
-    Attributes
-    ----------
-    matrix : ndarray, shape (d, n)
-        The tokens in float64.
-    stored : Storage
-        The dtype in which they were computed.
-    given : list of list of Fraction, or None
-        The tokens exactly, where they were given in exact numbers.
-    """
-
-    matrix: Array
-    stored: Storage
-    given: Rationals | None
+    matrix: Array  # (d, n)
+    stored: Storage  # the dtype in which they were computed
+    given: Rationals | None  # the tokens exactly, where they were given in exact numbers
 
     @property
     def n(self) -> int:

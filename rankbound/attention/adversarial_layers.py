@@ -18,8 +18,6 @@ from rankbound.attention.ensembles import Seed
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["nearest_products", "random_fixed_layer", "same_values", "skew_pair"]
-
 GRID = 16  # weights are multiples of 1/16, so that their products are exact in float64
 MOST = 24  # and at most 24/16 in magnitude
 
@@ -29,19 +27,10 @@ def random_fixed_layer(
 ) -> MultiHead:
     """A layer that meets the hypotheses of B20 Theorem 2 (almost surely).
 
-    Its heads share ``U = V_k^T V_q`` of rank d_p, the head size, and ``V_o [V_v^1; …; V_v^h]`` has
-    full rank d. The weights are small multiples of 1/16, so every product of two is exact.
-
-    Parameters
-    ----------
-    d, heads : int
-        Embedding size and number of heads.
-    head_size : int
-        d_p, query, key and value coordinates of each head, at most d; ``heads * head_size >= d``.
-    seed : int or numpy.random.Generator
-        Required.
-    logit_scale : float
-        Standard deviation of the logits on unit Gaussian tokens, about.
+    Its heads share ``U = V_k^T V_q`` of rank d_p = `head_size`, and ``V_o [V_v^1; …; V_v^h]`` has
+    full rank d, so ``head_size <= d <= heads * head_size``. The weights are small multiples of
+    1/16, so every product of two is exact. On unit Gaussian tokens the logits have standard
+    deviation `logit_scale`, about.
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     k = check_head_size(head_size)
@@ -53,36 +42,14 @@ def random_fixed_layer(
         )
     rng = check_seed(seed)
     V_q, V_k = _grid(rng, 2, k, d)
-    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
-    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    return _fixed_layer(rng, V_q, V_k, heads, logit_scale)
 
 
 def same_values(g: MultiHead, heads: int, seed: Seed) -> MultiHead:
     """A standard layer with ``Σ W_o^i W_v^i = Σ V_o^i V_v^i`` exactly, and random attention.
 
-    Case (b) of B20 Theorem 2. The values of g are taken to the left of a random unimodular integer
-    matrix, which is exact for layers of :func:`random_fixed_layer`.
-
-    Parameters
-    ----------
-    g : MultiHead
-        The layer to agree with on single tokens.
-    heads : int
-        Number of heads h, a divisor of d.
-    seed : int or numpy.random.Generator
-        Required.
-
-    Returns
-    -------
-    MultiHead
-        Of head size d/h and scale ``1/sqrt(d/h)``.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If h does not divide d, or the products of g are not exact in float64.
+    Case (b) of B20 Theorem 2; h = `heads` divides d. The values of g are taken to the left of a
+    random unimodular integer matrix, which is exact for layers of :func:`random_fixed_layer`.
     """
     size = _size_beside(g, heads)
     rng = check_seed(seed)
@@ -113,10 +80,6 @@ def skew_pair(
     The third case of B20's proof: on ``[v, 0, …, 0]`` no query tells f from g. Parameters as in
     :func:`random_fixed_layer`; h divides d, and ``head_size - d/h`` is positive and even, the rank
     of a skew-symmetric matrix.
-
-    Returns
-    -------
-    f, g : MultiHead
     """
     size = standard_head_size(d, heads)
     extra = check_head_size(head_size) - size
@@ -129,12 +92,19 @@ def skew_pair(
     M_q, M_k = _grid(rng, 2, size, d)
     a, b = _grid(rng, 2, extra // 2, d)
     V_q, V_k = np.vstack([M_q, a, b]), np.vstack([M_k, b, -a])  # Σ b a^T - a b^T is skew
-    V_v, V_o = _grid(rng, heads, head_size, d), _grid(rng, d, heads * head_size)
-    spread = float(np.linalg.norm(V_k.T @ V_q))
-    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
-    g = MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
+    g = _fixed_layer(rng, V_q, V_k, heads, logit_scale)
     W_v, W_o = _split_values(g, heads, size, rng)
-    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=scale), g
+    return MultiHead(_shared(M_q, heads), _shared(M_k, heads), W_v, W_o, scale=g.scale), g
+
+
+def _fixed_layer(
+    rng: np.random.Generator, V_q: Array, V_k: Array, heads: int, logit_scale: float
+) -> MultiHead:
+    k, d = V_q.shape
+    V_v, V_o = _grid(rng, heads, k, d), _grid(rng, d, heads * k)
+    spread = float(np.linalg.norm(V_k.T @ V_q))  # the standard deviation of x^T U y
+    scale = check_real("logit_scale", logit_scale, above=0.0) / max(spread, 1.0)
+    return MultiHead(_shared(V_q, heads), _shared(V_k, heads), V_v, V_o, scale)
 
 
 def _size_beside(g: MultiHead, heads: int) -> int:

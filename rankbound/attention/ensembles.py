@@ -30,22 +30,17 @@ Seed = int | np.random.Generator
 
 
 def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
-    """Gaussian tokens, one per column, of unit variance.
+    """Gaussian tokens of unit variance, one per column, shape (d, n).
 
     Parameters
     ----------
     d, n : int
         Embedding size and sequence length.
     seed : int or numpy.random.Generator
-        Required.
     rank : int, optional
-        Rank of the tokens, at most ``min(d, n)``, which it is unless given. They are then a
-        product of Gaussian factors that are rounded so that the product is exact: their rank is
-        this over the rationals too.
-
-    Returns
-    -------
-    ndarray, shape (d, n)
+        Rank of the tokens; ``min(d, n)``, its maximum, unless given. They are then a product of
+        Gaussian factors that are rounded so that the product is exact: their rank is this over
+        the rationals too.
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
     require_memory("n", n, d, n)
@@ -68,21 +63,14 @@ def _on_grid(A: Array, bits: int) -> Array:
 
 
 def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
-    """A Gaussian head: on unit Gaussian tokens its logits have unit variance.
+    """A Gaussian head, its projections of entries N(0, 1/d): logits on unit Gaussian tokens have
+    unit variance.
 
     Parameters
     ----------
-    d : int
-        Embedding size.
-    head_size : int
-        Query, key and value coordinates.
+    d, head_size : int
+        Embedding size; query, key and value coordinates.
     seed : int or numpy.random.Generator
-        Required.
-
-    Returns
-    -------
-    AttentionHead
-        With projections of entries N(0, 1/d).
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
     require_memory("head_size", head_size, 3, head_size, d)
@@ -95,18 +83,11 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
 
     Parameters
     ----------
-    d : int
-        Embedding size.
-    heads : int
-        Number of heads h; must divide d unless `head_size` is given.
+    d, heads : int
+        Embedding size; number of heads h, which must divide d unless `head_size` is given.
     seed : int or numpy.random.Generator
-        Required.
     head_size : int, optional
         Query, key and value coordinates of each head, set apart from d and h.
-
-    Returns
-    -------
-    MultiHead
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     if head_size is None:
@@ -121,7 +102,7 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
 
 
 def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: float) -> Array:
-    """A random column-stochastic context matrix, [key, query].
+    """A random column-stochastic context matrix, shape (n, n), [key, query].
 
     ================================  ==========================================================
     law                               what it draws
@@ -143,16 +124,10 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     n : int
         Sequence length.
     seed : int or numpy.random.Generator
-        Required.
     law : str
         A name above.
     **parameters : float
         Its parameters.
-
-    Returns
-    -------
-    ndarray, shape (n, n)
-        Columns sum to 1.
 
     Examples
     --------

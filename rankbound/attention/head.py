@@ -24,7 +24,7 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead", "capped", "exact_array"]
+__all__ = ["AttentionHead", "capped", "exact_array", "refuse_overflow"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -32,7 +32,8 @@ class AttentionHead:
     """A head given by its projections: ``P = softmax(scale · (W_k X)^T (W_q X))``, by columns.
 
     With ``X=None`` the tokens are the identity, which is never formed: then `W_q` and `W_k` are
-    the head's queries and keys themselves, as captured from a model.
+    the head's queries and keys themselves, as captured from a model. If both are ints or Fractions,
+    `exact` holds them as given, and a rank is decided without rounding; all else is in float64.
 
     Parameters
     ----------
@@ -43,24 +44,12 @@ class AttentionHead:
     scale : float, optional
         What multiplies the logits; ``1/sqrt(head_size)`` unless given.
     mask : array_like of bool, shape (n, n), optional
-        [key, query], True = visible: which keys each query sees, wherever no other mask is given.
+        [key, query], True = visible; used wherever no other mask is given.
     soft_cap : float, optional
         c of capped logits ``c · tanh(L / c)`` (Gemma 2). The cap lifts ranks: the head size then
         bounds the rank of the logits no longer.
     stored : dtype, optional
         In which queries and keys were computed; unless given, the coarser dtype of `W_q` and `W_k`.
-        Tolerances of ranks are derived from it.
-
-    Attributes
-    ----------
-    exact : pair of ndarray, or None
-        Queries and keys as they were given, if both are ints or Fractions: a rank is then decided
-        without rounding. The rest of the head computes in float64.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a projection is empty, not finite or not a matrix, or the shapes do not agree.
 
     Examples
     --------
@@ -145,22 +134,10 @@ class AttentionHead:
         return self._project("W_k", self.W_k, X)
 
     def logits(self, X: npt.ArrayLike | None = None) -> Array:
-        """``L = scale · (W_k X)^T (W_q X)``, capped where the head is; no mask is applied.
+        """``L = scale · (W_k X)^T (W_q X)``, shape (..., n, n), [key, query].
 
-        Parameters
-        ----------
-        X : array_like, shape (..., d, n), optional
-            Tokens, one per column; None means the identity, and n = d.
-
-        Returns
-        -------
-        ndarray, shape (..., n, n)
-            [key, query].
-
-        Raises
-        ------
-        InputError, InputTypeError
-            If `X` does not fit the projections, is not finite, or the logits overflow.
+        Capped where the head is; no mask is applied. X : shape (..., d, n), tokens as columns; None
+        means the identity, and n = d.
         """
         with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             L = self.scale * (np.swapaxes(self.keys(X), -1, -2) @ self.queries(X))
@@ -174,32 +151,16 @@ class AttentionHead:
     def context(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
         """``P = softmax(L)`` by columns, shape (..., n, n), [key, query].
 
-        Parameters
-        ----------
-        X : array_like, shape (..., d, n), optional
-            Tokens, one per column; None means the identity.
-        mask : array_like of bool, shape (n, n), or str, optional
-            [key, query], True = visible, or "causal", "prefix:P", "sliding:W"; instead of the
-            head's own. For both at once pass ``head.mask & mask``.
-
-        Raises
-        ------
-        InputError, InputTypeError
-            As :meth:`logits`; or if the mask does not fit or hides every key from a query.
+        X : as for :meth:`logits`. mask : as in `Context`, instead of the head's own; for both at
+        once pass ``head.mask & mask``.
         """
         L = self.logits(X)
         shown = self.mask if mask is None else mask
         return _softmax(L, None if shown is None else check_mask(shown, L.shape))
 
     def output(self, X: npt.ArrayLike | None = None, mask: npt.ArrayLike | None = None) -> Array:
-        """``W_v X P``, shape (..., v, n): what the head adds to each token.
-
-        `X` and `mask` as for :meth:`context`.
-
-        Raises
-        ------
-        InputError, InputTypeError
-            As :meth:`context`; or if the head has no `W_v`.
+        """``W_v X P``, shape (..., v, n): what the head adds to each token; X, mask as for
+        :meth:`context`.
         """
         if self.W_v is None:
             raise InputError(
@@ -217,14 +178,19 @@ class AttentionHead:
                 f"{name} is {W.shape} but X is {tokens.shape}: {name} must have as many columns "
                 f"({W.shape[1]}) as X has rows ({tokens.shape[-2]}); tokens are columns."
             )
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             projected: Array = W @ tokens
-        if not np.isfinite(projected).all():
-            raise InputError(
-                f"{name} X overflows float64; expected entries below 1.8e308. "
-                "Scale the tokens or the projections down."
-            )
+        refuse_overflow(f"{name} X", projected)
         return projected
+
+
+def refuse_overflow(name: str, array: Array) -> None:
+    """Refuse a product that is not finite."""
+    if not np.isfinite(array).all():
+        raise InputError(
+            f"{name} overflows float64; expected entries below 1.8e308. "
+            "Scale the tokens or the projections down."
+        )
 
 
 def _own_mask(mask: npt.ArrayLike) -> Mask:

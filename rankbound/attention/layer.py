@@ -10,15 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import (
-    Array,
-    as_array,
-    check_head_size,
-    check_int,
-    check_real,
-    frozen_copy,
-)
-from rankbound.attention.head import AttentionHead
+from rankbound._validate import Array, as_array, check_head_size, check_int, check_real, frozen_copy
+from rankbound.attention.head import AttentionHead, refuse_overflow
 from rankbound.errors import InputError
 from rankbound.table import Column, Table
 
@@ -42,11 +35,6 @@ class MultiHead:
         Output projection; its columns belong to the heads in order, v to each.
     scale : float, optional
         What multiplies the logits; ``1/sqrt(head_size)`` unless given.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If an array is empty, not finite, or the shapes do not agree.
 
     Examples
     --------
@@ -109,32 +97,18 @@ class MultiHead:
         v = self.value_size
         with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             value = self.W_o[:, i * v : (i + 1) * v] @ self.W_v[i]
-        _check_overflow("W_o W_v", value)
+        refuse_overflow("W_o W_v", value)
         return AttentionHead(self.W_q[i], self.W_k[i], value, scale=self.scale)
 
     def output(self, X: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
-        """``Σ_i W_o^i W_v^i X P_i``, shape (..., d, n).
-
-        Parameters
-        ----------
-        X : array_like, shape (..., d, n)
-            Tokens, one per column.
-        mask : array_like of bool, shape (n, n), optional
-            [key, query], True = visible.
+        """``Σ_i W_o^i W_v^i X P_i``, shape (..., d, n), for tokens X of that shape and a mask as in
+        `Context`.
         """
         outputs = [self.head(i).output(X, mask) for i in range(self.heads)]
         with np.errstate(over="ignore", invalid="ignore"):  # reported just below
             total: Array = np.sum(outputs, axis=0)
-        _check_overflow("the output", total)
+        refuse_overflow("the output", total)
         return total
-
-
-def _check_overflow(name: str, array: Array) -> None:
-    if not np.isfinite(array).all():
-        raise InputError(
-            f"{name} overflows float64; expected entries below 1.8e308. "
-            "Scale the tokens or the projections down."
-        )
 
 
 def _stack(name: str, value: Any) -> Array:
@@ -165,20 +139,7 @@ def _check_shapes(arrays: dict[str, Array]) -> None:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """The cost of one attention layer, without biases.
-
-    Parameters
-    ----------
-    d : int
-        Embedding size.
-    heads : int
-        Number of heads h.
-    head_size : int
-        Query and key coordinates of each head.
-    value_size : int, optional
-        Value coordinates of each head; `head_size` unless given.
-    design : str
-        What to call it in a table.
+    """The cost of one attention layer, without biases; `design` is its name in a table.
 
     Examples
     --------
@@ -221,24 +182,11 @@ class LayerCost:
 
 
 def designs(d: int, heads: int, n: int) -> tuple[LayerCost, ...]:
-    """The standard layer, and those with the head sizes that n tokens ask for.
+    """The standard layer, and those with the head sizes that n >= 2 tokens ask for.
 
-    d/h; n, as B20 propose; n - 1, which reaches every context and is needed for almost every one
-    (Theorem A); floor(n/2), needed for almost every causal context (Theorem C).
-
-    Parameters
-    ----------
-    d, heads, n : int
-        Embedding size, number of heads (a divisor of d), sequence length of at least 2.
-
-    Returns
-    -------
-    tuple of LayerCost
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is out of range, or h does not divide d.
+    d/h, h = `heads` a divisor of d; n, as B20 propose; n - 1, which reaches every context and is
+    needed for almost every one (Theorem A); floor(n/2), needed for almost every causal context
+    (Theorem C).
     """
     n = check_int("n", n, least=2, why="one token needs no attention")
     sizes = {
@@ -251,20 +199,7 @@ def designs(d: int, heads: int, n: int) -> tuple[LayerCost, ...]:
 
 
 def cost_table(costs: Sequence[LayerCost], n: int, bytes_per_number: int = 2) -> str:
-    """Costs as a Markdown table, for queries that see n keys.
-
-    Parameters
-    ----------
-    costs : sequence of LayerCost
-        One per row, as :func:`designs` returns them.
-    n : int
-        Keys that a query sees.
-    bytes_per_number : int
-        Of the cache.
-
-    Returns
-    -------
-    str
+    """Costs (of :func:`designs`, for example) as a Markdown table, for queries that see n keys.
 
     Examples
     --------

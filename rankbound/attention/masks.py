@@ -88,16 +88,7 @@ def _named(text: str, n: int) -> Mask:
 
 
 def full_mask(n: int) -> Mask:
-    """Every key is visible to every query ([key, query], True = visible).
-
-    Parameters
-    ----------
-    n : int
-        Sequence length.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, n)
+    """Every key is visible to every query: bool, shape (n, n), [key, query], True = visible.
 
     Examples
     --------
@@ -111,18 +102,9 @@ def full_mask(n: int) -> Mask:
 
 
 def causal_mask(n: int) -> Mask:
-    """Key i is visible to query j iff i <= j ([key, query], True = visible; upper triangle).
+    """Key i is visible to query j iff i <= j: bool, shape (n, n), [key, query], True = visible.
 
-    The transpose of torch's ``tril`` masks.
-
-    Parameters
-    ----------
-    n : int
-        Sequence length.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, n)
+    The upper triangle: the transpose of torch's ``tril`` masks.
 
     Examples
     --------
@@ -137,17 +119,7 @@ def causal_mask(n: int) -> Mask:
 def prefix_mask(n: int, prefix: int) -> Mask:
     """Causal, and the first `prefix` keys are visible to every query (prefix language model).
 
-    Parameters
-    ----------
-    n : int
-        Sequence length.
-    prefix : int
-        Length of the prefix, from 0 (causal) to n (full).
-
-    Returns
-    -------
-    ndarray of bool, shape (n, n)
-        [key, query], True = visible: the transpose of torch's.
+    Bool, shape (n, n), [key, query], True = visible; `prefix` is 0 (causal) to n (full).
 
     Examples
     --------
@@ -164,21 +136,10 @@ def prefix_mask(n: int, prefix: int) -> Mask:
 
 
 def sliding_mask(n: int, window: int) -> Mask:
-    """Causal, and a query sees only the last `window` keys, its own included.
+    """Causal, and a query sees only the last `window` >= 1 keys, its own included.
 
-    Nested (:func:`is_nested`) only for ``window == 1`` and ``window >= n``.
-
-    Parameters
-    ----------
-    n : int
-        Sequence length.
-    window : int
-        Number of keys a query sees, at least 1.
-
-    Returns
-    -------
-    ndarray of bool, shape (n, n)
-        [key, query], True = visible: the transpose of torch's.
+    Bool, shape (n, n), [key, query], True = visible. Nested (:func:`is_nested`) only for
+    ``window == 1`` and ``window >= n``.
 
     Examples
     --------
@@ -197,13 +158,9 @@ def sliding_mask(n: int, window: int) -> Mask:
 class Chain:
     """The order of a nested mask: the first ``seen[j]`` of `keys` are what query j sees.
 
-    Attributes
-    ----------
-    keys : ndarray of int
-        Keys that some telling query sees, by how many of these queries see them.
-    seen : ndarray of int, shape (n,)
-        How many of them each query sees; 0 for a query that sees one key, which imposes nothing:
-        its softmax is 1 there whatever the logits.
+    `keys` are those that some telling query sees, by how many of these queries see them. A query
+    that sees one key imposes nothing, its softmax being 1 there whatever the logits: its `seen`
+    is 0.
     """
 
     keys: npt.NDArray[np.int64]
@@ -244,21 +201,7 @@ def is_nested(mask: npt.ArrayLike) -> bool:
     queries that see a single key, which impose nothing, the sets ``K_i = {j : mask[i, j]}`` form a
     chain and the largest holds all the queries that are left. Causal, prefix, full and padded masks
     are nested, with padding on either side; sliding windows are only if their width is 1 or at
-    least n.
-
-    Parameters
-    ----------
-    mask : array_like of bool, shape (n, n)
-        [key, query], True = visible. The transpose of a nested mask need not be nested.
-
-    Returns
-    -------
-    bool
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the mask is not bool, not square, or hides every key from a query.
+    least n. `mask` is bool, (n, n), [key, query]; the transpose of a nested one need not be nested.
 
     Examples
     --------

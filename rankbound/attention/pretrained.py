@@ -15,23 +15,15 @@ from rankbound._validate import check_int, frozen_copy
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, RankboundError
 
-__all__ = ["LENGTHS", "PretrainedHead", "pretrained_heads"]
-
 LENGTHS = (64, 128)
 
 
 @dataclass(frozen=True, eq=False)
 class PretrainedHead:
-    """One head of all-MiniLM-L6-v2 on a text, as its queries and keys.
+    """One head of all-MiniLM-L6-v2 on a text, as its queries and keys, shape (32, n).
 
-    Attributes
-    ----------
-    layer, index : int
-        Where it is: 6 layers of 12 heads, numbered from 0.
-    queries, keys : ndarray of float32, shape (32, n)
-        After biases; columns are tokens.
-    query_bias, key_bias : ndarray of float32, shape (32,)
-        The biases that `queries` and `keys` contain.
+    Columns are tokens; the biases, shape (32,), are contained in `queries` and `keys`. There are 6
+    layers of 12 heads, numbered from 0.
     """
 
     layer: int
@@ -48,28 +40,11 @@ class PretrainedHead:
 
 
 def pretrained_heads(length: int = 64) -> tuple[PretrainedHead, ...]:
-    """Queries and keys of all 72 heads of all-MiniLM-L6-v2 on a public-domain text.
+    """Queries and keys of all 72 heads of all-MiniLM-L6-v2 on a public-domain text, layer by layer.
 
-    The data is in the package (``rankbound/data``), made by ``scripts/make_real_heads.py``; its
-    provenance, licence (Apache-2.0) and checksums are in ``minilm_l6.json`` beside it. The
-    checksum is verified at each load.
-
-    Parameters
-    ----------
-    length : {64, 128}
-        Number of tokens n.
-
-    Returns
-    -------
-    tuple of PretrainedHead
-        Layer by layer.
-
-    Raises
-    ------
-    InputError
-        If there is no data of this length.
-    RankboundError
-        If the data does not match its checksum.
+    The data, for `length` 64 or 128 tokens, is in the package (``rankbound/data``), made by
+    ``scripts/make_real_heads.py``; its provenance, licence (Apache-2.0) and checksums are in
+    ``minilm_l6.json`` beside it. Data that does not match its checksum raises `RankboundError`.
     """
     length = check_int("length", length, least=1)
     if length not in LENGTHS:

@@ -12,27 +12,21 @@ __all__ = ["column_softmax", "log_column_softmax"]
 
 
 def column_softmax(L: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
-    """Softmax of each column of the logits.
+    """Softmax of each column of the logits: ``P[i, j] = exp(L[i, j]) / Σ_i exp(L[i, j])``.
 
-    ``P[i, j] = exp(L[i, j]) / Σ_i exp(L[i, j])``, the sum over the keys i that query j sees.
-    The largest visible logit of each column is subtracted first, so nothing overflows.
+    The sum is over the keys i that query j sees. The largest visible logit of each column is
+    subtracted first, so nothing overflows.
 
     Parameters
     ----------
     L : array_like, shape (..., n, n)
         Logits, [key, query]; finite where visible, anything where the mask hides.
-    mask : array_like of bool, shape (..., n, n), optional
-        True where the key (row) is visible to the query (column).
+    mask : as in `Context`
 
     Returns
     -------
     ndarray of float64, shape (..., n, n)
         Columns sum to 1; exactly 0 where hidden.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If `L` is not finite, the mask is not bool or does not fit, or a query sees no key.
 
     Examples
     --------

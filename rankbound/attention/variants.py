@@ -2,9 +2,8 @@
 
 Queries and keys are (head_size, n), columns are tokens; logits are [key, query]. Exact numbers
 (one matrix of ints, Fractions or rational SymPy numbers, scalars included) give exact results, an
-array of Fractions; anything else is computed in float64. What does not fit raises `InputError` or
-`InputTypeError`. What each change does to the bound on the head size is docs/theory.md, section 6,
-and the claims ``variant-*``.
+array of Fractions; anything else is computed in float64. What each change does to the bound on the
+head size is docs/theory.md, section 6, and the claims ``variant-*``.
 """
 
 from __future__ import annotations
@@ -50,18 +49,10 @@ Pairing = Literal["half", "interleaved"]
 
 
 def append_ones(X: npt.ArrayLike) -> Table:
-    """Tokens with a row of ones below: ``W X + b 1^T = [W b] append_ones(X)``.
+    """Tokens (..., d, n) with a row of ones below: ``W X + b 1^T = [W b] append_ones(X)``.
 
     So a head with biases is a head without, on tokens whose row space holds 1 (Theorem B, second
     case).
-
-    Parameters
-    ----------
-    X : array_like, shape (..., d, n)
-
-    Returns
-    -------
-    ndarray, shape (..., d + 1, n)
     """
     tokens = _read_matrix("X", X, _all_exact(X))
     ones = np.full_like(tokens[..., :1, :], Fraction(1))
@@ -73,21 +64,10 @@ def biased_head(
     query_bias: npt.ArrayLike | None = None,
     key_bias: npt.ArrayLike | None = None,
 ) -> AttentionHead:
-    """The head with biases, as one without on :func:`append_ones` of the tokens.
+    """The head with biases (head_size,), as one without on :func:`append_ones` of the tokens.
 
     The head size, and so the bound on the rank, stay. The key bias leaves the context alone: it
-    adds one constant to each column of the logits. The query bias does not.
-
-    Parameters
-    ----------
-    head : AttentionHead
-    query_bias, key_bias : array_like, shape (head_size,), optional
-        What is added to every query and key; zero unless given.
-
-    Returns
-    -------
-    AttentionHead
-        With d + 1 columns per projection; values have no bias.
+    adds one constant to each column of the logits. The query bias does not. Values have no bias.
     """
     if not isinstance(head, AttentionHead):
         raise InputTypeError(f"head is a {type(head).__name__}; expected an AttentionHead.")
@@ -124,10 +104,6 @@ def rotate(
     pairing : {"half", "interleaved"}
         Coordinate t goes with t + k/2 (GPT-NeoX, Llama in transformers), or 2t with 2t + 1
         (RoFormer, GPT-J). The two differ by a permutation of coordinates.
-
-    Returns
-    -------
-    ndarray, shape (..., k, n)
     """
     exact = _all_exact(columns, cos, sin)
     x, c, s = (
@@ -163,22 +139,8 @@ def rope(
     """Rotary position embedding: pair t of column j turns by ``positions[j] base^(-2t/k)``.
 
     A product of a rotated key and query depends on positions through their difference only, and
-    the logits are still a product of k coordinates (Su et al. 2021, section 3.2).
-
-    Parameters
-    ----------
-    columns : array_like, shape (..., k, n)
-        Queries or keys, k even.
-    positions : array_like, shape (n,), optional
-        0, 1, …, n - 1 unless given.
-    base : float
-        Above 0.
-    pairing : {"half", "interleaved"}
-        As in :func:`rotate`.
-
-    Returns
-    -------
-    ndarray of float64, shape (..., k, n)
+    the logits are still a product of k coordinates (Su et al. 2021, section 3.2). Columns and
+    pairing as in :func:`rotate`; positions are 0, 1, …, n - 1 unless given.
     """
     x = check_matrix("columns", columns)
     k, n = x.shape[-2:]
@@ -204,10 +166,6 @@ def qk_norm(columns: npt.ArrayLike, gain: Any = 1, norm: Literal["l2", "rms"] = 
     gain : number or array_like of shape (k,)
     norm : {"l2", "rms"}
         ``sqrt(Σ x²)`` or ``sqrt(Σ x²/k)``.
-
-    Returns
-    -------
-    ndarray, shape (..., k, n)
     """
     if norm not in ("l2", "rms"):
         raise InputError(f'norm is {norm!r}; expected "l2" or "rms".')
@@ -225,25 +183,13 @@ def qk_norm(columns: npt.ArrayLike, gain: Any = 1, norm: Literal["l2", "rms"] = 
 
 
 def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = None) -> Table:
-    """Logits of query heads that share their keys, side by side (GQA; MQA: all heads).
+    """Logits (n, g n) of g query heads that share their keys, side by side (GQA; MQA: all heads).
 
     ``[L_1, …, L_g] = scale · keys^T [queries_1, …, queries_g]`` has rank at most k, the head size,
-    for any number g of heads (Ainslie et al. 2023; Shazeer 2019).
-
-    Parameters
-    ----------
-    keys : array_like, shape (k, n)
-    queries : sequence of g array_likes, shape (k, n) each
-    scale : number, optional
-        ``1/sqrt(k)`` unless given.
-
-    Returns
-    -------
-    ndarray, shape (n, g n)
+    for any number g of heads (Ainslie et al. 2023; Shazeer 2019). Keys and the queries of each head
+    are (k, n); the scale is ``1/sqrt(k)`` unless given.
     """
-    queries = _several("queries", queries)
-    if not queries:
-        raise InputError("queries is empty; expected one matrix (k, n) per query head.")
+    queries = _several("queries", queries, "(k, n) per query head")
     exact = scale is not None and _all_exact(keys, scale, *queries)  # 1/sqrt(k) is a float
     K = _read_matrix("keys", keys, exact)
     groups = [_read_matrix(f"queries[{a}]", Q, exact) for a, Q in enumerate(queries)]
@@ -258,23 +204,12 @@ def grouped_logits(keys: npt.ArrayLike, queries: Sequence[Any], scale: Any = Non
 
 
 def apply_temperature(L: npt.ArrayLike, temperature: Any) -> Table:
-    """Logits divided by a temperature, one for all or one per query: no rank changes.
-
-    Parameters
-    ----------
-    L : array_like, shape (..., n, m)
-        Logits, [key, query].
-    temperature : number or array_like of shape (m,)
-        Above 0.
-
-    Returns
-    -------
-    ndarray, shape (..., n, m)
-    """
+    """Logits (..., n, m) over a temperature > 0, one for all or one per query: no rank changes."""
     exact = _all_exact(L, temperature)
     logits = _read_matrix("L", L, exact)
     T = _read_vector("temperature", temperature, logits.shape[-1], "one per query", exact)
-    _require_positive("temperature", T)
+    if not (T > 0).all():
+        raise InputError(f"temperature holds {min(T)}; expected numbers above 0.")
     return _finite("the logits", lambda: logits / T)
 
 
@@ -282,24 +217,9 @@ def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
     """ALiBi, what is added to the logits: ``m (i - j)`` for key i and query j, or ``-m |i - j|``.
 
     The two agree on a causal mask, where i <= j. The first is ``m (i 1^T - 1 j^T)``: rank 2, of
-    which the softmax ignores 1. The second has log-rank n - 1 for m != 0.
-
-    Parameters
-    ----------
-    n : int
-        Sequence length.
-    slope : number
-        m; the paper has 2^(-8 a/h) for head a = 1, …, h (h a power of 2).
-    bidirectional : bool
-        Whether to penalise distance on both sides.
-
-    Returns
-    -------
-    ndarray, shape (n, n)
-
-    References
-    ----------
-    Press, Smith & Lewis 2022, section 3 (causal).
+    which the softmax ignores 1. The second (`bidirectional`) has log-rank n - 1 for m != 0. The
+    paper's slope m is 2^(-8 a/h) for head a = 1, …, h, h a power of 2 (Press, Smith & Lewis 2022,
+    section 3, causal).
 
     Examples
     --------
@@ -320,21 +240,9 @@ def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
 def relative_bias(table: npt.ArrayLike) -> Table:
     """Additive relative bias: ``B[i, j] = table[i - j + n - 1]`` for key i and query j (Toeplitz).
 
-    T5 shares entries of the table between distances in one bucket. The log-rank of B alone is
+    The table is (2 n - 1,), for the distances i - j = -(n - 1), …, n - 1; T5 shares its entries
+    between distances in one bucket (Raffel et al. 2020, section 2.1). The log-rank of B alone is
     anything from 0 to n - 1.
-
-    Parameters
-    ----------
-    table : array_like, shape (2 n - 1,)
-        For the distances i - j = -(n - 1), …, n - 1.
-
-    Returns
-    -------
-    ndarray, shape (n, n)
-
-    References
-    ----------
-    Raffel et al. 2020, section 2.1.
     """
     shape = _shape("table", table)
     if len(shape) != 1 or shape[0] % 2 == 0:
@@ -350,51 +258,21 @@ def relative_bias(table: npt.ArrayLike) -> Table:
 
 
 def soft_cap(L: npt.ArrayLike, cap: float) -> Table:
-    """``cap · tanh(L / cap)``: logits squeezed into (-cap, cap), entry by entry.
+    """``cap · tanh(L / cap)``: logits squeezed into (-cap, cap), entry by entry, in float64.
 
-    Not linear, so it raises the rank: a head of size 1 may need n - 1 afterwards.
-
-    Parameters
-    ----------
-    L : array_like, shape (..., n, m)
-        Logits, [key, query].
-    cap : float
-        Above 0 (Gemma 2: 50 for attention).
-
-    Returns
-    -------
-    ndarray of float64, shape (..., n, m)
-
-    References
-    ----------
-    Gemma Team 2024, section 2.
+    Not linear, so it raises the rank: a head of size 1 may need n - 1 afterwards. Gemma 2 has cap
+    50 for attention (Gemma Team 2024, section 2).
     """
     return capped(check_matrix("L", L), check_real("cap", cap, above=0.0))
 
 
 def talking_heads(logits: Sequence[Any] | Table, mix: npt.ArrayLike) -> Table:
-    """Talking-heads before the softmax: ``L'_a = Σ_b mix[a, b] L_b``.
+    """Talking-heads before the softmax: ``L'_a = Σ_b mix[a, b] L_b``, shape (g, n, m).
 
-    So each mixed head has rank at most h k, h heads of size k, and may attain min(h k, n).
-
-    Parameters
-    ----------
-    logits : sequence of h array_likes, shape (n, m) each
-        Logits of the heads, [key, query].
-    mix : array_like, shape (g, h)
-        Row a holds the weights of mixed head a.
-
-    Returns
-    -------
-    ndarray, shape (g, n, m)
-
-    References
-    ----------
-    Shazeer, Lan, Cheng, Ding & Hou 2020.
+    The h logits are (n, m) each, mix is (g, h). So each mixed head has rank at most h k, h heads
+    of size k, and may attain min(h k, n) (Shazeer, Lan, Cheng, Ding & Hou 2020).
     """
-    heads = _several("logits", logits)
-    if not heads:
-        raise InputError("logits is empty; expected one matrix (n, n) per head.")
+    heads = _several("logits", logits, "(n, n) per head")
     exact = _all_exact(*heads, mix)
     tables = [_read_matrix(f"logits[{b}]", L, exact) for b, L in enumerate(heads)]
     if len({L.shape for L in tables}) > 1 or tables[0].ndim != 2:
@@ -451,13 +329,16 @@ def _shape(name: str, value: Any) -> tuple[int, ...]:
     return () if getattr(value, "is_number", False) is True else plain(name, value)[0].shape
 
 
-def _several(name: str, value: Any) -> list[Any]:
+def _several(name: str, value: Any, each: str) -> list[Any]:
     try:
-        return list(value)
+        matrices = list(value)
     except TypeError:
         raise InputTypeError(
             f"{name} is a {type(value).__name__}; expected a sequence of matrices, one per head."
         ) from None
+    if not matrices:
+        raise InputError(f"{name} is empty; expected one matrix {each}.")
+    return matrices
 
 
 def _read_matrix(name: str, value: Any, exact: bool) -> Table:
@@ -475,12 +356,6 @@ def _read_vector(name: str, value: Any, length: int, why: str, exact: bool) -> T
     row = plain(name, value)[0].tolist() if shape else [value]
     vector = _read_matrix(name, [row], exact)[0]
     return vector if shape else np.repeat(vector, length)
-
-
-def _require_positive(name: str, values: Table) -> None:
-    """Refuse a number that is not above 0."""
-    if not (values > 0).all():
-        raise InputError(f"{name} holds {min(values)}; expected numbers above 0.")
 
 
 def _exact_root(square: Fraction) -> Fraction:

@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from rankbound._validate import check_int
-from rankbound.auditing.capture import Captured, recording
-from rankbound.auditing.models import LoadedModel, find_model, load, run, versions
+from rankbound.auditing.capture import (
+    Captured,
+    Reproduction,
+    Samples,
+    eager_samples,
+    recording,
+    reproduce,
+)
+from rankbound.auditing.models import (
+    LoadedModel,
+    TextFacts,
+    check_text,
+    cut_windows,
+    find_model,
+    load,
+    run,
+    versions,
+)
 from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
-from rankbound.auditing.reproduction import Reproduction, Samples, eager_samples, reproduce
-from rankbound.auditing.texts import TextFacts, check_text, cut_windows
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import measure_heads
 
@@ -45,7 +60,8 @@ def audit(
     The model runs as transformers runs it; each attention layer's queries and keys are recorded
     after biases, rotations and norms, and measured in float64 one layer at a time. On the first
     window the attention weights recomputed from them must equal the model's own to rounding, or
-    nothing is reported.
+    nothing is reported. So it is if a layer does to its logits what the audit does not understand:
+    `InputError` then names the layer. docs/audit.md defines every column.
 
     Parameters
     ----------
@@ -79,15 +95,8 @@ def audit(
     ------
     BackendMissing
         If torch or transformers is not installed.
-    InputError, InputTypeError
-        If the model, text or a number is not as described, or a layer does to its logits what the
-        audit does not understand: the message names the layer.
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
-
-    References
-    ----------
-    docs/audit.md defines every column.
     """
     text = check_text(text)
     chosen = None if layers is None else _numbers("layers", layers, [0, 5])
@@ -105,24 +114,22 @@ def _numbers(name: str, numbers: Iterable[int], example: list[int]) -> frozenset
     return frozenset(check_int(name, number, least=0) for number in numbers)
 
 
+@dataclass
 class _Run:
     """One audit under way: what was found so far, and what is still to do."""
 
-    def __init__(
-        self,
-        loaded: LoadedModel,
-        text: TextFacts,
-        chosen: frozenset[int] | None,
-        context_rank: bool,
-        head_sizes: frozenset[int],
-        progress: Progress | None,
-    ) -> None:
-        self.loaded, self.text, self.chosen = loaded, text, chosen
-        self.context_rank, self.head_sizes, self.progress = context_rank, head_sizes, progress
-        self.heads: list[AuditedHead] = []
-        self.proof = Reproduction(0.0, 0.0, 0)
-        self.samples: Samples = {}
-        self.window = self.layers = self.done = 0
+    loaded: LoadedModel
+    text: TextFacts
+    chosen: frozenset[int] | None
+    context_rank: bool
+    head_sizes: frozenset[int]
+    progress: Progress | None
+    heads: list[AuditedHead] = field(default_factory=list)
+    proof: Reproduction = field(default_factory=Reproduction)
+    samples: Samples = field(default_factory=dict)
+    window: int = 0
+    layers: int = 0
+    done: int = 0
 
     def audit(self, windows: list[list[int]]) -> Audit:
         """Reproduce the model's weights on the first window, measure on all."""

@@ -1,9 +1,10 @@
-"""Queries and keys of any model that transformers runs, at the moment attention is computed.
+"""Queries and keys of any model that transformers runs, recorded as attention is computed.
 
 An attention function registered with transformers is called by each attention layer with its
 queries and keys after biases, rotations and norms. It records them and lets the layer's own
 function compute the attention, so that the model goes on as it would. What it does not understand
-in its arguments it refuses: a guess would be measured as if it were the model.
+in its arguments it refuses: a guess would be measured as if it were the model. And the model's own
+attention weights must be reproduced from what was recorded.
 """
 
 from __future__ import annotations
@@ -17,17 +18,18 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rankbound._validate import Array
+from rankbound._validate import FLOAT64, STORAGES, Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.auditing.models import LoadedModel, quiet, require
 from rankbound.errors import InputError
 from rankbound.measuring.head import layer_heads
 
-__all__ = ["Captured", "as_columns", "recording"]
-
 NAME = "rankbound"
+SAMPLED = 32  # queries whose weights are kept from a run of the model without any observer
+VAGUE = 0.5  # a bound on the sum of a query's deviations above which it would show nothing
 HIDDEN = -1e4  # what is added to a hidden logit is at most this
 UNDERSTOOD = {"scaling", "softcap", "dropout"}
 # They choose a kernel, repeat what the mask says, or ask for outputs; none changes a logit.
@@ -51,34 +53,15 @@ BENIGN = {
 
 @dataclass(frozen=True, eq=False)
 class Captured:
-    """One layer's attention, as the model computed it.
+    """One layer's attention, as the model computed it."""
 
-    Attributes
-    ----------
-    layer : int
-        The number of the attention call within the model, from 0.
-    module : str
-        The name of the layer's module in the model.
-    turn : int
-        How often this module was called before; above 0 where layers share a module.
-    heads : tuple of AttentionHead
-        The query heads, each on its keys: after biases, rotations and norms, with scale, cap and
-        mask. A mask that hides nothing is None.
-    key_value_heads : int
-        How many heads have keys of their own.
-    dtype : str
-        In which the model computed them.
-    own : torch.Tensor
-        The model's own attention weights.
-    """
-
-    layer: int
-    module: str
-    turn: int
-    heads: tuple[AttentionHead, ...]
-    key_value_heads: int
-    dtype: str
-    own: Any
+    layer: int  # the number of the attention call within the model, from 0
+    module: str  # the name of the layer's module in the model
+    turn: int  # how often this module was called before; above 0 where layers share a module
+    heads: tuple[AttentionHead, ...]  # on their keys; a mask that hides nothing is None
+    key_value_heads: int  # how many heads have keys of their own
+    dtype: str  # in which the model computed them
+    own: Any  # torch.Tensor, the model's own attention weights
 
     def weights(self) -> Array:
         """The model's own attention weights as float64, (heads, n, n), [key, query]."""
@@ -91,6 +74,7 @@ class Captured:
 
 
 Visit = Callable[[Captured], None]
+Samples = dict[str, list[Array]]
 
 
 class _Recorder:
@@ -116,13 +100,7 @@ _active: ContextVar[_Recorder | None] = ContextVar("rankbound_recorder", default
 def recording(
     loaded: LoadedModel, visit: Visit, wanted: Callable[[int], bool] = lambda _: True
 ) -> Iterator[_Recorder]:
-    """Show every wanted attention layer to `visit` while the model runs, one at a time.
-
-    Raises
-    ------
-    InputError
-        If the model does not let its attention be observed.
-    """
+    """Show every wanted attention layer to `visit` while the model runs, one at a time."""
     interface = require("transformers", "an audit")
     masks = require("transformers.masking_utils", "an audit")
     interface.AttentionInterface.register(NAME, _attend)
@@ -267,3 +245,120 @@ def _visible(place: str, mask: Any, n: int) -> Mask | None:
     if not seen.any(axis=0).all():
         raise InputError(f"{place}: a query sees no key; expected at least one.")
     return None if seen.all() else np.array(seen)
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """How well the model's attention weights were reproduced."""
+
+    deviation: float = 0.0  # largest difference of a weight from the model's own
+    ratio: float = 0.0  # largest difference over its bound; at most 1
+    weights: int = 0  # how many were compared
+
+    def with_(self, other: Reproduction) -> Reproduction:
+        """Both together."""
+        return Reproduction(
+            max(self.deviation, other.deviation),
+            max(self.ratio, other.ratio),
+            self.weights + other.weights,
+        )
+
+
+@contextmanager
+def eager_samples(loaded: LoadedModel, n: int) -> Iterator[Samples]:
+    """Collect some columns of each layer's weights while the model runs unobserved.
+
+    Yields a dict that holds, after the run, for each module that returned weights those of each of
+    its calls, (heads, n, sampled), [key, query]. Of modules within each other the innermost counts.
+    """
+    samples: Samples = {}
+    chosen = sampled(n)
+
+    def keep(name: str, output: Any) -> None:
+        if any(other.startswith(f"{name}.") for other in samples) or not name:
+            return
+        for part in output if isinstance(output, tuple) else ():
+            if getattr(part, "ndim", 0) == 4 and tuple(part.shape[2:]) == (n, n):
+                samples.setdefault(name, []).append(as_columns(part[:, :, chosen]))
+                return
+
+    hooks = [
+        module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+        for name, module in loaded.model.named_modules()
+    ]
+    try:
+        yield samples
+    finally:
+        for handle in hooks:
+            handle.remove()
+
+
+def sampled(n: int) -> npt.NDArray[np.int64]:
+    """The queries that are sampled."""
+    return np.unique(np.linspace(0, n - 1, SAMPLED).astype(np.int64))
+
+
+def reproduce(captured: Captured, samples: Samples) -> Reproduction:
+    """Compare every weight with what the layer's own attention gave, some with an unobserved run.
+
+    Refused if one differs by more than rounding explains, or rounding might explain anything.
+    """
+    unobserved = samples.get(captured.module, [])[captured.turn : captured.turn + 1]
+    if not unobserved or captured.own is None:
+        raise InputError(
+            f"{captured.place}: the model does not return its attention weights when it runs by "
+            "itself; expected them, to be reproduced before anything is reported."
+        )
+    weights, total = captured.weights(), Reproduction()
+    for h, head in enumerate(captured.heads):
+        P, bound = context_and_bound(head, captured.dtype)
+        if float(bound.sum(axis=0).max()) > VAGUE:
+            raise InputError(
+                f"{captured.place}, head {h}: logits so large that rounding in {captured.dtype} "
+                "leaves the weights open; nothing would be shown. Pass dtype='float64'."
+            )
+        chosen = sampled(P.shape[1])
+        pairs = (
+            (P, bound, weights[h]),
+            (P[:, chosen], bound[:, chosen], unobserved[0][h]),
+        )
+        for ours, allowed, theirs in pairs:
+            total = total.with_(_compare(ours, allowed, theirs, f"{captured.place}, head {h}"))
+    return total
+
+
+def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproduction:
+    difference = np.abs(ours - theirs)
+    ratio = float(np.max(difference / bound))
+    if not ratio <= 1:
+        where = [int(i) for i in np.unravel_index(np.argmax(difference / bound), ours.shape)]
+        raise InputError(
+            f"{place}: the weights recomputed from its queries and keys differ from the model's "
+            f"own by {difference[tuple(where)]:.2e} at [key, query] = {where}, where rounding "
+            f"explains {bound[tuple(where)]:.2e}; nothing is reported. The layer does something "
+            "to its logits that the audit does not know."
+        )
+    return Reproduction(float(difference.max()), ratio, difference.size)
+
+
+def context_and_bound(head: AttentionHead, dtype: str) -> tuple[Array, Array]:
+    """The context of a head in float64, and how far a model in `dtype` may be from each weight.
+
+    With u, v and E as in docs/audit.md, where it is derived (the inner products as in Jeannerod &
+    Rump 2013), a weight is right to a factor ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart
+    from underflow.
+    """
+    L, P, mask = head.logits(), head.context(), head.mask
+    k, n = head.head_size, head.d
+    u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
+    v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
+    E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
+    if head.soft_cap is not None:
+        E += 6 * u * np.abs(L)
+    top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        E += v * (np.abs(L) + np.abs(top - L)) + 4 * v
+        factor = np.where(P > 0, np.expm1(E), 0.0)
+        rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * v
+        bound = P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)
+    return P, bound + 4 * float(np.finfo(np.float32).tiny)

@@ -13,8 +13,6 @@ from typing import Any
 from rankbound.measuring.head import HeadMeasures
 from rankbound.table import Column
 
-__all__ = ["COLUMNS", "NOTATION", "Measure", "as_markdown"]
-
 NOTATION = (
     "n is the number of tokens of a window, k the head size; L is the n × n matrix of a head's "
     "logits (keys by queries, after biases, rotations, norms, scale and cap), P its attention "
@@ -30,32 +28,15 @@ NOTATION = (
 
 @dataclass(frozen=True)
 class Measure:
-    """One column of an audit, which has a row per head and window.
+    """One column of an audit, which has a row per head and window."""
 
-    Attributes
-    ----------
-    name : str
-        In the frame, the JSON and the page: an attribute of `HeadMeasures`, or of `AuditedHead`
-        where `place` is set.
-    meaning : str
-        What stands in the page and in docs/audit.md; backquotes are code.
-    title, format : str
-        Its heading and format in the printed table; it is printed if it has a heading.
-    printed : callable, optional
-        What is printed there instead of its value: a function of the head's measures.
-    dtype : str, optional
-        Of pandas, where empty entries need one.
-    place : bool
-        Whether it says where the head is and how it was run, rather than what was measured.
-    """
-
-    name: str
-    meaning: str
-    title: str = ""
+    name: str  # in frame, JSON and page: an attribute of `HeadMeasures`, or see `place`
+    meaning: str  # what stands in the page and in docs/audit.md; backquotes are code
+    title: str = ""  # its heading in the printed table, where it is printed
     format: str = ""
-    printed: Callable[[HeadMeasures], str] | None = None
-    dtype: str | None = None
-    place: bool = False
+    printed: Callable[[HeadMeasures], str] | None = None  # what is printed instead of its value
+    dtype: str | None = None  # of pandas, where empty entries need one
+    place: bool = False  # an attribute of `AuditedHead`: where the head is and how it was run
 
     def value(self, head: Any) -> Any:
         """The entry of an `AuditedHead`."""
@@ -98,10 +79,10 @@ COLUMNS = (
     Measure("logit_rank", "Rank of L: how many of its singular values lie above the threshold."),
     Measure(
         "log_rank",
-        "The log-rank: the least head size at which a head has exactly these attention "
-        "weights, up to the threshold; the rank of C log P, or of its best completion "
-        "where pairs are hidden. Empty where only bounds are known (masks that are not "
-        "nested, such as sliding windows); the page then shows both.",
+        "The log-rank: the least head size at which a head has exactly these attention weights, up "
+        "to the threshold; the rank of C log P, or of its best completion where pairs are hidden. "
+        "Empty where only bounds are known (masks that are not nested, such as sliding windows); "
+        "the page then shows both.",
         title="log-rank",
         printed=_log_rank,
         dtype="Int64",
@@ -113,25 +94,24 @@ COLUMNS = (
     Measure("log_rank_upper", "An upper bound of the log-rank."),
     Measure(
         "log_rank_bound",
-        "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits "
-        "are capped, since the cap lifts ranks.",
+        "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits are capped, "
+        "since the cap lifts ranks.",
     ),
     Measure(
         "generic_log_rank",
-        "The log-rank of almost every matrix of attention weights with this mask: n − 1, "
-        "and ⌊n/2⌋ for a causal mask. Empty where the mask is not nested.",
+        "The log-rank of almost every matrix of attention weights with this mask: n − 1, and ⌊n/2⌋ "
+        "for a causal mask. Empty where the mask is not nested.",
         dtype="Int64",
     ),
     Measure(
         "at_bottleneck",
-        "Whether the log-rank reaches `log_rank_bound` while almost every matrix of "
-        "attention weights would need more. No where the bounds leave it open.",
+        "Whether the log-rank reaches `log_rank_bound` while almost every matrix of attention "
+        "weights would need more. No where the bounds leave it open.",
     ),
     Measure(
         "log_effective_rank",
-        "Effective rank of C L: exp of the entropy of s / Σ s (Roy & Vetterli 2007). At "
-        "most k without a cap, and equal to it only if all k singular values are the "
-        "same.",
+        "Effective rank of C L: exp of the entropy of s / Σ s (Roy & Vetterli 2007). At most k "
+        "without a cap, and equal to it only if all k singular values are the same.",
         title="effective",
         format=".1f",
     ),
@@ -141,8 +121,8 @@ COLUMNS = (
     ),
     Measure(
         "context_effective_rank",
-        "Effective rank of P itself, which the head size does not bound. Empty where it "
-        "was not asked for: it takes an SVD of n × n per head.",
+        "Effective rank of P itself, which the head size does not bound. Empty where it was not "
+        "asked for: it takes an SVD of n × n per head.",
         title="P, effective",
         format=".1f",
         dtype="float64",
@@ -155,9 +135,9 @@ COLUMNS = (
     ),
     Measure(
         "kl_half",
-        "Mean over queries of the KL divergence, in nats, of the attention weights from "
-        "those of the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the "
-        "truncation of C L): an upper bound of what half the size costs.",
+        "Mean over queries of the KL divergence, in nats, of the attention weights from those of "
+        "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L): an "
+        "upper bound of what half the size costs.",
         title="KL at half",
         format=".2g",
     ),
@@ -174,8 +154,8 @@ COLUMNS = (
     ),
     Measure(
         "sink_mass",
-        "Mean over queries of the attention weight of key 0. Under a causal mask query 0 "
-        "counts with 1.",
+        "Mean over queries of the attention weight of key 0. Under a causal mask query 0 counts "
+        "with 1.",
         title="sink",
         format=".3f",
     ),

@@ -1,4 +1,4 @@
-"""A pretrained model: found by name, checked before any library reads it, loaded, and run.
+"""A pretrained model: found by name, checked before any library reads it, loaded, run on a text.
 
 Nothing is downloaded, unpickled or executed from a model's files. torch, transformers and the
 readers of weight files are optional, imported when an audit needs them, their chatter kept quiet.
@@ -7,6 +7,7 @@ readers of weight files are optional, imported when an audit needs them, their c
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import math
@@ -22,37 +23,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES
+from rankbound._validate import STORAGES, check_int
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
-
-__all__ = [
-    "LoadedModel",
-    "ModelFiles",
-    "Storage",
-    "find_model",
-    "load",
-    "quiet",
-    "require",
-    "run",
-    "versions",
-]
 
 COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
 OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
+USUAL = 512  # tokens of a window, where the text and the model allow it
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 def require(name: str, purpose: str) -> ModuleType:
-    """Import an optional package.
-
-    Raises
-    ------
-    BackendMissing
-        If it is not installed; the message holds the install line.
-    """
+    """Import an optional package; BackendMissing, with the install line, if there is none."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # what it says of itself at import is not the user's
@@ -62,13 +46,7 @@ def require(name: str, purpose: str) -> ModuleType:
 
 
 def require_transformers() -> ModuleType:
-    """Import transformers, of a version in which attention can be observed.
-
-    Raises
-    ------
-    BackendMissing
-        If it is not installed or too old; the message holds the install line.
-    """
+    """Import transformers; BackendMissing if there is none in which attention can be observed."""
     module = require("transformers", "an audit")
     version = str(module.__version__)
     if tuple(map(int, version.split(".")[:2])) < OLDEST:
@@ -108,55 +86,27 @@ def quiet() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Storage:
-    """How the weights lie in their files.
+    """How the weights lie in their files."""
 
-    Attributes
-    ----------
-    dtype : str
-        float16, bfloat16, float32, float64, or the quantised types of GGUF, for example Q4_1.
-    quantised : bool
-        Whether weights are dequantised when loaded.
-    """
-
-    dtype: str
-    quantised: bool
+    dtype: str  # float16, bfloat16, float32, float64, or GGUF's quantised types, for example Q4_1
+    quantised: bool  # whether weights are dequantised when loaded
 
 
 @dataclass(frozen=True)
 class ModelFiles:
-    """A model that was found and checked.
+    """A model that was found and checked."""
 
-    Attributes
-    ----------
-    name : str
-        The last part of its path, or the package that carries it.
-    folder : Path
-        Where its files are.
-    gguf : str or None
-        The name of its .gguf file, if it is one.
-    storage : Storage
-        The dtype of its weights.
-    """
-
-    name: str
+    name: str  # the last part of its path, or the package that carries it
     folder: Path
-    gguf: str | None
+    gguf: str | None  # the name of its .gguf file, if it is one
     storage: Storage
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFiles:
     """Find a model and check its files; nothing is downloaded, executed or unpickled.
 
-    Parameters
-    ----------
-    model : str or path
-        A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
-        installed package that carries one of them; the package is located and never imported.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If there is no such model, or its files are not safe or not whole.
+    `model` is a Hugging Face directory (config.json and safetensors), a .gguf file, or the name of
+    an installed package that carries one of them; the package is located and never imported.
     """
     if not isinstance(model, (str, os.PathLike)):
         raise InputTypeError(
@@ -281,13 +231,7 @@ def _pickle(what: str) -> InputError:
 
 
 def read_safetensors(files: list[Path]) -> Storage:
-    """Read the headers of a checkpoint's files and return the dtype of most of its weights.
-
-    Raises
-    ------
-    InputError
-        If the library finds a file damaged, or the weights are not plain floats.
-    """
+    """Read the headers of a checkpoint's files: the dtype of most of its weights."""
     library = require("safetensors", "a model in safetensors")
     sizes: Counter[str] = Counter()
     for file in files:
@@ -313,13 +257,7 @@ def read_safetensors(files: list[Path]) -> Storage:
 
 
 def read_gguf(file: Path) -> Storage:
-    """Check a GGUF file and return the types of its query and key projections.
-
-    Raises
-    ------
-    InputError
-        If it is damaged or names no query and key projections.
-    """
+    """Check a GGUF file and return the types of its query and key projections."""
     with file.open("rb") as stream:
         magic = stream.read(4)
     if magic != b"GGUF":
@@ -349,28 +287,15 @@ def _is_attention(name: str) -> bool:
 
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
-    """A model ready to run.
-
-    Attributes
-    ----------
-    model, tokenizer : transformers objects
-    name : str
-        As it was found.
-    storage_dtype, compute_dtype : str
-        In which the weights lie in their files, and in which the model runs.
-    quantised : bool
-        Whether the weights were dequantised when loaded.
-    positions : int or None
-        The longest sequence it takes, where it says.
-    """
+    """A model of transformers and its tokenizer, ready to run."""
 
     model: Any
     tokenizer: Any
     name: str
-    storage_dtype: str
-    compute_dtype: str
-    quantised: bool
-    positions: int | None
+    storage_dtype: str  # in which the weights lie in their files
+    compute_dtype: str  # in which the model runs
+    quantised: bool  # whether the weights were dequantised when loaded
+    positions: int | None  # the longest sequence it takes, where it says
 
     @property
     def unit(self) -> float:
@@ -385,12 +310,7 @@ class LoadedModel:
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
     """Load model and tokenizer from their directory; no remote code, nothing unpickled.
 
-    Raises
-    ------
-    BackendMissing
-        If torch or transformers is not installed, or transformers is too old.
-    InputError
-        If `dtype` is not float32 or float64, or transformers cannot load the model whole.
+    BackendMissing if torch or transformers is not installed, or transformers is too old.
     """
     if dtype not in COMPUTE:
         raise InputError(
@@ -495,3 +415,85 @@ def run(loaded: LoadedModel, ids: list[int]) -> None:
             f"{loaded.name}: the model does not run on {len(ids)} tokens of text: "
             f"{type(error).__name__}: {first}"
         ) from None
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """The text that was read."""
+
+    sha256: str  # of the text in UTF-8
+    tokens: int  # of the whole text, special ones included
+    length: int  # tokens of a window
+    windows: int  # how many were audited
+
+
+def check_text(text: Any) -> str:
+    """Return a text that is not empty."""
+    if not isinstance(text, str):
+        raise InputTypeError(
+            f"text is a {type(text).__name__}; expected a str, the text itself. "
+            "For a file pass Path(file).read_text(encoding='utf-8')."
+        )
+    if not text.strip():
+        raise InputError("the text is empty; expected words for the model to attend to.")
+    return text
+
+
+def cut_windows(
+    tokenizer: Any, text: str, length: int | None, windows: int, most: int | None
+) -> tuple[list[list[int]], TextFacts]:
+    """Cut the first windows of a text, each with the tokenizer's special tokens around it.
+
+    Each has `length` tokens, special ones included; as many as there are up to 512 unless given,
+    and at most `most`, the model's number of positions.
+    """
+    windows = check_int("windows", windows, least=1)
+    whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)
+    before, after = _around(whole, body)
+    if len(body) < 1 or len(whole) < 2:
+        raise InputError(f"the text has {len(whole)} tokens; expected at least 2.")
+    n = _length(length, len(whole), most)
+    inside = n - len(before) - len(after)
+    if inside < 1:
+        raise InputError(
+            f"length is {n}, all of it special tokens; expected at least {n - inside + 1}."
+        )
+    available = len(body) // inside
+    if available < windows:
+        raise InputError(
+            f"the text has {len(whole)} tokens, {available} windows of {n}; expected {windows}. "
+            "Give a longer text or a smaller length."
+        )
+    cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return cut, TextFacts(digest, len(whole), n, windows)
+
+
+def _length(length: int | None, tokens: int, most: int | None) -> int:
+    if length is None:
+        return min(tokens, USUAL, most or USUAL)
+    n = check_int("length", length, least=2, why="one token attends to itself")
+    if most is not None and n > most:
+        raise InputError(f"length is {n}; expected at most {most}, the positions of the model.")
+    if n > tokens:
+        raise InputError(
+            f"the text has {tokens} tokens; expected at least the length of {n}. Give a longer "
+            "text or a smaller length."
+        )
+    return n
+
+
+def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
+    with quiet():  # a long text is meant: it is cut below
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _around(whole: list[int], body: list[int]) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    for start in range(len(whole) - len(body) + 1):
+        if whole[start : start + len(body)] == body:
+            return whole[:start], whole[start + len(body) :]
+    raise InputError(
+        "the tokenizer writes a text otherwise with special tokens than without; expected them "
+        "before and after it."
+    )

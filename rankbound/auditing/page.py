@@ -24,8 +24,6 @@ from typing import Any
 from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.errors import InputTypeError
 
-__all__ = ["page", "write_page"]
-
 SHARE = 0.75  # of the head size, from which an effective log-rank is marked
 SCRIPTS = ("page_spectrum.js", "page.js")
 
@@ -33,15 +31,7 @@ Record = Mapping[str, Any]
 
 
 def write_page(path: str | os.PathLike[str], record: Record) -> None:
-    """Write the page of an audit's record to a file.
-
-    Raises
-    ------
-    InputTypeError
-        If `path` is no path.
-    OSError
-        If the file cannot be written.
-    """
+    """Write the page of an audit's record to a file; OSError if it cannot be written."""
     if not isinstance(path, (str, os.PathLike)):
         raise InputTypeError(f"path is {path!r}; expected the path of a file, ending in .html.")
     # A path may hold what UTF-8 cannot: it is shown as a question mark.
@@ -49,18 +39,7 @@ def write_page(path: str | os.PathLike[str], record: Record) -> None:
 
 
 def page(record: Record) -> str:
-    """Return the page of an audit's record as HTML.
-
-    Parameters
-    ----------
-    record : mapping
-        What :meth:`Audit.to_json` writes, as Python data.
-
-    Returns
-    -------
-    str
-        One self-contained document.
-    """
+    """An audit's record, as :meth:`Audit.to_json` writes it, as one HTML document."""
     model, text, heads = record["model"], record["text"], record["heads"]
     style, script = _file("page.css"), "\n".join(map(_file, SCRIPTS))
     parts = {

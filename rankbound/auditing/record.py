@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.models import TextFacts
 from rankbound.auditing.page import write_page
-from rankbound.auditing.reproduction import Reproduction
-from rankbound.auditing.texts import TextFacts
 from rankbound.measuring.head import HeadMeasures
 from rankbound.table import Table, Tabular
 
@@ -21,59 +21,27 @@ __all__ = ["Audit", "AuditedHead", "ModelFacts"]
 
 @dataclass(frozen=True)
 class ModelFacts:
-    """The model that was audited.
+    """The model that was audited."""
 
-    Attributes
-    ----------
-    name, architecture, model_type : str
-        As it was found; its class; its type in config.json.
-    parameters : int
-        Number of weights.
-    attention_layers : int
-        How many times a forward pass computes attention.
-    storage_dtype, compute_dtype : str
-        Of the weights in their files (GGUF: the types of query and key projections), and in which
-        the model was run.
-    quantised : bool
-        Whether the weights were dequantised when loaded.
-    positions : int or None
-        The longest sequence it takes, where it says.
-    unit : float
-        The relative error of queries and keys from which thresholds are derived: the eps of the
-        coarser of both dtypes; of the latter alone where the weights are quantised.
-    """
-
-    name: str
-    architecture: str
-    model_type: str
-    parameters: int
-    attention_layers: int
-    storage_dtype: str
-    compute_dtype: str
-    quantised: bool
-    positions: int | None
-    unit: float
+    name: str  # as it was found
+    architecture: str  # its class
+    model_type: str  # in config.json
+    parameters: int  # number of weights
+    attention_layers: int  # how many times a forward pass computes attention
+    storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
+    compute_dtype: str  # in which the model was run
+    quantised: bool  # whether the weights were dequantised when loaded
+    positions: int | None  # the longest sequence it takes, where it says
+    unit: float  # `LoadedModel.unit`, the relative error from which thresholds are derived
 
 
 @dataclass(frozen=True, eq=False)
 class AuditedHead:
-    """One head on one window.
-
-    Attributes
-    ----------
-    window, layer, head, key_value_head : int
-        Numbered from 0; layers are those with attention, in the order in which they run.
-    module : str
-        The name of the layer's module in the model.
-    measures : HeadMeasures
-        What was measured, with the spectra.
-    storage_dtype, compute_dtype : str
-        As in :class:`ModelFacts`.
-    """
+    """One head on one window; all numbers are from 0."""
 
     window: int
-    layer: int
-    module: str
+    layer: int  # of those with attention, in the order in which they run
+    module: str  # the name of the layer's module in the model
     head: int
     key_value_head: int
     measures: HeadMeasures
@@ -93,14 +61,11 @@ class Audit(Tabular):
     ----------
     heads : tuple of AuditedHead
         Window by window, layer by layer; the columns are defined in docs/audit.md.
-    model : ModelFacts
-    text : TextFacts
-    proof : Reproduction
-        How well the model's own attention weights were reproduced on the first window.
+    model, text, proof, versions
+        What was audited, how well the model's own attention weights were reproduced on the first
+        window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
-    versions : mapping from str to str
-        Of Python, rankbound, numpy, torch and transformers, as they ran.
     """
 
     heads: tuple[AuditedHead, ...]
@@ -123,10 +88,7 @@ class Audit(Tabular):
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
 
-        Raises
-        ------
-        BackendMissing
-            If pandas is not installed.
+        BackendMissing if pandas is not installed.
         """
         rows = (head.row().values() for head in self.heads)
         return Table([m.column() for m in COLUMNS], map(tuple, rows)).to_frame()
@@ -136,13 +98,7 @@ class Audit(Tabular):
         return json.dumps(self._data(), indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Write the audit as one page that needs no network: map, spectra, table, definitions.
-
-        Raises
-        ------
-        InputTypeError
-            If `path` is no path.
-        """
+        """Write the audit as one page that needs no network: map, spectra, table, definitions."""
         write_page(path, self._data())
 
     def _data(self) -> dict[str, Any]:

@@ -10,35 +10,34 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_int, check_matrix, check_real, frozen_copy
-from rankbound.attention.head import AttentionHead
-from rankbound.attention.masks import Mask
+from rankbound.attention.head import AttentionHead, capped
+from rankbound.attention.masks import Chain, Mask, nested_chain
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.measuring.masked import MaskFacts, masked_log_rank, read_mask, rounding_of
 from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
-from rankbound.theory.head_logrank import balanced
-
-__all__ = ["HeadMeasures", "layer_heads", "measure_heads"]
+from rankbound.theory.head_logrank import balanced, chain_log_rank
+from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.theorem_c import complete
 
 WITHIN = 0.01  # of `least_head_size_1pct`
 BLOCK = 256  # columns of P at a time
+STARTS = 4  # queries from whose keys fully visible blocks are tried
 
 
 @dataclass(frozen=True, eq=False)
 class HeadMeasures:
     """What a head does with its size on one sequence.
 
-    What each measure means is said once, in `rankbound.auditing.record.COLUMNS` and docs/audit.md.
-    Beside those: `kl_errors`, for half the head size and each size asked for the measure `kl_half`;
-    `logit_values` and `centred_values`, the singular values of L and of ``C L``, largest first;
-    `threshold`, above which one is counted. Under a mask the spectra are those of the head's own
-    logits, hidden pairs included: one completion of log P, whose errors are upper bounds.
+    What each measure means is said once, in `rankbound.auditing.columns` and docs/audit.md; beside
+    those there are the spectra. Under a mask they are those of the head's own logits, hidden pairs
+    included: one completion of log P, whose errors are upper bounds.
     """
 
     head_size: int
@@ -55,13 +54,13 @@ class HeadMeasures:
     logit_effective_rank: float
     context_effective_rank: float | None
     aitchison_error_half: float
-    kl_errors: Mapping[int, float]
+    kl_errors: Mapping[int, float]  # `kl_half` for half the head size and each size asked for
     least_head_size_1pct: int
     entropy: float
     sink_mass: float
-    logit_values: Array
-    centred_values: Array
-    threshold: float
+    logit_values: Array  # the singular values of L, largest first
+    centred_values: Array  # and of C L
+    threshold: float  # above which one is counted
 
     @property
     def log_rank(self) -> int | None:
@@ -101,7 +100,7 @@ def layer_heads(
     soft_cap: float | None = None,
     stored: npt.DTypeLike | None = None,
 ) -> tuple[AttentionHead, ...]:
-    """The query heads of a layer, each on its keys; all share scale, mask and cap.
+    """The query heads of a layer, each on its keys; all share scale, mask, cap and dtype.
 
     Parameters
     ----------
@@ -111,11 +110,6 @@ def layer_heads(
         Query head h reads keys ``h // (heads // key_value_heads)``.
     scale, mask, soft_cap, stored
         As of `AttentionHead`.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If the shapes do not agree or an entry is not finite.
     """
     q, k = (check_matrix(name, value) for name, value in (("queries", queries), ("keys", keys)))
     if q.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
@@ -193,17 +187,14 @@ def _measure(
     mask = None if facts is None else facts.mask
     head = _balanced_head(head)
     L = None if cap is None else head.logits()  # capped logits have no factors
+    threshold = rounding_of(head.W_q, head.W_k, head.scale, unit)
     if L is None:
         logits, centred = (
             spectrum_of_factors(head.W_k, head.W_q, head.scale, centred=c) for c in (False, True)
         )
     else:
-        logits, centred = (
-            np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
-            for matrix in (L, L - L.mean(axis=0))
-        )
-    threshold = rounding_of(head.W_q, head.W_k, head.scale, unit)
-    threshold += 0.0 if L is None else 2 * n * FLOAT64_EPS * float(logits[0])
+        logits, centred = (_singular_values(matrix) for matrix in (L, L - L.mean(axis=0)))
+        threshold += 2 * n * FLOAT64_EPS * float(logits[0])
     count = int(np.count_nonzero(centred > threshold))
     lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
     entropy, sink, errors, P = _read_weights(head, L, mask, head_sizes, context_rank)
@@ -217,10 +208,10 @@ def _measure(
         log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
         generic_log_rank=n - 1 if facts is None else facts.generic,
         logit_rank=int(np.count_nonzero(logits > threshold)),
-        log_effective_rank=float(effective_rank_of_values(centred)),
+        log_effective_rank=_effective_rank(centred),
         log_stable_rank=_stable_rank(centred),
-        logit_effective_rank=float(effective_rank_of_values(logits)),
-        context_effective_rank=None if P is None else _effective_rank(P),
+        logit_effective_rank=_effective_rank(logits),
+        context_effective_rank=None if P is None else _effective_rank(_singular_values(P)),
         aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
         kl_errors=errors,
         least_head_size_1pct=least_size_within(centred, WITHIN),
@@ -253,13 +244,16 @@ def tails(values: Array) -> Array:
 
 
 def least_size_within(values: Array, fraction: float) -> int:
-    """Return the least k with ``τ_k <= fraction · τ_0``."""
+    """The least k with ``τ_k <= fraction · τ_0``."""
     tau = tails(values)
     return int(np.argmax(tau <= fraction * tau[0]))
 
 
-def _effective_rank(matrix: Array) -> float:
-    values = np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
+def _singular_values(matrix: Array) -> Array:
+    return np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
+
+
+def _effective_rank(values: Array) -> float:
     return float(effective_rank_of_values(values))
 
 
@@ -316,3 +310,101 @@ def _principal(head: AttentionHead, L: Array | None) -> tuple[Array, Array]:
     centred = head.W_k - head.W_k.mean(axis=1, keepdims=True)
     left, values, turn = np.linalg.svd(head.scale * (centred.T @ triangle.T), full_matrices=False)
     return left.T * values[:, None], turn @ basis.T
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFacts:
+    """A mask that hides something, with what does not depend on the head."""
+
+    mask: Mask
+    chain: Chain | None  # None if the mask is not nested, and so is `generic`
+    generic: int | None  # the masked log-rank of almost every context; causal: floor(n/2)
+    most: int  # the head size that always suffices: less by 1 than the most keys a query sees
+    blocks: tuple[tuple[Any, Any], ...]  # (keys, queries), fully visible; of masks not nested
+
+
+def read_mask(mask: Mask, head_size: int) -> MaskFacts:
+    """What a mask asks of the heads of a layer; generically ``max{t : |K_t| >= t - 1} - 1``."""
+    most = int(mask.sum(axis=0).max()) - 1
+    chain = nested_chain(mask)
+    if chain is None:
+        return MaskFacts(mask, None, None, most, tuple(_blocks(mask, head_size)))
+    seen = chain.seen
+    telling = np.array([np.count_nonzero(seen > t) for t in range(len(mask))])
+    wide = np.flatnonzero(telling >= np.arange(len(mask)))  # t counted from 1
+    return MaskFacts(mask, chain, int(wide.max(initial=0)), most, ())
+
+
+def _blocks(mask: Mask, head_size: int) -> list[tuple[Any, Any]]:
+    """Blocks of keys that two queries share, and the queries that see them all.
+
+    Of the many, those with just over `head_size` keys, which may already show the log-rank that
+    the head cannot exceed, and those of about half the keys of a query.
+    """
+    found = {}
+    overlap = mask.T.astype(np.float64) @ mask.astype(np.float64)
+    widest = np.argsort(-mask.sum(axis=0), kind="stable")
+    spread = widest[np.linspace(0, len(widest) // 2, STARTS).astype(int)]
+    for first in dict.fromkeys(spread.tolist()):
+        shared = overlap[first]
+        for wanted in (head_size + 1, 2 * head_size, max(2, int(shared[first]) // 2)):
+            second = int(np.argmin(np.where(shared < wanted, np.inf, shared)))
+            rows = np.flatnonzero(mask[:, first] & mask[:, second])
+            columns = np.flatnonzero(mask[rows].all(axis=0))
+            if len(rows) > 1:
+                found[rows.tobytes()] = (rows, columns)
+    return list(found.values())
+
+
+def rounding_of(queries: Array, keys: Array, scale: float, unit: float) -> float:
+    """By how much rounding moves a singular value of ``scale keys^T queries``, both balanced.
+
+    Each entry of queries and keys is right to a relative `unit`, so by Weyl no singular value moves
+    by more than ``2 unit |scale| ‖keys‖_F ‖queries‖_F`` and what the QR of the factors adds.
+    Capping moves logits no further apart, so the bound holds for capped logits too.
+    """
+    sizes = float(np.linalg.norm(keys)) * float(np.linalg.norm(queries))
+    return (2 * unit + sum(keys.shape) * FLOAT64_EPS) * abs(scale) * sizes
+
+
+def masked_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
+    """Bounds of the masked log-rank of a balanced head; equal if the mask is nested (Theorem C).
+
+    Otherwise below: the log-rank of a fully visible block; above: the head size, unless logits are
+    capped, and what any context with this mask needs at most.
+    """
+    keys, queries, cap = head.W_k, head.W_q, head.soft_cap
+    if facts.chain is not None:
+        rank = (
+            chain_log_rank(keys[:, facts.chain.keys], queries, facts.chain.seen, unit)
+            if cap is None
+            else _capped_log_rank(head, facts, unit)
+        )
+        return rank, rank
+    upper = facts.most if cap is not None else min(len(keys), facts.most)
+    lower = 0
+    for rows, columns in facts.blocks:
+        if lower < upper:
+            lower = max(lower, _block_rank(queries[:, columns], keys[:, rows], head, unit))
+    return min(lower, upper), upper
+
+
+def _block_rank(queries: Array, keys: Array, head: AttentionHead, unit: float) -> int:
+    size = rounding_of(queries, keys, head.scale, unit)
+    if head.soft_cap is None:
+        values = spectrum_of_factors(keys, queries, head.scale, centred=True)
+    else:
+        L = capped(head.scale * (keys.T @ queries), head.soft_cap)
+        values = _singular_values(L - L.mean(axis=0))
+        size += 2 * max(L.shape) * FLOAT64_EPS * float(np.linalg.norm(L))
+    return int(np.count_nonzero(values > size))
+
+
+def _capped_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> int:
+    """Theorem C on the formed matrix: capped logits have no factors."""
+    L = head.logits()
+    products = np.abs(head.W_k).T @ np.abs(head.W_q)
+    error = 2 * unit * abs(head.scale) * products + FLOAT64_EPS * np.abs(L)
+    values, error = (np.where(facts.mask, matrix, 0.0) for matrix in (L, error))
+    reach = complete(Logs(values, error, np.zeros((1, 1), np.int32), facts.mask))
+    return facts.most if reach is None else int(reach.least)  # a chain was found: never None

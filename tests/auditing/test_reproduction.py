@@ -9,8 +9,7 @@ import numpy.typing as npt
 import pytest
 
 import rankbound as rb
-from rankbound.auditing.capture import Captured
-from rankbound.auditing.reproduction import context_and_bound, reproduce, sampled
+from rankbound.auditing.capture import Captured, context_and_bound, reproduce, sampled
 from rankbound.measuring.head import layer_heads
 
 Floats = npt.NDArray[Any]

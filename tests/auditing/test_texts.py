@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.auditing.texts import check_text, cut_windows
+from rankbound.auditing.models import check_text, cut_windows
 
 TEXT = " ".join(str(i) for i in range(100))
 
@@ -27,9 +27,9 @@ class Words:
 def _no_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     import contextlib
 
-    from rankbound.auditing import texts
+    from rankbound.auditing import models
 
-    monkeypatch.setattr(texts, "quiet", contextlib.nullcontext)
+    monkeypatch.setattr(models, "quiet", contextlib.nullcontext)
 
 
 def test_each_window_has_the_special_tokens_around_it() -> None:

@@ -18,9 +18,9 @@ from rankbound.measuring.head import (
     layer_heads,
     least_size_within,
     measure_heads,
+    read_mask,
     tails,
 )
-from rankbound.measuring.masked import read_mask
 from tests.helpers import refused
 
 FLOAT32 = float(np.finfo(np.float32).eps)

@@ -1,0 +1,159 @@
+"""The one reader of contexts: what it takes, what it remembers, and what it refuses."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sympy
+
+import rankbound as rb
+from rankbound.tokens import read_tokens
+from tests.helpers import refused
+
+MASK = np.array([[True, False], [True, True]])
+P = np.array([[0.5, 0.0], [0.5, 1.0]])
+
+
+def test_it_says_what_it_holds() -> None:
+    context = rb.Context(P, mask=MASK)
+    assert repr(context) == "Context(P, n = 2, float64, 1 of 4 entries hidden)"
+    assert repr(rb.Context(logits=[[1, 2], [3, 4]])) == "Context(logits, n = 2, exact)"
+    batch = rb.Context(np.stack([P, P]).astype(np.float32))
+    assert repr(batch) == "Context(P, batch of 2, n = 2, float32)"
+    assert (batch.batch, len(batch), batch[1].n, batch.declared) == ((2,), 2, 2, True)
+
+
+def test_what_was_read_is_not_read_again() -> None:
+    context = rb.Context(P, mask=MASK)
+    assert rb.log_rank(context) == rb.log_rank(P, mask=MASK) == 0
+    for more in ({"mask": MASK}, {"rows": True}, {"stored": np.float32}, {"logits": P}):
+        with refused(rb.InputTypeError, "a Context is given beside", "expected it alone"):
+            rb.log_rank(context, **more)
+    with pytest.raises(ValueError, match="read-only"):
+        context.values[0, 0] = 1.0
+
+
+def test_hidden_entries_are_zero_and_rows_lie_in_columns() -> None:
+    for given in (np.array([[0.5, np.nan], [0.5, 1.0]]), [[0.5, None], [0.5, 1.0]]):
+        np.testing.assert_array_equal(rb.Context(given, mask=MASK).values, P)
+    turned = rb.Context(P.T, mask=MASK.T, rows=True)
+    np.testing.assert_array_equal(turned.values, P)
+    assert turned.mask is not None
+    np.testing.assert_array_equal(turned.mask, MASK)
+    named = rb.Context(np.array([[1.0, 0.0], [0.25, 0.75]]), mask="causal", rows=True)
+    assert named.mask is not None  # by name a mask is [key, query] always
+    np.testing.assert_array_equal(named.mask, rb.causal_mask(2))
+    assert rb.Context(rb.random_context(3, 0), mask="prefix:3").mask is None  # it hides nothing
+
+
+def test_exact_logits_stay_exact() -> None:
+    big: Any = 2**60
+    third = Fraction(1, 3)
+    cases: tuple[Any, ...] = (
+        ([[big, big + 1], [0, 1]], [[big, big + 1], [0, 1]]),
+        (np.array([[big, big + 1], [0, 1]]), [[big, big + 1], [0, 1]]),
+        ([[third, 0], [0, 1]], [[third, 0], [0, 1]]),
+        (sympy.log(2) * sympy.Matrix([[1, 2], [3, 4]]), [[1, 2], [3, 4]]),
+    )
+    for given, expected in cases:
+        context = rb.Context(logits=given)
+        assert context.exact == expected
+    assert rb.Context(logits=sympy.log(2) * sympy.eye(2)).unit == pytest.approx(np.log(2))
+    assert rb.Context(logits=[[0, 0.5], [1, 2]]).exact is None  # nothing is lost in float64
+    assert rb.Context(logits=[[0, 0.5], [1, 2]], floats="exact").exact is not None
+    with refused(rb.InputTypeError, "mixes exact numbers with floats", "[0, 0] is 11529215"):
+        rb.Context(logits=[[big + 1, 0.5], [1, 2]])
+    hidden = [[big, float("-inf")], [big + 1, 1]]
+    assert rb.Context(logits=hidden, mask=MASK).exact == [[big, 0], [big + 1, 1]]
+
+
+def test_logits_give_the_context() -> None:
+    L = np.random.default_rng(0).standard_normal((4, 4))
+    context = rb.Context(logits=L, mask="causal")
+    np.testing.assert_array_equal(context.P, rb.column_softmax(L, mask=rb.causal_mask(4)))
+
+
+@pytest.mark.parametrize("stored", ["bfloat16", np.float16, "float32", np.dtype("f8")])
+def test_the_dtype_of_the_data(stored: Any) -> None:
+    context = rb.Context(rb.random_context(3, 0), stored=stored)
+    assert context.declared
+    assert context.stored.name == (stored if isinstance(stored, str) else np.dtype(stored).name)
+    assert {"bfloat16": 2.0**-7, "float16": 2.0**-10}.get(
+        context.stored.name, context.stored.eps
+    ) == context.stored.eps
+
+
+def test_files(tmp_path: Path) -> None:
+    A = rb.random_context(4, 0)
+    np.save(tmp_path / "P.npy", A)
+    np.savez(tmp_path / "one.npz", anything=A)
+    np.savez(tmp_path / "two.npz", P=A, mask=rb.full_mask(4))
+    for name in ("P.npy", "one.npz", "two.npz"):
+        np.testing.assert_array_equal(rb.Context(tmp_path / name).values, A)
+    assert rb.Context(tmp_path / "two.npz", mask=tmp_path / "two.npz").mask is None
+    np.savez(tmp_path / "other.npz", Q=A, R=A)
+    with refused(rb.InputError, "other.npz holds Q, R", "expected one array, or one called P"):
+        rb.Context(tmp_path / "other.npz")
+    (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\x0a\x00{[]: 1}   \n")
+    (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04junk")
+    for name in ("bad.npy", "bad.npz"):
+        with refused(rb.InputError, f"{name} cannot be read", "expected an array"):
+            rb.Context(tmp_path / name)
+
+
+def test_parts_of_a_batch() -> None:
+    contexts = np.stack([rb.random_context(3, seed) for seed in range(4)]).reshape(2, 2, 3, 3)
+    batch = rb.Context(contexts, mask=np.stack([rb.full_mask(3)] * 2)[:, None])
+    assert batch.mask is None
+    np.testing.assert_array_equal(batch[1, 0].values, contexts[1, 0])
+    assert batch[1].batch == (2,)
+    with refused(rb.InputError, "index (0, 0, 0) reaches into a matrix", "leading dimensions"):
+        batch[0, 0, 0]
+    with refused(rb.InputTypeError, "one context, not a batch"):
+        batch[0, 0][0]
+    with refused(rb.InputTypeError, "one context, not a batch", ".n"):
+        len(batch[0, 0])
+    with pytest.raises(TypeError, match="not a truth value"):
+        bool(batch)
+    with refused(rb.InputError, "leading dimensions"):
+        rb.Context(contexts, mask=np.ones((3, 3, 3), np.bool_))
+
+
+@pytest.mark.parametrize("function", [rb.log_rank, rb.least_head_size])
+def test_arrays_in_arrays_out(function: Any) -> None:
+    """A batch is a loop, with one mask for all, or one for each."""
+    rng = np.random.default_rng(0)
+    masks = np.stack([rb.causal_mask(4), rb.full_mask(4), rb.prefix_mask(4, 2)])
+    L = rng.standard_normal((2, 3, 4, 4))
+    for mask in (masks, rb.causal_mask(4)):
+        contexts = rb.column_softmax(L, mask=mask)
+        found = function(contexts, mask=mask)
+        assert found.dtype == np.int64
+        for at in np.ndindex(2, 3):
+            own = mask if mask.ndim == 2 else mask[at[1]]
+            assert found[at] == function(contexts[at], mask=own)
+        turned = np.swapaxes(contexts, -1, -2)
+        np.testing.assert_array_equal(
+            function(turned, mask=np.swapaxes(mask, -1, -2), rows=True), found
+        )
+
+
+def test_infinite_answers_of_a_batch() -> None:
+    contexts = np.array([[[0.5, 0.75], [0.5, 0.25]], [[0.6, 0.5], [0.4, 0.5]]])
+    np.testing.assert_array_equal(rb.least_head_size(contexts, X=[[1, 0]]), [np.inf, 1])
+
+
+def test_tokens_remember_what_they_are() -> None:
+    X = read_tokens([[1, 0], [0, 2]])
+    given: Any = X.given
+    assert (X.n, X.rank, given) == (2, 2, [[1, 0], [0, 2]])
+    assert read_tokens(X, 2) is X
+    with refused(rb.InputError, "X is (2, 2)", "one column per token, 3 of them"):
+        read_tokens(X, 3)
+    irrational = read_tokens(sympy.sqrt(2) * sympy.Matrix([[1, 2], [2, 4]]))
+    assert irrational.rank == 1
+    np.testing.assert_allclose(irrational.matrix, np.sqrt(2) * np.array([[1, 2], [2, 4]]))
