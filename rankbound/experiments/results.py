@@ -188,10 +188,9 @@ def _cell(record: Record) -> str:
 
 def _corpus(records: Iterable[Record]) -> str:
     """The corpus with most runs: a store may hold several, which cannot be compared."""
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for record in records:
-        name = str(record.parameters.get("corpus", ""))
-        counts[name] = counts.get(name, 0) + (record.status == DONE)
+        counts[str(record.parameters.get("corpus", ""))] += record.status == DONE
     return max(counts, key=lambda name: counts[name], default="")
 
 

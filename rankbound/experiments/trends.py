@@ -117,8 +117,9 @@ def above(worse: Arm, better: Arm, factor: float = 1.0) -> Check:
     return paired(says, worse, better, lambda x, y: x > factor * y)
 
 
-def rising(arms: Sequence[Arm], what: str) -> Check:
-    """Check that values rise along the arms, for every seed."""
+def rising(arms: Sequence[Arm], what: str = "") -> Check:
+    """Check that values rise along the arms, named by their heads, for every seed."""
+    what = what or f"{arms[0].kind}, {', '.join(str(arm.heads) for arm in arms)} heads"
     seeds = sorted(set.intersection(*(set(arm.values) for arm in arms)))
     along = ", ".join(arm.range() for arm in arms)
     return Check(
@@ -160,11 +161,7 @@ def _bend(arms: Sequence[Arm]) -> list[Check]:
     best = min(inner, key=lambda arm: arm.middle)
     place = standard.index(best)
     sides = standard[place:], standard[place::-1]  # both away from the bottom
-    return [above(standard[-1], best), *(rising(side, _heads(side)) for side in sides)]
-
-
-def _heads(arms: Sequence[Arm]) -> str:
-    return f"{arms[0].kind}, {', '.join(str(arm.heads) for arm in arms)} heads"
+    return [above(standard[-1], best), *(rising(side) for side in sides)]
 
 
 def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
@@ -173,7 +170,7 @@ def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
     few = [arm for arm in fixed if arm.heads <= 4]
     if len(needed) < 2 or len(few) < 2:  # not hurting and helping: both are claimed
         return []
-    return [*(solved(arm) for arm in needed), rising(few[::-1], _heads(few[::-1]))]
+    return [*(solved(arm) for arm in needed), rising(few[::-1])]
 
 
 def _knee(arms: Sequence[Arm]) -> list[Check]:
@@ -225,8 +222,7 @@ def _separation(arms: Sequence[Arm]) -> list[Check]:
     standard = [arm for arm in by_heads(arms, kind="standard") if arm.heads > 1]
     if fixed is None or len(standard) < 2:
         return []
-    checks = [solved(fixed), *(solved(arm, wanted=False) for arm in standard)]
-    return [*checks, rising(standard, _heads(standard))]
+    return [solved(fixed), *(solved(arm, wanted=False) for arm in standard), rising(standard)]
 
 
 def _values_do_not_help(arms: Sequence[Arm]) -> list[Check]:
@@ -252,7 +248,7 @@ def _farthest(arms: Sequence[Arm]) -> list[Check]:
     small = [arm for arm in standard if arm.d_k < arm.d]
     if fixed is None or len(standard) < 3 or all(arm.d_k < arm.n - 1 for arm in small):
         return []
-    return [rising(standard, _heads(standard)), *(above(a, fixed, 2.0) for a in small)]
+    return [rising(standard), *(above(a, fixed, 2.0) for a in small)]
 
 
 def _lookup(arms: Sequence[Arm]) -> list[Check]:
@@ -293,13 +289,13 @@ def _too_many(arms: Sequence[Arm]) -> list[Check]:
         return []
     best = min(standard[:-1], key=lambda arm: arm.middle)
     beyond = standard[standard.index(best) :]
-    return [above(standard[-1], best), rising(beyond, _heads(beyond))]
+    return [above(standard[-1], best), rising(beyond)]
 
 
 @_tuned
 def _fixed_help(arms: Sequence[Arm]) -> list[Check]:
     fixed = by_heads(arms, kind="fixed")[::-1]
-    return [] if len(fixed) < 2 else [rising(fixed, _heads(fixed))]
+    return [] if len(fixed) < 2 else [rising(fixed)]
 
 
 @_tuned

@@ -102,21 +102,14 @@ class Store:
 
     def record(self, cell: Cell, outcome: Outcome) -> None:
         """Write a cell's outcome: one statement, so one transaction. Never over a done one."""
+        told = (outcome.status, outcome.result, outcome.error, outcome.attempts, outcome.wall_time)
+        versions = (outcome.versions.get(name) for name in _VERSIONS)
         with _reported(self.path):
             cursor = self._connection.execute(
                 "UPDATE cells SET status = ?, result = ?, error = ?, attempts = attempts + ?, "
                 "wall_time = ?, python = ?, numpy = ?, scipy = ?, rankbound = ? "
                 "WHERE id = ? AND status <> ?",
-                (
-                    outcome.status,
-                    outcome.result,
-                    outcome.error,
-                    outcome.attempts,
-                    outcome.wall_time,
-                    *(outcome.versions.get(name) for name in _VERSIONS),
-                    cell.id,
-                    DONE,
-                ),
+                (*told, *versions, cell.id, DONE),
             )
         if cursor.rowcount != 1:
             raise InputError(

@@ -183,11 +183,9 @@ def one_thread() -> Iterator[None]:
         with threadpool_limits(1):
             yield
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 @dataclass(frozen=True)
