@@ -23,10 +23,10 @@ from .errors import InputTypeError as InputTypeError
 from .errors import NotRepresentable as NotRepresentable
 from .errors import RankboundError as RankboundError
 from .errors import Undecided as Undecided
-from .fitting.bracket import Bracket as Bracket
-from .fitting.bracket import kl_bracket as kl_bracket
+from .fitting.solve import Bracket as Bracket
 from .fitting.solve import Fit as Fit
 from .fitting.solve import fit_head as fit_head
+from .fitting.solve import kl_bracket as kl_bracket
 from .ranks.bounds import RankBounds as RankBounds
 from .ranks.certified import certified_rank as certified_rank
 from .ranks.exact import exact_rank as exact_rank

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rankbound.atlas.entry import NOTIONS, PATTERNS, Atlas
-from rankbound.fitting.bracket import Bracket
+from rankbound.fitting.solve import Bracket
 from rankbound.registry.claim import Claim
 from rankbound.registry.verification import Report
 from rankbound.table import Column, Table

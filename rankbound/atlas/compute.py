@@ -43,16 +43,10 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
 
     Parameters
     ----------
-    n : int
-        Tokens, from 3 to 512.
-    seed : int
-        Of the random patterns.
+    n, seed : int
+        Tokens, from 3 to 512, and the seed of the random patterns.
     scale, error : float
         In the bounded sense: the largest ``|q| |k|``, and the total variation per column.
-
-    Returns
-    -------
-    Atlas
 
     References
     ----------
@@ -60,7 +54,6 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
 
     Examples
     --------
-    >>> from rankbound.atlas.compute import compute_atlas
     >>> atlas = compute_atlas(8)
     >>> atlas.entry("random-causal", "exact").interval
     '4'
@@ -98,8 +91,11 @@ def _entry(
     return Entry(pattern, notion, n, *sides, below, above, how, theorem, claims)
 
 
-def _sides(bounds: RankBounds) -> tuple[int, int]:
-    return int(bounds.lower), int(bounds.upper)
+def _between(
+    pattern: str, notion: str, n: int, bounds: RankBounds, theorem: str, *claims: str
+) -> Entry:
+    sides = int(bounds.lower), int(bounds.upper)
+    return _entry(pattern, notion, n, sides, bounds.verdict, bounds.method, theorem, *claims)
 
 
 # positive contexts: no zeros where they are visible
@@ -117,11 +113,6 @@ def _strongest(bounds: RankBounds, n: int) -> RankBounds:
         return bounds.certify()
     except Undecided:
         return bounds
-
-
-def _exact(pattern: str, n: int, bounds: RankBounds, theorem: str, *claims: str) -> Entry:
-    sides = _sides(bounds)
-    return _entry(pattern, "exact", n, sides, bounds.verdict, bounds.method, theorem, *claims)
 
 
 def _closure(pattern: str, n: int, P: Array, exact: RankBounds, mask: Mask | None = None) -> Entry:
@@ -142,22 +133,22 @@ def _closure(pattern: str, n: int, P: Array, exact: RankBounds, mask: Mask | Non
 
 def _worst(n: int) -> Iterator[Entry]:
     identity = np.eye(n, dtype=np.int64)
-    exact = _certified(logits=identity)
-    yield _exact("worst-positive", n, exact, "Theorem A", "sharp-necessary", "sharp-sufficient")
+    exact, claims = _certified(logits=identity), ("sharp-necessary", "sharp-sufficient")
+    yield _between("worst-positive", "exact", n, exact, "Theorem A", *claims)
     yield _closure("worst-positive", n, _base_two(identity), exact)
 
 
 def _random(n: int, seed: int) -> Iterator[Entry]:
     P = random_context(n, seed)
     exact = _certified(P)
-    yield _exact("random-positive", n, exact, "Theorem A", "sharp-almost-every")
+    yield _between("random-positive", "exact", n, exact, "Theorem A", "sharp-almost-every")
     yield _closure("random-positive", n, P, exact)
 
 
 def _masked(pattern: str, n: int, seed: int, mask: Mask, claim: str) -> Iterator[Entry]:
     logits = _random_logits(n, seed)
     exact = _certified(logits=logits, mask=mask)
-    yield _exact(pattern, n, exact, "Theorem C", claim)
+    yield _between(pattern, "exact", n, exact, "Theorem C", claim)
     # logits of the size of one, so that no weight vanishes; their rank is the same
     yield _closure(pattern, n, column_softmax(logits / SPREAD, mask=mask), exact, mask)
 
@@ -166,7 +157,7 @@ def _worst_causal(n: int, seed: int) -> Iterator[Entry]:
     """The identity needs n - 1; its neighbours I + G/2^20 need floor(n/2)."""
     mask, identity = causal_mask(n), np.eye(n, dtype=np.int64)
     exact = _certified(logits=identity, mask=mask)
-    yield _exact("worst-causal", n, exact, "Theorem C", "causal-worst")
+    yield _between("worst-causal", "exact", n, exact, "Theorem C", "causal-worst")
     near = _certified(logits=STEP * identity + _random_logits(n, seed), mask=mask)
     bound = _closure("worst-causal", n, _base_two(identity, mask), near, mask)
     yield _entry(
@@ -188,15 +179,14 @@ def _hadamard(n: int) -> Iterator[Entry]:
     size = 1 << (n.bit_length() - 1)
     H = hadamard(size, dtype=np.int64)
     exact = _certified(logits=H)
-    yield _exact("hadamard", size, exact, "Theorem A", "sharp-sufficient")
+    yield _between("hadamard", "exact", size, exact, "Theorem A", "sharp-sufficient")
     yield _closure("hadamard", size, _base_two(H), exact)
     yield _preferred("hadamard", H, "forster-hadamard", "sign-changes")
 
 
 def _preferred(pattern: str, H: Any, *claims: str) -> Entry:
-    bounds, theorem = selection_head_size(H), "section 5, Forster 2002"
-    sides = _sides(bounds)
-    return _entry(pattern, "sign", len(H), sides, bounds.verdict, bounds.method, theorem, *claims)
+    bounds = selection_head_size(H)
+    return _between(pattern, "sign", len(H), bounds, "section 5, Forster 2002", *claims)
 
 
 def _random_logits(n: int, seed: int) -> Ints:

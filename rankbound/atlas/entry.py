@@ -40,36 +40,18 @@ PATTERNS = MappingProxyType(
 
 @dataclass(frozen=True)
 class Entry:
-    """An interval that holds the least head size for a pattern, in one sense.
+    """An interval that holds the least head size for a pattern, in one sense."""
 
-    Attributes
-    ----------
-    pattern, notion : str
-        Of :data:`PATTERNS` and :data:`NOTIONS`.
-    n : int
-        Tokens of this pattern.
-    lower, upper : float
-        Head sizes; both infinite where no head of any size will do.
-    lower_evidence, upper_evidence : Verdict
-        For each side.
-    how : str
-        What was computed for each side.
-    theorem : str
-        Where it is proved.
-    claims : tuple of str
-        Ids of the registered claims that verify it on other instances.
-    """
-
-    pattern: str
-    notion: str
+    pattern: str  # of PATTERNS
+    notion: str  # of NOTIONS
     n: int
-    lower: float
+    lower: float  # both sides are infinite where no head of any size will do
     upper: float
     lower_evidence: Verdict
     upper_evidence: Verdict
-    how: str
-    theorem: str
-    claims: tuple[str, ...]
+    how: str  # what was computed for each side
+    theorem: str  # where it is proved
+    claims: tuple[str, ...]  # registered claims that verify it on other instances
 
     def __post_init__(self) -> None:
         if self.pattern not in PATTERNS or self.notion not in NOTIONS:
@@ -93,22 +75,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Atlas(Tabular):
-    """The entries for sequences of n tokens.
-
-    Attributes
-    ----------
-    n, seed : int
-        Tokens, and the seed of the random patterns.
-    scale, error : float
-        In the bounded sense: the largest ``|q| |k|``, and the total variation per column.
-    entries : tuple of Entry
-        Those that exist; a pattern need not have an entry in every sense.
-    """
+    """The entries for sequences of n tokens; a pattern need not have one in every sense."""
 
     n: int
-    seed: int
-    scale: float
-    error: float
+    seed: int  # of the random patterns
+    scale: float  # in the bounded sense: the largest |q| |k|
+    error: float  # in the bounded sense: the total variation per column
     entries: tuple[Entry, ...]
 
     def entry(self, pattern: str, notion: str) -> Entry | None:
@@ -144,23 +116,18 @@ class Atlas(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """The entries as records of plain values; an infinite side is None."""
-        return [
-            {
-                "pattern": e.pattern,
-                "notion": e.notion,
-                "n": e.n,
-                "lower": None if math.isinf(e.lower) else int(e.lower),
-                "upper": None if math.isinf(e.upper) else int(e.upper),
-                "lower_evidence": str(e.lower_evidence),
-                "upper_evidence": str(e.upper_evidence),
-                "how": e.how,
-                "theorem": e.theorem,
-                "claims": list(e.claims),
-            }
-            for e in self.entries
-        ]
+        return [{key: _plain(value) for key, value in vars(e).items()} for e in self.entries]
 
     def to_json(self) -> str:
         """Return the settings and the entries as a JSON object."""
         settings = {"n": self.n, "seed": self.seed, "scale": self.scale, "error": self.error}
         return json.dumps({**settings, "entries": self.rows()})
+
+
+def _plain(value: Any) -> Any:
+    """A field of an entry, as JSON holds it."""
+    if isinstance(value, (str, Verdict)):
+        return str(value)
+    if isinstance(value, tuple):
+        return list(value)
+    return None if math.isinf(value) else int(value)

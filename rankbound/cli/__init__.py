@@ -4,12 +4,40 @@ from __future__ import annotations
 
 import argparse
 import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TypeAlias
 
 from rankbound.errors import InputError
 
-_KEYWORD = re.compile(r"\b([A-Za-z_]+)=((?:np\.)?\w+|'\w+')?")
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
+_KEYWORD = re.compile(r"\b([A-Za-z_]+)=((?:np\.)?\w+|'\w+')?")
 _SUBJECT = re.compile(r"^(mask|X)\b")
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str
+) -> argparse.ArgumentParser:
+    """Add a command, which the docstring of its function describes, and return its parser."""
+    parser = commands.add_parser(name, help=about, description=run.__doc__)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines as they are, whatever the width of the terminal."""
+    from rankbound.reporting import console
+
+    out = console()
+    for line in lines:
+        out.print(line, markup=False, soft_wrap=True)
+
+
+def write(file: Path | None, content: str) -> None:
+    """Write a file where one is asked for."""
+    if file is not None:
+        file.write_text(content, encoding="utf-8")
 
 
 def in_flags(message: str, options: argparse.Namespace) -> str:
@@ -29,16 +57,20 @@ def in_flags(message: str, options: argparse.Namespace) -> str:
     return _SUBJECT.sub(lambda found: {"mask": "--mask", "X": "--tokens"}[found[0]], message)
 
 
-def read_numbers(option: str, text: str | None) -> list[int] | None:
-    """The numbers that an option names, for example ``0,3-5``."""
+def read_numbers(
+    option: str, text: str | None, most: int = 9999, why: str = ""
+) -> list[int] | None:
+    """The numbers that an option names, for example ``0,3-5``, if none is above the most."""
     if text is None:
         return None
     found: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         numbers = [first, last] if dash else [first]
-        if not all(number.isdecimal() and len(number) < 5 for number in numbers):
+        if not all(number.isdecimal() for number in numbers):
             raise InputError(f"{option} {text}: expected numbers and ranges, for example 0,3-5.")
+        if any(len(number) > 9 or int(number) > most for number in numbers):
+            raise InputError(f"{option} {text}: expected numbers up to {most}{why}.")
         span = range(int(first), int(numbers[-1]) + 1)
         if not span:
             raise InputError(f"{option} {text}: {part.strip()} is empty; expected 3-5, not 5-3.")

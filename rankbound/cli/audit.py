@@ -8,24 +8,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankbound.cli import read_numbers
+from rankbound.cli import Commands, add_command, print_lines, read_numbers
+from rankbound.cli import write as write_file
+from rankbound.errors import InputError
 
 if TYPE_CHECKING:
     from rankbound.auditing.record import Audit
 
-__all__ = ["add_command"]
 
-
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = commands.add_parser(
-        "audit",
-        help="what head size each head of a pretrained model uses",
-        description=(
-            "Measure every attention head of a pretrained model on a text. Nothing is downloaded, "
-            "unpickled or run as code; nothing is reported unless the model's own attention "
-            "weights are reproduced first."
-        ),
+    parser = add_command(
+        commands, "audit", run, "what head size each head of a pretrained model uses"
     )
     parser.add_argument(
         "model", metavar="MODEL", help="a directory, a .gguf file or an installed package"
@@ -51,11 +45,13 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
     parser.add_argument(
         "--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table"
     )
-    parser.set_defaults(run=run)
 
 
 def run(options: argparse.Namespace) -> int:
-    """Audit, print the table, write the record if asked."""
+    """Measure every attention head of a pretrained model on a text. Nothing is downloaded,
+    unpickled or run as code; nothing is reported unless the model's own attention weights are
+    reproduced first.
+    """
     from rankbound.auditing.audit import AuditInterrupted, audit
     from rankbound.reporting import audit_summary, console, progress
 
@@ -78,17 +74,13 @@ def run(options: argparse.Namespace) -> int:
             write(stopped.audit)
             raise
         write(found)
-    out = console()
-    out.print(found.table())
-    for line in audit_summary(found):
-        out.print(line, markup=False, soft_wrap=True)
+    console().print(found.table())
+    print_lines(audit_summary(found))
     return 0
 
 
 def read_text(file: Path) -> str:
     """The content of a text file in UTF-8."""
-    from rankbound.errors import InputError
-
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError:
@@ -105,8 +97,7 @@ def _written(json: Path | None, html: Path | None) -> Iterator[Callable[[Audit],
     def write(audit: Audit) -> None:
         nonlocal done
         done = True
-        if json is not None:
-            json.write_text(audit.to_json() + "\n", encoding="utf-8")
+        write_file(json, audit.to_json() + "\n")
         if html is not None:
             audit.to_html(html)
 

@@ -7,22 +7,18 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankbound.cli import Commands, add_command, print_lines, write
+
 if TYPE_CHECKING:
     from rankbound.experiments.report import ExperimentReport
 
 STORE = "experiments.sqlite"
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    experiment = commands.add_parser(
-        "experiment",
-        help="run one of the paper's experiments in laptop form",
-        description=(
-            "Run an experiment's preset, or that of all, and print arms and trends; without a "
-            "name, or with `list`, list them. Stopped at any moment, the same command resumes it. "
-            "Exit 1 if a cell failed."
-        ),
+    experiment = add_command(
+        commands, "experiment", run_experiment, "run one of the paper's experiments in laptop form"
     )
     experiment.add_argument("name", nargs="?", metavar="NAME", default="list")
     experiment.add_argument("--preset", default="smoke", help="smoke, laptop or overnight")
@@ -31,15 +27,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     experiment.add_argument(
         "--text", type=Path, metavar="FILE", help="what the language model learns instead"
     )
-    experiment.set_defaults(run=run_experiment)
 
-    report = commands.add_parser(
-        "report",
-        help="judge the paper's trends by the runs in a store",
-        description=(
-            "Print each trend beside the paper's numbers, with its verdict (reproduced, partly, "
-            "not, not tested), the arms with their seeds' range, and what the trained heads use."
-        ),
+    report = add_command(
+        commands, "report", run_report, "judge the paper's trends by the runs in a store"
     )
     report.add_argument("store", type=Path, metavar="STORE")
     report.add_argument(
@@ -50,26 +40,24 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     report.add_argument("--json", type=Path, metavar="FILE", help="write runs, findings and heads")
     report.add_argument("--markdown", type=Path, metavar="FILE", help="write trends and arms")
     report.add_argument("--figures", type=Path, metavar="DIR", help="draw the figures as SVG")
-    report.set_defaults(run=run_report)
 
     sweep = commands.add_parser(
         "sweep", help="look into a store of sweeps", description="Look into a store of sweeps."
     )
-    actions = sweep.add_subparsers(title="actions", metavar="ACTION", required=True)
-    status = actions.add_parser(
+    status = add_command(
+        sweep.add_subparsers(title="actions", metavar="ACTION", required=True),
         "status",
-        help="what is done, failed and still to run",
-        description=(
-            "Print what a store holds, also while a run is at work on it: cells of each function "
-            "and version, and the failed ones with their errors. Exit 1 if a cell has failed."
-        ),
+        run_status,
+        "what is done, failed and still to run",
     )
     status.add_argument("store", type=Path, metavar="STORE", help="the SQLite file of a sweep")
-    status.set_defaults(run=run_status)
 
 
 def run_experiment(options: argparse.Namespace) -> int:
-    """Run or list."""
+    """Run an experiment's preset, or that of all, and print arms and trends; without a name, or
+    with `list`, list them. Stopped at any moment, the same command resumes it. Exit 1 if a cell
+    failed.
+    """
     from rankbound.experiments.catalogue import EXPERIMENTS
     from rankbound.experiments.report import catalogue_table
     from rankbound.reporting import console
@@ -90,25 +78,21 @@ def _run_one(name: str, options: argparse.Namespace) -> int:
 
     text = options.text if name == "language" or options.name != "all" else None
     swept = catalogue.run_experiment(name, options.preset, options.store, options.jobs, text)
-    out = console()
     if len(swept.failed) < len(swept.cells):
+        out = console()
         report = make_report(options.store, options.preset, heads=False)
         out.print(arms_table(arm for arm in report.arms if arm.experiment == name))
         out.print(findings_table(f for f in report.findings if f.experiment == name))
     failures = failure_lines(swept.cells)
-    for line in failures:
-        out.print(line, markup=False, soft_wrap=True)
+    print_lines(failures)
     return 1 if failures else 0
 
 
 def run_report(options: argparse.Namespace) -> int:
-    """Read, judge, print, write."""
-    from rankbound.experiments.report import (
-        arms_table,
-        findings_table,
-        heads_table,
-        make_report,
-    )
+    """Print each trend beside the paper's numbers, with its verdict (reproduced, partly, not, not
+    tested), the arms with their seeds' range, and what the trained heads use.
+    """
+    from rankbound.experiments.report import arms_table, findings_table, heads_table, make_report
     from rankbound.reporting import console
 
     report = make_report(options.store, options.preset, options.text, heads=not options.no_heads)
@@ -117,12 +101,9 @@ def run_report(options: argparse.Namespace) -> int:
     out.print(arms_table(report.arms))
     if report.heads:
         out.print(heads_table(report.heads))
-    for line in report.notes:
-        out.print(line, markup=False, soft_wrap=True)
-    if options.json:
-        options.json.write_text(report.to_json() + "\n", encoding="utf-8")
-    if options.markdown:
-        options.markdown.write_text(report.to_markdown(), encoding="utf-8")
+    print_lines(report.notes)
+    write(options.json, report.to_json() + "\n")
+    write(options.markdown, report.to_markdown())
     if options.figures:
         _draw(report, options.figures)
     return 0
@@ -151,16 +132,16 @@ def _draw(report: ExperimentReport, folder: Path) -> None:
 
 
 def run_status(options: argparse.Namespace) -> int:
-    """Read the store and print it."""
+    """Print what a store holds, also while a run is at work on it: cells of each function and
+    version, and the failed ones with their errors. Exit 1 if a cell has failed.
+    """
     from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines, store_table
     from rankbound.sweeps.store import open_store, store_path
 
     with open_store(store_path(options.store), read_only=True) as store:
         records = store.records()
-    out = console()
-    out.print(store_table(records))
+    console().print(store_table(records))
     failures = failure_lines(records)
-    for line in failures:
-        out.print(line, markup=False, soft_wrap=True)
+    print_lines(failures)
     return 1 if failures else 0

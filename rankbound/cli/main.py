@@ -11,7 +11,7 @@ import os
 import sys
 from typing import NoReturn
 
-from rankbound.cli import in_flags
+from rankbound.cli import Commands, in_flags
 from rankbound.errors import RankboundError
 
 
@@ -21,37 +21,23 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import audit, doctor, experiments, matrices, registry
+    from rankbound.cli import audit, checks, experiments, matrices
 
     parser = _Parser(
         prog="rankbound",
         description="What head size an attention head needs, and the proof.",
     )
     parser.add_argument("--version", action="store_true", help="print the version and stop")
-    commands: argparse._SubParsersAction[argparse.ArgumentParser] = parser.add_subparsers(
+    commands: Commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", parser_class=_Parser
     )
-    registry.add_commands(commands)
-    matrices.add_commands(commands)
-    audit.add_command(commands)
-    experiments.add_commands(commands)
-    doctor.add_command(commands)
+    for family in (checks, matrices, audit, experiments):
+        family.add_commands(commands)
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run the command line and return its exit code.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Without the program's name; ``sys.argv[1:]`` unless given.
-
-    Returns
-    -------
-    int
-        0 answered, 1 not as registered, 2 bad usage or input, 130 interrupted.
-    """
+    """Run the command line, on these arguments or ``sys.argv[1:]``, and return its exit code."""
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
     options = argparse.Namespace()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.cli import in_flags, read_numbers
+from rankbound.cli import Commands, add_command, in_flags, read_numbers, write
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
@@ -21,15 +21,10 @@ if TYPE_CHECKING:
 WRITTEN = "expected an array written by numpy.save"
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    head_size = commands.add_parser(
-        "head-size",
-        help="the least head size of a context matrix",
-        description=(
-            "Print the least head size with which some head has this context matrix "
-            "([key, query], columns sum to 1), on any tokens of full column rank or those given."
-        ),
+    head_size = add_command(
+        commands, "head-size", run_head_size, "the least head size of a context matrix"
     )
     _add_matrix(head_size)
     head_size.add_argument(
@@ -43,15 +38,9 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     head_size.add_argument("--logits", action="store_true", help="the file holds logits, not P")
     head_size.add_argument("--json", type=Path, metavar="FILE", help="also write the answer there")
-    head_size.set_defaults(run=run_head_size)
 
-    bracket = commands.add_parser(
-        "bracket",
-        help="how close heads of some sizes come to a context matrix",
-        description=(
-            "Print, for each head size, a KL divergence that no head of that size is below "
-            "(proved, on any tokens) and that of a fitted head."
-        ),
+    bracket = add_command(
+        commands, "bracket", run_bracket, "how close heads of some sizes come to a context matrix"
     )
     _add_matrix(bracket)
     bracket.add_argument(
@@ -62,20 +51,11 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--random-starts", type=int, default=1, metavar="N", help="for each size (1)"
     )
     bracket.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
-    bracket.set_defaults(run=run_bracket)
 
-    atlas = commands.add_parser(
-        "atlas",
-        help="what head size each class of patterns needs",
-        description=(
-            "Compute the head size that classes of patterns of n tokens need: exactly, to any "
-            "precision, with bounded logits, and for the same keys to be preferred."
-        ),
-    )
+    atlas = add_command(commands, "atlas", run_atlas, "what head size each class of patterns needs")
     atlas.add_argument("--n", type=int, required=True, help="tokens, from 3 to 512")
     atlas.add_argument("--seed", type=int, default=0, help="of the random patterns (0)")
     atlas.add_argument("--json", type=Path, metavar="FILE", help="also write the entries there")
-    atlas.set_defaults(run=run_atlas)
 
 
 def _add_matrix(parser: argparse.ArgumentParser) -> None:
@@ -89,7 +69,9 @@ def _add_matrix(parser: argparse.ArgumentParser) -> None:
 
 
 def run_head_size(options: argparse.Namespace) -> int:
-    """Read the files, decide, print."""
+    """Print the least head size with which some head has this context matrix ([key, query], columns
+    sum to 1), on any tokens of full column rank or those given.
+    """
     from rankbound.context import read_context
     from rankbound.reporting import answer_table, console
 
@@ -104,36 +86,36 @@ def run_head_size(options: argparse.Namespace) -> int:
         stored=options.stored,
     )
     tokens = None if options.tokens is None else load_array(options.tokens)
-    answer = _decide(context, tokens, options)
-    if options.json is not None:
-        options.json.write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    least, evidence = _decide(context, tokens, options)
+    answer = {"least head size": least, "sequence length": context.n, **evidence}
+    write(options.json, json.dumps(answer, indent=2) + "\n")
     console().print(answer_table(answer.items()))
     return 0
 
 
-def _decide(context: Context, tokens: Any, options: argparse.Namespace) -> dict[str, Any]:
-    """The answer by name, with its evidence."""
+def _decide(
+    context: Context, tokens: Any, options: argparse.Namespace
+) -> tuple[int | str, dict[str, str]]:
+    """The answer, and its evidence by name."""
     from rankbound.theory.decision import least_head_size
     from rankbound.tokens import read_tokens
 
-    length = {"sequence length": context.n}
     try:
         least = least_head_size(context, X=tokens)
     except Undecided as error:
         if error.bounds is None:
             raise
-        span = f"from {error.bounds.lower} to {error.bounds.upper}"
-        evidence = f"undecided: {in_flags(str(error), options)}"
-        return {"least head size": span, **length, "evidence": evidence}
+        evidence = {"evidence": f"undecided: {in_flags(str(error), options)}"}
+        return f"from {error.bounds.lower} to {error.bounds.upper}", evidence
     if math.isinf(least):
-        return {"least head size": "no head of any size", **length, "evidence": "supported"}
+        return "no head of any size", {"evidence": "supported"}
     deficient = tokens is not None and read_tokens(tokens).numerical_rank < context.n
     if context.mask is not None or deficient:  # Theorems B and C, which no one spectrum decides
-        return {"least head size": int(least), **length, "evidence": "supported"}
-    return {"least head size": int(least), **length, **_evidence(context, int(least))}
+        return int(least), {"evidence": "supported"}
+    return int(least), _evidence(context, int(least))
 
 
-def _evidence(context: Context, least: int) -> dict[str, Any]:
+def _evidence(context: Context, least: int) -> dict[str, str]:
     from rankbound.theory.softmax_gauge import logs_of
 
     if context.exact is not None:
@@ -151,46 +133,40 @@ def _evidence(context: Context, least: int) -> dict[str, Any]:
 
 
 def run_bracket(options: argparse.Namespace) -> int:
-    """Read the file, bracket, print."""
-    from rankbound.fitting.bracket import kl_bracket
+    """Print, for each head size, a KL divergence that no head of that size is below (proved, on any
+    tokens) and that of a fitted head.
+    """
+    from rankbound.context import read_context
+    from rankbound.fitting.solve import kl_bracket
     from rankbound.reporting import bracket_table, console
 
-    sizes = read_numbers("--head-sizes", options.head_sizes) or []
-    bracket = kl_bracket(
-        load_array(options.file),
-        sorted(set(sizes)),
-        seed=options.seed,
-        random_starts=options.random_starts,
-        rows=options.rows,
-        stored=options.stored,
-    )
-    if options.json is not None:
-        options.json.write_text(bracket.to_json() + "\n", encoding="utf-8")
+    matrix = load_array(options.file)
+    context = read_context(matrix, rows=options.rows, stored=options.stored, zeros=True)
+    most, why = max(context.n - 1, 1), f": larger heads come no closer to {context.n} tokens"
+    sizes = read_numbers("--head-sizes", options.head_sizes, most, why) or []
+    starts = {"seed": options.seed, "random_starts": options.random_starts}
+    bracket = kl_bracket(context, sorted(set(sizes)), **starts)
+    write(options.json, bracket.to_json() + "\n")
     console().print(bracket_table(bracket))
     return 0
 
 
 def run_atlas(options: argparse.Namespace) -> int:
-    """Compute and print."""
+    """Compute the head size that classes of patterns of n tokens need: exactly, to any precision,
+    with bounded logits, and for the same keys to be preferred.
+    """
     from rankbound.atlas.compute import compute_atlas
     from rankbound.reporting import atlas_sources, atlas_table, console
 
     atlas = compute_atlas(options.n, options.seed)
-    if options.json is not None:
-        options.json.write_text(atlas.to_json() + "\n", encoding="utf-8")
+    write(options.json, atlas.to_json() + "\n")
     console().print(atlas_table(atlas))
     console().print(atlas_sources(atlas))
     return 0
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
-    """Read one array from a ``.npy`` file or pipe; never unpickled.
-
-    Raises
-    ------
-    InputError
-        If there is no such file, or it does not hold one array of numbers in NumPy's format.
-    """
+    """Read one array from a ``.npy`` file or pipe; never unpickled."""
     if not path.exists():
         raise InputError(f"{path}: no such file; {WRITTEN}.")
     if path.is_dir():

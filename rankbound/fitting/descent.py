@@ -1,4 +1,4 @@
-"""From one start down to a stationary point of a loss.
+"""What is fitted, where to start, and from one start down to a stationary point of the loss.
 
 Trust-region Newton-CG (exact Hessian products, negative curvature followed to the border), or
 SciPy's L-BFGS-B, which sees values and gradients only.
@@ -14,9 +14,24 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.attention.head import AttentionHead
+from rankbound.attention.masks import Mask
+from rankbound.context import read_context
+from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.fitting.objective import KL, Loss, Objective, Point, ReverseKL, TotalVariation
-from rankbound.fitting.problem import Problem
+from rankbound.fitting.objective import (
+    KL,
+    Loss,
+    Objective,
+    Point,
+    ReverseKL,
+    TotalVariation,
+    masked_context,
+)
+from rankbound.theory.softmax_gauge import Logs, centre
+from rankbound.theory.theorem_a import head_from_factors
+from rankbound.theory.theorem_c import complete
+from rankbound.tokens import RowSpace, read_tokens
 
 METHODS = ("newton", "l-bfgs")
 SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
@@ -27,22 +42,95 @@ MOST_PRODUCTS = 250  # for one step
 
 
 @dataclass(frozen=True, eq=False)
+class Problem:
+    """A context matrix to fit, on tokens and under a mask."""
+
+    P: Array
+    mask: Mask | None
+    X: Array | None  # None means the identity
+    space: RowSpace | None  # of the tokens
+
+    @property
+    def basis(self) -> Array | None:
+        """Orthonormal rows (r, n) that span the row space; None means the identity."""
+        return None if self.space is None else self.space.basis
+
+    @property
+    def rank(self) -> int:
+        """The dimension r in which the factors live."""
+        return len(self.P) if self.basis is None else len(self.basis)
+
+    def lift(self, factors: Array) -> AttentionHead:
+        """The head with these factors (2, k, r) of its logits."""
+        left, right = factors if self.basis is None else factors @ self.basis
+        return head_from_factors(left, right, factors.shape[1], self.space)
+
+    def random_start(self, k: int, rng: np.random.Generator) -> Array:
+        """Gaussian factors whose logits have entries of variance 1."""
+        return np.asarray(rng.standard_normal((2, k, self.rank)) / np.sqrt(np.sqrt(k)), np.float64)
+
+    def spectral_start(self, k: int) -> Array:
+        """The truncated singular value decomposition of the logits, in the basis."""
+        D = _start_logits(self.P, self.mask)
+        return truncated(D if self.basis is None else self.basis @ D @ self.basis.T, k)
+
+    def context(self, head: AttentionHead) -> tuple[Array, Array]:
+        """Log Q and Q of a head on the tokens, both 0 where the mask hides."""
+        return masked_context(head.logits(self.X), self.mask)
+
+
+def read_problem(
+    P: Any,
+    *,
+    X: Any = None,
+    mask: Any = None,
+    logits: Any = None,
+    stored: Any = None,
+    rows: bool = False,
+) -> Problem:
+    """Check what a fit is given, and read it."""
+    context = read_context(P, logits=logits, mask=mask, stored=stored, rows=rows, zeros=True)
+    target = context.P / context.P.sum(axis=0)
+    if X is None:
+        return Problem(target, context.mask, None, None)
+    tokens = read_tokens(X, context.n)
+    if tokens.numerical.rank == 0:
+        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
+    return Problem(target, context.mask, tokens.matrix, tokens.numerical)
+
+
+def truncated(D: Array, k: int) -> Array:
+    """Factors (2, k, r) of the truncated singular value decomposition of D, padded with zeros."""
+    U, values, Vt = np.linalg.svd(D)
+    root = np.sqrt(values[:k, None])
+    factors = np.zeros((2, k, len(D)))
+    factors[:, : len(root)] = root * U.T[:k], root * Vt[:k]
+    return factors
+
+
+def _start_logits(P: Array, mask: Mask | None) -> Array:
+    """``C log P`` with a floor, which is all a start needs; completed where a mask is nested."""
+    log_P = np.log(np.maximum(P, 1e-12))
+    if mask is None:
+        return centre(log_P)
+    logs = Logs(np.where(mask, log_P, 0.0), np.zeros_like(log_P), np.zeros((1, 1), np.int32), mask)
+    completed = complete(logs)
+    if completed is not None:
+        return np.asarray(np.ldexp(completed.scaled, completed.exponent), np.float64)
+    means = (log_P * mask).sum(axis=0) / mask.sum(axis=0)
+    return np.where(mask, log_P - means, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
 class End:
     """Where a descent ended.
 
-    Attributes
-    ----------
-    point : Point
-        The factors, the value and the gradient there.
-    iterations : int
-        Hessian products, or the method's own count.
-    curvature : float or None
-        The least ``p^T H p / p^T M p`` over the directions p of the last step's conjugate
-        gradients; None where no step was taken, or the method knows no Hessian.
+    `curvature` is the least ``p^T H p / p^T M p`` over the directions p of the last step's
+    conjugate gradients; None where no step was taken, or the method knows no Hessian.
     """
 
     point: Point
-    iterations: int
+    iterations: int  # Hessian products, or the method's own count
     curvature: float | None = None
 
     @property
@@ -58,11 +146,7 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     The ball and the preconditioner take the metric of the Fisher blocks, in which a step measures
     the loss it can win, and which moves with A -> G A, B -> G^{-T} B as the factors do. A step is
     kept if it lowers the loss; where that falls below rounding, if it lowers the gradient. `limit`
-    counts Hessian products.
-
-    References
-    ----------
-    Steihaug 1983; Conn, Gould & Toint 2000, sections 7.5 and 17.4.
+    counts Hessian products. See Conn, Gould & Toint 2000, sections 7.5 and 17.4.
     """
     point = objective.at(start)
     norm = first = float(np.linalg.norm(point.gradient))

@@ -19,35 +19,18 @@ from rankbound.theory.theorem_2 import check_layer
 class LayerFit:
     """A layer fitted to a teacher, and how close it came.
 
-    Attributes
-    ----------
-    layer : MultiHead
-        The best student found.
-    error : float
-        ``E ‖f(X) - g(X)‖² / E ‖g(X)‖²`` over fresh Gaussian tokens: the share of the teacher's
-        output that the student misses.
-    fitted_error : float
-        The same over the tokens it was fitted on.
-    gradient_norm : float
-        Euclidean norm of the gradient of `fitted_error` in the weights.
-    iterations : int
-        Of the start that won.
-    converged : bool
-        Whether ``gradient_norm <= gradient_tolerance``.
-    start_errors : tuple of float
-        `fitted_error` at which each start ended.
-    seed : int
-        From which tokens and starts can be drawn again.
+    `error` is ``E ‖f(X) - g(X)‖² / E ‖g(X)‖²`` over fresh Gaussian tokens: the share of the
+    teacher's output that the student misses.
     """
 
-    layer: MultiHead
+    layer: MultiHead  # the best student found
     error: float
-    fitted_error: float
-    gradient_norm: float
-    iterations: int
-    converged: bool
-    start_errors: tuple[float, ...]
-    seed: int
+    fitted_error: float  # the same over the tokens it was fitted on
+    gradient_norm: float  # of fitted_error in the weights
+    iterations: int  # of the start that won
+    converged: bool  # gradient_norm <= gradient_tolerance
+    start_errors: tuple[float, ...]  # fitted_error where each start ended
+    seed: int  # from which tokens and starts can be drawn again
 
 
 def fit_layer(
@@ -72,33 +55,14 @@ def fit_layer(
     ----------
     teacher : MultiHead
         The layer g to imitate.
-    heads : int
-        Heads h of the student.
-    head_size : int, optional
-        Of the student; d/h (the standard layer) unless given.
-    value_size : int, optional
-        Value coordinates of each head; `head_size` unless given.
-    n : int
-        Tokens per sequence.
-    sequences : int
-        Sequences to fit on, and as many fresh ones for :attr:`LayerFit.error`.
-    seed : int
-        For tokens and starts.
-    starts : int
-        Random starts; the best end counts.
-    gradient_tolerance : float
-        Norm of the gradient at which a start is called converged.
-    max_iterations : int
-        For each start.
-
-    Returns
-    -------
-    LayerFit
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is out of range, or h does not divide d where no head size is given.
+    heads, head_size, value_size : int
+        h, k and v of the student; k = d/h (the standard layer) and v = k unless given.
+    n, sequences : int
+        Tokens per sequence; sequences to fit on, and as many fresh ones for `LayerFit.error`.
+    seed, starts : int
+        For tokens and random starts; the best end counts.
+    gradient_tolerance, max_iterations
+        Norm of the gradient at which a start is called converged; the limit of each start.
 
     Examples
     --------
@@ -173,13 +137,7 @@ def _descend(
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of a layer, and where its weights lie in a flat vector.
-
-    Attributes
-    ----------
-    heads, head_size, value_size, d : int
-        h, k, v and the embedding size.
-    """
+    """The sizes h, k, v and d of a layer, and where its weights lie in a flat vector."""
 
     heads: int
     head_size: int
@@ -210,19 +168,11 @@ class Shape:
 
 @dataclass(frozen=True, eq=False)
 class LayerObjective:
-    """``‖f(X) - Y‖² / ‖Y‖²``, squared Frobenius norms summed over sequences.
+    """``‖f(X) - Y‖² / ‖Y‖²``, squared Frobenius norms summed over sequences."""
 
-    Attributes
-    ----------
-    shape : Shape
-        Of the layer f; its scale is ``1/sqrt(head_size)``.
-    X, Y : ndarray, shape (N, d, n)
-        Sequences of tokens and the outputs to be met.
-    """
-
-    shape: Shape
-    X: Array
-    Y: Array
+    shape: Shape  # of the layer f; its scale is 1/sqrt(head_size)
+    X: Array  # (N, d, n): sequences of tokens
+    Y: Array  # (N, d, n): the outputs to be met
     _total: float = field(init=False, repr=False)
 
     def __post_init__(self) -> None:

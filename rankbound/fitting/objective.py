@@ -56,65 +56,61 @@ def measure(loss: str, P: Array, log_Q: Array, Q: Array) -> float:
     return (KL(P) if loss == "kl" else ReverseKL(P)).value(log_Q, Q)
 
 
-def _divergence(P: Array, t: Array, Q: Array) -> Array:
+def masked_context(logits: Array, mask: npt.NDArray[np.bool_] | None) -> tuple[Array, Array]:
+    """Log Q and Q, both 0 where the mask hides: P is 0 there as well, and no log enters."""
+    log_Q = log_column_softmax(logits, mask)
+    Q = np.exp(log_Q)
+    return (log_Q if mask is None else np.where(mask, log_Q, 0.0)), Q
+
+
+def _terms(P: Array, t: Array, Q: Array) -> Array:
     """``p φ(t)`` with ``t = log p - log q``, without cancellation."""
     near = np.clip(t, -1.0, 1.0)
     return np.where(near == t, P * (np.expm1(-near) + near), P * (t - 1.0) + Q)
 
 
 @dataclass(frozen=True, eq=False)
-class KL:
-    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
-
-    P: Array
-    _positive: npt.NDArray[np.bool_] = field(init=False, repr=False)
-    _log_P: Array = field(init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        positive = self.P > 0
-        object.__setattr__(self, "_positive", positive)
-        object.__setattr__(self, "_log_P", np.log(np.where(positive, self.P, 1.0)))
-
-    def value(self, log_Q: Array, Q: Array) -> float:
-        """The mean KL divergence of Q from P, as :func:`kl_divergence`."""
-        terms = _divergence(self.P, self._log_P - log_Q, Q)
-        return float(np.sum(np.where(self._positive, terms, Q)) / self.P.shape[1])
-
-    def slope(self, log_Q: Array, Q: Array) -> Array:
-        """``(q - p)/n``."""
-        slope: Array = (Q - self.P) / self.P.shape[1]
-        return slope
-
-    def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
-        """``dq/n``."""
-        bend: Array = T / self.P.shape[1]
-        return bend
-
-    def weights(self, Q: Array) -> Array:
-        """``c² = q``: F diag(1/q) F = F."""
-        return Q
-
-
-@dataclass(frozen=True, eq=False)
-class ReverseKL:
-    """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u). P is positive where visible."""
-
+class _Divergence:
     P: Array
     _log_P: Array = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_log_P", np.log(np.where(self.P > 0, self.P, 1.0)))
 
+    def weights(self, Q: Array) -> Array:
+        """``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P."""
+        return Q
+
+
+class KL(_Divergence):
+    """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
+
+    def value(self, log_Q: Array, Q: Array) -> float:
+        """The mean KL divergence of Q from P, as :func:`kl_divergence`."""
+        terms = _terms(self.P, self._log_P - log_Q, Q)
+        return float(np.sum(np.where(self.P > 0, terms, Q)) / self.P.shape[1])
+
+    def slope(self, log_Q: Array, Q: Array) -> Array:
+        """``(q - p)/n``."""
+        return np.asarray((Q - self.P) / self.P.shape[1], np.float64)
+
+    def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
+        """``dq/n``."""
+        return np.asarray(T / self.P.shape[1], np.float64)
+
+
+class ReverseKL(_Divergence):
+    """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u). P is positive where visible."""
+
     def value(self, log_Q: Array, Q: Array) -> float:
         """The mean KL divergence of P from Q."""
         # where Q underflows its term q (t - 1) + p is p, as it is in truth
-        return float(np.sum(_divergence(Q, log_Q - self._log_P, self.P)) / self.P.shape[1])
+        return float(np.sum(_terms(Q, log_Q - self._log_P, self.P)) / self.P.shape[1])
 
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """``q (u - q·u)/n``."""
         u = log_Q - self._log_P
-        slope: Array = Q * (u - np.sum(Q * u, axis=0)) / self.P.shape[1]
-        return slope
+        return np.asarray(Q * (u - np.sum(Q * u, axis=0)) / self.P.shape[1], np.float64)
 
     def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
         """``(dq (u - q·u + 1) - q (dq·u))/n``, since q du = dq."""
@@ -123,25 +119,13 @@ class ReverseKL:
         bend /= self.P.shape[1]
         return bend
 
-    def weights(self, Q: Array) -> Array:
-        """``c² = q``, exact where Q = P."""
-        return Q
-
 
 @dataclass(frozen=True, eq=False)
 class TotalVariation:
-    """``½ Σ (sqrt(x² + μ²) - μ)``, x = q - p: below the total variation by at most n μ / 2.
-
-    Attributes
-    ----------
-    P : ndarray, shape (n, n)
-        Columns sum to 1; zeros allowed.
-    smoothing : float
-        μ > 0.
-    """
+    """``½ Σ (sqrt(x² + μ²) - μ)``, x = q - p: below the total variation by at most n μ / 2."""
 
     P: Array
-    smoothing: float
+    smoothing: float  # μ > 0
 
     def value(self, log_Q: Array, Q: Array) -> float:
         """The smoothed loss; :func:`measure` gives the total variation itself."""
@@ -152,8 +136,7 @@ class TotalVariation:
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """``q (s - q·s)/n`` with ``s = x / (2 sqrt(x² + μ²))``."""
         s = self._signs(Q)
-        slope: Array = Q * (s - np.sum(Q * s, axis=0)) / self.P.shape[1]
-        return slope
+        return np.asarray(Q * (s - np.sum(Q * s, axis=0)) / self.P.shape[1], np.float64)
 
     def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
         """``(dq (s - q·s) + q (ds - dq·s - q·ds))/n``."""
@@ -170,8 +153,7 @@ class TotalVariation:
 
     def _signs(self, Q: Array) -> Array:
         x = Q - self.P
-        signs: Array = x / (2 * np.hypot(x, self.smoothing))
-        return signs
+        return np.asarray(x / (2 * np.hypot(x, self.smoothing)), np.float64)
 
     def _curvature(self, Q: Array) -> Array:
         return self.smoothing**2 / (2 * np.hypot(Q - self.P, self.smoothing) ** 3)
@@ -181,16 +163,8 @@ class TotalVariation:
 class Objective:
     """``f(A, B) = loss(softmax(L))`` with ``L = (A R)^T (B R)``, A, B of shape (k, r).
 
-    Attributes
-    ----------
-    P : ndarray, shape (n, n)
-        The target; columns sum to 1, zeros allowed.
-    basis : ndarray, shape (r, n), or None
-        R: orthonormal rows that span the row space of the tokens; None means the identity.
-    mask : ndarray of bool, shape (n, n), or None
-        [key, query], True = visible; P is 0 where it hides.
-    loss : Loss
-        The mean KL divergence from P unless given.
+    R is the basis: orthonormal rows (r, n) that span the row space of the tokens; None means the
+    identity. P is 0 where the mask hides; the loss is the mean KL divergence from P unless given.
     """
 
     P: Array
@@ -210,34 +184,18 @@ class Objective:
     def at(self, factors: Array) -> Point:
         """The objective at factors A, B, shape (2, k, r)."""
         A, B = factors if self.basis is None else factors @ self.basis
-        log_Q = log_column_softmax(A.T @ B, self.mask)
-        Q = np.exp(log_Q)
-        if self.mask is not None:  # where P and Q are both 0, no log enters
-            log_Q = np.where(self.mask, log_Q, 0.0)
-        return Point(self, factors, A, B, log_Q, Q)
+        return Point(self, factors, A, B, *masked_context(A.T @ B, self.mask))
 
 
 @dataclass(frozen=True, eq=False)
 class Point:
-    """An objective at one pair of factors; what is computed once is kept.
-
-    Attributes
-    ----------
-    objective : Objective
-        Of which this is a point.
-    factors : ndarray, shape (2, k, r)
-        A and B.
-    A, B : ndarray, shape (k, n)
-        The factors times the basis: keys and queries of the tokens.
-    log_Q, Q : ndarray, shape (n, n)
-        The context; both 0 where the mask hides.
-    """
+    """An objective at one pair of factors; what is computed once is kept."""
 
     objective: Objective
-    factors: Array
-    A: Array
-    B: Array
-    log_Q: Array
+    factors: Array  # (2, k, r)
+    A: Array  # the factors times the basis, (k, n): keys of the tokens
+    B: Array  # their queries
+    log_Q: Array  # the context, 0 where the mask hides, as Q is
     Q: Array
 
     @cached_property

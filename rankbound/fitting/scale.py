@@ -1,7 +1,4 @@
-"""The price of scale, measured: the least scale found beside the scale that no head undercuts.
-
-docs/theory.md, section 5.
-"""
+"""The price of scale, measured: the least scale found beside the scale that no head undercuts."""
 
 from __future__ import annotations
 
@@ -14,12 +11,7 @@ import numpy as np
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
 from rankbound.theory.scale import ScaleBounds, check_share, scale_bounds, unit_columns
-from rankbound.theory.selection import (
-    SelectingHead,
-    random_keys,
-    selecting_head,
-    worst_margin,
-)
+from rankbound.theory.selection import SelectingHead, random_keys, selecting_head, worst_margin
 
 SHARPNESS = (4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0)  # of the smooth least margin
 ITERATIONS = 200  # of L-BFGS at each of them
@@ -30,32 +22,19 @@ MOST_KEYS = 1024
 class ScaleBracket:
     """Two sides of the least scale at which a head of a size selects n keys within an error.
 
-    Attributes
-    ----------
-    n, head_size : int
-    error : float
-        Total variation allowed in each column.
-    bounds : ScaleBounds
-        No head of this size does with less: proved.
-    random : float
-        The scale of a head with random unit keys, queries along them; infinite if float64 does not
-        hold it, or two keys agree. Checked, rounded up.
-    fitted : float
-        The same for keys and queries fitted for the largest margin: the smaller of both.
-    margin : float
-        That of the better head (:class:`rankbound.theory.selection.SelectingHead`).
-    found : SelectingHead or None
-        The better head; None if there is none.
+    `random` is the scale of a head with random unit keys, queries along them; infinite if float64
+    does not hold it, or two keys agree. Checked, rounded up. `fitted` is the same for keys and
+    queries fitted for the largest margin: the smaller of both.
     """
 
     n: int
     head_size: int
-    error: float
-    bounds: ScaleBounds
+    error: float  # total variation allowed in each column
+    bounds: ScaleBounds  # no head of this size does with less: proved
     random: float
     fitted: float
-    margin: float
-    found: SelectingHead | None
+    margin: float  # of the better head
+    found: SelectingHead | None  # the better head, if there is one
 
     @property
     def lower(self) -> float:
@@ -88,19 +67,12 @@ def scale_bracket(
 
     Parameters
     ----------
-    n : int
-        2 to 1024.
-    head_size : int
+    n, head_size : int
+        Keys, 2 to 1024, and coordinates.
     error : float
         ε, between 0 and 1.
-    seed : int
-        Of the random keys and of the starts.
-    starts : int
-        How many fits are tried.
-
-    Returns
-    -------
-    ScaleBracket
+    seed, starts : int
+        Of the random keys and of so many fits.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Heads of a given size, or along a path of sizes, fitted to a context matrix."""
+"""Heads fitted to a context matrix: of one size, along a path, and beside a lower bound."""
 
 from __future__ import annotations
 
@@ -9,15 +9,33 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from rankbound._validate import Array, check_head_size, check_int, check_real, require_memory
+from rankbound._validate import (
+    Array,
+    check_head_size,
+    check_int,
+    check_real,
+    frozen_copy,
+    require_memory,
+)
 from rankbound.attention.head import AttentionHead
+from rankbound.context import read_context
 from rankbound.errors import InputError, InputTypeError
-from rankbound.fitting.descent import METHODS, SMOOTHINGS, End, descend
+from rankbound.fitting.descent import (
+    METHODS,
+    SMOOTHINGS,
+    End,
+    Problem,
+    descend,
+    read_problem,
+    truncated,
+)
 from rankbound.fitting.objective import LOSSES, Point, measure
-from rankbound.fitting.problem import Problem, read_problem, truncated
+from rankbound.table import Column, Table, Tabular
+from rankbound.theory.kl_bound import kl_lower_bound
 
-__all__ = ["Fit", "fit_head", "fit_path"]
+__all__ = ["Bracket", "Fit", "fit_head", "fit_path", "kl_bracket"]
 
 HALVINGS = 40  # of the first step along new directions
 
@@ -38,29 +56,20 @@ class Fit:
     iterations : int
         Of the start that won: Hessian products of Newton's method, each of about the cost of an
         iteration of L-BFGS, or iterations of that; for the total variation of all its stages.
-    converged : bool
+    converged, gradient_tolerance
         Whether ``gradient_norm <= gradient_tolerance``. False means: not even a stationary point.
-    gradient_tolerance : float
-        What was asked.
-    start_kls : tuple of float
-        The KL where each start ended: the truncated SVD first (if asked), then the random ones.
-        Their agreement is the only sign of a global optimum, and no proof of it.
-    seed : int
-        From which the random starts can be drawn again.
-    loss : str
-        The name of the loss that was minimised: "kl", "reverse_kl" or "total_variation".
-    value : float
-        That loss of the head, ``kl`` if it is "kl"; the total variation itself, not smoothed.
-    start_values : tuple of float
-        The loss where each start ended.
+    start_kls, start_values : tuple of float
+        The KL and the loss where each start ended: the truncated SVD first (if asked), then the
+        random ones, drawn again from ``seed``. Their agreement is the only sign of a global
+        optimum, and no proof of it.
+    loss, value, method
+        What was minimised, that loss of the head (the total variation itself, not smoothed), how.
     smoothing : float
         μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``, which is less by at most μ; else 0.
     curvature : float or None
         The least curvature that Newton's last step met, in units of the Fisher metric. Below 0:
         the head may be at a saddle. Above 0: the step met none, which proves no minimum. None:
         no step was taken, or the method sees no curvature.
-    method : str
-        "newton" or "l-bfgs".
     """
 
     head: AttentionHead
@@ -104,25 +113,18 @@ def fit_head(
 
     Parameters
     ----------
-    P : array_like, shape (n, n), or Context, optional
-        One matrix, columns sum to 1, [key, query]. Zeros are allowed, but not in the reverse KL:
+    P, mask, logits, stored, rows
+        One matrix, as in :class:`rankbound.Context`. Zeros are allowed, but not in the reverse KL:
         then the infimum need not be attained, and the fit follows it until the gradient is small.
     head_size : int
         k >= 1.
     X : array_like, shape (d, n), optional
         Tokens; None means the identity.
-    mask, logits, stored, rows
-        As in :class:`rankbound.Context`.
-    seed : int
-        For the random starts.
-    spectral_start : bool
-        Whether to start from the truncated singular value decomposition.
-    random_starts : int
-        How many, 0 or more.
-    gradient_tolerance : float
-        Euclidean norm of the gradient at which a start is called converged.
-    max_iterations : int
-        For each start, counted as :attr:`Fit.iterations`.
+    seed, spectral_start, random_starts
+        Which starts: the truncated singular value decomposition, and how many at random.
+    gradient_tolerance, max_iterations
+        Euclidean norm of the gradient at which a start is called converged; for each start, the
+        most that :attr:`Fit.iterations` counts.
     loss : {"kl", "reverse_kl", "total_variation"}
         Mean over columns of ``KL(P_j ‖ Q_j)``, of ``KL(Q_j ‖ P_j)`` or of ``½ Σ_i |p_ij - q_ij|``.
         The last has kinks and is minimised smoothed, less and less, down to μ = 1e-4/n. The last
@@ -130,10 +132,6 @@ def fit_head(
     method : {"newton", "l-bfgs"}
         Trust-region Newton–CG, or SciPy's L-BFGS-B, which ends in the same points and near
         k = n - 1 takes thousands of iterations.
-
-    Returns
-    -------
-    Fit
 
     Examples
     --------
@@ -145,16 +143,8 @@ def fit_head(
     """
     problem = read_problem(P, X=X, mask=mask, logits=logits, stored=stored, rows=rows)
     k = check_head_size(head_size)
-    fitting = Fitting.read(
-        problem,
-        loss,
-        method,
-        gradient_tolerance,
-        max_iterations,
-        seed,
-        spectral_start,
-        random_starts,
-    )
+    stop = (gradient_tolerance, max_iterations)
+    fitting = Fitting(problem, loss, method, *stop, seed, spectral_start, random_starts)
     starts = fitting.starts(k)
     if not starts:
         raise InputError("no start is left; expected spectral_start=True or random_starts >= 1.")
@@ -163,7 +153,7 @@ def fit_head(
 
 @dataclass(frozen=True, eq=False)
 class Fitting:
-    """A problem and how it is to be solved, checked."""
+    """A problem and how it is to be solved; it checks its settings."""
 
     problem: Problem
     loss: str
@@ -174,32 +164,20 @@ class Fitting:
     spectral_start: bool
     random_starts: int
 
-    @classmethod
-    def read(
-        cls,
-        problem: Problem,
-        loss: Any,
-        method: Any,
-        tolerance: Any,
-        limit: Any,
-        seed: Any,
-        spectral_start: bool,
-        random_starts: Any,
-    ) -> Fitting:
-        """Check the settings."""
-        fitting = cls(
-            problem,
-            _check_choice("loss", loss, LOSSES),
-            _check_choice("method", method, METHODS),
-            check_real("gradient_tolerance", tolerance, above=0.0),
-            check_int("max_iterations", limit, least=1),
-            check_int("seed", seed, least=0, why="fits are written down by an integer seed"),
-            spectral_start,
-            check_int("random_starts", random_starts, least=0),
-        )
-        if loss == "reverse_kl":
-            _check_positive(problem)
-        return fitting
+    def __post_init__(self) -> None:
+        _check_choice("loss", self.loss, LOSSES)
+        _check_choice("method", self.method, METHODS)
+        why = "fits are written down by an integer seed"
+        numbers = {
+            "tolerance": check_real("gradient_tolerance", self.tolerance, above=0.0),
+            "limit": check_int("max_iterations", self.limit, least=1),
+            "seed": check_int("seed", self.seed, least=0, why=why),
+            "random_starts": check_int("random_starts", self.random_starts, least=0),
+        }
+        for name, number in numbers.items():
+            object.__setattr__(self, name, number)
+        if self.loss == "reverse_kl":
+            _check_positive(self.problem)
 
     def starts(self, k: int) -> list[Array]:
         """The spectral start and the random ones, of shape (2, k, r)."""
@@ -243,11 +221,10 @@ class Fitting:
         )
 
 
-def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
         expected = ", ".join(repr(choice) for choice in choices)
         raise InputError(f"{name} is {value!r}; expected one of {expected}.")
-    return value
 
 
 def _check_positive(problem: Problem) -> None:
@@ -282,21 +259,13 @@ def fit_path(
     Beside the starts of :func:`rankbound.fit_head`, each size is started from the best head of
     the size before it, grown along the leading singular directions of the residual ``P - Q``, and
     then from the best head of the size after it, its logits cut to rank k. Where a smaller head is
-    still better it is returned padded with zeros: it is a head of the larger size.
+    still better it is returned padded with zeros: it is a head of the larger size. Without any
+    start the first size takes the truncated singular value decomposition all the same.
 
     Parameters
     ----------
-    P : array_like, shape (n, n), or Context, optional
-        One matrix, as in :func:`rankbound.fit_head`.
     head_sizes : iterable of int
-        Different sizes, in any order.
-    X, mask, logits, stored, rows
-        As in :func:`rankbound.fit_head`.
-    seed, spectral_start, random_starts
-        Likewise; all sizes have the same seed. May be none: the first size then starts from the
-        truncated singular value decomposition all the same.
-    gradient_tolerance, max_iterations, loss, method
-        Likewise, for each start of each size.
+        Different sizes, in any order. The rest is as in :func:`rankbound.fit_head`, for each size.
 
     Returns
     -------
@@ -317,16 +286,8 @@ def fit_path(
     """
     sizes = _check_sizes(head_sizes)
     problem = read_problem(P, X=X, mask=mask, logits=logits, stored=stored, rows=rows)
-    fitting = Fitting.read(
-        problem,
-        loss,
-        method,
-        gradient_tolerance,
-        max_iterations,
-        seed,
-        spectral_start,
-        random_starts,
-    )
+    stop = (gradient_tolerance, max_iterations)
+    fitting = Fitting(problem, loss, method, *stop, seed, spectral_start, random_starts)
     ends = _ends(fitting, sorted(sizes))
     fits: dict[int, Fit] = {}
     last: Fit | None = None
@@ -423,3 +384,96 @@ def _monotone(fit: Fit, smaller: Fit | None, k: int) -> Fit:
         start_kls=(*fit.start_kls, smaller.kl),
         start_values=(*fit.start_values, smaller.value),
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Bracket(Tabular):
+    """Two sides of the least mean KL divergence from P, for each of some head sizes.
+
+    No head of this size, on any tokens, is closer than `lower`: rigorous
+    (:func:`rankbound.kl_lower_bound`), without a certificate. `upper` is the KL of a concrete head,
+    computed in float64, which more starts may lower.
+    """
+
+    head_size: npt.NDArray[np.int64]  # as given
+    lower: Array
+    upper: Array
+    fits: tuple[Fit, ...]  # the heads of the upper side
+
+    def table(self) -> Table:
+        """Return one row per head size."""
+        columns = (
+            "head_size",
+            Column("lower", "KL, at least"),
+            Column("upper", "KL of a head"),
+            Column("gradient_norm", format=".1e"),
+            "converged",
+        )
+        sides = zip(self.head_size, self.lower, self.upper, self.fits, strict=True)
+        return Table(
+            columns,
+            [(k, low, high, fit.gradient_norm, fit.converged) for k, low, high, fit in sides],
+        )
+
+    def to_json(self) -> str:
+        """Return the rows as a JSON array."""
+        return self.table().to_json()
+
+
+def kl_bracket(
+    P: Any,
+    head_sizes: Iterable[int],
+    *,
+    mask: Any = None,
+    seed: int = 0,
+    random_starts: int = 1,
+    gradient_tolerance: float = 1e-8,
+    max_iterations: int = 10_000,
+    stored: Any = None,
+    rows: bool = False,
+) -> Bracket:
+    """Bracket the least mean KL divergence from P that heads of each size reach.
+
+    The upper side is a path of fits, each size started from its neighbours too
+    (:func:`fit_path`), for identity tokens: any tokens of full column rank
+    do as well, others may do worse. The lower side holds for all tokens.
+
+    Parameters
+    ----------
+    P, mask, stored, rows
+        One matrix, as in :class:`rankbound.Context`; zeros are allowed.
+    head_sizes : iterable of int
+        Different sizes, in any order.
+    seed, random_starts, gradient_tolerance, max_iterations
+        As in :func:`rankbound.fit_head`, for each start of each size.
+
+    References
+    ----------
+    docs/theory.md, section 5.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(8, seed=0, law="gibbs", scale=0.3)
+    >>> bracket = rb.kl_bracket(P, [1, 4, 7])
+    >>> bool((bracket.lower <= bracket.upper).all()), bool(bracket.upper[2] < 1e-20)
+    (True, True)
+    """
+    context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True)
+    fits = fit_path(
+        context,
+        head_sizes,
+        seed=seed,
+        random_starts=random_starts,
+        gradient_tolerance=gradient_tolerance,
+        max_iterations=max_iterations,
+    )
+    sizes = [fit.head.head_size for fit in fits]
+    bounds: dict[int, float] = {}
+    best = 0.0
+    for k in sorted(sizes, reverse=True):  # a bound of a larger size is one of a smaller
+        best = max(best, kl_lower_bound(context, k))
+        bounds[k] = best
+    lower = np.array([bounds[k] for k in sizes])
+    upper = np.array([fit.kl for fit in fits])
+    return Bracket(frozen_copy(np.array(sizes)), frozen_copy(lower), frozen_copy(upper), fits)

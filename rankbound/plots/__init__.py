@@ -1,14 +1,13 @@
 """One function per figure: it takes records and returns the axes it drew on."""
 
 from rankbound.plots.approximation import cliff
-from rankbound.plots.atlas import atlas_intervals
-from rankbound.plots.experiments import (
+from rankbound.plots.head_sizes import atlas_intervals, head_sizes_by_mask
+from rankbound.plots.layers import (
     errors_by_heads,
     ranks_of_trained_heads,
     spectra_of_trained_heads,
+    student_errors,
 )
-from rankbound.plots.masks import head_sizes_by_mask
-from rankbound.plots.separation import student_errors
 
 __all__ = [
     "atlas_intervals",

@@ -13,27 +13,10 @@ from matplotlib.lines import Line2D
 
 from rankbound._validate import check_int, check_real
 from rankbound.errors import InputTypeError
-from rankbound.plots.canvas import (
-    BLACK,
-    BLUE,
-    FONT,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILION,
-    dress,
-    explain_hollow,
-    read_converged,
-    read_points,
-    write_beside,
-)
+from rankbound.plots import canvas
 
 __all__ = ["cliff"]
 
-# best on white first
-_COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 
 
@@ -51,6 +34,9 @@ def cliff(
     A hollow marker is a fit that did not converge: the head is not a stationary point, and the KL
     an upper bound on the minimum with nothing to say how far off.
 
+    Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
+    series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
+
     Parameters
     ----------
     rows : sequence of mapping
@@ -59,22 +45,6 @@ def cliff(
         0 (0 unless given), and ``converged`` (True unless given). Other keys are ignored.
     axes : pair of Axes, optional
         Where to draw, Aitchison error first; a new figure of width 7.2 in unless given.
-
-    Returns
-    -------
-    pair of Axes
-        Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
-        series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If there are no rows, a key is missing, a value is negative or not finite, a pair (n, head
-        size) occurs twice, or `axes` is not a pair.
-
-    References
-    ----------
-    docs/theory.md, Theorem A and section 5.
 
     Examples
     --------
@@ -89,7 +59,7 @@ def cliff(
     """
     keys, identity = ("n", "head_size", _AITCHISON.column, _KL.column), ("n", "head_size")
     points = [
-        sorted(read_points(rows, keys, identity, partial(_read_point, panel=panel)))
+        sorted(canvas.read_points(rows, keys, identity, partial(_read_point, panel=panel)))
         for panel in (_AITCHISON, _KL)
     ]
     if axes is None:
@@ -138,7 +108,7 @@ def _read_point(name: str, record: Mapping[str, Any], panel: _Panel) -> _Point:
         head_size=check_int(f"{name}['head_size']", record["head_size"], least=1),
         value=value,
         is_zero=value <= check_real(f"{name}[{key!r}]", record.get(key, 0.0), least=0.0),
-        converged=read_converged(name, record) or not panel.is_fitted,
+        converged=canvas.read_converged(name, record) or not panel.is_fitted,
     )
 
 
@@ -176,10 +146,10 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     scale = _Scale.of(points)
     sizes = sorted({point.n for point in points})
     axes.set_yscale("log")
-    axes.set_title(panel.title, loc="left", fontsize=FONT + 1)
+    canvas.label(axes, title=panel.title, x="head size (vertical lines: n − 1)")
     for index, n in enumerate(sizes):
         series = [point for point in points if point.n == n]
-        line, mark = _draw_series(axes, n, series, scale, index % len(_COLOURS))
+        line, mark = _draw_series(axes, n, series, scale, index % len(canvas.PALETTE))
         line.set_gid(f"{panel.name}-{n}")
         mark.set_gid(f"{panel.name}-mark-{n - 1}")
     _dress_abscissa(axes, sizes, max(point.head_size for point in points))
@@ -187,13 +157,13 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     # a KL of 0 is the minimum, whatever the gradient says: no hollow triangles
     if any(not point.converged and not point.is_zero for point in points):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        explain_hollow(axes, (0.98, 0.97), "top", bbox=white)
+        canvas.explain_hollow(axes, (0.98, 0.97), "top", bbox=white)
 
 
 def _draw_series(
     axes: Axes, n: int, series: Sequence[_Point], scale: _Scale, index: int
 ) -> tuple[Line2D, Line2D]:
-    colour, marker = _COLOURS[index], _MARKERS[index]
+    colour, marker = canvas.PALETTE[index], _MARKERS[index]
     shown = [point for point in series if not point.is_zero]
     zeros = [point for point in series if point.is_zero]
     mark = axes.axvline(n - 1, color=colour, linewidth=0.8, alpha=0.45, zorder=1)
@@ -208,8 +178,8 @@ def _draw_series(
     if shown and zeros and shown[-1].head_size < zeros[0].head_size:
         fall = [shown[-1].head_size, zeros[0].head_size]
         axes.plot(fall, [shown[-1].value, scale.zero], ":", color=colour)
-    name = write_beside(axes, (n - 2, scale.height(0.035)), (-4, 0), f"n = {n}", ha="right")
-    name.set(color=colour, fontsize=FONT, fontweight="bold")
+    name = canvas.write_beside(axes, (n - 2, scale.height(0.035)), (-4, 0), f"n = {n}", ha="right")
+    name.set(color=colour, fontsize=canvas.FONT, fontweight="bold")
     return line, mark
 
 
@@ -219,11 +189,10 @@ def _dress_abscissa(axes: Axes, sizes: Sequence[int], widest: int) -> None:
     axes.set_xticks(ticks)
     step = 2 ** max(0, math.ceil(math.log2(widest / 16)))
     axes.set_xticks(range(step, widest + 1, step), minor=True)
-    dress(axes)
+    canvas.dress(axes)
     for tick, label in zip(ticks, axes.get_xticklabels(), strict=True):
         if tick + 1 in sizes:
-            label.set_color(_COLOURS[sizes.index(tick + 1) % len(_COLOURS)])
-    axes.set_xlabel("head size (vertical lines: n − 1)", fontsize=FONT)
+            label.set_color(canvas.PALETTE[sizes.index(tick + 1) % len(canvas.PALETTE)])
 
 
 def _dress_ordinate(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
@@ -253,8 +222,8 @@ def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
     )
     largest = _rounded_up(max(point.value for point in zeros))
     widest = max(point.n for point in zeros)
-    note = write_beside(axes, (widest - 1, scale.zero), (-9, 0), f"≤ {largest}", ha="right")
-    note.set(color=GREY, fontsize=FONT - 1.5)
+    note = canvas.write_beside(axes, (widest - 1, scale.zero), (-9, 0), f"≤ {largest}", ha="right")
+    note.set(color=canvas.GREY, fontsize=canvas.FONT - 1.5)
 
 
 def _rounded_up(value: float) -> str:

@@ -14,6 +14,7 @@ from rankbound.errors import InputError, InputTypeError
 # Okabe & Ito's palette, which the common forms of colour blindness keep apart
 BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "0.35"
+PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)  # best on white first
 FONT = 9.0
 
 Point = TypeVar("Point")
@@ -105,6 +106,13 @@ def explain_hollow(axes: Axes, at: tuple[float, float], va: str, **style: Any) -
         color=GREY,
         **style,
     )
+
+
+def label(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Write the title and the names of the axes."""
+    axes.set_title(title, loc="left", fontsize=FONT + 1)
+    axes.set_xlabel(x, fontsize=FONT)
+    axes.set_ylabel(y, fontsize=FONT)
 
 
 def dress(axes: Axes, *bare: str) -> None:

@@ -66,6 +66,24 @@ def test_sizes_that_are_none(
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.parametrize("sizes", ["1-99999999", "1-9999", "2,6", "1-" + "9" * 5000])
+def test_sizes_that_change_nothing_are_not_spelled_out(
+    tmp_path: Path, sizes: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "P.npy"
+    np.save(file, rb.random_context(6, 0))
+    assert main(["bracket", str(file), f"--head-sizes={sizes}"]) == 2
+    printed = capsys.readouterr().err
+    assert printed.endswith("expected numbers up to 5: larger heads come no closer to 6 tokens.\n")
+    assert printed.count("\n") == 1
+
+
+def test_one_token_has_one_head_size(tmp_path: Path) -> None:
+    file = tmp_path / "P.npy"
+    np.save(file, np.ones((1, 1)))
+    assert main(["bracket", str(file), "--head-sizes=1"]) == 0
+
+
 def test_bad_arguments() -> None:
     P = rb.random_context(4, 0)
     with refused(rb.InputError, "each size once"):

@@ -15,7 +15,7 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.fitting.descent import _stages
+from rankbound.fitting.descent import _stages, read_problem
 from rankbound.fitting.objective import (
     KL,
     LOSSES,
@@ -25,7 +25,6 @@ from rankbound.fitting.objective import (
     TotalVariation,
     measure,
 )
-from rankbound.fitting.problem import read_problem
 from tests.helpers import EPS, Array, refused
 
 SMOOTHING = 0.125

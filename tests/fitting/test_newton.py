@@ -10,9 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.fitting.descent import _steihaug, lbfgs, newton
+from rankbound.fitting.descent import _steihaug, lbfgs, newton, read_problem
 from rankbound.fitting.objective import Objective
-from rankbound.fitting.problem import read_problem
 from rankbound.testing import contexts
 from tests.helpers import EPS, Array
 

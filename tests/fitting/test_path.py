@@ -13,8 +13,8 @@ from scipy.special import rel_entr
 
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.fitting.descent import read_problem
 from rankbound.fitting.objective import LOSSES, Objective, TotalVariation, kl_divergence
-from rankbound.fitting.problem import read_problem
 from rankbound.fitting.solve import _monotone, cut, fit_path, grown
 from rankbound.testing import contexts
 from tests.helpers import EPS, Array, refused
