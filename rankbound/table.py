@@ -1,7 +1,7 @@
 """One table for all its renderings: terminal, Markdown, HTML, JSON, data frame.
 
-A table holds values; how they look is said once, in its columns. Records of any floor return
-tables, so this module imports neither NumPy nor rich nor pandas before one of them is asked for.
+It holds values; how they look is said once, in its columns. Records of any floor return tables, so
+NumPy, rich and pandas are imported only when one of them is asked for.
 """
 
 from __future__ import annotations
@@ -24,31 +24,15 @@ __all__ = ["Column", "Table", "Tabular"]
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its name, and how its values look.
+    """A column: its name, and how its values look."""
 
-    Attributes
-    ----------
-    name : str
-        The key in data frames and JSON.
-    title : str, optional
-        What a reader sees; the name with spaces for underscores unless given.
-    format : str or callable
-        A format specification for numbers, for example ".3g", or a function from value to text.
-    align : {"left", "right"}, optional
-        Right for numbers and left for all else unless given.
-    style : callable, optional
-        From value to a style of rich, for example "bold green"; for the terminal alone.
-    dtype : str, optional
-        Of the column in a data frame, where its values do not say so ("Int64" for gaps).
-    """
-
-    name: str
-    title: str | None = None
+    name: str  # the key in data frames and JSON
+    title: str | None = None  # what a reader sees: by default the name, without underscores
     _: KW_ONLY
-    format: str | Callable[[Any], str] = ""
-    align: Literal["left", "right"] | None = None
-    style: Callable[[Any], str] | None = None
-    dtype: str | None = None
+    format: str | Callable[[Any], str] = ""  # of numbers (".3g"), or from value to text
+    align: Literal["left", "right"] | None = None  # by default right for numbers alone
+    style: Callable[[Any], str] | None = None  # from value to a style of rich ("bold green")
+    dtype: str | None = None  # in a data frame, where the values do not say so: all None, say
 
     @property
     def heading(self) -> str:
@@ -73,15 +57,6 @@ class Column:
 class Table:
     """Values in rows, with the columns that say how they look.
 
-    Attributes
-    ----------
-    columns : tuple of Column
-        A bare name is taken for a column too.
-    rows : tuple of tuples
-        One value per column; None where there is none.
-    title, caption : str
-        Above and below the table; may be empty.
-
     Examples
     --------
     >>> print(Table(["k", Column("error", format=".1e")], [(1, 0.25), (2, None)]).to_markdown())
@@ -91,9 +66,9 @@ class Table:
     | 2 | - |
     """
 
-    columns: tuple[Column, ...]
-    rows: tuple[tuple[Any, ...], ...]
-    title: str
+    columns: tuple[Column, ...]  # made of bare names too
+    rows: tuple[tuple[Any, ...], ...]  # one value per column; None where there is none
+    title: str  # above the table; may be empty, as the caption below it may
     caption: str
 
     def __init__(
@@ -125,11 +100,10 @@ class Table:
 
     def to_json(self) -> str:
         """Return the rows as a JSON array of objects; null for what is no finite number."""
-        rows = [{k: _finite(v) for k, v in record.items()} for record in self.records()]
-        return json.dumps(rows, ensure_ascii=False, allow_nan=False)
+        return json.dumps(finite(self.records()), ensure_ascii=False, allow_nan=False)
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row per row.
+        """Return a pandas DataFrame, one row per row; integers stay integers, also with gaps.
 
         Raises
         ------
@@ -142,9 +116,11 @@ class Table:
             raise BackendMissing(
                 "to_frame needs pandas, which is not installed: pip install pandas."
             ) from None
-        names = [column.name for column in self.columns]
-        frame = pandas.DataFrame(self.records(), columns=names)
-        return frame.astype({c.name: c.dtype for c in self.columns if c.dtype is not None})
+        records = self.records()
+        columns = {c: [record[c.name] for record in records] for c in self.columns}
+        return pandas.DataFrame(
+            {c.name: pandas.Series(v, dtype=c.dtype or _gappy(v)) for c, v in columns.items()}
+        )
 
     def to_markdown(self) -> str:
         """Return a Markdown table, without a line break at its end."""
@@ -200,10 +176,9 @@ class Table:
         """Whether each column is set to the right: as it says, or where it holds numbers alone."""
         found = []
         for i, column in enumerate(self.columns):
-            values = [_plain(row[i]) for row in self.rows if row[i] is not None]
-            numbers = bool(values) and all(isinstance(v, (int, float)) for v in values)
-            flags = any(isinstance(v, bool) for v in values)
-            found.append(column.align == "right" if column.align else numbers and not flags)
+            kinds = {type(_plain(row[i])) for row in self.rows if row[i] is not None}
+            numbers = bool(kinds) and kinds <= {int, float}
+            found.append(column.align == "right" if column.align else numbers)
         return found
 
 
@@ -215,13 +190,7 @@ class Tabular:
         raise NotImplementedError
 
     def to_frame(self) -> Any:
-        """Return a pandas DataFrame, one row per row of the table.
-
-        Raises
-        ------
-        BackendMissing
-            If pandas is not installed.
-        """
+        """Return a pandas DataFrame, as :meth:`Table.to_frame` does."""
         return self.table().to_frame()
 
     def to_markdown(self) -> str:
@@ -243,9 +212,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _finite(value: Any) -> Any:
+def _gappy(values: list[Any]) -> str | None:
+    """The dtype of integers with gaps, which pandas would round to float64."""
+    if {type(value) for value in values} != {int, type(None)}:
+        return None
+    narrow = all(value is None or -(2**63) <= value < 2**63 for value in values)
+    return "Int64" if narrow else "object"
+
+
+def finite(value: Any) -> Any:
+    """A value for JSON, which has no NaN: None for it and for infinity, also inside."""
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_finite(one) for one in value]
+        return [finite(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

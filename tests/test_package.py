@@ -12,7 +12,6 @@ import sys
 import tomllib
 import zipfile
 from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,12 +19,10 @@ import pytest
 import rankbound as rb
 
 ROOT = Path(__file__).parent.parent
-# written in torch, and imported only where an experiment runs
-IN_TORCH = {"rankbound.experiments.transformer"}
 MODULES = [
     name
     for _, name, _ in pkgutil.walk_packages(rb.__path__, "rankbound.")
-    if not name.endswith("__main__") and (find_spec("torch") or name not in IN_TORCH)
+    if not name.endswith("__main__")
 ]
 
 

@@ -106,6 +106,16 @@ def test_frame_keeps_values_and_kinds() -> None:
     assert Table(["a"], []).to_frame().shape == (0, 1)
 
 
+@pytest.mark.skipif(not find_spec("pandas"), reason="needs pandas")
+@pytest.mark.parametrize(("big", "dtype"), [(2**53 + 1, "Int64"), (2**63, "object")])
+def test_frame_keeps_integers_with_gaps(big: int, dtype: str) -> None:
+    frame = Table(["a", "b"], [(big, 0.5), (None, None)]).to_frame()
+    assert str(frame["a"].dtype) == dtype
+    assert frame["a"].tolist()[0] == big
+    assert frame["a"].isna().tolist() == [False, True]
+    assert str(frame["b"].dtype) == "float64"
+
+
 def test_rows_must_fit_and_mappings_do() -> None:
     with pytest.raises(InputError, match="a row has 1 values; expected 2"):
         Table(["a", "b"], [(1,)])

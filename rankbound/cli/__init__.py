@@ -27,7 +27,7 @@ def add_command(
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines as they are, whatever the width of the terminal."""
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
 
     out = console()
     for line in lines:

@@ -53,8 +53,7 @@ def run(options: argparse.Namespace) -> int:
     reproduced first.
     """
     from rankbound.auditing.audit import AuditInterrupted, audit
-    from rankbound.reporting.audits import audit_summary
-    from rankbound.reporting.tables import console, progress
+    from rankbound.reporting import audit_summary, console, progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
     head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()

@@ -41,7 +41,7 @@ def add_commands(commands: Commands) -> None:
 def run_verify(options: argparse.Namespace) -> int:
     """Check the registered claims; exit 1 if one is not as registered."""
     from rankbound.registry.verification import Report, run, select
-    from rankbound.reporting.tables import console, progress, report_summary, report_table
+    from rankbound.reporting import console, progress, report_summary, report_table
 
     chosen = select(options.claims or None)
     rows = run(chosen, options.level, options.seed, options.jobs, options.certificates)
@@ -62,7 +62,7 @@ def run_verify(options: argparse.Namespace) -> int:
 def run_claims(options: argparse.Namespace) -> int:
     """List the registered claims: statement, source, status, relation, mutants."""
     from rankbound.registry.verification import select
-    from rankbound.reporting.tables import claims_table, console
+    from rankbound.reporting import claims_table, console
 
     console().print(claims_table(select(options.claims or None)))
     return 0
@@ -94,7 +94,7 @@ def run_check(options: argparse.Namespace) -> int:
 
 def run_doctor(options: argparse.Namespace) -> int:
     """List versions and BLAS; exit 1 if a core dependency does not work."""
-    from rankbound.reporting.tables import answer_table, console
+    from rankbound.reporting import answer_table, console
 
     core = _needed()
     rows = [("rankbound", metadata.version("rankbound")), ("python", platform.python_version())]

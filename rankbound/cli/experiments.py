@@ -60,7 +60,7 @@ def run_experiment(options: argparse.Namespace) -> int:
     """
     from rankbound.experiments.catalogue import EXPERIMENTS
     from rankbound.experiments.report import catalogue_table
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
 
     if options.name == "list":
         console().print(catalogue_table(EXPERIMENTS.values()))
@@ -71,13 +71,13 @@ def run_experiment(options: argparse.Namespace) -> int:
 
 def _run_one(name: str, options: argparse.Namespace) -> int:
     """Run one, and print what its runs show."""
-    from rankbound.experiments import run as runner
+    from rankbound.experiments import catalogue
     from rankbound.experiments.report import arms_table, findings_table, make_report
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines
 
     text = options.text if name == "language" or options.name != "all" else None
-    swept = runner.run_experiment(name, options.preset, options.store, options.jobs, text)
+    swept = catalogue.run_experiment(name, options.preset, options.store, options.jobs, text)
     if len(swept.failed) < len(swept.cells):
         out = console()
         report = make_report(options.store, options.preset, heads=False)
@@ -93,7 +93,7 @@ def run_report(options: argparse.Namespace) -> int:
     tested), the arms with their seeds' range, and what the trained heads use.
     """
     from rankbound.experiments.report import arms_table, findings_table, heads_table, make_report
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
 
     report = make_report(options.store, options.preset, options.text, heads=not options.no_heads)
     out = console()
@@ -135,7 +135,7 @@ def run_status(options: argparse.Namespace) -> int:
     """Print what a store holds, also while a run is at work on it: cells of each function and
     version, and the failed ones with their errors. Exit 1 if a cell has failed.
     """
-    from rankbound.reporting.tables import console
+    from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines, store_table
     from rankbound.sweeps.store import open_store, store_path
 

@@ -73,7 +73,7 @@ def run_head_size(options: argparse.Namespace) -> int:
     sum to 1), on any tokens of full column rank or those given.
     """
     from rankbound.context import read_context
-    from rankbound.reporting.tables import answer_table, console
+    from rankbound.reporting import answer_table, console
 
     matrix, mask = load_array(options.file), options.mask
     if mask is not None and mask.endswith(".npy"):
@@ -138,7 +138,7 @@ def run_bracket(options: argparse.Namespace) -> int:
     """
     from rankbound.context import read_context
     from rankbound.fitting.solve import kl_bracket
-    from rankbound.reporting.tables import bracket_table, console
+    from rankbound.reporting import bracket_table, console
 
     matrix = load_array(options.file)
     context = read_context(matrix, rows=options.rows, stored=options.stored, zeros=True)
@@ -156,7 +156,7 @@ def run_atlas(options: argparse.Namespace) -> int:
     with bounded logits, and for the same keys to be preferred.
     """
     from rankbound.atlas.compute import compute_atlas
-    from rankbound.reporting.tables import atlas_sources, atlas_table, console
+    from rankbound.reporting import atlas_sources, atlas_table, console
 
     atlas = compute_atlas(options.n, options.seed)
     write(options.json, atlas.to_json() + "\n")

@@ -1,15 +1,23 @@
-"""The experiments: what each asks, which function answers, and the cells of each preset."""
+"""The experiments: what each asks, which function answers, the cells of each preset, a run."""
 
 from __future__ import annotations
 
+import functools
+import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from itertools import product
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from rankbound.experiments.language import language
+from rankbound.errors import BackendMissing, InputError
+from rankbound.experiments.language import language, read_corpus
+from rankbound.experiments.layers import check_word
 from rankbound.experiments.synthetic import context, farthest, lookup, mixing, separation
+from rankbound.sweeps.run import Sweep, Tick, sweep
+from rankbound.sweeps.store import store_path
 
 PRESETS = ("smoke", "laptop", "overnight")
 Cells = tuple[dict[str, Any], ...]
@@ -174,3 +182,68 @@ EXPERIMENTS: Mapping[str, Experiment] = MappingProxyType({one.name: one for one 
 GRIDS: Mapping[str, Mapping[str, Cells]] = MappingProxyType(
     {one.name: MappingProxyType({p: getattr(one, p) for p in PRESETS}) for one in _ALL}
 )
+
+
+def run_experiment(
+    name: str,
+    preset: str = "smoke",
+    store: str | os.PathLike[str] = "experiments.sqlite",
+    jobs: int = 1,
+    text: str | os.PathLike[str] | None = None,
+    *,
+    progress: Callable[[Tick], object] | None = None,
+) -> Sweep:
+    """Run a preset of one experiment, resumable as any sweep is, and return its cells.
+
+    One store serves all experiments; the trained language models are kept in a folder beside it.
+    The text is what they learn, by default the standard library's own sources. Jobs and progress
+    are as in :func:`rankbound.sweep`.
+
+    Raises
+    ------
+    BackendMissing
+        If torch or safetensors is needed and missing; the message has the install line.
+    """
+    experiment = EXPERIMENTS[check_word("experiment", name, tuple(EXPERIMENTS))]
+    check_word("preset", preset, PRESETS)
+    store_path(store)
+    for package in experiment.needs:
+        if find_spec(package) is None:
+            raise BackendMissing(
+                f"the experiment {name} needs {package}, which is not installed: "
+                'pip install "rankbound[experiments]"'
+            )
+    cells = GRIDS[name][preset]
+    function = experiment.function
+    if name == "language":
+        cells, function = _placed(cells, function, Path(store), text)
+    elif text is not None:
+        raise InputError(
+            f"a text was given to the experiment {name}; expected none: only language learns one."
+        )
+    return sweep(function, list(cells), store, jobs, version=experiment.version, progress=progress)
+
+
+def checkpoint_folder(store: str | os.PathLike[str]) -> Path:
+    """Where the trained models of a store are kept."""
+    path = Path(store)
+    return path.with_name(f"{path.name}.checkpoints")
+
+
+def _placed(
+    cells: Cells, function: Callable[..., Any], store: Path, text: str | os.PathLike[str] | None
+) -> tuple[Cells, Callable[..., Any]]:
+    """Cells that name their corpus, and a function that knows where it and checkpoints are."""
+    corpus = read_corpus(text)
+    told = {
+        "text": None if text is None else str(Path(text).resolve()),
+        "checkpoints": str(checkpoint_folder(store).resolve()),
+    }
+
+    # Paths are no parameters: a cell is known by the text's hash, wherever the file is. The name
+    # of the function, by which the sweep knows it, stays.
+    @functools.wraps(function)
+    def placed(**cell: Any) -> Any:
+        return function(**cell, **told)
+
+    return tuple({**cell, "corpus": corpus.sha256} for cell in cells), placed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -14,7 +14,7 @@ import numpy as np
 from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments.language import Corpus, read_corpus
-from rankbound.experiments.layers import Sizes
+from rankbound.experiments.layers import Shape, Sizes, Weights, heads_of, read_checkpoint
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 WINDOWS = 4  # of the held-out text; a head's measures are medians over them
@@ -22,30 +22,9 @@ WINDOWS = 4  # of the held-out text; a head's measures are medians over them
 
 @dataclass(frozen=True)
 class TrainedHead:
-    """One head of one trained model, on windows of the held-out text.
+    """One head of one trained model, on windows of the held-out text: medians over them."""
 
-    Attributes
-    ----------
-    arm : {"standard", "fixed", "matched"}
-    d, heads, head_size, n, layer, head, steps, seed : int
-    rate, weight_decay : float
-    log_rank, log_rank_bound, generic_log_rank : int
-        The masked log-rank, the bound that the head size sets, and the log-rank of almost every
-        causal context, which a head without a bottleneck could have.
-    at_bottleneck : bool
-        Whether the log-rank is all that the size allows, while most contexts need more.
-    log_effective_rank, log_stable_rank : float
-        Of the head's centred logits.
-    aitchison_half, kl_half : float
-        What half of the size would cost: relative to the whole Aitchison norm, and in nats.
-    least_head_size_1pct : int
-    entropy, sink_mass : float
-    spectrum : str
-        Singular values of the centred logits, largest first, as shares of the largest, to three
-        digits: as many as the head size.
-    """
-
-    arm: str
+    arm: str  # "standard", "fixed" or "matched"
     d: int
     heads: int
     head_size: int
@@ -56,18 +35,18 @@ class TrainedHead:
     seed: int
     rate: float
     weight_decay: float
-    log_rank: int
-    log_rank_bound: int
-    generic_log_rank: int
-    at_bottleneck: bool
-    log_effective_rank: float
+    log_rank: int  # under the causal mask
+    log_rank_bound: int  # which the head size sets
+    generic_log_rank: int  # of almost every causal context: what no bottleneck would allow
+    at_bottleneck: bool  # log_rank is all that the size allows, while most contexts need more
+    log_effective_rank: float  # of the centred logits
     log_stable_rank: float
-    aitchison_half: float
-    kl_half: float
+    aitchison_half: float  # what half of the size would cost, relative to the whole norm
+    kl_half: float  # the same in nats
     least_head_size_1pct: int
     entropy: float
     sink_mass: float
-    spectrum: str
+    spectrum: str  # singular values of the centred logits over the largest, to three digits
 
 
 def measure_trained_heads(
@@ -75,28 +54,11 @@ def measure_trained_heads(
     text: str | os.PathLike[str] | None = None,
     wanted: Callable[[Mapping[str, Any]], bool] | None = None,
 ) -> list[TrainedHead]:
-    """Measure every head of the language models in a folder of checkpoints.
+    """Measure every head of the language models in a folder, by checkpoint, layer and head.
 
-    Parameters
-    ----------
-    folder : path
-    text : path, optional
-        What the models learned; the standard library's own sources by default.
-    wanted : callable, optional
-        Of a model's parameters: whether to measure it. All are unless given.
-
-    Returns
-    -------
-    list of TrainedHead
-        By checkpoint, layer and head.
-
-    Raises
-    ------
-    InputError
-        If there is no checkpoint, a file is none, or a wanted model learnt another text.
+    The text is what they learnt, by default the standard library's own sources. `wanted` says by a
+    model's parameters whether to measure it; all are unless it is given.
     """
-    from rankbound.experiments.transformer import read_checkpoint
-
     paths = sorted(Path(folder).glob("language-*.safetensors"))
     if not paths:
         raise InputError(
@@ -118,10 +80,10 @@ def measure_trained_heads(
     return heads
 
 
-def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> Iterator[TrainedHead]:
+def _model(
+    weights: Weights, shape: Shape, told: dict[str, Any], corpus: Corpus
+) -> Iterator[TrainedHead]:
     import torch
-
-    from rankbound.experiments.transformer import heads_of
 
     starts = np.linspace(0, len(corpus.held_out) - shape.n, WINDOWS).astype(int)
     windows = np.stack([corpus.held_out[at : at + shape.n] for at in starts])
@@ -130,21 +92,14 @@ def _model(weights: Any, shape: Any, told: dict[str, Any], corpus: Corpus) -> It
     mask, sizes = causal_mask(shape.n), shape.sizes
     for layer, (queries, keys) in enumerate(layers):
         q, k = (part.double().numpy().swapaxes(2, 3) for part in (queries, keys))
-        found = [
-            list(
-                measure_heads(
-                    layer_heads(q[window], k[window], mask=mask, stored=np.float32),
-                    context_rank=False,
-                )
-            )
-            for window in range(WINDOWS)
-        ]
-        for head in range(sizes.heads):
-            yield _head([row[head] for row in found], sizes, told, layer, head)
+        inputs = [layer_heads(*qk, mask=mask, stored=np.float32) for qk in zip(q, k, strict=True)]
+        measured = [measure_heads(heads, context_rank=False) for heads in inputs]
+        for head, measures in enumerate(zip(*measured, strict=True)):
+            yield _head(measures, sizes, told, layer, head)
 
 
 def _head(
-    measures: list[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
+    measures: Sequence[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
 ) -> TrainedHead:
     first = measures[0]
     middle: dict[str, Any] = {
@@ -176,6 +131,6 @@ def _head(
     )
 
 
-def _spectrum(measures: list[HeadMeasures]) -> str:
+def _spectrum(measures: Sequence[HeadMeasures]) -> str:
     shares = [one.centred_values / (one.centred_values[0] or 1.0) for one in measures]
     return " ".join(f"{value:.3g}" for value in np.median(shares, axis=0))

@@ -13,7 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound.errors import InputError
-from rankbound.experiments.layers import Sizes, check_word, layer_sizes, minimise, one_thread
+from rankbound.experiments import layers
+from rankbound.experiments.layers import Sizes, check_word, layer_sizes
 
 FIXED = 16  # the head size of the arms `fixed` and `matched`
 ARMS = ("standard", "fixed", "matched")
@@ -35,13 +36,7 @@ class Corpus:
 
 
 def read_corpus(text: str | os.PathLike[str] | None, sha256: str | None = None) -> Corpus:
-    """Return the corpus of a text file, or of the standard library; of this hash, if one is given.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be read, is too short or binary, or has another hash.
-    """
+    """Return the corpus of a text file or of the standard library, of this hash if one is given."""
     found = library_corpus() if text is None else file_corpus(text)
     if sha256 is not None and found.sha256 != sha256:
         raise InputError(
@@ -128,117 +123,57 @@ def language(
 ) -> dict[str, Any]:
     """Train one language model; return its loss on the held-out text, in nats per byte.
 
-    Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up and a cosine
-    to zero. The loss is that of the last step's weights on 2048 windows, the same for all models.
+    Two pre-LN blocks, 64 bytes, batches of 32, AdamW (0.9, 0.98) with 5 % of warm-up to `rate` and
+    a cosine to zero. The loss is that of the last step's weights on 2048 windows, the same for all
+    models. For the arms see :func:`arm_sizes`. The corpus is named by its SHA-256: a run on another
+    text is another cell. The text is a file, by default the standard library's sources; trained
+    weights are kept in the folder `checkpoints`, if one is named.
 
-    Parameters
-    ----------
-    arm : {"standard", "fixed", "matched"}
-        See :func:`arm_sizes`.
-    heads, d : int
-    rate, weight_decay : float
-        The highest learning rate, and AdamW's decay.
-    steps : int
-    corpus : str
-        SHA-256 of the corpus: a run on another text is another cell.
-    seed : int
-        Of weights and batches.
-    text : path, optional
-        A text file; the standard library's sources by default.
-    checkpoints : path, optional
-        A folder in which the trained weights are kept.
-
-    Returns
-    -------
-    dict
-        ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``, ``parameters``
-        and the version of ``torch``.
-
-    Raises
-    ------
-    InputError
-        If the text has another hash than `corpus`, or the sizes do not fit.
+    The result holds ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``,
+    ``parameters`` and the version of ``torch``.
     """
     import torch
 
-    from rankbound.experiments.transformer import (
-        Shape,
-        make_weights,
-        parameter_count,
-        save_checkpoint,
-    )
-
     sizes, ffn = arm_sizes(arm, d, heads)
-    shape = Shape(sizes, LAYERS, LENGTH, ffn)
+    shape = layers.Shape(sizes, LAYERS, LENGTH, ffn)
     source = read_corpus(text, corpus)
-    with one_thread(seed) as generator:
-        weights = make_weights(shape, generator)
-        batches = _Batches(weights, shape, source, generator)
-        minimise(
+    train, held_out = (
+        torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
+        for part in (source.train, source.held_out)
+    )
+    losses: list[float] = []
+    with layers.one_thread(seed) as generator:
+        weights = layers.make_weights(shape, generator)
+
+        def batch_loss() -> Any:
+            places = torch.randint(len(train), (BATCH,), generator=generator)
+            found = layers.byte_loss(weights, shape, train[places])
+            losses.append(float(found.detach()))
+            return found
+
+        layers.minimise(
             weights,
-            batches.loss,
+            batch_loss,
             steps=steps,
             rate=rate,
             betas=(0.9, 0.98),
             weight_decay=weight_decay,
             warm_up=0.05,
         )
-        loss = batches.held_out_loss()
+        evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
+        loss = layers.mean_loss(weights, shape, held_out[evenly], BATCH)
     if checkpoints is not None:
         told = {
             "arm": arm, "heads": heads, "d": d, "rate": rate, "weight_decay": weight_decay,
             "steps": steps, "corpus": corpus, "seed": seed,
         }  # fmt: skip
-        save_checkpoint(Path(checkpoints), weights, shape, told)
+        layers.save_checkpoint(Path(checkpoints), weights, shape, told)
     return {
         "loss": loss,
-        "train_loss": batches.recent(),
+        "train_loss": sum(losses[-50:]) / len(losses[-50:]),
         "d_k": sizes.d_k,
         "d_v": sizes.d_v,
         "ffn": ffn,
-        "parameters": parameter_count(weights),
+        "parameters": layers.parameter_count(weights),
         "torch": torch.__version__,
     }
-
-
-class _Batches:
-    """Windows of the corpus, and the losses on them."""
-
-    def __init__(self, weights: Any, shape: Any, corpus: Corpus, generator: Any) -> None:
-        import torch
-
-        self.weights, self.shape, self.generator = weights, shape, generator
-        self.train, self.held_out = (
-            torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
-            for part in (corpus.train, corpus.held_out)
-        )
-        self.losses: list[float] = []
-
-    def loss(self) -> Any:
-        """The loss on a fresh batch."""
-        import torch
-
-        from rankbound.experiments.transformer import byte_loss
-
-        places = torch.randint(len(self.train), (BATCH,), generator=self.generator)
-        found = byte_loss(self.weights, self.shape, self.train[places])
-        self.losses.append(float(found.detach()))
-        return found
-
-    def held_out_loss(self) -> float:
-        """The mean loss on windows spread evenly over the held-out text."""
-        import torch
-
-        from rankbound.experiments.transformer import byte_loss
-
-        places = torch.linspace(0, len(self.held_out) - 1, JUDGED).long()
-        with torch.no_grad():
-            parts = [
-                float(byte_loss(self.weights, self.shape, self.held_out[part]))
-                for part in places.split(BATCH)
-            ]
-        return sum(parts) / len(parts)
-
-    def recent(self) -> float:
-        """The mean of the last 50 batches' losses."""
-        return sum(self.losses[-50:]) / len(self.losses[-50:])

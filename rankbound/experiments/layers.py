@@ -1,22 +1,28 @@
-"""Attention layers in torch: their sizes, their weights as a dict, one loop that trains them all.
+"""Layers in torch, a small causal transformer over bytes, their training, its checkpoints.
 
-Tokens are rows here. Torch is imported by the functions that need it, so that sizes can be read
-without it.
+Tokens are rows; weights are a dict. The transformer is Pre-LN, its maps without biases. Torch is
+imported by the functions that need it, so that sizes can be read without it.
 """
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int
-from rankbound.errors import InputError
+from rankbound.errors import BackendMissing, InputError
 
 Tensor = Any  # torch.Tensor, where torch may be missing when types are checked
 Weights = dict[str, Tensor]
+BYTES = 256
+# the parameters of a cell, kept with its weights
+TOLD = ("arm", "heads", "d", "rate", "weight_decay", "steps", "corpus", "seed")
 
 
 @dataclass(frozen=True)
@@ -42,11 +48,6 @@ def layer_sizes(
     d: int, heads: int, head_size: int | None = None, value_size: int | None = None
 ) -> Sizes:
     """Return the sizes of a layer; the standard ones, d / heads, where no head size is given.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a size is not a positive integer, or d is no multiple of heads in a standard layer.
 
     Examples
     --------
@@ -80,22 +81,20 @@ def gaussian(*shape: int, generator: Any, scale: float) -> Tensor:
     return (scale * torch.randn(*shape, generator=generator)).requires_grad_()
 
 
-def attention_weights(sizes: Sizes, generator: Any, prefix: str = "") -> Weights:
-    """Weights of a layer, each map scaled by its number of inputs.
+def attention_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
+    """Shapes of a layer's maps, which act on rows from the right.
 
-    W_q, W_k (d, heads · d_k) and W_v (d, heads · d_v) act on rows from the right, as W_o
-    (heads · d_v, d) does; head h owns the h-th block of columns.
+    Head h owns the h-th block of columns of W_q, W_k and W_v, and of rows of W_o.
     """
-    d, inner = sizes.d, sizes.heads * sizes.d_v
-    shapes = {
-        "W_q": (d, sizes.heads * sizes.d_k),
-        "W_k": (d, sizes.heads * sizes.d_k),
-        "W_v": (d, inner),
-        "W_o": (inner, d),
-    }
+    d, inner, values = sizes.d, sizes.heads * sizes.d_k, sizes.heads * sizes.d_v
+    return {"W_q": (d, inner), "W_k": (d, inner), "W_v": (d, values), "W_o": (values, d)}
+
+
+def attention_weights(sizes: Sizes, generator: Any) -> Weights:
+    """Weights of a layer, each map scaled by its number of inputs."""
     return {
-        prefix + name: gaussian(*shape, generator=generator, scale=shape[0] ** -0.5)
-        for name, shape in shapes.items()
+        name: gaussian(*shape, generator=generator, scale=shape[0] ** -0.5)
+        for name, shape in attention_shapes(sizes).items()
     }
 
 
@@ -136,21 +135,8 @@ def minimise(
 ) -> None:
     """Train weights in place by AdamW; the last step's weights count, not the best ones.
 
-    Parameters
-    ----------
-    weights : dict of Tensor
-        Leaves that require a gradient.
-    loss : callable
-        Draws a batch and returns its loss.
-    steps : int
-    rate : float
-        The highest learning rate.
-    betas : tuple of float
-        Of Adam.
-    weight_decay : float
-        Decoupled (AdamW); 0 is Adam. Only matrices decay, not gains or biases.
-    warm_up : float
-        The fraction of steps in which the rate rises linearly; it then falls to 0 as a cosine.
+    The loss draws its batch. The learning rate rises linearly to `rate` in the fraction `warm_up`
+    of the steps, then falls to 0 as a cosine. Only matrices decay, not gains or biases.
     """
     import torch
 
@@ -191,3 +177,164 @@ def one_thread(seed: int) -> Iterator[Any]:
         yield torch.Generator().manual_seed(seed)
     finally:
         torch.set_num_threads(threads)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model is, besides its weights."""
+
+    sizes: Sizes  # of each attention layer
+    layers: int  # blocks
+    n: int  # most tokens
+    ffn: int  # width of each block's feed-forward layer
+
+
+def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
+    """The shapes of the weights, without making them."""
+    d, n, ffn = shape.sizes.d, shape.n, shape.ffn
+    norm: dict[str, tuple[int, ...]] = {"gain": (d,), "shift": (d,)}
+    block = {
+        **attention_shapes(shape.sizes),
+        **{f"{name}.{part}": size for name in ("attention", "ffn") for part, size in norm.items()},
+        "W_1": (d, ffn),
+        "W_2": (ffn, d),
+    }
+    return {
+        "embedding": (BYTES, d),
+        "positions": (n, d),
+        "unembedding": (d, BYTES),
+        **{f"last.{part}": size for part, size in norm.items()},
+        **{f"layers.{at}.{name}": s for at in range(shape.layers) for name, s in block.items()},
+    }
+
+
+def make_weights(shape: Shape, generator: Any) -> Weights:
+    """Gaussian maps, scaled by their number of inputs; embeddings of unit size; gains of 1."""
+    import torch
+
+    weights = {}
+    for name, size in weight_shapes(shape).items():
+        if name.endswith((".gain", ".shift")):
+            start = float(name.endswith(".gain"))
+            weights[name] = torch.full(size, start, requires_grad=True)
+        else:
+            scale = 0.5 if name in ("embedding", "positions") else size[0] ** -0.5
+            weights[name] = gaussian(*size, generator=generator, scale=scale)
+    return weights
+
+
+def parameter_count(weights: Weights) -> int:
+    """Number of trained entries."""
+    return sum(int(w.numel()) for w in weights.values())
+
+
+def byte_loss(weights: Weights, shape: Shape, windows: Tensor) -> Tensor:
+    """Mean cross-entropy of the next byte, in nats; windows (batch, n + 1) of bytes."""
+    from torch.nn.functional import cross_entropy
+
+    x = _embed(weights, windows[:, :-1])
+    for layer in range(shape.layers):
+        x = _block(x, weights, shape, layer)
+    scores = _normed(x, weights, "last") @ weights["unembedding"]
+    return cross_entropy(scores.flatten(0, 1), windows[:, 1:].flatten())
+
+
+def mean_loss(weights: Weights, shape: Shape, windows: Tensor, batch: int) -> float:
+    """The mean of the losses on batches of these windows."""
+    import torch
+
+    with torch.no_grad():
+        losses = [float(byte_loss(weights, shape, part)) for part in windows.split(batch)]
+    return sum(losses) / len(losses)
+
+
+def heads_of(weights: Weights, shape: Shape, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Queries and keys (batch, heads, n, d_k) of each layer on tokens (batch, n)."""
+    x, found = _embed(weights, tokens), []
+    for layer in range(shape.layers):
+        at = f"layers.{layer}."
+        seen = _normed(x, weights, f"{at}attention")
+        found.append(queries_and_keys(seen, weights, shape.sizes.heads, prefix=at))
+        x = _block(x, weights, shape, layer)
+    return found
+
+
+def _embed(weights: Weights, tokens: Tensor) -> Tensor:
+    return weights["embedding"][tokens] + weights["positions"][: tokens.shape[1]]
+
+
+def _block(x: Tensor, weights: Weights, shape: Shape, layer: int) -> Tensor:
+    from torch.nn.functional import gelu
+
+    at = f"layers.{layer}."
+    seen = _normed(x, weights, f"{at}attention")
+    x = x + attention(seen, weights, shape.sizes.heads, prefix=at, causal=True)
+    seen = _normed(x, weights, f"{at}ffn")
+    return x + gelu(seen @ weights[f"{at}W_1"]) @ weights[f"{at}W_2"]
+
+
+def _normed(x: Tensor, weights: Weights, name: str) -> Tensor:
+    from torch.nn.functional import layer_norm
+
+    return layer_norm(x, x.shape[-1:], weights[f"{name}.gain"], weights[f"{name}.shift"])
+
+
+def save_checkpoint(folder: Path, weights: Weights, shape: Shape, told: Mapping[str, Any]) -> Path:
+    """Keep weights, shape and parameters in one file, named by the parameters' hash."""
+    _, save = _safetensors()
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = json.dumps(dict(told), sort_keys=True)
+    path = folder / f"language-{sha256(parameters.encode()).hexdigest()[:16]}.safetensors"
+    kept = {name: w.detach().contiguous() for name, w in weights.items()}
+    part = path.with_suffix(".part")  # a killed worker leaves no half of a checkpoint
+    save(kept, part, {"shape": json.dumps(asdict(shape)), "parameters": parameters})
+    part.replace(path)
+    return path
+
+
+def read_checkpoint(path: Path) -> tuple[Weights, Shape, dict[str, Any]]:
+    """Return weights, shape and parameters."""
+    safe_open, _ = _safetensors()
+    try:
+        with safe_open(path, "pt") as file:
+            told = file.metadata() or {}
+            fields = json.loads(told["shape"])
+            shape = Shape(**{**fields, "sizes": Sizes(**fields["sizes"])})
+            parameters = json.loads(told["parameters"])
+            _check(file, shape, parameters)
+            names = file.keys()  # a file of safetensors is no mapping
+            weights = {name: file.get_tensor(name) for name in names}
+            return weights, shape, parameters
+    except Exception as error:  # safetensors has an error class of its own
+        raise InputError(
+            f"{path.name} is no checkpoint of a language model ({error}); expected one that "
+            "`rankbound experiment language` kept."
+        ) from None
+
+
+def _check(file: Any, shape: Shape, parameters: dict[str, Any]) -> None:
+    """Raise if the parameters are not a cell's, or the weights not those of the shape."""
+    missing = sorted(set(TOLD) - set(parameters))
+    if missing:
+        raise ValueError(f"its parameters have no {missing[0]}")
+    names = file.keys()
+    if not isinstance(shape.layers, int) or not 0 <= shape.layers <= len(names):
+        raise ValueError(f"it names {shape.layers!r} layers")
+    found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+    for name, wanted in weight_shapes(shape).items():
+        if found.pop(name, None) != wanted:
+            raise ValueError(f"its shape asks for a weight {name} of shape {wanted}")
+    if found:
+        raise ValueError(f"it holds {min(found)}, which its shape does not have")
+
+
+def _safetensors() -> tuple[Any, Any]:
+    """What opens a file and what saves one."""
+    try:
+        from safetensors import safe_open
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise BackendMissing(
+            f'checkpoints need safetensors ({error}): pip install "rankbound[experiments]"'
+        ) from None
+    return safe_open, save_file

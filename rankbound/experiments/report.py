@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,13 +10,13 @@ from statistics import median
 from typing import Any
 
 from rankbound.errors import InputError
-from rankbound.experiments.catalogue import GRIDS, PRESETS, Experiment
+from rankbound.experiments.catalogue import GRIDS, PRESETS, Experiment, checkpoint_folder
 from rankbound.experiments.heads import TrainedHead, measure_trained_heads
 from rankbound.experiments.results import Arm, Results, gather, read_results
-from rankbound.experiments.run import checkpoint_folder
 from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
-from rankbound.table import Column, Table
+from rankbound.table import Column, Table, finite
 
+LACKING = "the preset lacks these runs"  # where there is no evidence
 _COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "dim"}
 
 
@@ -25,21 +24,13 @@ _COLOURS = {REPRODUCED: "green", PARTLY: "yellow", NOT: "magenta", NOT_TESTED: "
 class ExperimentReport:
     """What a preset's runs show.
 
-    Attributes
-    ----------
-    results : Results
-        The runs.
-    arms : tuple of Arm
-    findings : tuple of Finding
-        One per trend.
-    heads : tuple of TrainedHead
-        Of the language models kept beside the store, each arm's at its best learning rate; empty if
-        there are none, or not asked for.
+    The heads are those of the language models kept beside the store, each arm's at its best
+    learning rate; none if there are none, or they are not asked for.
     """
 
     results: Results
     arms: tuple[Arm, ...]
-    findings: tuple[Finding, ...]
+    findings: tuple[Finding, ...]  # one per trend
     heads: tuple[TrainedHead, ...]
 
     @property
@@ -70,20 +61,13 @@ class ExperimentReport:
 
     def to_json(self) -> str:
         """Return runs, findings and heads as JSON; the value of a run that diverged is null."""
-        data: dict[str, Any] = {
-            "preset": self.results.preset,
-            "planned": dict(self.results.planned),
-            "done": dict(self.results.done),
-            "failed": dict(self.results.failed),
-            "corpus": self.results.corpus,
-            "versions": dict(self.results.versions),
-            "findings": [
-                {**asdict(one), "seeds": one.seeds, "evidence": one.evidence}
-                for one in self.findings
-            ],
-            "runs": [_finite(asdict(run)) for run in self.results.runs],
-            "heads": [_finite(asdict(head)) for head in self.heads],
-        }
+        counts = ("preset", "planned", "done", "failed", "corpus", "versions")
+        data: dict[str, Any] = {name: getattr(self.results, name) for name in counts}
+        data["findings"] = [
+            {**asdict(one), "seeds": one.seeds, "evidence": one.evidence} for one in self.findings
+        ]
+        data["runs"] = finite([asdict(run) for run in self.results.runs])
+        data["heads"] = finite([asdict(head) for head in self.heads])
         return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False)
 
     def to_markdown(self) -> str:
@@ -107,26 +91,9 @@ def make_report(
 ) -> ExperimentReport:
     """Judge every trend by the runs in a store, and measure the trained heads beside it.
 
-    Parameters
-    ----------
-    store : path
-        Of `rankbound experiment`.
-    preset : {"smoke", "laptop", "overnight"}, optional
-        The one with most runs in the store unless named. Runs of others are not mixed in.
-    text : path, optional
-        What the language models learnt, if not the standard library's sources.
-    heads : bool
-        Whether to measure trained heads, which needs torch and the same text.
-
-    Returns
-    -------
-    ExperimentReport
-
-    Raises
-    ------
-    InputError
-        If the file is no store or holds no finished run of the preset; of trained heads, if the
-        text is another than they learnt.
+    The preset is the one with most runs in the store unless named; runs of others are not mixed in.
+    The text is what the language models learnt, if not the standard library's sources. To measure
+    heads takes torch and this text.
     """
     results = read_results(store, preset)
     if not results.runs:
@@ -163,14 +130,6 @@ def _heads(
     return tuple(measure_trained_heads(folder, text, wanted))
 
 
-def _finite(row: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN."""
-    return {
-        name: None if isinstance(value, float) and not math.isfinite(value) else value
-        for name, value in row.items()
-    }
-
-
 def catalogue_table(experiments: Iterable[Experiment]) -> Table:
     """Return the experiments: what each asks, what it needs, cells of each preset."""
     return Table(
@@ -188,13 +147,7 @@ def findings_table(findings: Iterable[Finding]) -> Table:
     return Table(
         ["trend", verdict, "statement", Column("paper", "the paper"), "here"],
         (
-            (
-                one.trend,
-                one.words,
-                one.statement,
-                one.paper,
-                one.evidence or "the preset lacks these runs",
-            )
+            (one.trend, one.words, one.statement, one.paper, one.evidence or LACKING)
             for one in findings
         ),
     )

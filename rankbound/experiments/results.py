@@ -1,7 +1,4 @@
-"""What a store holds of a preset, a row per run; and runs gathered into arms.
-
-An arm is what differs in more than its seed and its learning rate.
-"""
+"""What a store holds of a preset, run by run; and arms: runs that differ in seed and rate alone."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ import inspect
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields
 from statistics import fmean, median
 from typing import Any
@@ -17,29 +14,18 @@ from typing import Any
 from rankbound.errors import InputError
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Experiment
 from rankbound.experiments.layers import check_word
-from rankbound.sweeps.cell import DONE, FAILED
 from rankbound.sweeps.plan import canonical
-from rankbound.sweeps.store import Record, open_store, store_path
+from rankbound.sweeps.store import Record, by_function, open_store, store_path
+from rankbound.sweeps.workers import DONE, FAILED
 
 
 @dataclass(frozen=True)
 class Setting:
     """What a run and an arm have in common.
 
-    Attributes
-    ----------
-    experiment : str
-    kind : {"standard", "fixed", "matched", "sizes", "head"}
-        ``standard``: heads of size d / heads; ``fixed``: one size for keys and values, given;
-        ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
-        layers widened to the parameters of ``fixed``; ``head``: one head alone.
-    d, n, heads, d_k, d_v, parameters : int
-        Sizes; d_v is 0 and parameters are those of queries and keys where there are no values.
-        Of a language model the parameters are all, of other layers those of attention.
-    steps : int
-        0 where a fit runs until it converges.
-    rate, weight_decay : float
-        0 where there is none.
+    Its kind is ``standard``: heads of size d / heads; ``fixed``: one size for keys and values,
+    given; ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
+    layers widened to the parameters of ``fixed``; or ``head``: one head alone.
     """
 
     experiment: str
@@ -48,26 +34,19 @@ class Setting:
     n: int
     heads: int
     d_k: int
-    d_v: int
-    parameters: int
-    steps: int
-    rate: float
-    weight_decay: float
+    d_v: int  # 0 where there are no values
+    parameters: int  # all of a language model, and of other layers those of attention
+    steps: int  # 0 where a fit runs until it converges
+    rate: float  # 0 where there is none
+    weight_decay: float  # the same
 
 
 @dataclass(frozen=True)
 class Run(Setting):
-    """One finished run.
-
-    Attributes
-    ----------
-    seed : int
-    value : float
-        Of the experiment's measure.
-    """
+    """One finished run."""
 
     seed: int
-    value: float
+    value: float  # of the experiment's measure
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +55,10 @@ class Arm(Setting):
 
     ``rate`` is, of those tried, the one with the least mean value over seeds (accuracies: the
     greatest). One at which a run diverged is the worst.
-
-    Attributes
-    ----------
-    rates : tuple of float
-        Those tried, over all seeds that the best one has.
-    values : mapping of int to float
-        Seed to value, at `rate`.
     """
 
-    rates: tuple[float, ...]
-    values: Mapping[int, float]
+    rates: tuple[float, ...]  # those tried, over all seeds that the best one has
+    values: Mapping[int, float]  # of each seed, at `rate`
 
     @property
     def low(self) -> float:
@@ -152,49 +124,35 @@ def _arm(setting: Setting, rates: Mapping[float, Mapping[int, float]]) -> Arm:
     return Arm(**told, rates=tuple(sorted(full)), values=dict(sorted(full[best].items())))
 
 
+def having(arms: Iterable[Arm], **wanted: object) -> Iterator[Arm]:
+    """The arms with these attributes."""
+    return (a for a in arms if all(getattr(a, name) == v for name, v in wanted.items()))
+
+
 def pick(arms: Iterable[Arm], **wanted: object) -> Arm | None:
     """Return the arm with these attributes; None if there is none, the first if several."""
-    for arm in arms:
-        if all(getattr(arm, name) == value for name, value in wanted.items()):
-            return arm
-    return None
+    return next(having(arms, **wanted), None)
 
 
 @dataclass(frozen=True, eq=False)
 class Results:
     """The runs of a preset.
 
-    Attributes
-    ----------
-    preset : str
-    runs : tuple of Run
-        Those that are done.
-    planned, done, failed : mapping of str to int
-        Cells of each experiment.
-    corpus : str
-        SHA-256 of what the language models learnt, the text of most of them; runs on another are
-        left out. Empty if there are none.
-    versions : mapping of str to str
-        Of what the cells were run with; several are joined by a comma.
+    The corpus is the SHA-256 of what most language models learnt; runs on another text are left
+    out. It is empty if there are none.
     """
 
     preset: str
-    runs: tuple[Run, ...]
-    planned: Mapping[str, int]
+    runs: tuple[Run, ...]  # those that are done
+    planned: Mapping[str, int]  # cells of each experiment
     done: Mapping[str, int]
     failed: Mapping[str, int]
     corpus: str
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of what the cells were run with; several joined by a comma
 
 
 def read_results(store: str | os.PathLike[str], preset: str | None = None) -> Results:
-    """Read the cells of a preset from a store; of the one with most runs unless named.
-
-    Raises
-    ------
-    InputError
-        If the preset is unknown, or the file is no store, or one of other functions' results.
-    """
+    """Read the cells of a preset from a store; of the one with most runs unless named."""
     if preset is not None:
         check_word("preset", preset, PRESETS)
     with open_store(store_path(store), read_only=True) as opened:
@@ -204,16 +162,14 @@ def read_results(store: str | os.PathLike[str], preset: str | None = None) -> Re
 
 
 def _of_preset(records: Iterable[Record], preset: str) -> Results:
-    by_function: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        by_function.setdefault((record.function, record.version), []).append(record)
+    functions = by_function(records)
     runs: list[Run] = []
     used: list[Record] = []
     done, failed, corpus = Counter[str](), Counter[str](), ""
     for name, experiment in EXPERIMENTS.items():
         key = (experiment.function.__qualname__, experiment.version)
         cells = {canonical(dict(cell)) for cell in GRIDS[name][preset]}
-        mine = [record for record in by_function.get(key, []) if _cell(record) in cells]
+        mine = [record for record in functions.get(key, []) if _cell(record) in cells]
         if name == "language":
             corpus = _corpus(mine)
             mine = [record for record in mine if record.parameters.get("corpus") == corpus]
@@ -232,10 +188,9 @@ def _cell(record: Record) -> str:
 
 def _corpus(records: Iterable[Record]) -> str:
     """The corpus with most runs: a store may hold several, which cannot be compared."""
-    counts: dict[str, int] = {}
+    counts = Counter[str]()
     for record in records:
-        name = str(record.parameters.get("corpus", ""))
-        counts[name] = counts.get(name, 0) + (record.status == DONE)
+        counts[str(record.parameters.get("corpus", ""))] += record.status == DONE
     return max(counts, key=lambda name: counts[name], default="")
 
 

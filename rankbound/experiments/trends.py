@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from rankbound.experiments.results import Arm, pick
+from rankbound.experiments.results import Arm, having, pick
 
 REPRODUCED, PARTLY, NOT, NOT_TESTED = "reproduced", "partly", "not", "not tested"
 SOLVED = 1e-3  # of the relative squared error: what training leaves of a layer that can be exact
@@ -33,19 +33,18 @@ class Check:
     says: str
     held: tuple[bool, ...]
 
+    def __str__(self) -> str:
+        held, seeds = sum(self.held), len(self.held)
+        failing = "does not hold" if not held else f"holds for {held} of {seeds} seeds"
+        return self.says if held == seeds else f"{self.says} ({failing})"
+
 
 @dataclass(frozen=True)
 class Finding:
     """What the runs say of a trend.
 
-    Attributes
-    ----------
-    trend, experiment, statement, paper : str
-        Of the :class:`Trend`.
-    verdict : {"reproduced", "partly", "not", "not tested"}
-        Every check holds for every seed; not so, but the first holds for some seed; it holds for
-        none; the preset lacks these runs.
-    checks : tuple of Check
+    Its verdict is ``reproduced``: every check holds for every seed; ``partly``: not so, but the
+    first holds for some seed; ``not``: it holds for none; ``not tested``: the runs are lacking.
     """
 
     trend: str
@@ -58,7 +57,7 @@ class Finding:
     @property
     def evidence(self) -> str:
         """The checks in words, those that do not hold marked."""
-        return "; ".join(check.says + _failing(check) for check in self.checks)
+        return "; ".join(map(str, self.checks))
 
     @property
     def seeds(self) -> int:
@@ -71,13 +70,6 @@ class Finding:
         if not self.seeds:
             return self.verdict
         return f"{self.verdict} ({self.seeds} seed{'s' if self.seeds > 1 else ''})"
-
-
-def _failing(check: Check) -> str:
-    held, seeds = sum(check.held), len(check.held)
-    if held == seeds:
-        return ""
-    return " (does not hold)" if not held else f" (holds for {held} of {seeds} seeds)"
 
 
 @dataclass(frozen=True)
@@ -109,8 +101,7 @@ def _verdict(checks: Sequence[Check]) -> str:
 
 def by_heads(arms: Iterable[Arm], **wanted: object) -> list[Arm]:
     """Return the arms with these attributes, by their number of heads."""
-    chosen = [a for a in arms if all(getattr(a, name) == v for name, v in wanted.items())]
-    return sorted(chosen, key=lambda arm: arm.heads)
+    return sorted(having(arms, **wanted), key=lambda arm: arm.heads)
 
 
 def paired(says: str, first: Arm, second: Arm, holds: Callable[[float, float], bool]) -> Check:
@@ -126,8 +117,9 @@ def above(worse: Arm, better: Arm, factor: float = 1.0) -> Check:
     return paired(says, worse, better, lambda x, y: x > factor * y)
 
 
-def rising(arms: Sequence[Arm], what: str) -> Check:
-    """Check that values rise along the arms, for every seed."""
+def rising(arms: Sequence[Arm], what: str = "") -> Check:
+    """Check that values rise along the arms, named by their heads, for every seed."""
+    what = what or f"{arms[0].kind}, {', '.join(str(arm.heads) for arm in arms)} heads"
     seeds = sorted(set.intersection(*(set(arm.values) for arm in arms)))
     along = ", ".join(arm.range() for arm in arms)
     return Check(
@@ -155,14 +147,8 @@ def _cliff(arms: Sequence[Arm]) -> list[Check]:
         checks.append(above(under, at, CLIFF))
         exact = tuple(value < HAD for value in at.values.values())
         flat.append(Check(f"{at.name}: {at.range()}, below {HAD:g}", exact))
-        flat.append(
-            paired(
-                f"no such step from {n - 3} to {n - 2}: {before.range()} to {under.range()}",
-                before,
-                under,
-                lambda x, y: x < CLIFF * y,
-            )
-        )
+        says = f"no such step from {n - 3} to {n - 2}: {before.range()} to {under.range()}"
+        flat.append(paired(says, before, under, lambda x, y: x < CLIFF * y))
     return checks + flat
 
 
@@ -175,11 +161,7 @@ def _bend(arms: Sequence[Arm]) -> list[Check]:
     best = min(inner, key=lambda arm: arm.middle)
     place = standard.index(best)
     sides = standard[place:], standard[place::-1]  # both away from the bottom
-    return [above(standard[-1], best), *(rising(side, _heads(side)) for side in sides)]
-
-
-def _heads(arms: Sequence[Arm]) -> str:
-    return f"{arms[0].kind}, {', '.join(str(arm.heads) for arm in arms)} heads"
+    return [above(standard[-1], best), *(rising(side) for side in sides)]
 
 
 def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
@@ -188,7 +170,7 @@ def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
     few = [arm for arm in fixed if arm.heads <= 4]
     if len(needed) < 2 or len(few) < 2:  # not hurting and helping: both are claimed
         return []
-    return [*(solved(arm) for arm in needed), rising(few[::-1], _heads(few[::-1]))]
+    return [*(solved(arm) for arm in needed), rising(few[::-1])]
 
 
 def _knee(arms: Sequence[Arm]) -> list[Check]:
@@ -196,34 +178,27 @@ def _knee(arms: Sequence[Arm]) -> list[Check]:
 
     At its own floor training still gains a little; the knee is where the gains fall.
     """
-    sizes = [arm for arm in arms if arm.kind == "sizes" and arm.heads == 4 and arm.d_v == 8]
-    sizes = sorted(sizes, key=lambda arm: -arm.d_k)
+    sizes = sorted(having(arms, kind="sizes", heads=4, d_v=8), key=lambda arm: -arm.d_k)
     beyond = pick(arms, kind="standard", heads=4, d_k=8)
     if len(sizes) < 3 or beyond is None or sizes[0].d_k != sizes[0].n - 1:
         return []
     at = sizes[0]
     along = ", ".join(str(arm.d_k) for arm in sizes)
-    return [
-        rising(sizes, f"head size {along}"),
-        _bends(sizes[1], at, beyond),
-    ]
+    return [rising(sizes, f"head size {along}"), _bends(sizes[1], at, beyond)]
 
 
 def _bends(under: Arm, at: Arm, beyond: Arm) -> Check:
     """The last step below the knee gains more, as a factor, than the first beyond it."""
-    seeds = sorted(under.values.keys() & at.values.keys() & beyond.values.keys())
-    gains = {
-        seed: (
-            _factor(under.values[seed], at.values[seed]),
-            _factor(at.values[seed], beyond.values[seed]),
-        )
-        for seed in seeds
-    }
-    along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains.values())
+    gains = [
+        (_factor(under.values[seed], at.values[seed]), _factor(at.values[seed], value))
+        for seed, value in sorted(beyond.values.items())
+        if seed in under.values and seed in at.values
+    ]
+    along = ", ".join(f"{last:.2g} and {first:.2g}" for last, first in gains)
     return Check(
         f"from {under.d_k} to {at.d_k} and to {beyond.d_k} (at {beyond.range()}) the error falls "
         f"by factors {along}, the first the greater",
-        tuple(last > first for last, first in gains.values()),
+        tuple(last > first for last, first in gains),
     )
 
 
@@ -232,20 +207,13 @@ def _factor(worse: float, better: float) -> float:
 
 
 def _smaller_d(arms: Sequence[Arm]) -> list[Check]:
-    small = by_heads(arms, kind="fixed", d=32)
     checks = []
-    for arm in small:
+    for arm in by_heads(arms, kind="fixed", d=32):
         wide = pick(arms, kind="standard", d=64, heads=arm.heads)
         if wide is not None:
-            checks.append(
-                paired(
-                    f"{arm.name}: {arm.range()}, below {wide.name}: {wide.range()}, or both below "
-                    f"{SOLVED:g}",
-                    arm,
-                    wide,
-                    lambda x, y: x < max(y, SOLVED),
-                )
-            )
+            says = f"{arm.name}: {arm.range()}, below {wide.name}: {wide.range()}"
+            says = f"{says}, or both below {SOLVED:g}"
+            checks.append(paired(says, arm, wide, lambda x, y: x < max(y, SOLVED)))
     return checks
 
 
@@ -254,8 +222,7 @@ def _separation(arms: Sequence[Arm]) -> list[Check]:
     standard = [arm for arm in by_heads(arms, kind="standard") if arm.heads > 1]
     if fixed is None or len(standard) < 2:
         return []
-    checks = [solved(fixed), *(solved(arm, wanted=False) for arm in standard)]
-    return [*checks, rising(standard, _heads(standard))]
+    return [solved(fixed), *(solved(arm, wanted=False) for arm in standard), rising(standard)]
 
 
 def _values_do_not_help(arms: Sequence[Arm]) -> list[Check]:
@@ -281,7 +248,7 @@ def _farthest(arms: Sequence[Arm]) -> list[Check]:
     small = [arm for arm in standard if arm.d_k < arm.d]
     if fixed is None or len(standard) < 3 or all(arm.d_k < arm.n - 1 for arm in small):
         return []
-    return [rising(standard, _heads(standard)), *(above(a, fixed, 2.0) for a in small)]
+    return [rising(standard), *(above(a, fixed, 2.0) for a in small)]
 
 
 def _lookup(arms: Sequence[Arm]) -> list[Check]:
@@ -305,15 +272,8 @@ def _tuned(judge: Callable[[Sequence[Arm]], list[Check]]) -> Callable[[Sequence[
     """
 
     def judged(arms: Sequence[Arm]) -> list[Check]:
-        checks = judge(
-            [
-                arm
-                for arm in arms
-                if arm.weight_decay == DECAY
-                and len(arm.rates) >= LEAST_RATES
-                and arm.steps >= LEAST_STEPS
-            ]
-        )
+        trained = [arm for arm in having(arms, weight_decay=DECAY) if arm.steps >= LEAST_STEPS]
+        checks = judge([arm for arm in trained if len(arm.rates) >= LEAST_RATES])
         seeds = min((len(check.held) for check in checks), default=LEAST_SEEDS)
         if seeds < LEAST_SEEDS:
             checks.append(Check(f"{LEAST_SEEDS} seeds or more", (False,) * seeds))
@@ -328,17 +288,14 @@ def _too_many(arms: Sequence[Arm]) -> list[Check]:
     if len(standard) < 3:
         return []
     best = min(standard[:-1], key=lambda arm: arm.middle)
-    place = standard.index(best)
-    heads = ", ".join(str(arm.heads) for arm in standard[place:])
-    return [above(standard[-1], best), rising(standard[place:], f"standard, {heads} heads")]
+    beyond = standard[standard.index(best) :]
+    return [above(standard[-1], best), rising(beyond)]
 
 
 @_tuned
 def _fixed_help(arms: Sequence[Arm]) -> list[Check]:
     fixed = by_heads(arms, kind="fixed")[::-1]
-    if len(fixed) < 2:
-        return []
-    return [rising(fixed, f"fixed, {', '.join(str(arm.heads) for arm in fixed)} heads")]
+    return [] if len(fixed) < 2 else [rising(fixed)]
 
 
 @_tuned

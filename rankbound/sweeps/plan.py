@@ -23,14 +23,7 @@ Function = Callable[..., Mapping[str, Any]]
 Grid = Mapping[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 # what a table says of a cell beside its parameters and its result
-COLUMNS = (
-    "cell_status",
-    "cell_error",
-    "cell_seed",
-    "cell_attempts",
-    "cell_wall_time",
-    "cell_id",
-)
+COLUMNS = ("cell_status", "cell_error", "cell_seed", "cell_attempts", "cell_wall_time", "cell_id")
 
 
 @dataclass(frozen=True)

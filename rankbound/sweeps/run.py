@@ -17,11 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import BackendMissing, InputError
-from rankbound.sweeps.cell import DONE, FAILED, Portable
+from rankbound.errors import InputError
 from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
-from rankbound.sweeps.store import PENDING, Record, locked, open_store, store_path
-from rankbound.sweeps.workers import Work, outcomes
+from rankbound.sweeps.store import PENDING, Record, by_function, locked, open_store, store_path
+from rankbound.sweeps.workers import DONE, FAILED, Portable, Work, outcomes
 from rankbound.table import Column, Table
 
 __all__ = ["Sweep", "Tick", "sweep"]
@@ -84,10 +83,6 @@ def sweep(
 
     Raises
     ------
-    InputError, InputTypeError
-        If an argument is not as described, the function cannot be pickled or does not accept the
-        grid's parameters, the store is in use, damaged, of another schema or no store, or holds
-        cells of this plan that were run with another seed.
     KeyboardInterrupt
         On Ctrl-C; the cells that had ended are kept.
 
@@ -130,18 +125,10 @@ def sweep(
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The cells of one plan, run.
+    """The cells of one plan, run."""
 
-    Attributes
-    ----------
-    cells : tuple of Record
-        In the order of the grid.
-    names : tuple of str
-        The parameters.
-    """
-
-    cells: tuple[Record, ...]
-    names: tuple[str, ...]
+    cells: tuple[Record, ...]  # in the order of the grid
+    names: tuple[str, ...]  # of the parameters
 
     @property
     def failed(self) -> tuple[Record, ...]:
@@ -165,32 +152,12 @@ class Sweep:
         Raises
         ------
         BackendMissing
-            If pandas is not installed.
+            If pandas is not installed; :meth:`to_csv` and :meth:`rows` do without.
         """
-        try:
-            import pandas as pd
-        except ImportError:
-            raise BackendMissing(
-                "to_frame needs pandas, which is not installed: pip install pandas. "
-                "to_csv and rows do without."
-            ) from None
-        rows = self.rows()
-        columns = {name: [row[name] for row in rows] for name in self.columns}
-        return pd.DataFrame(
-            {
-                name: pd.array(values, dtype="Int64") if _gappy(values) else values
-                for name, values in columns.items()
-            }
-        )
+        return Table.of(self.rows(), self.columns).to_frame()
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line per cell; nothing where there is no value, JSON for nested parameters.
-
-        Raises
-        ------
-        InputError
-            If the file cannot be written.
-        """
+        """Write one line per cell; nothing where there is no value, JSON for nested parameters."""
         try:
             with Path(path).open("w", newline="", encoding="utf-8") as file:
                 writer = csv.DictWriter(file, self.columns, lineterminator="\n")
@@ -206,13 +173,6 @@ class Sweep:
         return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
 
 
-def _gappy(values: list[Any]) -> bool:
-    """Integers with gaps, which pandas would round to float64: seeds, for one."""
-    if {type(value) for value in values} != {int, type(None)}:
-        return False
-    return all(value is None or abs(value) < 2**63 for value in values)
-
-
 def _row(cell: Record) -> dict[str, Any]:
     values = (cell.status, cell.error, cell.seed, cell.attempts, cell.wall_time, cell.id)
     return {**cell.parameters, **(cell.result or {}), **dict(zip(COLUMNS, values, strict=True))}
@@ -224,9 +184,6 @@ def _written(value: Any) -> Any:
 
 def store_table(records: Iterable[Record]) -> Table:
     """Return what a store holds: a row for each function and version."""
-    groups: dict[tuple[str, str], list[Record]] = {}
-    for record in records:
-        groups.setdefault((record.function, record.version), []).append(record)
 
     def row(key: tuple[str, str], group: list[Record]) -> tuple[Any, ...]:
         statuses = [record.status for record in group]
@@ -236,7 +193,7 @@ def store_table(records: Iterable[Record]) -> Table:
 
     return Table(
         ["function", "version", DONE, FAILED, PENDING, "attempts", Column("seconds", format=".1f")],
-        (row(*item) for item in groups.items()),
+        (row(*item) for item in by_function(records).items()),
     )
 
 
@@ -254,30 +211,16 @@ def failure_lines(records: Iterable[Record]) -> list[str]:
 class Tick:
     """The state of a run after a cell.
 
-    Attributes
-    ----------
-    total : int
-        Cells of the plan.
-    kept : int
-        Of these, done by earlier runs.
-    finished : int
-        Done or failed in this run.
-    failed : int
-        Failed in this run.
-    elapsed : float
-        Seconds of this run.
-    remaining : float or None
-        Seconds to go at the mean pace of this run, cells of earlier runs not counted: they cost
-        nothing now. None before the first cell has finished, when nothing is known. Cells of very
-        different cost make it wrong by as much.
+    The time remaining is at the mean pace of this run, cells of earlier runs not counted, and as
+    wrong as cells differ in cost; None before the first cell has finished, when nothing is known.
     """
 
-    total: int
-    kept: int
-    finished: int
-    failed: int
-    elapsed: float
-    remaining: float | None
+    total: int  # cells of the plan
+    kept: int  # of these, done by earlier runs
+    finished: int  # done or failed in this run
+    failed: int  # in this run
+    elapsed: float  # seconds of this run
+    remaining: float | None  # seconds to go
 
 
 def _tick(total: int, kept: int, finished: int, failed: int, start: float) -> Tick:
@@ -291,24 +234,15 @@ def reporting(progress: Callable[[Tick], object] | None) -> Iterator[Callable[[T
     """The callback itself, or a bar on a terminal, or nothing in a pipe."""
     if progress is not None:
         yield progress
-    elif sys.stderr is None or not sys.stderr.isatty():
+        return
+    if sys.stderr is None or not sys.stderr.isatty():
         yield lambda tick: None
-    else:
-        with _bar() as show:
-            yield show
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[Tick], object]]:
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    columns = (
-        TextColumn("sweep"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
+    what, noted = TextColumn("sweep"), TextColumn("{task.fields[note]}")
+    columns = (what, BarColumn(), MofNCompleteColumn(), noted)
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task("sweep", total=None, note="")
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankbound.errors import InputError, InputTypeError
-from rankbound.sweeps.cell import DONE, Outcome
 from rankbound.sweeps.plan import Cell, Plan
+from rankbound.sweeps.workers import DONE, Outcome
 
 PENDING = "pending"
 SCHEMA = 1  # in SQLite's user_version
@@ -44,40 +44,27 @@ CREATE TABLE cells (
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """What the store knows of a cell.
-
-    Attributes
-    ----------
-    id, function, version : str
-        Of the cell, its function (``__qualname__``) and the version.
-    parameters : dict
-        As the function got them, without a derived seed.
-    seed : int or None
-        The derived seed, where the function took one.
-    status : {"done", "failed", "pending"}
-    result : dict or None
-        Names and scalars, if done.
-    error : str or None
-        Class, message and place of what stopped the last attempt, if failed.
-    attempts : int
-        Over all runs.
-    wall_time : float or None
-        Seconds of the last attempt.
-    versions : dict
-        Of Python, NumPy, SciPy and rankbound, where the cell was run; empty if it was not.
-    """
+    """What the store knows of a cell."""
 
     id: str
-    function: str
+    function: str  # its __qualname__
     version: str
-    parameters: dict[str, Any]
-    seed: int | None
-    status: str
-    result: dict[str, Any] | None
-    error: str | None
-    attempts: int
-    wall_time: float | None
-    versions: dict[str, str]
+    parameters: dict[str, Any]  # as the function got them, without a derived seed
+    seed: int | None  # the derived one, where the function took one
+    status: str  # "done", "failed" or "pending"
+    result: dict[str, Any] | None  # names and scalars, if done
+    error: str | None  # class, message and place of what stopped the last attempt, if failed
+    attempts: int  # over all runs
+    wall_time: float | None  # seconds of the last attempt
+    versions: dict[str, str]  # of Python, NumPy, SciPy and rankbound; empty if it was not run
+
+
+def by_function(records: Iterable[Record]) -> dict[tuple[str, str], list[Record]]:
+    """Records by function and version."""
+    groups: dict[tuple[str, str], list[Record]] = {}
+    for record in records:
+        groups.setdefault((record.function, record.version), []).append(record)
+    return groups
 
 
 class Store:
@@ -103,7 +90,8 @@ class Store:
             (cell.id, plan.function, plan.version, cell.parameters, cell.seed, PENDING)
             for cell in plan.cells
         ]
-        with _reported(self.path), self._transaction():
+        with _reported(self.path), self._connection:
+            self._connection.execute("BEGIN IMMEDIATE")
             self._connection.executemany(
                 "INSERT INTO cells (id, function, version, parameters, seed, status) "
                 "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seed = excluded.seed",
@@ -114,21 +102,14 @@ class Store:
 
     def record(self, cell: Cell, outcome: Outcome) -> None:
         """Write a cell's outcome: one statement, so one transaction. Never over a done one."""
+        told = (outcome.status, outcome.result, outcome.error, outcome.attempts, outcome.wall_time)
+        versions = (outcome.versions.get(name) for name in _VERSIONS)
         with _reported(self.path):
             cursor = self._connection.execute(
                 "UPDATE cells SET status = ?, result = ?, error = ?, attempts = attempts + ?, "
                 "wall_time = ?, python = ?, numpy = ?, scipy = ?, rankbound = ? "
                 "WHERE id = ? AND status <> ?",
-                (
-                    outcome.status,
-                    outcome.result,
-                    outcome.error,
-                    outcome.attempts,
-                    outcome.wall_time,
-                    *(outcome.versions.get(name) for name in _VERSIONS),
-                    cell.id,
-                    DONE,
-                ),
+                (*told, *versions, cell.id, DONE),
             )
         if cursor.rowcount != 1:
             raise InputError(
@@ -146,16 +127,6 @@ class Store:
         if plan is None:
             return tuple(found.values())
         return tuple(found[cell.id] for cell in plan.cells if cell.id in found)
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
 
 
 _VERSIONS = ("python", "numpy", "scipy", "rankbound")
@@ -228,19 +199,9 @@ def _holder(lock_file: str) -> str:
 
 @contextmanager
 def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
-    """Open a store, whole and of this schema, or make it.
+    """Open a store, whole and of this schema, or make it; its path is from :func:`store_path`.
 
-    Parameters
-    ----------
-    path : Path
-        From :func:`store_path`.
-    read_only : bool
-        Then it must exist. Allowed while a run is at work.
-
-    Raises
-    ------
-    InputError
-        If the file is no SQLite database, no store, of another schema, or damaged.
+    To read it alone it must exist; that is allowed while a run is at work.
     """
     if read_only and not path.exists():
         raise InputError(f"{path}: no such file; expected the store of a sweep.")

@@ -1,4 +1,4 @@
-"""Where cells run: in joblib's workers, and, where one may be killed, each in a process of its own.
+"""Run cells: each under one thread, with its outcome whatever it is; in joblib's workers.
 
 joblib's active backend decides where the workers are: on this machine, or on a cluster
 (``joblib.parallel_config(backend="dask")``). Neither joblib nor an executor of loky can kill one
@@ -7,25 +7,185 @@ call and let the others go on, so an attempt with a time limit gets one process 
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
+import platform
 import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cache, lru_cache
+from importlib import metadata
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
-from rankbound.sweeps.cell import DONE, FAILED, Outcome, Portable, attempt, describe
-from rankbound.sweeps.plan import Cell
+import numpy as np
 
+from rankbound.errors import InputError, InputTypeError
+from rankbound.sweeps.plan import COLUMNS, Cell
+
+DONE, FAILED = "done", "failed"
+MOST_ERROR = 4000  # characters of an error that are kept
+THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
 CHUNK = 4  # cells per worker in a batch, where the backend cannot hand back one by one
 START_LIMIT = 120.0  # seconds for Python to start and import what the function needs
 FAREWELL = 1.0  # seconds to end by itself after the answer
 LONGEST_WAIT = 86_400.0  # seconds: an operating system takes no timeout above 24 days
+
+
+@cache
+def versions() -> dict[str, str]:
+    """What a result may depend on besides its parameters; nothing that names the machine."""
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "scipy", "rankbound"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:  # run from a source tree, say
+            continue
+    return found
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a cell: plain data, which crosses processes and machines."""
+
+    status: str  # DONE or FAILED
+    result: str | None = None  # JSON of the scalars, NaN and Infinity as Python spells them
+    error: str | None = None  # class, message and place
+    wall_time: float | None = None  # seconds of the last attempt; None if it never started
+    attempts: int = 1
+    versions: Mapping[str, str] = field(default_factory=versions)  # where it was run
+
+
+class Portable:
+    """A function that goes to another process as it stands, even one of ``__main__``.
+
+    In this process it is the function itself. It is pickled once, for all cells, and unpickled
+    once in each process.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        from cloudpickle import dumps
+
+        self.function = function
+        try:
+            self.pickled: bytes = dumps(function)
+        except Exception as error:  # a lock says TypeError, a cycle of objects whatever it likes
+            raise InputTypeError(
+                f"function {function.__qualname__} cannot be pickled ({error}), so it cannot go to "
+                "another process; expected one that holds no lock, generator, socket or open "
+                "connection. Make these inside the function."
+            ) from None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpack, (self.pickled,)
+
+
+@lru_cache(maxsize=4)
+def _unpack(pickled: bytes) -> Portable:
+    from cloudpickle import loads
+
+    portable = Portable.__new__(Portable)
+    portable.function, portable.pickled = loads(pickled), pickled
+    return portable
+
+
+def attempt(function: Callable[..., Any], arguments: dict[str, Any]) -> Outcome:
+    """Call the function once. Only an interruption gets out."""
+    names = set(arguments)
+    with one_thread():
+        start = time.perf_counter()
+        try:
+            value = function(**arguments)
+        except (Exception, SystemExit) as error:  # sys.exit in a cell ends the cell
+            return _failure(describe(error), time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+    try:
+        result = json.dumps(_scalars(value, names))
+    except (TypeError, ValueError) as error:
+        return _failure(f"{type(error).__name__}: {error}", seconds)
+    return Outcome(DONE, result=result, wall_time=seconds)
+
+
+def describe(error: BaseException) -> str:
+    """Class, message, and the place in the user's code, without the folders of this machine."""
+    try:
+        text = str(error)
+    except Exception:  # an error that cannot say what it is
+        text = "(no message: its __str__ fails)"
+    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call here
+    place = f" [{Path(frames[-1].filename).name}, line {frames[-1].lineno}]" if frames else ""
+    return f"{type(error).__name__}: {text}"[:MOST_ERROR] + place
+
+
+def _scalars(value: Any, taken: set[str]) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise InputTypeError(
+            f"the function returned {_short(value)} of type {type(value).__name__}; expected a "
+            'dict of scalars, such as {"kl": 0.5}.'
+        )
+    for name in value:
+        if not isinstance(name, str):
+            raise InputTypeError(f"the result has the key {name!r}; expected a word.")
+        if name in taken or name in COLUMNS:
+            raise InputError(
+                f"the result names {name!r}, which is a parameter or a column of its own; "
+                "expected another name, as each is a column of one table."
+            )
+    return {str(name): _scalar(name, entry) for name, entry in value.items()}
+
+
+def _scalar(name: str, value: Any) -> Any:
+    got = value
+    # NumPy's scalars, and arrays and tensors of one entry without axes
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = float(value) if isinstance(value, np.longdouble) else value.item()
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return kind(value)
+    raise InputTypeError(
+        f"the result's {name} is {_short(got)} of type {type(got).__name__}; expected a scalar: a "
+        "number, a word, a truth value or None."
+    )
+
+
+def _short(value: Any) -> str:
+    try:
+        text = repr(value)
+    except Exception:  # what is returned may be anything
+        return "an object"
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """One thread for BLAS and OpenMP: those loaded, and those that the function will load."""
+    from threadpoolctl import threadpool_limits
+
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        for name in THREADS:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in before.items() if value is not None})
 
 
 @dataclass(frozen=True)

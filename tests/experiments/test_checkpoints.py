@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import rankbound as rb
-from rankbound.experiments.transformer import Shape, read_checkpoint, save_checkpoint
+from rankbound.experiments.layers import Shape, read_checkpoint, save_checkpoint
 from tests.experiments.tiny import model
 from tests.helpers import refused
 
@@ -127,7 +127,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 import safetensors.torch
-from rankbound.experiments import transformer as checkpoints
+from rankbound.experiments import layers as checkpoints
 from tests.experiments.test_checkpoints import TOLD
 from tests.experiments.tiny import model
 

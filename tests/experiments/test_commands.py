@@ -15,7 +15,7 @@ import pytest
 
 from rankbound.cli.main import main
 from rankbound.errors import InputTypeError
-from rankbound.experiments import run as module
+from rankbound.experiments import catalogue as module
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
 from tests.experiments.stores import Value, broken, fill, stand_in
 from tests.helpers import refused

@@ -10,15 +10,14 @@ import pytest
 import torch
 
 import rankbound as rb
+from rankbound.experiments import catalogue as run_module
 from rankbound.experiments import language as module
 from rankbound.experiments import results as results_module
-from rankbound.experiments import run as run_module
-from rankbound.experiments.catalogue import GRIDS
+from rankbound.experiments.catalogue import GRIDS, checkpoint_folder, run_experiment
 from rankbound.experiments.language import file_corpus, language, read_corpus
+from rankbound.experiments.layers import byte_loss, parameter_count, read_checkpoint
 from rankbound.experiments.report import make_report
 from rankbound.experiments.results import read_results
-from rankbound.experiments.run import checkpoint_folder, run_experiment
-from rankbound.experiments.transformer import byte_loss, parameter_count, read_checkpoint
 from tests.experiments.tiny import text
 from tests.helpers import refused
 

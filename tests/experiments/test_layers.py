@@ -12,18 +12,16 @@ from scipy.special import erf, log_softmax
 import rankbound as rb
 from rankbound.experiments.language import LAYERS, LENGTH, arm_sizes
 from rankbound.experiments.layers import (
+    Shape,
     Sizes,
     attention,
     attention_weights,
-    layer_sizes,
-    queries_and_keys,
-)
-from rankbound.experiments.transformer import (
-    Shape,
     byte_loss,
     heads_of,
+    layer_sizes,
     make_weights,
     parameter_count,
+    queries_and_keys,
     weight_shapes,
 )
 from tests.experiments.tiny import array, model
@@ -44,7 +42,7 @@ def the_layer(weights: dict[str, Any], sizes: Sizes, prefix: str = "") -> rb.Mul
 @pytest.mark.parametrize("sizes", SIZES)
 def test_attention_is_the_packages_multihead(sizes: Sizes, causal: bool) -> None:
     generator = torch.Generator().manual_seed(1)
-    weights = attention_weights(sizes, generator, "a.")
+    weights = {f"a.{n}": w for n, w in attention_weights(sizes, generator).items()}
     x = torch.randn(2, 9, sizes.d, generator=generator)
     layer = the_layer(weights, sizes, "a.")
     assert (layer.heads, layer.head_size) == (sizes.heads, sizes.d_k)

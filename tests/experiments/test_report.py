@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.experiments.catalogue import GRIDS, PRESETS
+from rankbound.experiments.catalogue import GRIDS, PRESETS, checkpoint_folder
 from rankbound.experiments.report import ExperimentReport, make_report
 from rankbound.experiments.results import Arm
-from rankbound.experiments.run import checkpoint_folder
 from rankbound.experiments.trends import TRENDS
 from tests.experiments.stores import TEXT, broken, fill
 from tests.helpers import refused

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 
-from rankbound.experiments.layers import layer_sizes
-from rankbound.experiments.transformer import Shape, make_weights
+from rankbound.experiments.layers import Shape, layer_sizes, make_weights
 
 LINE = b"def f(x, y):\n    return x * 2 + %d\n"
 
