@@ -12,7 +12,7 @@ from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
 from rankbound.attention.head import AttentionHead
 from rankbound.fitting.solve import fit_head
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error
 from rankbound.theory.kl_bound import kl_lower_bound
@@ -73,7 +73,7 @@ def _without_the_last(P: Array) -> AttentionHead:
 
 
 _bound = partial(
-    Claim,
+    make_claim,
     source=Source("rankbound", "section 5", "derived here"),
     relation=Relation.LE,
     status=Verdict.SUPPORTED,
@@ -81,31 +81,25 @@ _bound = partial(
 
 CLAIMS = (
     _bound(
-        id="kl-lower-bound",
-        statement=(
-            "No head of size k has a mean KL divergence from P below the bound by column budgets."
-        ),
+        "kl-lower-bound",
+        "No head of size k has a mean KL divergence from P below the bound by column budgets.",
+        check_kl_bound,
+        Mutant("φ(t)/t² taken as 4", {"bound": lambda P, k: 8 * kl_lower_bound(P, k)}),
         hypotheses=(POSITIVE,),
-        check=check_kl_bound,
-        mutants=(Mutant("φ(t)/t² taken as 4", {"bound": lambda P, k: 8 * kl_lower_bound(P, k)}),),
     ),
     _bound(
-        id="kl-bracket-soft",
-        statement=(
-            "For softmax of 0.3 times Gaussian logits, n = 16, fitted heads come within a factor "
-            "of 5 of the bound."
-        ),
+        "kl-bracket-soft",
+        "For softmax of 0.3 times Gaussian logits, n = 16, fitted heads come within a factor "
+        "of 5 of the bound.",
+        check_soft,
+        Mutant("the least probability alone", {"bound": least_probability}),
         hypotheses=("an observation on random contexts, not a theorem",),
-        check=check_soft,
-        mutants=(Mutant("the least probability alone", {"bound": least_probability}),),
     ),
     _bound(
-        id="sparse-two-s",
-        statement=(
-            "A pattern of at most s keys per query is met to any total variation by head size 2s."
-        ),
+        "sparse-two-s",
+        "A pattern of at most s keys per query is met to any total variation by head size 2s.",
+        check_sparse,
+        Mutant("one coordinate less", {"build": _without_the_last}),
         hypotheses=("P is column-stochastic with at most s non-zeros per column",),
-        check=check_sparse,
-        mutants=(Mutant("one coordinate less", {"build": _without_the_last}),),
     ),
 )

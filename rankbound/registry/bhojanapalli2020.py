@@ -31,7 +31,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.populations import (
     POSITIVE,
     Contexts,
@@ -61,14 +61,14 @@ POSITIONAL = "adds |i - j| to the logits"
 NECESSITY = "Theorem A, necessity"
 
 _first_half = partial(
-    Claim,
+    make_claim,
     source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
     hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
     relation=Relation.EQ,
     status=Verdict.CERTIFIED,
 )
 _second_half = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "Theorem 1, second half",
@@ -78,7 +78,7 @@ _second_half = partial(
     status=Verdict.PROVED,
 )
 _bottleneck = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "section 2.3",
@@ -138,19 +138,15 @@ def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
             yield Instance(label, float(missed), 0.0, evidence, tolerance, proofs)
 
     return _first_half(
-        id=f"b20-theorem1-first-{suffix}",
-        statement=(
-            "For d >= n a head of size d on X has any positive P as its context, within the ratio "
-            f"stated as tolerance: {of}."
-        ),
-        check=check,
-        mutants=(
-            Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
-            Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
-            Mutant(
-                "keeps P for its transpose",
-                {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
-            ),
+        f"b20-theorem1-first-{suffix}",
+        "For d >= n a head of size d on X has any positive P as its context, within the ratio "
+        f"stated as tolerance: {of}.",
+        check,
+        Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
+        Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
+        Mutant(
+            "keeps P for its transpose",
+            {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
         ),
     )
 
@@ -245,16 +241,14 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
 
     return _second_half(
-        id=f"b20-theorem1-second-{suffix}",
-        statement=(
-            "For d < n and X with a zero token every head stays at KL >= KL(P_j ‖ uniform)/n, j "
-            f"that token: {of}."
-        ),
+        f"b20-theorem1-second-{suffix}",
+        "For d < n and X with a zero token every head stays at KL >= KL(P_j ‖ uniform)/n, j "
+        f"that token: {of}.",
+        check,
+        Mutant("no token is zero", {"tokens": np.eye}),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
         relation=Relation.GE,
         status=Verdict.SUPPORTED,
-        check=check,
-        mutants=(Mutant("no token is zero", {"tokens": np.eye}),),
     )
 
 
@@ -352,49 +346,39 @@ def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
 
 CLAIMS = (
     _first_half(
-        id="b20-theorem1-first-exact",
-        statement=(
-            "For d >= n a head of size d on X has any positive P as its context: exactly, "
-            "(W_k X)^T (W_q X) = C log P over the rationals for P ∝ exp(M), M integer."
-        ),
-        check=check_first_exact,
-        mutants=(
-            Mutant("X^T for the left inverse", {"inverse": transposed}),
-            Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
-            Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
-        ),
+        "b20-theorem1-first-exact",
+        "For d >= n a head of size d on X has any positive P as its context: exactly, "
+        "(W_k X)^T (W_q X) = C log P over the rationals for P ∝ exp(M), M integer.",
+        check_first_exact,
+        Mutant("X^T for the left inverse", {"inverse": transposed}),
+        Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
+        Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
     ),
     _first("random", random_contexts, "random contexts"),
     _first("trained", trained_contexts, "contexts of heads trained here"),
     _first("pretrained", pretrained_contexts, "contexts of a pretrained encoder"),
     _second_half(
-        id="b20-theorem1-second-example",
-        statement="On X = [1, 0] no head has the context P = [[.5, .75], [.5, .25]].",
-        hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
-        check=check_second_example,
-        mutants=(
-            Mutant(
-                "second token is not zero",
-                {"logits": lambda s, X: (X + X.ones(1, 2)).T * s * (X + X.ones(1, 2))},
-            ),
-            Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
+        "b20-theorem1-second-example",
+        "On X = [1, 0] no head has the context P = [[.5, .75], [.5, .25]].",
+        check_second_example,
+        Mutant(
+            "second token is not zero",
+            {"logits": lambda s, X: (X + X.ones(1, 2)).T * s * (X + X.ones(1, 2))},
         ),
+        Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
+        hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
     ),
     _second_half(
-        id="b20-theorem1-second-family",
-        statement=(
-            "For every d < n (n >= 2) there are X and a positive P that no head of any size has as "
-            "its context on X: a zero token attends uniformly."
+        "b20-theorem1-second-family",
+        "For every d < n (n >= 2) there are X and a positive P that no head of any size has as "
+        "its context on X: a zero token attends uniformly.",
+        check_second_family,
+        Mutant("the token is not zero", {"token": lambda d: _symbol("x", d)}),
+        Mutant(
+            "queries carry a bias",
+            {"query": lambda W_q, x: W_q * x + _symbol("b", W_q.shape[0])},
         ),
         hypotheses=("X has a zero token", "all real weights, all head sizes"),
-        check=check_second_family,
-        mutants=(
-            Mutant("the token is not zero", {"token": lambda d: _symbol("x", d)}),
-            Mutant(
-                "queries carry a bias",
-                {"query": lambda W_q, x: W_q * x + _symbol("b", W_q.shape[0])},
-            ),
-        ),
     ),
     _second(
         "trained", random_contexts, 6, "heads fitted here, in at most 30 steps, to random contexts"
@@ -406,71 +390,60 @@ CLAIMS = (
         "heads fitted here to contexts of a pretrained encoder",
     ),
     _bottleneck(
-        id="logit-rank-random",
-        statement="The logits of a head have rank at most its head size, on every X.",
+        "logit-rank-random",
+        "The logits of a head have rank at most its head size, on every X.",
+        _random_heads(centre=False),
+        OFF_BY_ONE,
+        Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
-        check=_random_heads(centre=False),
-        mutants=(
-            OFF_BY_ONE,
-            Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
-        ),
     ),
     _bottleneck(
-        id="log-rank-random",
-        statement="The context of a head has log-rank at most its head size, on every X.",
+        "log-rank-random",
+        "The context of a head has log-rank at most its head size, on every X.",
+        _random_heads(centre=True),
+        OFF_BY_ONE,
+        Mutant(
+            POSITIONAL,
+            {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
+        ),
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
-        check=_random_heads(centre=True),
-        mutants=(
-            OFF_BY_ONE,
-            Mutant(
-                POSITIONAL,
-                {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
-            ),
-        ),
     ),
     _bottleneck(
-        id="log-rank-trained",
-        statement="Contexts of heads trained here have log-rank equal to their head size.",
+        "log-rank-trained",
+        "Contexts of heads trained here have log-rank equal to their head size.",
+        check_trained,
+        OFF_BY_ONE,
+        Mutant(MEASURES_P, {"rank": numerical_rank}),
         hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
         status=Verdict.SUPPORTED,
-        check=check_trained,
-        mutants=(OFF_BY_ONE, Mutant(MEASURES_P, {"rank": numerical_rank})),
     ),
     _bottleneck(
-        id="logit-rank-pretrained",
-        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
+        "logit-rank-pretrained",
+        "Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
+        _pretrained(centre=False),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads - 1}),
+        Mutant(MEASURES_P, {"rank": _rank_of_context}),
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
-        check=_pretrained(centre=False),
-        mutants=(
-            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads - 1}),
-            Mutant(MEASURES_P, {"rank": _rank_of_context}),
-        ),
     ),
     _bottleneck(
-        id="log-rank-pretrained",
-        statement="Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        "log-rank-pretrained",
+        "Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        _pretrained(centre=True),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads + 1}),
+        Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
-        check=_pretrained(centre=True),
-        mutants=(
-            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads + 1}),
-            Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
-        ),
     ),
     _bottleneck(
-        id="b20-bottleneck",
-        statement=(
-            "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I."
-        ),
+        "b20-bottleneck",
+        "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I.",
+        check_bottleneck,
+        Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
+        Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
         relation=Relation.EXISTS,
-        check=check_bottleneck,
-        mutants=(
-            Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
-            Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
-        ),
     ),
 )

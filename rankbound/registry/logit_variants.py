@@ -13,7 +13,7 @@ from rankbound.attention.masks import causal_mask
 from rankbound.attention.variants import alibi_bias, relative_bias, talking_heads
 from rankbound.exact.rational import as_rationals
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.variants import (
     HEADS,
     HERE,
@@ -32,7 +32,7 @@ CAP = Fraction(50)  # Gemma 2's, for attention
 PRESS = Source("press2022", "section 3, linear biases", HERE)
 HEAD_SIZE_ALONE = Mutant("head size alone", {"bound": lambda head_size: head_size})
 
-_certified = partial(Claim, relation=Relation.LE, status=Verdict.CERTIFIED)
+_certified = partial(make_claim, relation=Relation.LE, status=Verdict.CERTIFIED)
 
 
 def _signed(draw: Draw) -> Table:
@@ -158,56 +158,48 @@ def check_mixed_attained(
 
 
 def _broken(id: str, by: str, source: Source, bias: Callable[[Draw], Table]) -> Claim:
-    return Claim(
-        id=f"variant-{id}",
-        statement=f"The context of a head of size k has log-rank at most k + 1 with {by}.",
+    return make_claim(
+        f"variant-{id}",
+        f"The context of a head of size k has log-rank at most k + 1 with {by}.",
+        keeps(_plus(bias), gauge=True),
+        Mutant("ALiBi with a signed distance", {"logits": _plus(_signed)}),
+        Mutant("bounds by the length", {"bound": lambda head_size: 7}),
         source=source,
         hypotheses=(HEADS,),
         relation=Relation.LE,
         status=Verdict.REFUTED,
-        check=keeps(_plus(bias), gauge=True),
-        mutants=(
-            Mutant("ALiBi with a signed distance", {"logits": _plus(_signed)}),
-            Mutant("bounds by the length", {"bound": lambda head_size: 7}),
-        ),
     )
 
 
 CLAIMS = (
     _certified(
-        id="variant-alibi-signed",
-        statement="With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
+        "variant-alibi-signed",
+        "With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
+        keeps(_plus(_signed), gauge=True),
+        OFF_BY_ONE,
+        HEAD_SIZE_ALONE,
+        Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
         source=PRESS,
         hypotheses=(f"{HEADS}; key i, query j, m = 1/2",),
-        check=keeps(_plus(_signed), gauge=True),
-        mutants=(
-            OFF_BY_ONE,
-            HEAD_SIZE_ALONE,
-            Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
-        ),
     ),
     _certified(
-        id="variant-alibi-causal",
-        statement="With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
+        "variant-alibi-causal",
+        "With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
+        check_causal,
+        HEAD_SIZE_ALONE,
+        Mutant("a random table of relative biases", {"bias": _random_table}),
         source=PRESS,
         hypotheses=(f"{HEADS}; causal mask, m = 1/2",),
-        check=check_causal,
-        mutants=(
-            HEAD_SIZE_ALONE,
-            Mutant("a random table of relative biases", {"bias": _random_table}),
-        ),
     ),
     _certified(
-        id="variant-alibi-bidirectional-alone",
-        statement="Bidirectional ALiBi -m |i - j|, m != 0, alone has log-rank n - 1.",
+        "variant-alibi-bidirectional-alone",
+        "Bidirectional ALiBi -m |i - j|, m != 0, alone has log-rank n - 1.",
+        check_alone,
+        Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
+        Mutant("n", {"rank": lambda n: n}),
         source=here("bidirectional ALiBi"),
         hypotheses=("m = 1/2",),
         relation=Relation.EQ,
-        check=check_alone,
-        mutants=(
-            Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
-            Mutant("n", {"rank": lambda n: n}),
-        ),
     ),
     _broken(
         "alibi-bidirectional",
@@ -222,58 +214,50 @@ CLAIMS = (
         _random_table,
     ),
     _certified(
-        id="variant-relative-bias-any-rank",
-        statement="A table of relative biases alone attains every log-rank from 0 to n - 1.",
+        "variant-relative-bias-any-rank",
+        "A table of relative biases alone attains every log-rank from 0 to n - 1.",
+        check_any_rank,
+        Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),
         source=here("relative biases"),
         hypotheses=("a table of 2 n - 1 numbers, one per distance",),
         relation=Relation.EQ,
-        check=check_any_rank,
-        mutants=(Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),),
     ),
     _certified(
-        id="variant-known-bias",
-        statement="For a known additive bias B on the logits, rank C(log P - B) <= k.",
+        "variant-known-bias",
+        "For a known additive bias B on the logits, rank C(log P - B) <= k.",
+        check_known_bias,
+        Mutant("forgets the bias", {"removed": lambda B: 0 * B}),
+        Mutant("subtracts its transpose", {"removed": lambda B: B.T}),
         source=here("relative biases"),
         hypotheses=(f"{HEADS}; B Toeplitz of integers",),
-        check=check_known_bias,
-        mutants=(
-            Mutant("forgets the bias", {"removed": lambda B: 0 * B}),
-            Mutant("subtracts its transpose", {"removed": lambda B: B.T}),
-        ),
     ),
     _certified(
-        id="variant-soft-cap",
-        statement="Soft-capping, cap tanh(L/cap), leaves the log-rank at most the head size.",
+        "variant-soft-cap",
+        "Soft-capping, cap tanh(L/cap), leaves the log-rank at most the head size.",
+        check_soft_cap,
+        Mutant("does not cap", {"cap": Fraction}),
+        Mutant("bounds by n", {"bound": lambda n: n}),
         source=Source("gemma2024", "section 2, logit soft-capping", f"false; {HERE}"),
         hypotheses=("head size 1, L = cap (log 2)/2 · i j, where the tanh is rational; cap = 50",),
         status=Verdict.REFUTED,
-        check=check_soft_cap,
-        mutants=(
-            Mutant("does not cap", {"cap": Fraction}),
-            Mutant("bounds by n", {"bound": lambda n: n}),
-        ),
     ),
     _certified(
-        id="variant-talking-heads",
-        statement="Mixed logits of h heads of size k have rank at most min(h k, n).",
+        "variant-talking-heads",
+        "Mixed logits of h heads of size k have rank at most min(h k, n).",
+        check_mixed,
+        Mutant("one head's bound", {"bound": lambda h, k, n: k}),
+        Mutant("multiplies the logits", {"mixed": _multiplied}),
         source=Source("shazeer2020", "projection before the softmax", HERE),
         hypotheses=(f"{HEADS}; h = 2 and 3",),
-        check=check_mixed,
-        mutants=(
-            Mutant("one head's bound", {"bound": lambda h, k, n: k}),
-            Mutant("multiplies the logits", {"mixed": _multiplied}),
-        ),
     ),
     _certified(
-        id="variant-talking-heads-attained",
-        statement="A mixture of h heads of size k attains log-rank min(h k, n - 1), above k.",
+        "variant-talking-heads-attained",
+        "A mixture of h heads of size k attains log-rank min(h k, n - 1), above k.",
+        check_mixed_attained,
+        Mutant("mixes nothing", {"mix": lambda h: [[1] + [0] * (h - 1)]}),
+        Mutant("one head's bound", {"rank": lambda h, k, n: k}),
         source=here("talking heads"),
         hypotheses=("h >= 2", "n >= k + 2"),
         relation=Relation.EQ,
-        check=check_mixed_attained,
-        mutants=(
-            Mutant("mixes nothing", {"mix": lambda h: [[1] + [0] * (h - 1)]}),
-            Mutant("one head's bound", {"rank": lambda h, k, n: k}),
-        ),
     ),
 )

@@ -12,7 +12,7 @@ from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.exact.rounding import U
 from rankbound.fitting.scale import fit_directions
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.scale import head_scale, least_scale_bound
 from rankbound.theory.selection import (
     Pairs,
@@ -34,7 +34,7 @@ VOLUME = Source(
 Bound = Callable[[int, int, float], float]
 ERRORS = (1e-1, 1e-3, 1e-6)
 
-_supported = partial(Claim, relation=Relation.LE, status=Verdict.SUPPORTED)
+_supported = partial(make_claim, relation=Relation.LE, status=Verdict.SUPPORTED)
 
 
 def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
@@ -143,60 +143,52 @@ def _swapped_pairs(n: int) -> Pairs:
 
 CLAIMS = (
     _supported(
-        id="price-of-scale",
-        statement="No head that selects n keys within ε has a scale below the best of four bounds.",
+        "price-of-scale",
+        "No head that selects n keys within ε has a scale below the best of four bounds.",
+        check_price,
+        Mutant(
+            "average bound without 1 - 1/n",
+            {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
+        ),
+        Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
         source=PRICE,
         hypotheses=("n queries put at least 1 - ε on n different keys", "scale max ‖q‖ max ‖k‖"),
-        check=check_price,
-        mutants=(
-            Mutant(
-                "average bound without 1 - 1/n",
-                {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
-            ),
-            Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
-        ),
     ),
     _supported(
-        id="price-of-scale-volume",
-        statement="n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
+        "price-of-scale-volume",
+        "n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
+        check_volume,
+        Mutant("n^{2/d}", {"exponent": lambda d: 2 / d}),
+        Mutant("twice as much", {"half": lambda: 1.0}),
         source=VOLUME,
         hypotheses=("n queries put at least 1 - ε on n different keys", "ε < 1/2"),
-        check=check_volume,
-        mutants=(
-            Mutant("n^{2/d}", {"exponent": lambda d: 2 / d}),
-            Mutant("twice as much", {"half": lambda: 1.0}),
-        ),
     ),
     _supported(
-        id="price-of-scale-attained",
-        statement="Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
+        "price-of-scale-attained",
+        "Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
+        check_attained,
+        Mutant("without 1 - 1/n", {"factor": lambda n: 1.0}),
         source=PRICE,
         hypotheses=("head size n - 1", "queries along the keys"),
         relation=Relation.EQ,
-        check=check_attained,
-        mutants=(Mutant("without 1 - 1/n", {"factor": lambda n: 1.0}),),
     ),
     _supported(
-        id="spread-keys",
-        statement="Keys of coherence μ select within ε at the scale log((n - 1)(1 - ε)/ε)/(1 - μ).",
+        "spread-keys",
+        "Keys of coherence μ select within ε at the scale log((n - 1)(1 - ε)/ε)/(1 - μ).",
+        check_spread,
+        Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
+        Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
         source=Source("rankbound", "section 5, keys that are spread out", "derived here"),
         hypotheses=("unit keys, up to rounding", "μ an upper bound that holds for the floats"),
-        check=check_spread,
-        mutants=(
-            Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
-            Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
-        ),
     ),
     _supported(
-        id="all-pairs",
-        statement="Head size 4 scores both keys of every pair above all others, for each n tried.",
+        "all-pairs",
+        "Head size 4 scores both keys of every pair above all others, for each n tried.",
+        check_all_pairs,
+        Mutant("the circle alone, head size 2", {"found": _circle_pairs}),
+        Mutant("cosines and sines of 2t swapped", {"found": _swapped_pairs}),
         source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
         hypotheses=("keys on the trigonometric moment curve",),
         relation=Relation.EQ,
-        check=check_all_pairs,
-        mutants=(
-            Mutant("the circle alone, head size 2", {"found": _circle_pairs}),
-            Mutant("cosines and sines of 2t swapped", {"found": _swapped_pairs}),
-        ),
     ),
 )

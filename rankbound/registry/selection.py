@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rankbound._validate import Array
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.sign_rank import sign_change_bound, sign_pattern_kl_bound, sign_rank_bound
 from rankbound.verdict import Verdict
@@ -26,7 +26,7 @@ SIGN_CHANGES = Source("alon1985", "moment curve", "in our words, from memory")
 SELECTION = Source("weller2025", "Proposition 2", "transposed; in our words")
 
 
-_supported = partial(Claim, relation=Relation.EQ, status=Verdict.SUPPORTED)
+_supported = partial(make_claim, relation=Relation.EQ, status=Verdict.SUPPORTED)
 
 
 def check_forster(
@@ -145,70 +145,57 @@ def check_orderings(
 
 CLAIMS = (
     _supported(
-        id="forster-hadamard",
-        statement="The sign rank of Sylvester's n × n matrix is at least √n.",
+        "forster-hadamard",
+        "The sign rank of Sylvester's n × n matrix is at least √n.",
+        check_forster,
+        Mutant("Frobenius norm for spectral norm", {"bound": by_frobenius}),
         source=FORSTER,
         hypotheses=("n a power of 2", "H has entries ±1"),
-        check=check_forster,
-        mutants=(Mutant("Frobenius norm for spectral norm", {"bound": by_frobenius}),),
     ),
     _supported(
-        id="sign-changes",
-        statement="A sign matrix with at most s changes per column has sign rank at most s + 1.",
+        "sign-changes",
+        "A sign matrix with at most s changes per column has sign rank at most s + 1.",
+        check_sign_changes,
+        Mutant("s - 1", {"size": lambda changes: changes - 1}),
         source=SIGN_CHANGES,
         hypotheses=("H has entries ±1",),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
-        check=check_sign_changes,
-        mutants=(Mutant("s - 1", {"size": lambda changes: changes - 1}),),
     ),
     _supported(
-        id="hadamard-kl",
-        statement=(
-            "P ∝ exp(ε H) for a Hadamard matrix H keeps a positive KL divergence from every head "
-            "of size below √n - 1, however small ε."
-        ),
+        "hadamard-kl",
+        "P ∝ exp(ε H) for a Hadamard matrix H keeps a positive KL divergence from every head "
+        "of size below √n - 1, however small ε.",
+        check_hadamard_kl,
+        Mutant("ε² for ε²/n²", {"bound": lambda H, e, k: e * e}),
         source=Source("forster2002", "main theorem", "the KL bound is derived here"),
         hypotheses=("k + 1 below the sign rank",),
         relation=Relation.LE,
-        check=check_hadamard_kl,
-        mutants=(Mutant("ε² for ε²/n²", {"bound": lambda H, e, k: e * e}),),
     ),
     _supported(
-        id="argmaxable-hull",
-        statement="A key can win a query iff it is a vertex of the hull of the keys.",
+        "argmaxable-hull",
+        "A key can win a query iff it is a vertex of the hull of the keys.",
+        check_hull,
+        Mutant("every key", {"winners": lambda keys: np.ones(keys.shape[1], dtype=bool)}),
         source=GRIVAS,
         hypotheses=("keys without repetition", "no biases"),
         relation=Relation.IFF,
-        check=check_hull,
-        mutants=(
-            Mutant("every key", {"winners": lambda keys: np.ones(keys.shape[1], dtype=bool)}),
-        ),
     ),
     _supported(
-        id="one-hot-two",
-        statement=(
-            "Every one of n >= 3 keys can be selected at head size 2, and at head size 1 only two."
-        ),
+        "one-hot-two",
+        "Every one of n >= 3 keys can be selected at head size 2, and at head size 1 only two.",
+        check_one_hot,
+        Mutant("keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}),
         source=SELECTION,
         hypotheses=("n >= 3",),
-        check=check_one_hot,
-        mutants=(
-            Mutant(
-                "keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}
-            ),
-        ),
     ),
     _supported(
-        id="all-orderings",
-        statement=(
-            "n keys in general position can be put in every order iff the head size is n - 1 "
-            "or more."
-        ),
+        "all-orderings",
+        "n keys in general position can be put in every order iff the head size is n - 1 or more.",
+        check_orderings,
+        Mutant("n - 2", {"threshold": lambda n: n - 2}),
         source=SECTION_5,
         hypotheses=("affinely independent, as far as the head size allows",),
         relation=Relation.IFF,
-        check=check_orderings,
-        mutants=(Mutant("n - 2", {"threshold": lambda n: n - 2}),),
     ),
 )

@@ -18,7 +18,7 @@ from rankbound.attention.adversarial_layers import (
 from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.fitting.layer import fit_layer
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
@@ -30,7 +30,7 @@ Search = Callable[[MultiHead, MultiHead, int], Separation]
 Opponent = Callable[[MultiHead, int, int], MultiHead]
 
 _theorem_2 = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "Theorem 2",
@@ -38,7 +38,7 @@ _theorem_2 = partial(
     ),
 )
 _parameters = partial(
-    Claim,
+    make_claim,
     source=Source("bhojanapalli2020", "Section 3", "in our words"),
     hypotheses=("query, key and value size d_p", "no biases"),
 )
@@ -181,35 +181,36 @@ SINGLE = Mutant("one token instead of n >= 2", {"search": _one_token})
 
 def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Claim:
     return _theorem_2(
-        id=f"b20-theorem2-separation-{name}",
-        statement=f"Some tokens tell g from f, where f is {opponents}.",
+        f"b20-theorem2-separation-{name}",
+        f"Some tokens tell g from f, where f is {opponents}.",
+        check,
+        BLIND,
+        *mutants,
         hypotheses=(STANDARD, FIXED, "n >= 2"),
         relation=Relation.EXISTS,
         status=Verdict.CERTIFIED,
-        check=check,
-        mutants=(BLIND, *mutants),
     )
 
 
 CLAIMS = (
     _theorem_2(
-        id="b20-theorem2-inclusion",
-        statement="Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
+        "b20-theorem2-inclusion",
+        "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
         "the same outputs: F is contained in G.",
+        check_inclusion,
+        Mutant("projections repeated instead of padded", {"pad": _repeated}),
         hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
-        check=check_inclusion,
-        mutants=(Mutant("projections repeated instead of padded", {"pad": _repeated}),),
     ),
     _theorem_2(
-        id="b20-theorem2-inclusion-widened",
-        statement="No tokens are found to tell a layer from its widened form.",
+        "b20-theorem2-inclusion-widened",
+        "No tokens are found to tell a layer from its widened form.",
+        check_widened,
+        Mutant("the temperature of the larger head size", {"wider": _rescaled}),
         hypotheses=("the scale is kept",),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_widened,
-        mutants=(Mutant("the temperature of the larger head size", {"wider": _rescaled}),),
     ),
     _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
     _separation(
@@ -226,31 +227,29 @@ CLAIMS = (
     ),
     _separation("imitating", "trained to imitate g", _against(_imitator, SHAPES[:2])),
     _theorem_2(
-        id="b20-theorem2-single-token",
-        statement="On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
+        "b20-theorem2-single-token",
+        "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
         "whatever their heads.",
+        check_single_token,
+        Mutant("two tokens", {"output": _of_two_tokens}),
         hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_single_token,
-        mutants=(Mutant("two tokens", {"output": _of_two_tokens}),),
     ),
     _parameters(
-        id="b20-parameters",
-        statement="A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        "b20-parameters",
+        "A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        check_parameters,
+        Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
-        check=check_parameters,
-        mutants=(
-            Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
-        ),
     ),
     _parameters(
-        id="b20-parameters-counted",
-        statement="The weights of layers are as many as the formula says.",
+        "b20-parameters-counted",
+        "The weights of layers are as many as the formula says.",
+        check_costs,
+        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_costs,
-        mutants=(Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),),
     ),
 )

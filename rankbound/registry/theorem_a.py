@@ -20,7 +20,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.populations import (
     construction_error,
     exact_logits,
@@ -148,84 +148,77 @@ def _query_centred_rank(P: Array) -> int:
 
 DOES_NOT_CENTRE = Mutant("does not centre", {"rank": exact_rank})
 
-_certified = partial(Claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
+_certified = partial(make_claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
 
 CLAIMS = (
-    Claim(
-        id="theorem-a",
-        statement="P is the context of a head of size k on X iff logrank(P) <= k.",
+    make_claim(
+        "theorem-a",
+        "P is the context of a head of size k on X iff logrank(P) <= k.",
+        check_theorem_a,
+        Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
+        Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
+        Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
+        Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "P positive and column-stochastic"),
         relation=Relation.IFF,
         status=Verdict.SUPPORTED,
-        check=check_theorem_a,
-        mutants=(
-            Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
-            Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
-            Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
-            Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
-        ),
     ),
     _certified(
-        id="theorem-a-within",
-        statement=(
-            "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
-            "least head size is r."
-        ),
+        "theorem-a-within",
+        "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
+        "least head size is r.",
+        check_within,
+        Mutant("one more", {"needed": lambda rank: rank + 1}),
+        Mutant("at least one coordinate", {"needed": lambda rank: rank or 1}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
-        check=check_within,
-        mutants=(
-            Mutant("one more", {"needed": lambda rank: rank + 1}),
-            Mutant("at least one coordinate", {"needed": lambda rank: rank or 1}),
-        ),
     ),
     _certified(
-        id="sharp-sufficient",
-        statement="Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
+        "sharp-sufficient",
+        "Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
+        check_sufficient,
+        Mutant("n - 2", {"size": lambda n: n - 2}),
         source=THRESHOLD,
         hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
         relation=Relation.LE,
-        check=check_sufficient,
-        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
     ),
     _certified(
-        id="sharp-necessary",
-        statement="Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
+        "sharp-necessary",
+        "Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
+        check_necessary,
+        Mutant("n, as in B20", {"threshold": lambda n: n}),
+        DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("any X",),
-        check=check_necessary,
-        mutants=(Mutant("n, as in B20", {"threshold": lambda n: n}), DOES_NOT_CENTRE),
     ),
     _certified(
-        id="sharp-almost-every-exact",
-        statement="Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
+        "sharp-almost-every-exact",
+        "Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
+        check_almost_every_exact,
+        DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
-        check=check_almost_every_exact,
-        mutants=(DOES_NOT_CENTRE,),
     ),
     _certified(
-        id="sharp-almost-every",
-        statement="Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
+        "sharp-almost-every",
+        "Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
+        check_almost_every,
+        Mutant("measures the rank of P", {"rank": certified_rank}),
+        Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs, its floats read as the reals they are",),
-        check=check_almost_every,
-        mutants=(
-            Mutant("measures the rank of P", {"rank": certified_rank}),
-            Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
-        ),
     ),
-    Claim(
-        id="trained-reaches",
-        statement="Heads of size n - 1 trained from random weights reach P.",
+    make_claim(
+        "trained-reaches",
+        "Heads of size n - 1 trained from random weights reach P.",
+        check_trained_reaches,
+        Mutant("n - 2", {"size": lambda n: n - 2}),
         source=Source(
             "rankbound", "Theorem A, trained", "stationary points of full rank are exact"
         ),
         hypotheses=(FULL_RANK, "keys of rank n - 1 whose kernel is not orthogonal to 1"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_trained_reaches,
-        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
     ),
 )

@@ -14,7 +14,7 @@ from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.decision import least_head_size
 from rankbound.theory.theorem_b import unreachability_certificate
@@ -136,7 +136,7 @@ def check_example(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]
 
 
 _claim = partial(
-    Claim,
+    make_claim,
     source=Source("rankbound", "Theorem B", "derived here"),
     hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
     status=Verdict.CERTIFIED,
@@ -145,35 +145,31 @@ FORGETS = Mutant("forgets the tokens", {"least": without_tokens})
 
 CLAIMS = (
     _claim(
-        id="theorem-b-forced",
-        statement=(
-            "Where 1 is not in the row space of X, a head's context needs the rank of its logits L."
-        ),
+        "theorem-b-forced",
+        "Where 1 is not in the row space of X, a head's context needs the rank of its logits L.",
+        _reached(False, as_it_is),
+        Mutant("takes another gauge", {"matrix": shifted}),
         relation=Relation.EQ,
-        check=_reached(False, as_it_is),
-        mutants=(Mutant("takes another gauge", {"matrix": shifted}),),
     ),
     _claim(
-        id="theorem-b-free",
-        statement="Where 1 is in the row space of X, a head's context needs head size rank (C L).",
+        "theorem-b-free",
+        "Where 1 is in the row space of X, a head's context needs head size rank (C L).",
+        _reached(True, centred),
+        Mutant("does not centre", {"matrix": as_it_is}),
         relation=Relation.EQ,
-        check=_reached(True, centred),
-        mutants=(Mutant("does not centre", {"matrix": as_it_is}),),
     ),
     _claim(
-        id="theorem-b-unreachable",
-        statement="On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        "theorem-b-unreachable",
+        "On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        check_unreachable,
+        FORGETS,
         relation=Relation.EXISTS,
-        check=check_unreachable,
-        mutants=(FORGETS,),
     ),
     _claim(
-        id="b20-example-decided",
-        statement=(
-            "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1."
-        ),
+        "b20-example-decided",
+        "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1.",
+        check_example,
+        FORGETS,
         relation=Relation.EXISTS,
-        check=check_example,
-        mutants=(FORGETS,),
     ),
 )

@@ -24,7 +24,7 @@ from rankbound.attention.variants import (
 )
 from rankbound.exact.rational import Rationals, as_rationals, centred
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.populations import exact_logits, pretrained_sample
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
@@ -115,15 +115,16 @@ def _stays(
     id: str, of: str, source: Source, check: Check, mutant: Mutant, on: str = HEADS
 ) -> Claim:
     """The claim that the logits keep rank at most k; the mutant's do not."""
-    return Claim(
-        id=f"variant-{id}",
-        statement=f"The logits of a head of size k keep rank at most k under {of}.",
+    return make_claim(
+        f"variant-{id}",
+        f"The logits of a head of size k keep rank at most k under {of}.",
+        check,
+        OFF_BY_ONE,
+        mutant,
         source=source,
         hypotheses=(on,),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
-        check=check,
-        mutants=(OFF_BY_ONE, mutant),
     )
 
 
@@ -189,15 +190,15 @@ def _gauge(id: str, statement: str, added: Added, moved: Moved, *mutants: Mutant
             rank = certified_log_rank(logits=added(keys, queries, bias))
             yield Instance.of_bounds(label, rank, moved(keys, bias))
 
-    return Claim(
-        id=id,
-        statement=statement,
+    return make_claim(
+        id,
+        statement,
+        check,
+        *mutants,
         source=here("biases"),
         hypotheses=(f"{HEADS}; and heads of all-MiniLM-L6-v2, floats read as rationals",),
         relation=Relation.EQ,
         status=Verdict.CERTIFIED,
-        check=check,
-        mutants=mutants,
     )
 
 
@@ -356,24 +357,20 @@ CLAIMS = (
         Mutant("minus squared distance instead of product", {"logits": _distance_of_normalised}),
         on="keys and queries of integer norms, n = 4 and 7, integer gains",
     ),
-    Claim(
-        id="variant-qk-norm-range",
-        statement=(
-            "With QK-norm at gain g two probabilities of a column have a ratio of at most e^(2g), "
-            "their logits differing by at most 2g, and attain it: log-rank <= k does not suffice."
-        ),
+    make_claim(
+        "variant-qk-norm-range",
+        "With QK-norm at gain g two probabilities of a column have a ratio of at most e^(2g), "
+        "their logits differing by at most 2g, and attain it: log-rank <= k does not suffice.",
+        check_qk_range,
+        Mutant("e^g", {"spread": lambda gain: gain}),
+        Mutant("root mean square", {"normalise": partial(qk_norm, norm="rms")}),
         source=Source("henry2020", "definition of QKNorm", HERE),
         hypotheses=(
             "logits g k^T q for keys k and queries q of Euclidean norm 1, rational; k = 1 and 4",
             "some query has a key along it and one against it",
         ),
         relation=Relation.EQ,
-        status=Verdict.SUPPORTED,  # exact arithmetic; no certificate kind states it
-        check=check_qk_range,
-        mutants=(
-            Mutant("e^g", {"spread": lambda gain: gain}),
-            Mutant("root mean square", {"normalise": partial(qk_norm, norm="rms")}),
-        ),
+        status=Verdict.SUPPORTED,
     ),
     _stays(
         "temperature",
@@ -382,21 +379,17 @@ CLAIMS = (
         keeps(_temperature),
         Mutant("a temperature for each distance", {"logits": _temperature_by_distance}),
     ),
-    Claim(
-        id="variant-shared-keys",
-        statement=(
-            "g query heads of size k that share keys (GQA, MQA) have contexts with "
-            "rank [C log P_1, …, C log P_g] <= k."
-        ),
+    make_claim(
+        "variant-shared-keys",
+        "g query heads of size k that share keys (GQA, MQA) have contexts with "
+        "rank [C log P_1, …, C log P_g] <= k.",
+        check_shared_keys,
+        OFF_BY_ONE,
+        Mutant("each head its own keys", {"joint": _own_keys}),
+        Mutant("stacks over keys", {"joint": _over_keys}),
         source=Source("ainslie2023", "section 2.2, grouped queries", HERE),
         hypotheses=(f"{HEADS}; g = 2 and n heads",),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
-        check=check_shared_keys,
-        mutants=(
-            OFF_BY_ONE,
-            Mutant("each head its own keys", {"joint": _own_keys}),
-            Mutant("stacks over keys", {"joint": _over_keys}),
-        ),
     ),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.verdict import Verdict
 
 
@@ -63,31 +63,27 @@ def _exp(x: Any) -> Any:
 
 
 CLAIMS = (
-    Claim(
-        id="softmax-gauge",
-        statement="softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
+    make_claim(
+        "softmax-gauge",
+        "softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
+        check_gauge,
+        Mutant("softmax over queries", {"softmax": lambda x, column, row: _exp(x) / row}),
+        Mutant("no normalisation", {"softmax": lambda x, column, row: _exp(x)}),
         source=Source("yang2018", "Property 1", "there for softmax over rows; in our words"),
         hypotheses=("real logits, softmax over keys, every n",),
         relation=Relation.IFF,
         status=Verdict.PROVED,
-        check=check_gauge,
-        mutants=(
-            Mutant("softmax over queries", {"softmax": lambda x, column, row: _exp(x) / row}),
-            Mutant("no normalisation", {"softmax": lambda x, column, row: _exp(x)}),
-        ),
     ),
-    Claim(
-        id="centring-rank",
-        statement="C = I - 11^T/n has rank n - 1, so logrank(P) <= n - 1, for every n.",
+    make_claim(
+        "centring-rank",
+        "C = I - 11^T/n has rank n - 1, so logrank(P) <= n - 1, for every n.",
+        check_centring,
+        Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
+        Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
+        Mutant("scales instead", {"mean": lambda ones, n: _identity(ones) / n}),
         source=Source("rankbound", "Lemma 1, definition", "derived here"),
         hypotheses=("n >= 1",),
         relation=Relation.EQ,
         status=Verdict.PROVED,
-        check=check_centring,
-        mutants=(
-            Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
-            Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
-            Mutant("scales instead", {"mean": lambda ones, n: _identity(ones) / n}),
-        ),
     ),
 )
