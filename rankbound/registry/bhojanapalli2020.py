@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from operator import floordiv
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,6 @@ from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.certificates.certificates import Representation
-from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
@@ -31,7 +29,17 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import (
+    Cases,
+    Claim,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    compare_ranks,
+    make_claim,
+)
 from rankbound.registry.populations import (
     POSITIVE,
     Contexts,
@@ -40,6 +48,7 @@ from rankbound.registry.populations import (
     identity_logits,
     pretrained_contexts,
     random_contexts,
+    represented,
     spread_tokens,
     trained_contexts,
     trained_heads,
@@ -50,12 +59,11 @@ from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 Integers = list[list[int]]
-Check = Callable[..., Iterator[Instance]]
 
 CENTRES_OVER_QUERIES = "centres over queries instead of keys"
 HEAD_SIZE_OFF_BY_ONE = "head size off by one"
 MEASURES_P = "measures the rank of P"
-OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda head_size: head_size - 1})
+OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1})
 POSITIONAL = "adds |i - j| to the logits"
 
 NECESSITY = "Theorem A, necessity"
@@ -112,14 +120,7 @@ def check_first_exact(
         miss = max(
             abs(x - y) for rows in zip(L, target, strict=True) for x, y in zip(*rows, strict=True)
         )
-        statement = RepresentedExactly(
-            Matrix.of_integers(M),
-            Matrix.of_rationals(W_k),
-            Matrix.of_rationals(W_q),
-            Matrix.of_integers(X),
-        )
-        proofs = (Representation(statement),)
-        label = f"n = {n}, d = {d}"
+        label, proofs = f"n = {n}, d = {d}", (represented(M, W_k, W_q, X),)
         yield Instance(label, float(miss), 0.0, Verdict.CERTIFIED, certificates=proofs)
 
 
@@ -266,31 +267,22 @@ def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
     return keys.T @ queries + np.abs(places[:, None] - places)
 
 
-def _random_heads(centre: bool) -> Check:
-    """Compare an exact rank of random integer heads with their head size."""
+def _integer_heads(trial: Trial) -> Cases:
+    """Random integer heads on integer tokens."""
+    for n in (3, 6, 10):
+        for d in (n - 1, n, n + 2):  # below, at and above n
+            for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
+                for repeat in range(trial.count(1, 5)):
+                    X = trial.integers(d, n, bound=99)
+                    if repeat % 2:  # a repeated and a zero token
+                        for row in X:
+                            row[-1], row[1] = 0, row[0]
+                    W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
+                    yield f"n = {n}, d = {d}, head size {k}, draw {repeat}", (W_k, W_q, X), (k,)
 
-    def exact(W_k: Integers, W_q: Integers, X: Integers) -> RankBounds:
-        return exact_logit_rank(*_factors(W_k, W_q, X), centre=centre)
 
-    def check(
-        trial: Trial,
-        *,
-        rank: Callable[[Integers, Integers, Integers], RankBounds] = exact,
-        bound: Callable[[int], int] = lambda head_size: head_size,
-    ) -> Iterator[Instance]:
-        for n in (3, 6, 10):
-            for d in (n - 1, n, n + 2):  # below, at and above n
-                for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
-                    for repeat in range(trial.count(1, 5)):
-                        X = trial.integers(d, n, bound=99)
-                        if repeat % 2:  # a repeated and a zero token
-                            for row in X:
-                                row[-1], row[1] = 0, row[0]
-                        W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
-                        label = f"n = {n}, d = {d}, head size {k}, draw {repeat}"
-                        yield Instance.of_bounds(label, rank(W_k, W_q, X), bound(k))
-
-    return check
+def _rank_of_head(W_k: Integers, W_q: Integers, X: Integers, *, centre: bool) -> RankBounds:
+    return exact_logit_rank(*_factors(W_k, W_q, X), centre=centre)
 
 
 def check_bottleneck(
@@ -312,36 +304,28 @@ def check_trained(
     trial: Trial,
     *,
     rank: Callable[..., int] = log_rank,
-    bound: Callable[[int], int] = lambda head_size: head_size,
+    predicted: Callable[[int], int] = lambda head_size: head_size,
 ) -> Iterator[Instance]:
     """Log-rank of the contexts of trained heads, measured from the contexts alone."""
     for label, fit in trained_heads(trial):
         measured = rank(fit.head.context())
-        yield Instance(label, measured, bound(fit.head.head_size), Verdict.SUPPORTED)
+        yield Instance(label, measured, predicted(fit.head.head_size), Verdict.SUPPORTED)
 
 
-def _pretrained(centre: bool) -> Check:
-    def check(
-        trial: Trial,
-        *,
-        rank: Callable[..., Any] = exact_logit_rank,
-        bound: Callable[[int, int], int] = lambda d, heads: d // heads,
-    ) -> Iterator[Instance]:
-        for length in (64, 128)[: trial.count(1, 2)]:
-            for head in pretrained_heads(length):
-                bounds = rank(head.keys, head.queries, centre=centre)
-                label = f"layer {head.layer}, head {head.index}, n = {length}"
-                yield Instance.of_bounds(label, bounds, bound(384, 12))
-
-    return check
+def _pretrained(trial: Trial) -> Cases:
+    """Keys and queries of the pretrained encoder, of embedding size 384 with 12 heads per layer."""
+    for length in (64, 128)[: trial.count(1, 2)]:
+        for head in pretrained_heads(length):
+            label = f"layer {head.layer}, head {head.index}, n = {length}"
+            yield label, (head.keys, head.queries), (384, 12)
 
 
-def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> RankBounds:
+def _rank_of_context(keys: Any, queries: Any) -> RankBounds:
     return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
 
 
-def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
-    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
+def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
 
 
 CLAIMS = (
@@ -392,7 +376,7 @@ CLAIMS = (
     _bottleneck(
         "logit-rank-random",
         "The logits of a head have rank at most its head size, on every X.",
-        _random_heads(centre=False),
+        compare_ranks(_integer_heads, partial(_rank_of_head, centre=False), int),
         OFF_BY_ONE,
         Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
         hypotheses=("integer weights and tokens, any rank of X",),
@@ -401,7 +385,7 @@ CLAIMS = (
     _bottleneck(
         "log-rank-random",
         "The context of a head has log-rank at most its head size, on every X.",
-        _random_heads(centre=True),
+        compare_ranks(_integer_heads, partial(_rank_of_head, centre=True), int),
         OFF_BY_ONE,
         Mutant(
             POSITIONAL,
@@ -423,16 +407,16 @@ CLAIMS = (
     _bottleneck(
         "logit-rank-pretrained",
         "Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
-        _pretrained(centre=False),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads - 1}),
+        compare_ranks(_pretrained, partial(exact_logit_rank, centre=False), floordiv),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads - 1}),
         Mutant(MEASURES_P, {"rank": _rank_of_context}),
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
     ),
     _bottleneck(
         "log-rank-pretrained",
         "Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
-        _pretrained(centre=True),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads + 1}),
+        compare_ranks(_pretrained, partial(exact_logit_rank, centre=True), floordiv),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads + 1}),
         Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),

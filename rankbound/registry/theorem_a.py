@@ -10,22 +10,29 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
-from rankbound.certificates.certificates import Representation
-from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.rational import as_rationals, centred
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
-from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import (
+    Cases,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    compare_ranks,
+    make_claim,
+)
 from rankbound.registry.populations import (
     construction_error,
+    exact_log_rank,
     exact_logits,
     identity_logits,
     random_contexts,
+    represented,
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
@@ -38,13 +45,6 @@ THEOREM_A = Source("rankbound", "Theorem A", "derived here")
 THRESHOLD = Source("rankbound", "Theorem A, sharp threshold", "B20 has n; n - 1 is enough")
 FULL_RANK = "X of full column rank"
 RATIO = 1e-9  # far above the rounding of a logarithm, far below what a missing coordinate costs
-
-Ranker = Callable[..., RankBounds]
-
-
-def of_logits(M: list[list[int]]) -> RankBounds:
-    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b."""
-    return certified_log_rank(logits=M)
 
 
 def check_theorem_a(
@@ -60,16 +60,13 @@ def check_theorem_a(
             yield Instance(f"{label}, head size {k}", reached, needed(P) <= k, Verdict.SUPPORTED)
 
 
-def check_within(
-    trial: Trial, *, needed: Callable[[int], int] = lambda rank: rank
-) -> Iterator[Instance]:
-    """The least head size that comes within a ratio of a context drawn with logits of some rank."""
+def _of_rank(trial: Trial) -> Cases:
+    """Contexts drawn with logits of some rank."""
     for n in (3, 6, 12, 24)[: trial.count(3, 4)]:
         for rank in sorted({0, 1, n // 2, n - 1}):
             for repeat in range(trial.count(1, 4)):
                 P = random_context(n, trial.rng, "logrank", rank=rank)
-                label = f"logits of rank {rank}, n = {n}, draw {repeat}"
-                yield Instance.of_bounds(label, certified_log_rank(P, ratio=RATIO), needed(rank))
+                yield f"logits of rank {rank}, n = {n}, draw {repeat}", (P,), (rank,)
 
 
 def check_sufficient(
@@ -80,37 +77,29 @@ def check_sufficient(
         M = trial.integers(n, n)
         A, B = exact_factors(M)
         reached = len(A) if exact_logits(A, B) == centred(as_rationals(M)) else math.inf
-        statement = RepresentedExactly(
-            Matrix.of_integers(M), Matrix.of_rationals(A), Matrix.of_rationals(B)
-        )
-        proofs = (Representation(statement),)
+        proofs = (represented(M, A, B),)
         yield Instance(f"n = {n}", reached, size(n), Verdict.CERTIFIED, certificates=proofs)
 
 
-def check_necessary(
-    trial: Trial,
-    *,
-    rank: Ranker = of_logits,
-    threshold: Callable[[int], int] = lambda n: n - 1,
-) -> Iterator[Instance]:
-    """P ∝ 2^I, logits log 2 times the identity: its exact log-rank is n - 1, so n - 2 fails."""
+def _identities(trial: Trial) -> Cases:
+    """P ∝ 2^I, logits log 2 times the identity."""
     for n in range(2, trial.count(24, 64)):
-        yield Instance.of_bounds(f"P ∝ 2^I, n = {n}", rank(identity_logits(n)), threshold(n))
+        yield f"P ∝ 2^I, n = {n}", (identity_logits(n),), (n,)
 
 
-def check_almost_every_exact(trial: Trial, *, rank: Ranker = of_logits) -> Iterator[Instance]:
-    """Random integer logits of 21 bits: all need n - 1."""
+def _integer_logits(trial: Trial) -> Cases:
+    """Random integer logits of 21 bits."""
     for n in range(2, trial.count(16, 40)):
-        yield Instance.of_bounds(f"n = {n}", rank(trial.integers(n, n)), n - 1)
+        yield f"n = {n}", (trial.integers(n, n),), (n,)
 
 
-def check_almost_every(trial: Trial, *, rank: Ranker = certified_log_rank) -> Iterator[Instance]:
-    """Dirichlet and Gibbs contexts, read as the floats they are: all need n - 1."""
+def _float_contexts(trial: Trial) -> Cases:
+    """Dirichlet and Gibbs contexts, read as the floats they are."""
     for n in (2, 4, 8, 16, 32, 64):
         for law in ("dirichlet", "gibbs"):
             for repeat in range(trial.count(2, 10)):
                 P = random_context(n, trial.rng, law)
-                yield Instance.of_bounds(f"{law}, n = {n}, draw {repeat}", rank(P), n - 1)
+                yield f"{law}, n = {n}, draw {repeat}", (P,), (n,)
 
 
 def check_trained_reaches(
@@ -168,9 +157,9 @@ CLAIMS = (
         "theorem-a-within",
         "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
         "least head size is r.",
-        check_within,
-        Mutant("one more", {"needed": lambda rank: rank + 1}),
-        Mutant("at least one coordinate", {"needed": lambda rank: rank or 1}),
+        compare_ranks(_of_rank, partial(certified_log_rank, ratio=RATIO), int),
+        Mutant("one more", {"predicted": lambda rank: rank + 1}),
+        Mutant("at least one coordinate", {"predicted": lambda rank: rank or 1}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
     ),
@@ -186,8 +175,8 @@ CLAIMS = (
     _certified(
         "sharp-necessary",
         "Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
-        check_necessary,
-        Mutant("n, as in B20", {"threshold": lambda n: n}),
+        compare_ranks(_identities, exact_log_rank, lambda n: n - 1),
+        Mutant("n, as in B20", {"predicted": lambda n: n}),
         DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("any X",),
@@ -195,7 +184,7 @@ CLAIMS = (
     _certified(
         "sharp-almost-every-exact",
         "Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
-        check_almost_every_exact,
+        compare_ranks(_integer_logits, exact_log_rank, lambda n: n - 1),
         DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
@@ -203,7 +192,7 @@ CLAIMS = (
     _certified(
         "sharp-almost-every",
         "Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
-        check_almost_every,
+        compare_ranks(_float_contexts, certified_log_rank, lambda n: n - 1),
         Mutant("measures the rank of P", {"rank": certified_rank}),
         Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
         source=THRESHOLD,

@@ -22,7 +22,7 @@ from rankbound.registry.claim import (
     compare_ranks,
     make_claim,
 )
-from rankbound.registry.populations import identity_logits
+from rankbound.registry.populations import exact_log_rank, identity_logits
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
@@ -30,11 +30,6 @@ from rankbound.verdict import Verdict
 def least(logits: Any, mask: Mask) -> RankBounds:
     """The masked log-rank of exact logits, both sides certified."""
     return certified_log_rank(mask=mask, logits=logits)
-
-
-def unmasked(logits: Any, mask: Mask) -> RankBounds:
-    """What comes out if the mask is forgotten."""
-    return certified_log_rank(logits=logits)
 
 
 def random_nested(n: int, trial: Trial) -> tuple[Mask, list[int]]:
@@ -131,7 +126,7 @@ _claim = partial(
     relation=Relation.EQ,
     status=Verdict.CERTIFIED,
 )
-FORGETS = Mutant("forgets the mask", {"rank": unmasked})
+FORGETS = Mutant("forgets the mask", {"rank": lambda logits, mask: exact_log_rank(logits)})
 
 CLAIMS = (
     _claim(
