@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array
 from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
@@ -27,7 +26,7 @@ FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o 
 SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
 
 Search = Callable[[MultiHead, MultiHead, int], Separation]
-Opponent = Callable[[MultiHead, int, int], MultiHead]
+Pair = Callable[..., tuple[MultiHead, MultiHead]]  # of d, h, d_p, perhaps the heads of g, a seed
 
 _theorem_2 = partial(
     make_claim,
@@ -74,38 +73,21 @@ def check_widened(trial: Trial, *, wider: Callable[..., MultiHead] = widen) -> I
             )
 
 
-def _separated(
-    label: str, f: MultiHead, g: MultiHead, n: int, search: Search
-) -> Iterator[Instance]:
-    found = search(f, g, n)
+def _separated(label: str, found: Separation) -> Instance:
     apart = found.gap > 0
     evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
     proofs = (lambda: found.certificate,) if apart else ()
-    yield Instance(label, apart, True, evidence, certificates=proofs)
+    return Instance(label, apart, True, evidence, certificates=proofs)
 
 
-def _against(opponent: Opponent, shapes: tuple[tuple[int, int, int, int], ...] = SHAPES) -> Any:
-    """A check that separates g from an opponent of each shape."""
+def _against(opponent: Callable[[MultiHead, int, int], MultiHead]) -> Pair:
+    """A random g and what is set against it, given g, h and a seed."""
 
-    def check(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
-        for d, h, head_size, heads in shapes:
-            for _ in range(trial.count(1, 6)):
-                seed = int(trial.rng.integers(2**31))
-                g = random_fixed_layer(d, heads, head_size, seed)
-                f, n = opponent(g, h, seed), int(trial.rng.integers(2, 5))
-                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
-                yield from _separated(label, f, g, n, search)
+    def pair(d: int, h: int, head_size: int, heads: int, seed: int) -> tuple[MultiHead, MultiHead]:
+        g = random_fixed_layer(d, heads, head_size, seed)
+        return opponent(g, h, seed), g
 
-    return check
-
-
-def check_skew(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
-    """The third case of the paper's proof."""
-    for d, h, head_size in ((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)):
-        for _ in range(trial.count(1, 6)):
-            seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
-            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
-            yield from _separated(label, *skew_pair(d, h, head_size, seed), n, search)
+    return pair
 
 
 def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
@@ -162,24 +144,34 @@ def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, widen(f, f.head_size + 1), n)
 
 
-def _one_token(f: MultiHead, g: MultiHead, n: int) -> Separation:
-    return separating_tokens(f, g, 1)
-
-
-def _of_two_tokens(layer: MultiHead, x: Array) -> Array:
-    return layer.output(np.hstack([x, x[::-1]]))
-
-
 def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
     wide = widen(layer, head_size)
     return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
 
 
 BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
-SINGLE = Mutant("one token instead of n >= 2", {"search": _one_token})
+SINGLE = Mutant(
+    "one token instead of n >= 2", {"search": lambda f, g, n: separating_tokens(f, g, 1)}
+)
 
 
-def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Claim:
+def _separation(
+    name: str,
+    opponents: str,
+    pair: Pair,
+    *mutants: Mutant,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+) -> Claim:
+    """The claim that tokens are found to separate the layers f and g of each pair."""
+
+    def check(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
+        for d, h, head_size, *heads in shapes:
+            for _ in range(trial.count(1, 6)):
+                seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
+                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+                f, g = pair(d, h, head_size, *heads, seed)
+                yield _separated(label, search(f, g, n))
+
     return _theorem_2(
         f"b20-theorem2-separation-{name}",
         f"Some tokens tell g from f, where f is {opponents}.",
@@ -223,15 +215,19 @@ CLAIMS = (
         SINGLE,
     ),
     _separation(
-        "skew", "one with the same values and U - W_k^T W_q skew-symmetric", check_skew, SINGLE
+        "skew",  # the third case of the paper's proof
+        "one with the same values and U - W_k^T W_q skew-symmetric",
+        skew_pair,
+        SINGLE,
+        shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
     ),
-    _separation("imitating", "trained to imitate g", _against(_imitator, SHAPES[:2])),
+    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
     _theorem_2(
         "b20-theorem2-single-token",
         "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
         "whatever their heads.",
         check_single_token,
-        Mutant("two tokens", {"output": _of_two_tokens}),
+        Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
         hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,

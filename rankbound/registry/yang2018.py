@@ -9,14 +9,18 @@ from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, 
 from rankbound.verdict import Verdict
 
 
-def check_gauge(trial: Trial, *, softmax: Callable[..., Any] | None = None) -> Iterator[Instance]:
+def check_gauge(
+    trial: Trial, *, softmax: Callable[..., Any] = lambda exp, column, row: exp / column
+) -> Iterator[Instance]:
     """Both directions for one entry and two entries of a column: n is arbitrary.
 
-    `softmax(logit, column_sum, row_sum)` is an entry of P; the sums are those of the exponentials.
+    An entry of P is `softmax` of the exponential of a logit and the sums of its column and row.
     """
     import sympy
 
-    entry = softmax or (lambda logit, column, row: sympy.exp(logit) / column)
+    def entry(logit: Any, column: Any, row: Any) -> Any:
+        return softmax(sympy.exp(logit), column, row)
+
     x, y, c = sympy.symbols("x y c", real=True)
     column, row = sympy.symbols("Z R", positive=True)
     shifted = entry(x + c, column * sympy.exp(c), row + (sympy.exp(c) - 1) * sympy.exp(x))
@@ -36,30 +40,13 @@ def check_centring(
     n = sympy.Symbol("n", integer=True, positive=True)
     ones = sympy.OneMatrix(n, n)
     C = sympy.Identity(n) - mean(ones, n)
-    weight = sympy.Symbol(
-        "w"
-    )  # C = I - w 11^T, so C² = I - (2 w - w² n) 11^T by 11^T 11^T = n 11^T
-    square = (ones * ones).doit() == n * ones
+    # C = I - w 11^T, so C² = I - (2 w - w² n) 11^T by 11^T 11^T = n 11^T
     w, rest = (sympy.Identity(n) - C).doit().as_coeff_mmul()
-    square = square and rest.doit() == ones
-    idempotent = (
-        square and sympy.simplify((2 * weight - weight**2 * n - weight).subs(weight, w)) == 0
-    )
+    square = (ones * ones).doit() == n * ones and rest.doit() == ones
+    idempotent = square and sympy.simplify(2 * w - w**2 * n - w) == 0
     yield Instance("C C = C, every n", idempotent, True, Verdict.PROVED)
     trace = sympy.simplify(sympy.Trace(C).doit() - (n - 1)) == 0
     yield Instance("trace C = n - 1, every n", trace, True, Verdict.PROVED)
-
-
-def _identity(ones: Any) -> Any:
-    import sympy
-
-    return sympy.Identity(ones.shape[0])
-
-
-def _exp(x: Any) -> Any:
-    import sympy
-
-    return sympy.exp(x)
 
 
 CLAIMS = (
@@ -67,8 +54,8 @@ CLAIMS = (
         "softmax-gauge",
         "softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
         check_gauge,
-        Mutant("softmax over queries", {"softmax": lambda x, column, row: _exp(x) / row}),
-        Mutant("no normalisation", {"softmax": lambda x, column, row: _exp(x)}),
+        Mutant("softmax over queries", {"softmax": lambda exp, column, row: exp / row}),
+        Mutant("no normalisation", {"softmax": lambda exp, column, row: exp}),
         source=Source("yang2018", "Property 1", "there for softmax over rows; in our words"),
         hypotheses=("real logits, softmax over keys, every n",),
         relation=Relation.IFF,
@@ -80,7 +67,7 @@ CLAIMS = (
         check_centring,
         Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
         Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
-        Mutant("scales instead", {"mean": lambda ones, n: _identity(ones) / n}),
+        Mutant("scales instead", {"mean": lambda ones, n: ones**0 / n}),
         source=Source("rankbound", "Lemma 1, definition", "derived here"),
         hypotheses=("n >= 1",),
         relation=Relation.EQ,
