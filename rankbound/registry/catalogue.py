@@ -8,7 +8,6 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     folklore,
-    scale,
     selection,
     theorem_2,
     theorem_a,
@@ -31,6 +30,5 @@ claims: Mapping[str, Claim] = by_id(
     *variants.CLAIMS,
     *approximation.CLAIMS,
     *selection.CLAIMS,
-    *scale.CLAIMS,
     *folklore.CLAIMS,
 )

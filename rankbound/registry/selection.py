@@ -1,4 +1,4 @@
-"""What a head can select: sign patterns, keys that can win, orderings."""
+"""What a head can select: sign patterns, keys that can win, orderings; and the price of scale."""
 
 from __future__ import annotations
 
@@ -12,19 +12,29 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
+from rankbound.attention.head import AttentionHead
+from rankbound.exact.rounding import U
+from rankbound.fitting.scale import fit_directions
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import Check, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.argmax import argmaxable
+from rankbound.theory.scale import head_scale, least_scale_bound
+from rankbound.theory.selection import (
+    Pairs,
+    check_pairs,
+    coherence,
+    curve_pairs,
+    random_keys,
+    selecting_head,
+)
 from rankbound.theory.sign_rank import sign_change_bound, sign_pattern_kl_bound, sign_rank_bound
+from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
 
-SECTION_5 = Source("rankbound", "section 5", "derived here")
-FORSTER = Source("forster2002", "main theorem", "evaluated in integers; in our words")
-GRIVAS = Source("grivas2022", "section 3", "in our words, from memory")
-SIGN_CHANGES = Source("alon1985", "moment curve", "in our words, from memory")
-SELECTION = Source("weller2025", "Proposition 2", "transposed; in our words")
-
+PRICE = Source("rankbound", "section 5, the price of scale", "derived here")
+ERRORS = (1e-1, 1e-3, 1e-6)
+Bound = Callable[[int, int, float], float]
 
 _supported = partial(make_claim, relation=Relation.EQ, status=Verdict.SUPPORTED)
 
@@ -38,11 +48,6 @@ def check_forster(
     for n in (2, 4, 8, 16, 32, 64, 128)[: trial.count(6, 7)]:
         wanted = math.isqrt(n - 1) + 1
         yield Instance(f"n = {n}", bound(hadamard(n)), wanted, Verdict.SUPPORTED)
-
-
-def by_frobenius(H: Array) -> int:
-    """What comes out with the Frobenius norm for the spectral one."""
-    return 1
 
 
 def check_sign_changes(
@@ -61,9 +66,7 @@ def check_sign_changes(
 
 
 def check_hadamard_kl(
-    trial: Trial,
-    *,
-    bound: Callable[[Array, float, int], float] = sign_pattern_kl_bound,
+    trial: Trial, *, bound: Callable[[Array, float, int], float] = sign_pattern_kl_bound
 ) -> Iterator[Instance]:
     """P ∝ exp(ε H) at head sizes below √n - 1: fitted heads stay away."""
     from scipy.linalg import hadamard
@@ -143,13 +146,117 @@ def check_orderings(
             yield Instance(f"n = {n}, head size {d}", every, d >= threshold(n), Verdict.SUPPORTED)
 
 
+# the price of scale
+
+
+def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
+    """Heads that select n keys: random, fitted, regular; with an upper bound of their scale."""
+    from scipy.linalg import helmert  # its columns are the corners of a simplex
+
+    for n in (3, 6, 16, 48)[: trial.count(3, 4)]:
+        for error in ERRORS:
+            for d in sorted({2, 3, 6, n - 1}):
+                label = f"n = {n}, head size {d}, error {error:.0e}"
+                keys, queries = fit_directions(n, d, trial.rng)
+                fitted = selecting_head(keys, error, directions=queries)
+                yield f"fitted, {label}", n, d, error, fitted.scale
+                drawn = random_keys(n, d, trial.rng)
+                if coherence(drawn) < 1 - 1e-4:
+                    yield f"random, {label}", n, d, error, selecting_head(drawn, error).scale
+            simplex = selecting_head(helmert(n), error)
+            yield f"simplex, n = {n}, error {error:.0e}", n, n - 1, error, simplex.scale
+            ring = sparse_head(np.eye(n)[trial.rng.permutation(n)], error=error)
+            yield f"circle, n = {n}, error {error:.0e}", n, ring.head_size, error, head_scale(ring)
+
+
+def _prices(bound: Bound, units: int = 0) -> Check:
+    """The bound, rounded by a few units, beside the scale of heads whose contexts are checked."""
+
+    def check(trial: Trial, *, bound: Bound = bound) -> Iterator[Instance]:
+        for label, n, d, error, scale in _heads(trial):
+            least = bound(n, d, error)
+            rounding = units * least * 2.0**-52 if units else 0.0
+            yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
+
+    return check
+
+
+def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 0.5) -> float:
+    return factor * (float(n) ** (power / d) - 1) * math.log((1 - error) / error)
+
+
+def check_attained(
+    trial: Trial, *, factor: Callable[[int], float] = lambda n: 1 - 1 / n
+) -> Iterator[Instance]:
+    """The scale of keys at the corners of a simplex, which a bisection has found to 2^-24."""
+    from scipy.linalg import helmert
+
+    for n in range(2, trial.count(8, 24)):
+        for error in ERRORS:
+            scale = selecting_head(helmert(n), error).scale
+            predicted = factor(n) * math.log((n - 1) * (1 - error) / error)
+            # the bound on the context exceeds it by its rounding, which moves the log-odds of ε
+            # by 1/(ε (1 - ε)) times as much
+            rounding = _rounding(n - 1, n, scale) / (error * (1 - error))
+            tolerance = scale * 2.0**-23 + rounding
+            label = f"n = {n}, error {error:.0e}"
+            yield Instance(label, scale, predicted, Verdict.SUPPORTED, tolerance)
+
+
+def _rounding(d: int, n: int, scale: float) -> float:
+    """What rounding adds to a total variation: of logits up to a scale, lengths, and the softmax.
+
+    An inner product, its bound and two lengths are each within a relative (d + 4) u.
+    """
+    return (4 * (d + 4) * scale + 4 * n + 40) * U
+
+
+def _ruled(keys: Array, error: float, spread: float) -> tuple[float, float]:
+    """Total variation from the identity with queries along the keys, and the scale of the rule."""
+    n = keys.shape[1]
+    scale = math.log((n - 1) * (1 - error) / error) / spread
+    head = AttentionHead(W_q=scale * keys, W_k=keys, scale=1.0)
+    return float(total_variation_bound(head, np.eye(n)).max()), scale
+
+
+def check_spread(
+    trial: Trial, *, spread: Callable[[Array], float] = lambda keys: 1 - coherence(keys)
+) -> Iterator[Instance]:
+    """Random keys with the scale that their coherence asks for."""
+    for n, d in ((8, 16), (40, 24), (100, 64), (200, 120))[: trial.count(3, 4)]:
+        for error in ERRORS:
+            keys = random_keys(n, d, trial.rng)
+            measured, scale = _ruled(keys, error, spread(keys))
+            label = f"n = {n}, head size {d}, error {error:.0e}"
+            yield Instance(label, measured, error, Verdict.SUPPORTED, _rounding(d, n, scale))
+
+
+def check_all_pairs(
+    trial: Trial, *, found: Callable[[int], Pairs] = curve_pairs
+) -> Iterator[Instance]:
+    """How many pairs the moment curve realises at head size 4, its floats read as they are."""
+    for n in (3, 5, 10, 20, 50, 120)[: trial.count(5, 6)]:
+        pairs = found(n)
+        yield Instance(f"n = {n}", pairs.realised, n * (n - 1) // 2, Verdict.SUPPORTED)
+
+
+def _circle_pairs(n: int) -> Pairs:
+    pairs = curve_pairs(n)
+    return check_pairs(pairs.keys[:2], pairs.queries[:2])
+
+
+def _swapped_pairs(n: int) -> Pairs:
+    pairs = curve_pairs(n)
+    return check_pairs(pairs.keys, pairs.queries[[0, 1, 3, 2]])
+
+
 CLAIMS = (
     _supported(
         "forster-hadamard",
         "The sign rank of Sylvester's n × n matrix is at least √n.",
         check_forster,
-        Mutant("Frobenius norm for spectral norm", {"bound": by_frobenius}),
-        source=FORSTER,
+        Mutant("Frobenius norm for spectral norm", {"bound": lambda H: 1}),
+        source=Source("forster2002", "main theorem", "evaluated in integers; in our words"),
         hypotheses=("n a power of 2", "H has entries ±1"),
     ),
     _supported(
@@ -157,7 +264,7 @@ CLAIMS = (
         "A sign matrix with at most s changes per column has sign rank at most s + 1.",
         check_sign_changes,
         Mutant("s - 1", {"size": lambda changes: changes - 1}),
-        source=SIGN_CHANGES,
+        source=Source("alon1985", "moment curve", "in our words, from memory"),
         hypotheses=("H has entries ±1",),
         relation=Relation.LE,
         status=Verdict.CERTIFIED,
@@ -177,7 +284,7 @@ CLAIMS = (
         "A key can win a query iff it is a vertex of the hull of the keys.",
         check_hull,
         Mutant("every key", {"winners": lambda keys: np.ones(keys.shape[1], dtype=bool)}),
-        source=GRIVAS,
+        source=Source("grivas2022", "section 3", "in our words, from memory"),
         hypotheses=("keys without repetition", "no biases"),
         relation=Relation.IFF,
     ),
@@ -186,7 +293,7 @@ CLAIMS = (
         "Every one of n >= 3 keys can be selected at head size 2, and at head size 1 only two.",
         check_one_hot,
         Mutant("keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}),
-        source=SELECTION,
+        source=Source("weller2025", "Proposition 2", "transposed; in our words"),
         hypotheses=("n >= 3",),
     ),
     _supported(
@@ -194,8 +301,62 @@ CLAIMS = (
         "n keys in general position can be put in every order iff the head size is n - 1 or more.",
         check_orderings,
         Mutant("n - 2", {"threshold": lambda n: n - 2}),
-        source=SECTION_5,
+        source=Source("rankbound", "section 5", "derived here"),
         hypotheses=("affinely independent, as far as the head size allows",),
         relation=Relation.IFF,
+    ),
+    _supported(
+        "price-of-scale",
+        "No head that selects n keys within ε has a scale below the best of four bounds.",
+        _prices(least_scale_bound),
+        Mutant(
+            "average bound without 1 - 1/n",
+            {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
+        ),
+        Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
+        source=PRICE,
+        hypotheses=("n queries put at least 1 - ε on n different keys", "scale max ‖q‖ max ‖k‖"),
+        relation=Relation.LE,
+    ),
+    _supported(
+        "price-of-scale-volume",
+        "n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
+        _prices(_volume, units=16),
+        Mutant("n^{2/d}", {"bound": partial(_volume, power=2)}),
+        Mutant("twice as much", {"bound": partial(_volume, factor=1.0)}),
+        source=Source(
+            "weller2025",
+            "Theorem 1",
+            "there for unit vectors, k-subsets and a margin; here for lengths and total variation",
+        ),
+        hypotheses=("n queries put at least 1 - ε on n different keys", "ε < 1/2"),
+        relation=Relation.LE,
+    ),
+    _supported(
+        "price-of-scale-attained",
+        "Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
+        check_attained,
+        Mutant("without 1 - 1/n", {"factor": lambda n: 1.0}),
+        source=PRICE,
+        hypotheses=("head size n - 1", "queries along the keys"),
+    ),
+    _supported(
+        "spread-keys",
+        "Keys of coherence μ select within ε at the scale log((n - 1)(1 - ε)/ε)/(1 - μ).",
+        check_spread,
+        Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
+        Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
+        source=Source("rankbound", "section 5, keys that are spread out", "derived here"),
+        hypotheses=("unit keys, up to rounding", "μ an upper bound that holds for the floats"),
+        relation=Relation.LE,
+    ),
+    _supported(
+        "all-pairs",
+        "Head size 4 scores both keys of every pair above all others, for each n tried.",
+        check_all_pairs,
+        Mutant("the circle alone, head size 2", {"found": _circle_pairs}),
+        Mutant("cosines and sines of 2t swapped", {"found": _swapped_pairs}),
+        source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
+        hypotheses=("keys on the trigonometric moment curve",),
     ),
 )
