@@ -182,7 +182,8 @@ def _prices(bound: Bound, units: int = 0) -> Check:
 
 
 def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 0.5) -> float:
-    return factor * (float(n) ** (power / d) - 1) * math.log((1 - error) / error)
+    root: float = n ** (power / d)
+    return factor * (root - 1) * math.log((1 - error) / error)
 
 
 def check_attained(

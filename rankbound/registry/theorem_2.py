@@ -44,21 +44,22 @@ _parameters = partial(
 
 
 def check_inclusion(
-    trial: Trial, *, pad: Callable[[Any, Any], Any] | None = None
+    trial: Trial, *, rows: Callable[[Any, Any], Any] = lambda W, zeros: [[W], [zeros]]
 ) -> Iterator[Instance]:
     """Zero rows and columns change no product, for every size at once."""
     import sympy
 
     d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
 
-    pad = pad or (lambda W, size: sympy.BlockMatrix([[W], [sympy.ZeroMatrix(size, d)]]))
+    def pad(W: Any) -> Any:
+        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
+
     W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
-    wide = sympy.block_collapse(pad(W_k, e).T * pad(W_q, e))
-    yield Instance(
-        "W_k^T W_q, all d, k, d_p and weights", wide == W_k.T * W_q, True, Verdict.PROVED
-    )
+    wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
+    same = wide == W_k.T * W_q
+    yield Instance("W_k^T W_q, all d, k, d_p and weights", same, True, Verdict.PROVED)
     W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
-    wide = sympy.block_collapse(pad(W_o.T, e).T * pad(W_v, e))
+    wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
     yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
 
 
@@ -134,12 +135,6 @@ def check_costs(
             yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
 
 
-def _repeated(W: Any, size: Any) -> Any:
-    import sympy
-
-    return sympy.BlockMatrix([[W], [W]])
-
-
 def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, widen(f, f.head_size + 1), n)
 
@@ -190,7 +185,7 @@ CLAIMS = (
         "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
         "the same outputs: F is contained in G.",
         check_inclusion,
-        Mutant("projections repeated instead of padded", {"pad": _repeated}),
+        Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
         hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
