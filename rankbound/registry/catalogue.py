@@ -1,4 +1,4 @@
-"""All registered claims: an immutable mapping built from explicit tuples, one per source."""
+"""All registered claims: an immutable mapping built from explicit tuples, one per file."""
 
 from __future__ import annotations
 
@@ -8,20 +8,17 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     folklore,
-    selection,
     theorem_2,
     theorem_a,
     theorem_b,
     theorem_c,
     variants,
-    yang2018,
 )
 from rankbound.registry.claim import Claim, by_id
 
 __all__ = ["claims"]
 
 claims: Mapping[str, Claim] = by_id(
-    *yang2018.CLAIMS,
     *theorem_a.CLAIMS,
     *theorem_b.CLAIMS,
     *theorem_c.CLAIMS,
@@ -29,6 +26,5 @@ claims: Mapping[str, Claim] = by_id(
     *theorem_2.CLAIMS,
     *variants.CLAIMS,
     *approximation.CLAIMS,
-    *selection.CLAIMS,
     *folklore.CLAIMS,
 )

@@ -37,14 +37,9 @@ def check_context_rank(
     """
     for n in range(2, trial.count(12, 24)):
         M = _exponents(n)
-        rank = int(exact_rank(context(M)))
-        yield Instance(
-            f"P ∝ 2^(ij), n = {n}",
-            rank,
-            bound(M),
-            Verdict.CERTIFIED,
-            certificates=(witness(M),),
-        )
+        label, rank = f"P ∝ 2^(ij), n = {n}", int(exact_rank(context(M)))
+        proofs = (witness(M),)
+        yield Instance(label, rank, bound(M), Verdict.CERTIFIED, certificates=proofs)
 
 
 def witness(M: Table) -> Counterexample:

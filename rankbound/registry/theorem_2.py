@@ -69,9 +69,8 @@ def check_widened(trial: Trial, *, wider: Callable[..., MultiHead] = widen) -> I
         f = random_multihead(d, h, trial.rng)
         for n in (1, 2, 4):
             gap = separating_tokens(f, wider(f, head_size), n).gap
-            yield Instance(
-                f"d = {d}, h = {h}, d_p = {head_size}, n = {n}", gap, 0, Verdict.SUPPORTED
-            )
+            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
+            yield Instance(label, gap, 0, Verdict.SUPPORTED)
 
 
 def _separated(label: str, found: Separation) -> Instance:
