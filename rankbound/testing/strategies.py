@@ -2,8 +2,7 @@
 
 Each strategy takes the sizes that matter to the test; those left out are drawn, up to `largest`.
 ``kinds=`` is one name or several from the table in its docstring; without it, every kind that
-exists at the sizes is drawn. A size below 1, and a kind that is unknown or does not exist at the
-sizes, raise :class:`~rankbound.InputError`.
+exists at the sizes is drawn.
 
 Small integers and sizes are drawn by Hypothesis and shrink; Gaussian entries come from a drawn
 seed, which shrinks towards 0.
