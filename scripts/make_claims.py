@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import rankbound as rb
-from rankbound.registry.writing import as_json, statement_kinds
+from rankbound.registry.verification import as_json, statement_kinds
 
 TARGET = Path(__file__).parent.parent / "rankbound" / "certificates" / "claims.json"
 

@@ -1,24 +1,56 @@
-"""What smaller heads can and cannot approximate: KL bounds and sparse patterns."""
+"""What smaller heads can and cannot do (theory, section 5).
+
+Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; and
+the price of scale.
+"""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
+import numpy.typing as npt
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
 from rankbound.attention.head import AttentionHead
+from rankbound.exact.rounding import U
+from rankbound.fitting.scale import fit_directions
 from rankbound.fitting.solve import fit_head
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.ranks.exact import exact_rank
+from rankbound.registry.claim import Check, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error, kl_lower_bound
+from rankbound.theory.argmax import argmaxable
+from rankbound.theory.selection import (
+    Pairs,
+    check_pairs,
+    coherence,
+    curve_pairs,
+    head_scale,
+    least_scale_bound,
+    random_keys,
+    selecting_head,
+)
+from rankbound.theory.sign_rank import sign_change_bound, sign_pattern_kl_bound, sign_rank_bound
 from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
 
+SECTION_5 = Source("rankbound", "section 5", "derived here")
+PRICE = Source("rankbound", "section 5, the price of scale", "derived here")
+ERRORS = (1e-1, 1e-3, 1e-6)
 Bound = Callable[[Array, int], float]
+Price = Callable[[int, int, float], float]
+
+_supported = partial(make_claim, relation=Relation.EQ, status=Verdict.SUPPORTED)
+_at_most = partial(make_claim, relation=Relation.LE, status=Verdict.SUPPORTED)
+
+
+# approximation: KL bounds and sparse patterns
 
 
 def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Iterator[Instance]:
@@ -61,9 +93,8 @@ def check_sparse(
         head = build(P)
         worst = float(np.max(total_variation_bound(head, P)))
         reached = worst if head.head_size <= 2 * s else math.inf
-        yield Instance(
-            f"n = {n}, s = {s}, head size {head.head_size}", reached, 1e-6, Verdict.SUPPORTED
-        )
+        label = f"n = {n}, s = {s}, head size {head.head_size}"
+        yield Instance(label, reached, 1e-6, Verdict.SUPPORTED)
 
 
 def _without_the_last(P: Array) -> AttentionHead:
@@ -71,40 +102,348 @@ def _without_the_last(P: Array) -> AttentionHead:
     return AttentionHead(W_q=head.W_q[:-1], W_k=head.W_k[:-1], scale=head.scale)
 
 
-_bound = partial(
-    Claim,
-    source=Source("rankbound", "section 5", "derived here"),
-    relation=Relation.LE,
-    status=Verdict.SUPPORTED,
-)
+# selection: sign patterns, keys that can win, orderings
+
+
+def check_forster(
+    trial: Trial, *, bound: Callable[[Array], int] = sign_rank_bound
+) -> Iterator[Instance]:
+    """Sylvester's matrices: the square root of n, rounded up, in integers."""
+    from scipy.linalg import hadamard
+
+    for n in (2, 4, 8, 16, 32, 64, 128)[: trial.count(6, 7)]:
+        wanted = math.isqrt(n - 1) + 1
+        yield Instance(f"n = {n}", bound(hadamard(n)), wanted, Verdict.SUPPORTED)
+
+
+def check_sign_changes(
+    trial: Trial, *, size: Callable[[int], int] = lambda changes: changes + 1
+) -> Iterator[Instance]:
+    """Polynomials with the signs of H: a matrix of integers, its rank certified."""
+    for n in (3, 5, 8, 12)[: trial.count(3, 4)]:
+        H = np.where(np.asarray(trial.integers(n, n)) > 0, 1, -1)
+        found = sign_change_bound(H.tolist())
+        witness = found.matrix(n)
+        signs = [[(x > 0) - (x < 0) for x in row] for row in witness]
+        changes = int((H[1:] != H[:-1]).sum(axis=0).max())
+        label = f"n = {n}, {changes} changes"
+        instance = Instance.of_bounds(label, exact_rank(witness), size(changes))
+        yield instance if signs == H.tolist() else replace(instance, measured=math.inf)
+
+
+def check_hadamard_kl(
+    trial: Trial, *, bound: Callable[[Array, float, int], float] = sign_pattern_kl_bound
+) -> Iterator[Instance]:
+    """P ∝ exp(ε H) at head sizes below √n - 1: fitted heads stay away."""
+    from scipy.linalg import hadamard
+
+    for n, k in ((16, 1), (16, 2), (32, 3))[: trial.count(2, 3)]:
+        H = hadamard(n)
+        for epsilon in (0.05, 1.0):
+            P = np.exp(epsilon * H)
+            fit = fit_head(P / P.sum(axis=0), k, random_starts=1)
+            label = f"n = {n}, ε = {epsilon}, head size {k}"
+            yield Instance(label, bound(H, epsilon, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
+
+
+def check_hull(
+    trial: Trial,
+    *,
+    winners: Callable[[Array], npt.NDArray[np.bool_]] = lambda keys: argmaxable(keys).argmaxable,
+) -> Iterator[Instance]:
+    """Keys that can win against the vertices of the hull, found by Qhull."""
+    from scipy.spatial import ConvexHull
+
+    for d in (2, 3):
+        for n in (6, 12, 25)[: trial.count(2, 3)]:
+            keys = trial.rng.standard_normal((d, n))
+            vertices = np.zeros(n, dtype=bool)
+            vertices[ConvexHull(keys.T).vertices] = True
+            for i, (wins, vertex) in enumerate(zip(winners(keys), vertices, strict=True)):
+                label = f"d = {d}, n = {n}, key {i}"
+                yield Instance(label, bool(wins), bool(vertex), Verdict.SUPPORTED)
+
+
+def circle(n: int) -> Array:
+    """N keys on a circle."""
+    angles = 2 * np.pi * np.arange(n) / n
+    return np.array([np.cos(angles), np.sin(angles)])
+
+
+def check_one_hot(trial: Trial, *, plane: Callable[[int], Array] = circle) -> Iterator[Instance]:
+    """On a line two keys can win, the ends; on a circle all."""
+    for n in (3, 5, 17, 64)[: trial.count(3, 4)]:
+        line = trial.rng.standard_normal((1, n))
+        for keys, wins in ((line, 2), (plane(n), n)):
+            count = int(argmaxable(keys).argmaxable.sum())
+            yield Instance(f"n = {n}, head size {len(keys)}", count, wins, Verdict.SUPPORTED)
+
+
+def orderings(keys: Array) -> int:
+    """How many orders of the keys some query gives, by linear programming."""
+    from scipy.optimize import linprog
+
+    d, n = keys.shape
+    count = 0
+    for order in itertools.permutations(range(n)):
+        steps = keys[:, order[:-1]] - keys[:, order[1:]]  # q·step >= t
+        found = linprog(
+            np.append(np.zeros(d), -1.0),
+            A_ub=np.hstack([-steps.T, np.ones((n - 1, 1))]),
+            b_ub=np.zeros(n - 1),
+            bounds=[(-1, 1)] * d + [(None, 1)],
+        )
+        count += found.status == 0 and -found.fun > 1e-7
+    return count
+
+
+def check_orderings(
+    trial: Trial, *, threshold: Callable[[int], int] = lambda n: n - 1
+) -> Iterator[Instance]:
+    """All n! orders are given at head size n - 1 and not at n - 2, for random integer keys."""
+    for n in (3, 4, 5)[: trial.count(2, 3)]:
+        for d in range(max(n - 2, 1), n + 1):
+            keys = np.asarray(trial.integers(d, n, bound=9), dtype=np.float64)
+            affine = exact_rank([*keys.astype(int).tolist(), [1] * n])
+            if int(affine) < min(d + 1, n):  # not in general position
+                continue
+            every = orderings(keys) == math.factorial(n)
+            yield Instance(f"n = {n}, head size {d}", every, d >= threshold(n), Verdict.SUPPORTED)
+
+
+# the price of scale
+
+
+def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
+    """Heads that select n keys: random, fitted, regular; with an upper bound of their scale."""
+    from scipy.linalg import helmert  # its columns are the corners of a simplex
+
+    for n in (3, 6, 16, 48)[: trial.count(3, 4)]:
+        for error in ERRORS:
+            for d in sorted({2, 3, 6, n - 1}):
+                label = f"n = {n}, head size {d}, error {error:.0e}"
+                keys, queries = fit_directions(n, d, trial.rng)
+                fitted = selecting_head(keys, error, directions=queries)
+                yield f"fitted, {label}", n, d, error, fitted.scale
+                drawn = random_keys(n, d, trial.rng)
+                if coherence(drawn) < 1 - 1e-4:
+                    yield f"random, {label}", n, d, error, selecting_head(drawn, error).scale
+            simplex = selecting_head(helmert(n), error)
+            yield f"simplex, n = {n}, error {error:.0e}", n, n - 1, error, simplex.scale
+            ring = sparse_head(np.eye(n)[trial.rng.permutation(n)], error=error)
+            yield f"circle, n = {n}, error {error:.0e}", n, ring.head_size, error, head_scale(ring)
+
+
+def _prices(bound: Price, units: int = 0) -> Check:
+    """The bound, rounded by a few units, beside the scale of heads whose contexts are checked."""
+
+    def check(trial: Trial, *, bound: Price = bound) -> Iterator[Instance]:
+        for label, n, d, error, scale in _heads(trial):
+            least = bound(n, d, error)
+            rounding = units * least * 2.0**-52 if units else 0.0
+            yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
+
+    return check
+
+
+def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 0.5) -> float:
+    root: float = n ** (power / d)
+    return factor * (root - 1) * math.log((1 - error) / error)
+
+
+def check_attained(
+    trial: Trial, *, factor: Callable[[int], float] = lambda n: 1 - 1 / n
+) -> Iterator[Instance]:
+    """The scale of keys at the corners of a simplex, which a bisection has found to 2^-24."""
+    from scipy.linalg import helmert
+
+    for n in range(2, trial.count(8, 24)):
+        for error in ERRORS:
+            scale = selecting_head(helmert(n), error).scale
+            predicted = factor(n) * math.log((n - 1) * (1 - error) / error)
+            # the bound on the context exceeds it by its rounding, which moves the log-odds of ε
+            # by 1/(ε (1 - ε)) times as much
+            rounding = _rounding(n - 1, n, scale) / (error * (1 - error))
+            tolerance = scale * 2.0**-23 + rounding
+            label = f"n = {n}, error {error:.0e}"
+            yield Instance(label, scale, predicted, Verdict.SUPPORTED, tolerance)
+
+
+def _rounding(d: int, n: int, scale: float) -> float:
+    """What rounding adds to a total variation: of logits up to a scale, lengths, and the softmax.
+
+    An inner product, its bound and two lengths are each within a relative (d + 4) u.
+    """
+    return (4 * (d + 4) * scale + 4 * n + 40) * U
+
+
+def _ruled(keys: Array, error: float, spread: float) -> tuple[float, float]:
+    """Total variation from the identity with queries along the keys, and the scale of the rule."""
+    n = keys.shape[1]
+    scale = math.log((n - 1) * (1 - error) / error) / spread
+    head = AttentionHead(W_q=scale * keys, W_k=keys, scale=1.0)
+    return float(total_variation_bound(head, np.eye(n)).max()), scale
+
+
+def check_spread(
+    trial: Trial, *, spread: Callable[[Array], float] = lambda keys: 1 - coherence(keys)
+) -> Iterator[Instance]:
+    """Random keys with the scale that their coherence asks for."""
+    for n, d in ((8, 16), (40, 24), (100, 64), (200, 120))[: trial.count(3, 4)]:
+        for error in ERRORS:
+            keys = random_keys(n, d, trial.rng)
+            measured, scale = _ruled(keys, error, spread(keys))
+            label = f"n = {n}, head size {d}, error {error:.0e}"
+            yield Instance(label, measured, error, Verdict.SUPPORTED, _rounding(d, n, scale))
+
+
+def check_all_pairs(
+    trial: Trial, *, found: Callable[[int], Pairs] = curve_pairs
+) -> Iterator[Instance]:
+    """How many pairs the moment curve realises at head size 4, its floats read as they are."""
+    for n in (3, 5, 10, 20, 50, 120)[: trial.count(5, 6)]:
+        pairs = found(n)
+        yield Instance(f"n = {n}", pairs.realised, n * (n - 1) // 2, Verdict.SUPPORTED)
+
+
+def _with_coordinates(n: int, *, keys: list[int], queries: list[int]) -> Pairs:
+    pairs = curve_pairs(n)
+    return check_pairs(pairs.keys[keys], pairs.queries[queries])
+
 
 CLAIMS = (
-    _bound(
-        id="kl-lower-bound",
-        statement=(
-            "No head of size k has a mean KL divergence from P below the bound by column budgets."
-        ),
+    _at_most(
+        "kl-lower-bound",
+        "No head of size k has a mean KL divergence from P below the bound by column budgets.",
+        check_kl_bound,
+        Mutant("φ(t)/t² taken as 4", {"bound": lambda P, k: 8 * kl_lower_bound(P, k)}),
+        source=SECTION_5,
         hypotheses=(POSITIVE,),
-        check=check_kl_bound,
-        mutants=(Mutant("φ(t)/t² taken as 4", {"bound": lambda P, k: 8 * kl_lower_bound(P, k)}),),
     ),
-    _bound(
-        id="kl-bracket-soft",
-        statement=(
-            "For softmax of 0.3 times Gaussian logits, n = 16, fitted heads come within a factor "
-            "of 5 of the bound."
-        ),
+    _at_most(
+        "kl-bracket-soft",
+        "For softmax of 0.3 times Gaussian logits, n = 16, fitted heads come within a factor "
+        "of 5 of the bound.",
+        check_soft,
+        Mutant("the least probability alone", {"bound": least_probability}),
+        source=SECTION_5,
         hypotheses=("an observation on random contexts, not a theorem",),
-        check=check_soft,
-        mutants=(Mutant("the least probability alone", {"bound": least_probability}),),
     ),
-    _bound(
-        id="sparse-two-s",
-        statement=(
-            "A pattern of at most s keys per query is met to any total variation by head size 2s."
-        ),
+    _at_most(
+        "sparse-two-s",
+        "A pattern of at most s keys per query is met to any total variation by head size 2s.",
+        check_sparse,
+        Mutant("one coordinate less", {"build": _without_the_last}),
+        source=SECTION_5,
         hypotheses=("P is column-stochastic with at most s non-zeros per column",),
-        check=check_sparse,
-        mutants=(Mutant("one coordinate less", {"build": _without_the_last}),),
+    ),
+    _supported(
+        "forster-hadamard",
+        "The sign rank of Sylvester's n × n matrix is at least √n.",
+        check_forster,
+        Mutant("Frobenius norm for spectral norm", {"bound": lambda H: 1}),
+        source=Source("forster2002", "main theorem", "evaluated in integers; in our words"),
+        hypotheses=("n a power of 2", "H has entries ±1"),
+    ),
+    _at_most(
+        "sign-changes",
+        "A sign matrix with at most s changes per column has sign rank at most s + 1.",
+        check_sign_changes,
+        Mutant("s - 1", {"size": lambda changes: changes - 1}),
+        source=Source("alon1985", "moment curve", "in our words, from memory"),
+        hypotheses=("H has entries ±1",),
+        status=Verdict.CERTIFIED,
+    ),
+    _at_most(
+        "hadamard-kl",
+        "P ∝ exp(ε H) for a Hadamard matrix H keeps a positive KL divergence from every head "
+        "of size below √n - 1, however small ε.",
+        check_hadamard_kl,
+        Mutant("ε² for ε²/n²", {"bound": lambda H, e, k: e * e}),
+        source=Source("forster2002", "main theorem", "the KL bound is derived here"),
+        hypotheses=("k + 1 below the sign rank",),
+    ),
+    _supported(
+        "argmaxable-hull",
+        "A key can win a query iff it is a vertex of the hull of the keys.",
+        check_hull,
+        Mutant("every key", {"winners": lambda keys: np.ones(keys.shape[1], dtype=bool)}),
+        source=Source("grivas2022", "section 3", "in our words, from memory"),
+        hypotheses=("keys without repetition", "no biases"),
+        relation=Relation.IFF,
+    ),
+    _supported(
+        "one-hot-two",
+        "Every one of n >= 3 keys can be selected at head size 2, and at head size 1 only two.",
+        check_one_hot,
+        Mutant("keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}),
+        source=Source("weller2025", "Proposition 2", "transposed; in our words"),
+        hypotheses=("n >= 3",),
+    ),
+    _supported(
+        "all-orderings",
+        "n keys in general position can be put in every order iff the head size is n - 1 or more.",
+        check_orderings,
+        Mutant("n - 2", {"threshold": lambda n: n - 2}),
+        source=SECTION_5,
+        hypotheses=("affinely independent, as far as the head size allows",),
+        relation=Relation.IFF,
+    ),
+    _at_most(
+        "price-of-scale",
+        "No head that selects n keys within ε has a scale below the best of four bounds.",
+        _prices(least_scale_bound),
+        Mutant(
+            "average bound without 1 - 1/n",
+            {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
+        ),
+        Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
+        source=PRICE,
+        hypotheses=("n queries put at least 1 - ε on n different keys", "scale max ‖q‖ max ‖k‖"),
+    ),
+    _at_most(
+        "price-of-scale-volume",
+        "n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
+        _prices(_volume, units=16),
+        Mutant("n^{2/d}", {"bound": partial(_volume, power=2)}),
+        Mutant("twice as much", {"bound": partial(_volume, factor=1.0)}),
+        source=Source(
+            "weller2025",
+            "Theorem 1",
+            "there for unit vectors, k-subsets and a margin; here for lengths and total variation",
+        ),
+        hypotheses=("n queries put at least 1 - ε on n different keys", "ε < 1/2"),
+    ),
+    _supported(
+        "price-of-scale-attained",
+        "Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
+        check_attained,
+        Mutant("without 1 - 1/n", {"factor": lambda n: 1.0}),
+        source=PRICE,
+        hypotheses=("head size n - 1", "queries along the keys"),
+    ),
+    _at_most(
+        "spread-keys",
+        "Keys of coherence μ select within ε at the scale log((n - 1)(1 - ε)/ε)/(1 - μ).",
+        check_spread,
+        Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
+        Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
+        source=Source("rankbound", "section 5, keys that are spread out", "derived here"),
+        hypotheses=("unit keys, up to rounding", "μ an upper bound that holds for the floats"),
+    ),
+    _supported(
+        "all-pairs",
+        "Head size 4 scores both keys of every pair above all others, for each n tried.",
+        check_all_pairs,
+        Mutant(
+            "the circle alone, head size 2",
+            {"found": partial(_with_coordinates, keys=[0, 1], queries=[0, 1])},
+        ),
+        Mutant(
+            "cosines and sines of 2t swapped",
+            {"found": partial(_with_coordinates, keys=[0, 1, 2, 3], queries=[0, 1, 3, 2])},
+        ),
+        source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
+        hypotheses=("keys on the trigonometric moment curve",),
     ),
 )

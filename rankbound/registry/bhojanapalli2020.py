@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
+from operator import floordiv
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,6 @@ from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.certificates.certificates import Representation
-from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
@@ -31,7 +29,17 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_logit_rank, exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import (
+    Cases,
+    Claim,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    compare_ranks,
+    make_claim,
+)
 from rankbound.registry.populations import (
     POSITIVE,
     Contexts,
@@ -40,6 +48,7 @@ from rankbound.registry.populations import (
     identity_logits,
     pretrained_contexts,
     random_contexts,
+    represented,
     spread_tokens,
     trained_contexts,
     trained_heads,
@@ -50,25 +59,24 @@ from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
 Integers = list[list[int]]
-Check = Callable[..., Iterator[Instance]]
 
 CENTRES_OVER_QUERIES = "centres over queries instead of keys"
 HEAD_SIZE_OFF_BY_ONE = "head size off by one"
 MEASURES_P = "measures the rank of P"
-OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda head_size: head_size - 1})
+OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1})
 POSITIONAL = "adds |i - j| to the logits"
 
 NECESSITY = "Theorem A, necessity"
 
 _first_half = partial(
-    Claim,
+    make_claim,
     source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
     hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
     relation=Relation.EQ,
     status=Verdict.CERTIFIED,
 )
 _second_half = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "Theorem 1, second half",
@@ -78,7 +86,7 @@ _second_half = partial(
     status=Verdict.PROVED,
 )
 _bottleneck = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "section 2.3",
@@ -112,14 +120,7 @@ def check_first_exact(
         miss = max(
             abs(x - y) for rows in zip(L, target, strict=True) for x, y in zip(*rows, strict=True)
         )
-        statement = RepresentedExactly(
-            Matrix.of_integers(M),
-            Matrix.of_rationals(W_k),
-            Matrix.of_rationals(W_q),
-            Matrix.of_integers(X),
-        )
-        proofs = (Representation(statement),)
-        label = f"n = {n}, d = {d}"
+        label, proofs = f"n = {n}, d = {d}", (represented(M, W_k, W_q, X),)
         yield Instance(label, float(miss), 0.0, Verdict.CERTIFIED, certificates=proofs)
 
 
@@ -138,19 +139,15 @@ def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
             yield Instance(label, float(missed), 0.0, evidence, tolerance, proofs)
 
     return _first_half(
-        id=f"b20-theorem1-first-{suffix}",
-        statement=(
-            "For d >= n a head of size d on X has any positive P as its context, within the ratio "
-            f"stated as tolerance: {of}."
-        ),
-        check=check,
-        mutants=(
-            Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
-            Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
-            Mutant(
-                "keeps P for its transpose",
-                {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
-            ),
+        f"b20-theorem1-first-{suffix}",
+        "For d >= n a head of size d on X has any positive P as its context, within the ratio "
+        f"stated as tolerance: {of}.",
+        check,
+        Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
+        Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
+        Mutant(
+            "keeps P for its transpose",
+            {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
         ),
     )
 
@@ -197,40 +194,30 @@ def check_second_example(
 def check_second_family(
     trial: Trial,
     *,
-    token: Callable[..., Any] | None = None,
-    query: Callable[..., Any] = lambda W_q, x: W_q * x,
+    token: Callable[[Any], Any] = lambda x: 0 * x,
+    query: Callable[[Any, Any, Any], Any] = lambda W_q, x, bias: W_q * x,
 ) -> Iterator[Instance]:
     """For every n >= 2, d < n and head size k: a zero token makes its column uniform."""
     import sympy
 
     d, k, m = (sympy.Symbol(name, integer=True, positive=True) for name in "dkm")
     n = m + 1  # n >= 2
-    X, W_k, W_q = (
-        sympy.MatrixSymbol(*symbol) for symbol in (("X", d, n), ("W_k", k, d), ("W_q", k, d))
-    )
-    x = sympy.ZeroMatrix(d, 1) if token is None else token(d)
-    column = (X.T * W_k.T * query(W_q, x)).doit()
+    shapes = {"X": (d, n), "x": (d, 1), "W_k": (k, d), "W_q": (k, d), "b": (k, 1)}
+    X, x, W_k, W_q, b = (sympy.MatrixSymbol(name, *shape) for name, shape in shapes.items())
+    column = (X.T * W_k.T * query(W_q, token(x), b)).doit()
     zero = column == sympy.ZeroMatrix(n, 1)
     yield Instance("logits of a zero token, all d, n, k, W", zero, True, Verdict.PROVED)
-    excess = sympy.factor(2 / (n + 1) - 1 / n)  # P's column (2, 1, ..., 1)/(n + 1) is not uniform
-    yield Instance(
-        "a column that is not uniform, all n >= 2", bool(excess.is_positive), True, Verdict.PROVED
-    )
-
-
-def _symbol(name: str, size: Any) -> Any:
-    import sympy
-
-    return sympy.MatrixSymbol(name, size, 1)
-
-
-def zero_token(n: int) -> Array:
-    """Tokens [I 0] of embedding size n - 1: the last token is zero."""
-    return np.eye(n - 1, n)
+    # P's column (2, 1, ..., 1)/(n + 1) is not uniform
+    excess = bool(sympy.factor(2 / (n + 1) - 1 / n).is_positive)
+    yield Instance("a column that is not uniform, all n >= 2", excess, True, Verdict.PROVED)
 
 
 def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
-    def check(trial: Trial, *, tokens: Callable[[int], Array] = zero_token) -> Iterator[Instance]:
+    def check(
+        trial: Trial,
+        *,
+        tokens: Callable[[int], Array] = lambda n: np.eye(n - 1, n),  # the last is zero
+    ) -> Iterator[Instance]:
         for count, (label, P) in enumerate(contexts(trial)):
             if count == trial.count(most, 10**6):
                 return
@@ -245,16 +232,14 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
 
     return _second_half(
-        id=f"b20-theorem1-second-{suffix}",
-        statement=(
-            "For d < n and X with a zero token every head stays at KL >= KL(P_j ‖ uniform)/n, j "
-            f"that token: {of}."
-        ),
+        f"b20-theorem1-second-{suffix}",
+        "For d < n and X with a zero token every head stays at KL >= KL(P_j ‖ uniform)/n, j "
+        f"that token: {of}.",
+        check,
+        Mutant("no token is zero", {"tokens": np.eye}),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
         relation=Relation.GE,
         status=Verdict.SUPPORTED,
-        check=check,
-        mutants=(Mutant("no token is zero", {"tokens": np.eye}),),
     )
 
 
@@ -272,31 +257,22 @@ def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
     return keys.T @ queries + np.abs(places[:, None] - places)
 
 
-def _random_heads(centre: bool) -> Check:
-    """Compare an exact rank of random integer heads with their head size."""
+def _integer_heads(trial: Trial) -> Cases:
+    """Random integer heads on integer tokens."""
+    for n in (3, 6, 10):
+        for d in (n - 1, n, n + 2):  # below, at and above n
+            for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
+                for repeat in range(trial.count(1, 5)):
+                    X = trial.integers(d, n, bound=99)
+                    if repeat % 2:  # a repeated and a zero token
+                        for row in X:
+                            row[-1], row[1] = 0, row[0]
+                    W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
+                    yield f"n = {n}, d = {d}, head size {k}, draw {repeat}", (W_k, W_q, X), (k,)
 
-    def exact(W_k: Integers, W_q: Integers, X: Integers) -> RankBounds:
-        return exact_logit_rank(*_factors(W_k, W_q, X), centre=centre)
 
-    def check(
-        trial: Trial,
-        *,
-        rank: Callable[[Integers, Integers, Integers], RankBounds] = exact,
-        bound: Callable[[int], int] = lambda head_size: head_size,
-    ) -> Iterator[Instance]:
-        for n in (3, 6, 10):
-            for d in (n - 1, n, n + 2):  # below, at and above n
-                for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
-                    for repeat in range(trial.count(1, 5)):
-                        X = trial.integers(d, n, bound=99)
-                        if repeat % 2:  # a repeated and a zero token
-                            for row in X:
-                                row[-1], row[1] = 0, row[0]
-                        W_k, W_q = (trial.integers(k, d, bound=99) for _ in range(2))
-                        label = f"n = {n}, d = {d}, head size {k}, draw {repeat}"
-                        yield Instance.of_bounds(label, rank(W_k, W_q, X), bound(k))
-
-    return check
+def _rank_of_head(W_k: Integers, W_q: Integers, X: Integers, *, centre: bool) -> RankBounds:
+    return exact_logit_rank(*_factors(W_k, W_q, X), centre=centre)
 
 
 def check_bottleneck(
@@ -318,83 +294,62 @@ def check_trained(
     trial: Trial,
     *,
     rank: Callable[..., int] = log_rank,
-    bound: Callable[[int], int] = lambda head_size: head_size,
+    predicted: Callable[[int], int] = lambda head_size: head_size,
 ) -> Iterator[Instance]:
     """Log-rank of the contexts of trained heads, measured from the contexts alone."""
     for label, fit in trained_heads(trial):
         measured = rank(fit.head.context())
-        yield Instance(label, measured, bound(fit.head.head_size), Verdict.SUPPORTED)
+        yield Instance(label, measured, predicted(fit.head.head_size), Verdict.SUPPORTED)
 
 
-def _pretrained(centre: bool) -> Check:
-    def check(
-        trial: Trial,
-        *,
-        rank: Callable[..., Any] = exact_logit_rank,
-        bound: Callable[[int, int], int] = lambda d, heads: d // heads,
-    ) -> Iterator[Instance]:
-        for length in (64, 128)[: trial.count(1, 2)]:
-            for head in pretrained_heads(length):
-                bounds = rank(head.keys, head.queries, centre=centre)
-                label = f"layer {head.layer}, head {head.index}, n = {length}"
-                yield Instance.of_bounds(label, bounds, bound(384, 12))
-
-    return check
+def _pretrained(trial: Trial) -> Cases:
+    """Keys and queries of the pretrained encoder, of embedding size 384 with 12 heads per layer."""
+    for length in (64, 128)[: trial.count(1, 2)]:
+        for head in pretrained_heads(length):
+            label = f"layer {head.layer}, head {head.index}, n = {length}"
+            yield label, (head.keys, head.queries), (384, 12)
 
 
-def _rank_of_context(keys: Any, queries: Any, *, centre: bool) -> RankBounds:
+def _rank_of_context(keys: Any, queries: Any) -> RankBounds:
     return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
 
 
-def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool) -> Any:
-    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
+def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
 
 
 CLAIMS = (
     _first_half(
-        id="b20-theorem1-first-exact",
-        statement=(
-            "For d >= n a head of size d on X has any positive P as its context: exactly, "
-            "(W_k X)^T (W_q X) = C log P over the rationals for P ∝ exp(M), M integer."
-        ),
-        check=check_first_exact,
-        mutants=(
-            Mutant("X^T for the left inverse", {"inverse": transposed}),
-            Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
-            Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
-        ),
+        "b20-theorem1-first-exact",
+        "For d >= n a head of size d on X has any positive P as its context: exactly, "
+        "(W_k X)^T (W_q X) = C log P over the rationals for P ∝ exp(M), M integer.",
+        check_first_exact,
+        Mutant("X^T for the left inverse", {"inverse": transposed}),
+        Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
+        Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
     ),
     _first("random", random_contexts, "random contexts"),
     _first("trained", trained_contexts, "contexts of heads trained here"),
     _first("pretrained", pretrained_contexts, "contexts of a pretrained encoder"),
     _second_half(
-        id="b20-theorem1-second-example",
-        statement="On X = [1, 0] no head has the context P = [[.5, .75], [.5, .25]].",
-        hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
-        check=check_second_example,
-        mutants=(
-            Mutant(
-                "second token is not zero",
-                {"logits": lambda s, X: (X + X.ones(1, 2)).T * s * (X + X.ones(1, 2))},
-            ),
-            Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
+        "b20-theorem1-second-example",
+        "On X = [1, 0] no head has the context P = [[.5, .75], [.5, .25]].",
+        check_second_example,
+        Mutant(
+            "second token is not zero",
+            {"logits": lambda s, X: (X + X.ones(1, 2)).T * s * (X + X.ones(1, 2))},
         ),
+        Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
+        hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
     ),
     _second_half(
-        id="b20-theorem1-second-family",
-        statement=(
-            "For every d < n (n >= 2) there are X and a positive P that no head of any size has as "
-            "its context on X: a zero token attends uniformly."
-        ),
+        "b20-theorem1-second-family",
+        "For every d < n (n >= 2) there are X and a positive P that no head of any size has as "
+        "its context on X: a zero token attends uniformly.",
+        check_second_family,
+        Mutant("the token is not zero", {"token": lambda x: x}),
+        Mutant("queries carry a bias", {"query": lambda W_q, x, bias: W_q * x + bias}),
         hypotheses=("X has a zero token", "all real weights, all head sizes"),
-        check=check_second_family,
-        mutants=(
-            Mutant("the token is not zero", {"token": lambda d: _symbol("x", d)}),
-            Mutant(
-                "queries carry a bias",
-                {"query": lambda W_q, x: W_q * x + _symbol("b", W_q.shape[0])},
-            ),
-        ),
     ),
     _second(
         "trained", random_contexts, 6, "heads fitted here, in at most 30 steps, to random contexts"
@@ -406,71 +361,60 @@ CLAIMS = (
         "heads fitted here to contexts of a pretrained encoder",
     ),
     _bottleneck(
-        id="logit-rank-random",
-        statement="The logits of a head have rank at most its head size, on every X.",
+        "logit-rank-random",
+        "The logits of a head have rank at most its head size, on every X.",
+        compare_ranks(_integer_heads, partial(_rank_of_head, centre=False), int),
+        OFF_BY_ONE,
+        Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
-        check=_random_heads(centre=False),
-        mutants=(
-            OFF_BY_ONE,
-            Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
-        ),
     ),
     _bottleneck(
-        id="log-rank-random",
-        statement="The context of a head has log-rank at most its head size, on every X.",
+        "log-rank-random",
+        "The context of a head has log-rank at most its head size, on every X.",
+        compare_ranks(_integer_heads, partial(_rank_of_head, centre=True), int),
+        OFF_BY_ONE,
+        Mutant(
+            POSITIONAL,
+            {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
+        ),
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
         hypotheses=("integer weights and tokens, any rank of X",),
         relation=Relation.LE,
-        check=_random_heads(centre=True),
-        mutants=(
-            OFF_BY_ONE,
-            Mutant(
-                POSITIONAL,
-                {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
-            ),
-        ),
     ),
     _bottleneck(
-        id="log-rank-trained",
-        statement="Contexts of heads trained here have log-rank equal to their head size.",
+        "log-rank-trained",
+        "Contexts of heads trained here have log-rank equal to their head size.",
+        check_trained,
+        OFF_BY_ONE,
+        Mutant(MEASURES_P, {"rank": numerical_rank}),
         hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
         status=Verdict.SUPPORTED,
-        check=check_trained,
-        mutants=(OFF_BY_ONE, Mutant(MEASURES_P, {"rank": numerical_rank})),
     ),
     _bottleneck(
-        id="logit-rank-pretrained",
-        statement="Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
+        "logit-rank-pretrained",
+        "Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
+        compare_ranks(_pretrained, partial(exact_logit_rank, centre=False), floordiv),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads - 1}),
+        Mutant(MEASURES_P, {"rank": _rank_of_context}),
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
-        check=_pretrained(centre=False),
-        mutants=(
-            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads - 1}),
-            Mutant(MEASURES_P, {"rank": _rank_of_context}),
-        ),
     ),
     _bottleneck(
-        id="log-rank-pretrained",
-        statement="Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        "log-rank-pretrained",
+        "Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
+        compare_ranks(_pretrained, partial(exact_logit_rank, centre=True), floordiv),
+        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads + 1}),
+        Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
-        check=_pretrained(centre=True),
-        mutants=(
-            Mutant(HEAD_SIZE_OFF_BY_ONE, {"bound": lambda d, heads: d // heads + 1}),
-            Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
-        ),
     ),
     _bottleneck(
-        id="b20-bottleneck",
-        statement=(
-            "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I."
-        ),
+        "b20-bottleneck",
+        "At head size k < n - 1 some positive P is the context of no head on any X: P ∝ 2^I.",
+        check_bottleneck,
+        Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
+        Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
         relation=Relation.EXISTS,
-        check=check_bottleneck,
-        mutants=(
-            Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
-            Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
-        ),
     ),
 )

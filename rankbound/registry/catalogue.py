@@ -1,4 +1,4 @@
-"""All registered claims: an immutable mapping built from explicit tuples, one per source."""
+"""All registered claims: an immutable mapping built from explicit tuples, one per file."""
 
 from __future__ import annotations
 
@@ -8,31 +8,23 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     folklore,
-    logit_variants,
-    scale,
-    selection,
     theorem_2,
     theorem_a,
     theorem_b,
     theorem_c,
     variants,
-    yang2018,
 )
 from rankbound.registry.claim import Claim, by_id
 
 __all__ = ["claims"]
 
 claims: Mapping[str, Claim] = by_id(
-    *yang2018.CLAIMS,
     *theorem_a.CLAIMS,
     *theorem_b.CLAIMS,
     *theorem_c.CLAIMS,
     *bhojanapalli2020.CLAIMS,
     *theorem_2.CLAIMS,
     *variants.CLAIMS,
-    *logit_variants.CLAIMS,
     *approximation.CLAIMS,
-    *selection.CLAIMS,
-    *scale.CLAIMS,
     *folklore.CLAIMS,
 )

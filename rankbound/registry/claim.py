@@ -18,7 +18,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
-__all__ = ["Claim", "Instance", "Mutant", "Relation", "Source", "Trial"]
+__all__ = ["Claim", "Instance", "Mutant", "Relation", "Source", "Trial", "make_claim"]
 
 LEVELS = ("quick", "full")
 
@@ -44,21 +44,11 @@ class Relation(Enum):
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Where a statement comes from.
+    """Where a statement comes from."""
 
-    Attributes
-    ----------
-    key : str
-        Its key in ``references.bib``.
-    place : str
-        The theorem, section or page.
-    note : str
-        Whether the wording is the source's own, and what differs.
-    """
-
-    key: str
-    place: str
-    note: str = ""
+    key: str  # in references.bib
+    place: str  # theorem, section or page
+    note: str = ""  # whether the wording is the source's own, and what differs
 
     def __str__(self) -> str:
         return f"{self.key}, {self.place}"
@@ -72,32 +62,17 @@ Builder = Callable[[], Built]
 class Instance:
     """One case of a claim: what was measured, what the claim predicts, and the evidence.
 
-    Attributes
-    ----------
-    label : str
-        Which case.
-    measured, predicted : number or bool
-        The two sides of the claim's relation.
-    evidence : Verdict
-        The evidence claimed: proved (for every instance), certified, or supported. What is called
-        certified counts as supported until its certificates are accepted (:attr:`word`).
-    tolerance : float
-        By how much the relation may fail, derived from a bound; 0 where the arithmetic is exact.
-    certificates : tuple
-        What proves the measured side: certificates, or functions of no arguments that return one
-        or a tuple of them (None, or an error: there is none).
-    accepted : int
-        How many certificates were built and accepted by the checker: see
-        :func:`rankbound.registry.writing.prove`.
+    The certificates prove the measured side; one that is still to be built is a function of no
+    arguments that returns a certificate or a tuple of them (None, or an error: there is none).
     """
 
     label: str
     measured: float
     predicted: float
-    evidence: Verdict
-    tolerance: float = 0.0
+    evidence: Verdict  # that is claimed; see `word`
+    tolerance: float = 0.0  # derived from a bound; 0 where the arithmetic is exact
     certificates: tuple[Certificate | Builder, ...] = ()
-    accepted: int = 0
+    accepted: int = 0  # how many were built and accepted by the checker
 
     def __post_init__(self) -> None:
         for source in self.certificates:
@@ -127,18 +102,10 @@ class Instance:
 
 @dataclass(frozen=True, eq=False)
 class Mutant:
-    """A deliberately wrong version of a claim, which its check must catch.
+    """A deliberately wrong version of a claim, which its check must catch."""
 
-    Attributes
-    ----------
-    name : str
-        What is wrong.
-    formulas : mapping of str to callable
-        Replacements for the check's keyword arguments of these names.
-    """
-
-    name: str
-    formulas: Mapping[str, Callable[..., Any]]
+    name: str  # what is wrong
+    formulas: Mapping[str, Callable[..., Any]]  # in place of the check's keyword arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -164,24 +131,8 @@ class Trial:
 class Claim:
     """A statement with its source, its check, and the mutants that the check must catch.
 
-    Attributes
-    ----------
-    id : str
-        Short name, unique in the registry.
-    statement : str
-        What is claimed, with its quantifiers.
-    source : Source
-        Paper and theorem.
-    hypotheses : tuple of str
-        What the statement assumes; each is met, and where it can be checked, by every instance.
-    relation : Relation
-        How measured and predicted sides must stand to each other.
-    status : Verdict
-        The evidence that verification is registered to reach; ``REFUTED`` for false statements.
-    check : callable
-        ``check(trial, **formulas)`` yields instances.
-    mutants : tuple of Mutant
-        At least one.
+    Every instance meets the hypotheses. The status is the evidence that verification is registered
+    to reach, ``REFUTED`` for false statements; ``check(trial, **formulas)`` yields the instances.
     """
 
     id: str
@@ -221,6 +172,44 @@ class Claim:
         """By how much an instance fails the relation; a NaN fails it infinitely."""
         residual = self.relation.residual(instance.measured, instance.predicted)
         return residual if residual == residual else float("inf")
+
+
+Check = Callable[..., Iterator[Instance]]
+Cases = Iterator[tuple[str, tuple[Any, ...], tuple[Any, ...]]]
+
+
+def compare_ranks(
+    cases: Callable[[Trial], Cases], rank: Callable[..., RankBounds], predicted: Callable[..., int]
+) -> Check:
+    """Return the check that the rank of each case is as predicted; mutants replace either.
+
+    A case is a label, what `rank` takes, and what `predicted` takes.
+    """
+
+    def check(
+        trial: Trial,
+        *,
+        rank: Callable[..., RankBounds] = rank,
+        predicted: Callable[..., int] = predicted,
+    ) -> Iterator[Instance]:
+        for label, matrices, sizes in cases(trial):
+            yield Instance.of_bounds(label, rank(*matrices), predicted(*sizes))
+
+    return check
+
+
+def make_claim(
+    id: str,
+    statement: str,
+    check: Check,
+    *mutants: Mutant,
+    source: Source,
+    hypotheses: tuple[str, ...],
+    relation: Relation,
+    status: Verdict,
+) -> Claim:
+    """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
+    return Claim(id, statement, source, hypotheses, relation, status, check, mutants)
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:

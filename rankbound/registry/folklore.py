@@ -9,7 +9,7 @@ from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
@@ -37,14 +37,9 @@ def check_context_rank(
     """
     for n in range(2, trial.count(12, 24)):
         M = _exponents(n)
-        rank = int(exact_rank(context(M)))
-        yield Instance(
-            f"P ∝ 2^(ij), n = {n}",
-            rank,
-            bound(M),
-            Verdict.CERTIFIED,
-            certificates=(witness(M),),
-        )
+        label, rank = f"P ∝ 2^(ij), n = {n}", int(exact_rank(context(M)))
+        proofs = (witness(M),)
+        yield Instance(label, rank, bound(M), Verdict.CERTIFIED, certificates=proofs)
 
 
 def witness(M: Table) -> Counterexample:
@@ -56,17 +51,15 @@ def witness(M: Table) -> Counterexample:
 
 
 CLAIMS = (
-    Claim(
-        id="folklore-context-rank",
-        statement="The context matrix of a head has rank at most its head size.",
+    make_claim(
+        "folklore-context-rank",
+        "The context matrix of a head has rank at most its head size.",
+        check_context_rank,
+        Mutant("measures log P instead of P", {"context": lambda M: M}),
+        Mutant("bounds by n", {"bound": len}),
         source=Source("rankbound", "section 0", "folklore; no paper is quoted, and it is false"),
         hypotheses=("softmax over keys",),
         relation=Relation.LE,
         status=Verdict.REFUTED,
-        check=check_context_rank,
-        mutants=(
-            Mutant("measures log P instead of P", {"context": lambda M: M}),
-            Mutant("bounds by n", {"bound": len}),
-        ),
     ),
 )

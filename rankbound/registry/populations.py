@@ -10,11 +10,16 @@ import numpy as np
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context, random_tokens
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
+from rankbound.certificates.certificates import Representation
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import rational_product
 from rankbound.exact.rational import Rationals, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
+from rankbound.ranks.bounds import RankBounds
 from rankbound.registry.claim import Trial
+from rankbound.theory.certified import certified_log_rank
 
 Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
 POSITIVE = "P is positive and column-stochastic"
@@ -23,6 +28,18 @@ POSITIVE = "P is positive and column-stochastic"
 def exact_logits(keys: Any, queries: Any) -> Rationals:
     """``K^T Q`` over the rationals, for rows of ints or Fractions."""
     return rational_product(transposed(keys), queries)
+
+
+def exact_log_rank(logits: Any) -> RankBounds:
+    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b."""
+    return certified_log_rank(logits=logits)
+
+
+def represented(M: Any, W_k: Any, W_q: Any, X: Any = None) -> Representation:
+    """The certificate that W_k, W_q represent P ∝ exp(M), M integer, on integer tokens or on I."""
+    weights = (Matrix.of_rationals(W) for W in (W_k, W_q))
+    tokens = () if X is None else (Matrix.of_integers(X),)
+    return Representation(RepresentedExactly(Matrix.of_integers(M), *weights, *tokens))
 
 
 def identity_logits(n: int) -> list[list[int]]:

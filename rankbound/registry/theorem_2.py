@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array
 from rankbound.attention.adversarial_layers import (
     nearest_products,
     random_fixed_layer,
@@ -18,7 +17,7 @@ from rankbound.attention.adversarial_layers import (
 from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.fitting.layer import fit_layer
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
@@ -27,10 +26,10 @@ FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o 
 SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
 
 Search = Callable[[MultiHead, MultiHead, int], Separation]
-Opponent = Callable[[MultiHead, int, int], MultiHead]
+Pair = Callable[..., tuple[MultiHead, MultiHead]]  # of d, h, d_p, perhaps the heads of g, a seed
 
 _theorem_2 = partial(
-    Claim,
+    make_claim,
     source=Source(
         "bhojanapalli2020",
         "Theorem 2",
@@ -38,28 +37,29 @@ _theorem_2 = partial(
     ),
 )
 _parameters = partial(
-    Claim,
+    make_claim,
     source=Source("bhojanapalli2020", "Section 3", "in our words"),
     hypotheses=("query, key and value size d_p", "no biases"),
 )
 
 
 def check_inclusion(
-    trial: Trial, *, pad: Callable[[Any, Any], Any] | None = None
+    trial: Trial, *, rows: Callable[[Any, Any], Any] = lambda W, zeros: [[W], [zeros]]
 ) -> Iterator[Instance]:
     """Zero rows and columns change no product, for every size at once."""
     import sympy
 
     d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
 
-    pad = pad or (lambda W, size: sympy.BlockMatrix([[W], [sympy.ZeroMatrix(size, d)]]))
+    def pad(W: Any) -> Any:
+        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
+
     W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
-    wide = sympy.block_collapse(pad(W_k, e).T * pad(W_q, e))
-    yield Instance(
-        "W_k^T W_q, all d, k, d_p and weights", wide == W_k.T * W_q, True, Verdict.PROVED
-    )
+    wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
+    same = wide == W_k.T * W_q
+    yield Instance("W_k^T W_q, all d, k, d_p and weights", same, True, Verdict.PROVED)
     W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
-    wide = sympy.block_collapse(pad(W_o.T, e).T * pad(W_v, e))
+    wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
     yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
 
 
@@ -69,43 +69,25 @@ def check_widened(trial: Trial, *, wider: Callable[..., MultiHead] = widen) -> I
         f = random_multihead(d, h, trial.rng)
         for n in (1, 2, 4):
             gap = separating_tokens(f, wider(f, head_size), n).gap
-            yield Instance(
-                f"d = {d}, h = {h}, d_p = {head_size}, n = {n}", gap, 0, Verdict.SUPPORTED
-            )
+            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
+            yield Instance(label, gap, 0, Verdict.SUPPORTED)
 
 
-def _separated(
-    label: str, f: MultiHead, g: MultiHead, n: int, search: Search
-) -> Iterator[Instance]:
-    found = search(f, g, n)
+def _separated(label: str, found: Separation) -> Instance:
     apart = found.gap > 0
     evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
     proofs = (lambda: found.certificate,) if apart else ()
-    yield Instance(label, apart, True, evidence, certificates=proofs)
+    return Instance(label, apart, True, evidence, certificates=proofs)
 
 
-def _against(opponent: Opponent, shapes: tuple[tuple[int, int, int, int], ...] = SHAPES) -> Any:
-    """A check that separates g from an opponent of each shape."""
+def _against(opponent: Callable[[MultiHead, int, int], MultiHead]) -> Pair:
+    """A random g and what is set against it, given g, h and a seed."""
 
-    def check(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
-        for d, h, head_size, heads in shapes:
-            for _ in range(trial.count(1, 6)):
-                seed = int(trial.rng.integers(2**31))
-                g = random_fixed_layer(d, heads, head_size, seed)
-                f, n = opponent(g, h, seed), int(trial.rng.integers(2, 5))
-                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
-                yield from _separated(label, f, g, n, search)
+    def pair(d: int, h: int, head_size: int, heads: int, seed: int) -> tuple[MultiHead, MultiHead]:
+        g = random_fixed_layer(d, heads, head_size, seed)
+        return opponent(g, h, seed), g
 
-    return check
-
-
-def check_skew(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
-    """The third case of the paper's proof."""
-    for d, h, head_size in ((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)):
-        for _ in range(trial.count(1, 6)):
-            seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
-            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
-            yield from _separated(label, *skew_pair(d, h, head_size, seed), n, search)
+    return pair
 
 
 def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
@@ -152,22 +134,8 @@ def check_costs(
             yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
 
 
-def _repeated(W: Any, size: Any) -> Any:
-    import sympy
-
-    return sympy.BlockMatrix([[W], [W]])
-
-
 def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, widen(f, f.head_size + 1), n)
-
-
-def _one_token(f: MultiHead, g: MultiHead, n: int) -> Separation:
-    return separating_tokens(f, g, 1)
-
-
-def _of_two_tokens(layer: MultiHead, x: Array) -> Array:
-    return layer.output(np.hstack([x, x[::-1]]))
 
 
 def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
@@ -176,40 +144,59 @@ def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
 
 
 BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
-SINGLE = Mutant("one token instead of n >= 2", {"search": _one_token})
+SINGLE = Mutant(
+    "one token instead of n >= 2", {"search": lambda f, g, n: separating_tokens(f, g, 1)}
+)
 
 
-def _separation(name: str, opponents: str, check: Any, *mutants: Mutant) -> Claim:
+def _separation(
+    name: str,
+    opponents: str,
+    pair: Pair,
+    *mutants: Mutant,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+) -> Claim:
+    """The claim that tokens are found to separate the layers f and g of each pair."""
+
+    def check(trial: Trial, *, search: Search = separating_tokens) -> Iterator[Instance]:
+        for d, h, head_size, *heads in shapes:
+            for _ in range(trial.count(1, 6)):
+                seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
+                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+                f, g = pair(d, h, head_size, *heads, seed)
+                yield _separated(label, search(f, g, n))
+
     return _theorem_2(
-        id=f"b20-theorem2-separation-{name}",
-        statement=f"Some tokens tell g from f, where f is {opponents}.",
+        f"b20-theorem2-separation-{name}",
+        f"Some tokens tell g from f, where f is {opponents}.",
+        check,
+        BLIND,
+        *mutants,
         hypotheses=(STANDARD, FIXED, "n >= 2"),
         relation=Relation.EXISTS,
         status=Verdict.CERTIFIED,
-        check=check,
-        mutants=(BLIND, *mutants),
     )
 
 
 CLAIMS = (
     _theorem_2(
-        id="b20-theorem2-inclusion",
-        statement="Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
+        "b20-theorem2-inclusion",
+        "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
         "the same outputs: F is contained in G.",
+        check_inclusion,
+        Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
         hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
-        check=check_inclusion,
-        mutants=(Mutant("projections repeated instead of padded", {"pad": _repeated}),),
     ),
     _theorem_2(
-        id="b20-theorem2-inclusion-widened",
-        statement="No tokens are found to tell a layer from its widened form.",
+        "b20-theorem2-inclusion-widened",
+        "No tokens are found to tell a layer from its widened form.",
+        check_widened,
+        Mutant("the temperature of the larger head size", {"wider": _rescaled}),
         hypotheses=("the scale is kept",),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_widened,
-        mutants=(Mutant("the temperature of the larger head size", {"wider": _rescaled}),),
     ),
     _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
     _separation(
@@ -222,35 +209,37 @@ CLAIMS = (
         SINGLE,
     ),
     _separation(
-        "skew", "one with the same values and U - W_k^T W_q skew-symmetric", check_skew, SINGLE
+        "skew",  # the third case of the paper's proof
+        "one with the same values and U - W_k^T W_q skew-symmetric",
+        skew_pair,
+        SINGLE,
+        shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
     ),
-    _separation("imitating", "trained to imitate g", _against(_imitator, SHAPES[:2])),
+    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
     _theorem_2(
-        id="b20-theorem2-single-token",
-        statement="On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
+        "b20-theorem2-single-token",
+        "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
         "whatever their heads.",
+        check_single_token,
+        Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
         hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_single_token,
-        mutants=(Mutant("two tokens", {"output": _of_two_tokens}),),
     ),
     _parameters(
-        id="b20-parameters",
-        statement="A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        "b20-parameters",
+        "A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        check_parameters,
+        Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
         relation=Relation.EXISTS,
         status=Verdict.PROVED,
-        check=check_parameters,
-        mutants=(
-            Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
-        ),
     ),
     _parameters(
-        id="b20-parameters-counted",
-        statement="The weights of layers are as many as the formula says.",
+        "b20-parameters-counted",
+        "The weights of layers are as many as the formula says.",
+        check_costs,
+        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_costs,
-        mutants=(Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),),
     ),
 )

@@ -1,31 +1,42 @@
-"""Theorem A: a head of size k has the context P iff k >= logrank(P); so n - 1 is sharp."""
+"""Lemma 1, the softmax gauge (Yang, Dai, Salakhutdinov & Cohen 2018), and Theorem A.
+
+Theorem A: a head of size k has the context P iff k >= logrank(P); so n - 1 is sharp.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
-from rankbound.certificates.certificates import Representation
-from rankbound.certificates.matrices import Matrix
-from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.rational import as_rationals, centred
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
-from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.certified import certified_rank
 from rankbound.ranks.exact import exact_rank
 from rankbound.ranks.spectrum import numerical_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import (
+    Cases,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    compare_ranks,
+    make_claim,
+)
 from rankbound.registry.populations import (
     construction_error,
+    exact_log_rank,
     exact_logits,
     identity_logits,
     random_contexts,
+    represented,
     spread_tokens,
 )
 from rankbound.theory.approximation import nearest_head
@@ -39,12 +50,51 @@ THRESHOLD = Source("rankbound", "Theorem A, sharp threshold", "B20 has n; n - 1 
 FULL_RANK = "X of full column rank"
 RATIO = 1e-9  # far above the rounding of a logarithm, far below what a missing coordinate costs
 
-Ranker = Callable[..., RankBounds]
+
+# Lemma 1
 
 
-def of_logits(M: list[list[int]]) -> RankBounds:
-    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b."""
-    return certified_log_rank(logits=M)
+def check_gauge(
+    trial: Trial, *, softmax: Callable[..., Any] = lambda exp, column, row: exp / column
+) -> Iterator[Instance]:
+    """Both directions for one entry and two entries of a column: n is arbitrary.
+
+    An entry of P is `softmax` of the exponential of a logit and the sums of its column and row.
+    """
+    import sympy
+
+    def entry(logit: Any, column: Any, row: Any) -> Any:
+        return softmax(sympy.exp(logit), column, row)
+
+    x, y, c = sympy.symbols("x y c", real=True)
+    column, row = sympy.symbols("Z R", positive=True)
+    shifted = entry(x + c, column * sympy.exp(c), row + (sympy.exp(c) - 1) * sympy.exp(x))
+    same = sympy.simplify(shifted - entry(x, column, row)) == 0
+    yield Instance("a constant added to a column leaves P alone", same, True, Verdict.PROVED)
+    ratio = sympy.log(entry(x, column, row)) - sympy.log(entry(y, column, row))
+    known = sympy.simplify(sympy.expand_log(ratio, force=True) - (x - y)) == 0
+    yield Instance("P determines differences within a column", known, True, Verdict.PROVED)
+
+
+def check_centring(
+    trial: Trial, *, mean: Callable[[Any, Any], Any] = lambda ones, n: ones / n
+) -> Iterator[Instance]:
+    """C = I - 11^T/n is idempotent with trace n - 1, so its rank is n - 1, for every n."""
+    import sympy
+
+    n = sympy.Symbol("n", integer=True, positive=True)
+    ones = sympy.OneMatrix(n, n)
+    C = sympy.Identity(n) - mean(ones, n)
+    # C = I - w 11^T, so C² = I - (2 w - w² n) 11^T by 11^T 11^T = n 11^T
+    w, rest = (sympy.Identity(n) - C).doit().as_coeff_mmul()
+    square = (ones * ones).doit() == n * ones and rest.doit() == ones
+    idempotent = square and sympy.simplify(2 * w - w**2 * n - w) == 0
+    yield Instance("C C = C, every n", idempotent, True, Verdict.PROVED)
+    trace = sympy.simplify(sympy.Trace(C).doit() - (n - 1)) == 0
+    yield Instance("trace C = n - 1, every n", trace, True, Verdict.PROVED)
+
+
+# Theorem A
 
 
 def check_theorem_a(
@@ -60,16 +110,13 @@ def check_theorem_a(
             yield Instance(f"{label}, head size {k}", reached, needed(P) <= k, Verdict.SUPPORTED)
 
 
-def check_within(
-    trial: Trial, *, needed: Callable[[int], int] = lambda rank: rank
-) -> Iterator[Instance]:
-    """The least head size that comes within a ratio of a context drawn with logits of some rank."""
+def _of_rank(trial: Trial) -> Cases:
+    """Contexts drawn with logits of some rank."""
     for n in (3, 6, 12, 24)[: trial.count(3, 4)]:
         for rank in sorted({0, 1, n // 2, n - 1}):
             for repeat in range(trial.count(1, 4)):
                 P = random_context(n, trial.rng, "logrank", rank=rank)
-                label = f"logits of rank {rank}, n = {n}, draw {repeat}"
-                yield Instance.of_bounds(label, certified_log_rank(P, ratio=RATIO), needed(rank))
+                yield f"logits of rank {rank}, n = {n}, draw {repeat}", (P,), (rank,)
 
 
 def check_sufficient(
@@ -80,37 +127,29 @@ def check_sufficient(
         M = trial.integers(n, n)
         A, B = exact_factors(M)
         reached = len(A) if exact_logits(A, B) == centred(as_rationals(M)) else math.inf
-        statement = RepresentedExactly(
-            Matrix.of_integers(M), Matrix.of_rationals(A), Matrix.of_rationals(B)
-        )
-        proofs = (Representation(statement),)
+        proofs = (represented(M, A, B),)
         yield Instance(f"n = {n}", reached, size(n), Verdict.CERTIFIED, certificates=proofs)
 
 
-def check_necessary(
-    trial: Trial,
-    *,
-    rank: Ranker = of_logits,
-    threshold: Callable[[int], int] = lambda n: n - 1,
-) -> Iterator[Instance]:
-    """P ∝ 2^I, logits log 2 times the identity: its exact log-rank is n - 1, so n - 2 fails."""
+def _identities(trial: Trial) -> Cases:
+    """P ∝ 2^I, logits log 2 times the identity."""
     for n in range(2, trial.count(24, 64)):
-        yield Instance.of_bounds(f"P ∝ 2^I, n = {n}", rank(identity_logits(n)), threshold(n))
+        yield f"P ∝ 2^I, n = {n}", (identity_logits(n),), (n,)
 
 
-def check_almost_every_exact(trial: Trial, *, rank: Ranker = of_logits) -> Iterator[Instance]:
-    """Random integer logits of 21 bits: all need n - 1."""
+def _integer_logits(trial: Trial) -> Cases:
+    """Random integer logits of 21 bits."""
     for n in range(2, trial.count(16, 40)):
-        yield Instance.of_bounds(f"n = {n}", rank(trial.integers(n, n)), n - 1)
+        yield f"n = {n}", (trial.integers(n, n),), (n,)
 
 
-def check_almost_every(trial: Trial, *, rank: Ranker = certified_log_rank) -> Iterator[Instance]:
-    """Dirichlet and Gibbs contexts, read as the floats they are: all need n - 1."""
+def _float_contexts(trial: Trial) -> Cases:
+    """Dirichlet and Gibbs contexts, read as the floats they are."""
     for n in (2, 4, 8, 16, 32, 64):
         for law in ("dirichlet", "gibbs"):
             for repeat in range(trial.count(2, 10)):
                 P = random_context(n, trial.rng, law)
-                yield Instance.of_bounds(f"{law}, n = {n}, draw {repeat}", rank(P), n - 1)
+                yield f"{law}, n = {n}, draw {repeat}", (P,), (n,)
 
 
 def check_trained_reaches(
@@ -148,84 +187,100 @@ def _query_centred_rank(P: Array) -> int:
 
 DOES_NOT_CENTRE = Mutant("does not centre", {"rank": exact_rank})
 
-_certified = partial(Claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
+_certified = partial(make_claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
 
 CLAIMS = (
-    Claim(
-        id="theorem-a",
-        statement="P is the context of a head of size k on X iff logrank(P) <= k.",
+    make_claim(
+        "softmax-gauge",
+        "softmax(L) = softmax(L') iff L - L' = 1 c^T for some c.",
+        check_gauge,
+        Mutant("softmax over queries", {"softmax": lambda exp, column, row: exp / row}),
+        Mutant("no normalisation", {"softmax": lambda exp, column, row: exp}),
+        source=Source("yang2018", "Property 1", "there for softmax over rows; in our words"),
+        hypotheses=("real logits, softmax over keys, every n",),
+        relation=Relation.IFF,
+        status=Verdict.PROVED,
+    ),
+    make_claim(
+        "centring-rank",
+        "C = I - 11^T/n has rank n - 1, so logrank(P) <= n - 1, for every n.",
+        check_centring,
+        Mutant("divides by n - 1", {"mean": lambda ones, n: ones / (n - 1)}),
+        Mutant("forgets the mean", {"mean": lambda ones, n: 0 * ones}),
+        Mutant("scales instead", {"mean": lambda ones, n: ones**0 / n}),
+        source=Source("rankbound", "Lemma 1, definition", "derived here"),
+        hypotheses=("n >= 1",),
+        relation=Relation.EQ,
+        status=Verdict.PROVED,
+    ),
+    make_claim(
+        "theorem-a",
+        "P is the context of a head of size k on X iff logrank(P) <= k.",
+        check_theorem_a,
+        Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
+        Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
+        Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
+        Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "P positive and column-stochastic"),
         relation=Relation.IFF,
         status=Verdict.SUPPORTED,
-        check=check_theorem_a,
-        mutants=(
-            Mutant("log-rank off by one", {"needed": lambda P: log_rank(P) + 1}),
-            Mutant("centres over queries instead of keys", {"needed": _query_centred_rank}),
-            Mutant("does not centre", {"needed": lambda P: int(numerical_rank(np.log(P)))}),
-            Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
-        ),
     ),
     _certified(
-        id="theorem-a-within",
-        statement=(
-            "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
-            "least head size is r."
-        ),
+        "theorem-a-within",
+        "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
+        "least head size is r.",
+        compare_ranks(_of_rank, partial(certified_log_rank, ratio=RATIO), int),
+        Mutant("one more", {"predicted": lambda rank: rank + 1}),
+        Mutant("at least one coordinate", {"predicted": lambda rank: rank or 1}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
-        check=check_within,
-        mutants=(
-            Mutant("one more", {"needed": lambda rank: rank + 1}),
-            Mutant("at least one coordinate", {"needed": lambda rank: rank or 1}),
-        ),
     ),
     _certified(
-        id="sharp-sufficient",
-        statement="Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
+        "sharp-sufficient",
+        "Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
+        check_sufficient,
+        Mutant("n - 2", {"size": lambda n: n - 2}),
         source=THRESHOLD,
         hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
         relation=Relation.LE,
-        check=check_sufficient,
-        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
     ),
     _certified(
-        id="sharp-necessary",
-        statement="Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
+        "sharp-necessary",
+        "Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
+        compare_ranks(_identities, exact_log_rank, lambda n: n - 1),
+        Mutant("n, as in B20", {"predicted": lambda n: n}),
+        DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("any X",),
-        check=check_necessary,
-        mutants=(Mutant("n, as in B20", {"threshold": lambda n: n}), DOES_NOT_CENTRE),
     ),
     _certified(
-        id="sharp-almost-every-exact",
-        statement="Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
+        "sharp-almost-every-exact",
+        "Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
+        compare_ranks(_integer_logits, exact_log_rank, lambda n: n - 1),
+        DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
-        check=check_almost_every_exact,
-        mutants=(DOES_NOT_CENTRE,),
     ),
     _certified(
-        id="sharp-almost-every",
-        statement="Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
+        "sharp-almost-every",
+        "Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
+        compare_ranks(_float_contexts, certified_log_rank, lambda n: n - 1),
+        Mutant("measures the rank of P", {"rank": certified_rank}),
+        Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs, its floats read as the reals they are",),
-        check=check_almost_every,
-        mutants=(
-            Mutant("measures the rank of P", {"rank": certified_rank}),
-            Mutant("does not centre", {"rank": lambda P: certified_rank(np.log(P))}),
-        ),
     ),
-    Claim(
-        id="trained-reaches",
-        statement="Heads of size n - 1 trained from random weights reach P.",
+    make_claim(
+        "trained-reaches",
+        "Heads of size n - 1 trained from random weights reach P.",
+        check_trained_reaches,
+        Mutant("n - 2", {"size": lambda n: n - 2}),
         source=Source(
             "rankbound", "Theorem A, trained", "stationary points of full rank are exact"
         ),
         hypotheses=(FULL_RANK, "keys of rank n - 1 whose kernel is not orthogonal to 1"),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,
-        check=check_trained_reaches,
-        mutants=(Mutant("n - 2", {"size": lambda n: n - 2}),),
     ),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -14,7 +15,7 @@ from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
+from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
 from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.decision import least_head_size
 from rankbound.theory.theorem_b import unreachability_certificate
@@ -28,11 +29,6 @@ Decide = Callable[..., float]
 def decide(logits: Any, X: Any) -> float:
     """The least head size, decided over the rationals."""
     return float(least_head_size(X=X, logits=logits))
-
-
-def without_tokens(logits: Any, X: Any) -> float:
-    """What comes out if the tokens are forgotten."""
-    return float(least_head_size(logits=logits))
 
 
 def _integers(trial: Trial, *shape: int) -> Integers:
@@ -56,16 +52,6 @@ def centred(L: Integers) -> Integers:
     return D
 
 
-def as_it_is(L: Integers) -> Integers:
-    """L, in the gauge that the tokens force."""
-    return L
-
-
-def shifted(L: Integers) -> Integers:
-    """L + 1 1^T, the same context in a gauge that these tokens do not allow."""
-    return L + 1
-
-
 def _reached(ones: bool, matrix: Gauge) -> Callable[..., Iterator[Instance]]:
     """The least size for a head's own context: rank L where the gauge is forced, else of C L."""
 
@@ -80,11 +66,8 @@ def _reached(ones: bool, matrix: Gauge) -> Callable[..., Iterator[Instance]]:
                     L = keys.T @ queries
                     bounds = exact_rank(matrix(L))
                     found = least(L + _integers(trial, 1, n), X)
-                    proofs = Instance.of_bounds("", bounds, 0).certificates
-                    label = f"n = {n}, d = {d}, head size {k}"
-                    yield Instance(
-                        label, found, int(bounds), Verdict.CERTIFIED, certificates=proofs
-                    )
+                    instance = Instance.of_bounds(f"n = {n}, d = {d}, head size {k}", bounds, 0)
+                    yield replace(instance, measured=found, predicted=int(bounds))
 
     return check
 
@@ -136,44 +119,41 @@ def check_example(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]
 
 
 _claim = partial(
-    Claim,
+    make_claim,
     source=Source("rankbound", "Theorem B", "derived here"),
     hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
     status=Verdict.CERTIFIED,
 )
-FORGETS = Mutant("forgets the tokens", {"least": without_tokens})
+FORGETS = Mutant("forgets the tokens", {"least": lambda logits, X: decide(logits, None)})
 
 CLAIMS = (
     _claim(
-        id="theorem-b-forced",
-        statement=(
-            "Where 1 is not in the row space of X, a head's context needs the rank of its logits L."
-        ),
+        "theorem-b-forced",
+        "Where 1 is not in the row space of X, a head's context needs the rank of its logits L.",
+        _reached(False, lambda L: L),
+        # the same context, in a gauge that these tokens do not allow
+        Mutant("takes another gauge", {"matrix": lambda L: L + 1}),
         relation=Relation.EQ,
-        check=_reached(False, as_it_is),
-        mutants=(Mutant("takes another gauge", {"matrix": shifted}),),
     ),
     _claim(
-        id="theorem-b-free",
-        statement="Where 1 is in the row space of X, a head's context needs head size rank (C L).",
+        "theorem-b-free",
+        "Where 1 is in the row space of X, a head's context needs head size rank (C L).",
+        _reached(True, centred),
+        Mutant("does not centre", {"matrix": lambda L: L}),
         relation=Relation.EQ,
-        check=_reached(True, centred),
-        mutants=(Mutant("does not centre", {"matrix": as_it_is}),),
     ),
     _claim(
-        id="theorem-b-unreachable",
-        statement="On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        "theorem-b-unreachable",
+        "On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        check_unreachable,
+        FORGETS,
         relation=Relation.EXISTS,
-        check=check_unreachable,
-        mutants=(FORGETS,),
     ),
     _claim(
-        id="b20-example-decided",
-        statement=(
-            "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1."
-        ),
+        "b20-example-decided",
+        "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1.",
+        check_example,
+        FORGETS,
         relation=Relation.EXISTS,
-        check=check_example,
-        mutants=(FORGETS,),
     ),
 )

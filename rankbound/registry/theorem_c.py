@@ -12,22 +12,24 @@ import numpy as np
 from rankbound.attention.masks import Mask, causal_mask, prefix_mask
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.populations import identity_logits
+from rankbound.registry.claim import (
+    Cases,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    compare_ranks,
+    make_claim,
+)
+from rankbound.registry.populations import exact_log_rank, identity_logits
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
-
-Masked = Callable[..., RankBounds]
 
 
 def least(logits: Any, mask: Mask) -> RankBounds:
     """The masked log-rank of exact logits, both sides certified."""
     return certified_log_rank(mask=mask, logits=logits)
-
-
-def unmasked(logits: Any, mask: Mask) -> RankBounds:
-    """What comes out if the mask is forgotten."""
-    return certified_log_rank(logits=logits)
 
 
 def random_nested(n: int, trial: Trial) -> tuple[Mask, list[int]]:
@@ -59,56 +61,40 @@ def generic(sizes: list[int]) -> int:
     return max(t for t, size in enumerate(sizes, 1) if size >= t - 1) - 1
 
 
-def check_count(trial: Trial, *, rank: Masked = least) -> Iterator[Instance]:
-    """The certified interval against the count of gains, for small integers and nested masks."""
+def _gains(trial: Trial) -> Cases:
+    """Small integers and nested masks."""
     for n in range(2, trial.count(7, 10)):
         for repeat in range(trial.count(3, 10)):
             mask, _ = random_nested(n, trial)
-            logits = trial.integers(n, n, bound=2)
-            label = f"random nested mask, n = {n}, draw {repeat}"
-            yield Instance.of_bounds(label, rank(logits, mask), count_of_gains(logits, mask))
+            case = trial.integers(n, n, bound=2), mask
+            yield f"random nested mask, n = {n}, draw {repeat}", case, case
 
 
-def check_generic(
-    trial: Trial, *, rank: Masked = least, predicted: Callable[[list[int]], int] = generic
-) -> Iterator[Instance]:
+def _nested(trial: Trial) -> Cases:
     """Random integer logits of 21 bits under random nested masks."""
     for n in range(2, trial.count(9, 16)):
         for repeat in range(trial.count(2, 6)):
             mask, sizes = random_nested(n, trial)
-            bounds = rank(trial.integers(n, n), mask)
-            yield Instance.of_bounds(f"n = {n}, draw {repeat}", bounds, predicted(sizes))
+            yield f"n = {n}, draw {repeat}", (trial.integers(n, n), mask), (sizes,)
 
 
-def check_causal(
-    trial: Trial, *, rank: Masked = least, predicted: Callable[[int], int] = lambda n: n // 2
-) -> Iterator[Instance]:
+def _causal(trial: Trial) -> Cases:
     """Random integer logits under the causal mask."""
     for n in range(2, trial.count(17, 33)):
-        bounds = rank(trial.integers(n, n), causal_mask(n))
-        yield Instance.of_bounds(f"causal, n = {n}", bounds, predicted(n))
+        yield f"causal, n = {n}", (trial.integers(n, n), causal_mask(n)), (n,)
 
 
-def check_worst(
-    trial: Trial, *, rank: Masked = least, predicted: Callable[[int], int] = lambda n: n - 1
-) -> Iterator[Instance]:
+def _worst(trial: Trial) -> Cases:
     """P ∝ 2^I on the visible triangle: tokens that prefer themselves by a constant."""
     for n in range(2, trial.count(17, 33)):
-        bounds = rank(identity_logits(n), causal_mask(n))
-        yield Instance.of_bounds(f"causal P ∝ 2^I, n = {n}", bounds, predicted(n))
+        yield f"causal P ∝ 2^I, n = {n}", (identity_logits(n), causal_mask(n)), (n,)
 
 
-def check_prefix(
-    trial: Trial,
-    *,
-    rank: Masked = least,
-    predicted: Callable[[int, int], int] = lambda n, p: max(n // 2, p - 1),
-) -> Iterator[Instance]:
+def _prefix(trial: Trial) -> Cases:
     """Random integer logits under prefix masks."""
     for n in (4, 7, 12):
         for p in sorted({1, 2, n // 2, n - 1, n}):
-            bounds = rank(trial.integers(n, n), prefix_mask(n, p))
-            yield Instance.of_bounds(f"n = {n}, prefix {p}", bounds, predicted(n, p))
+            yield f"n = {n}, prefix {p}", (trial.integers(n, n), prefix_mask(n, p)), (n, p)
 
 
 def check_dense(
@@ -131,7 +117,7 @@ def check_dense(
 
 
 _claim = partial(
-    Claim,
+    make_claim,
     source=Source("rankbound", "Theorem C", "derived here; not found in print for attention"),
     hypotheses=(
         "X of full column rank (on others, a lower bound)",
@@ -140,50 +126,47 @@ _claim = partial(
     relation=Relation.EQ,
     status=Verdict.CERTIFIED,
 )
-FORGETS = Mutant("forgets the mask", {"rank": unmasked})
+FORGETS = Mutant("forgets the mask", {"rank": lambda logits, mask: exact_log_rank(logits)})
 
 CLAIMS = (
     _claim(
-        id="theorem-c",
-        statement="Under a nested mask the least head size is the number of new rows.",
-        check=check_count,
-        mutants=(FORGETS,),
+        "theorem-c",
+        "Under a nested mask the least head size is the number of new rows.",
+        compare_ranks(_gains, least, count_of_gains),
+        FORGETS,
     ),
     _claim(
-        id="nested-generic",
-        statement=(
-            "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every "
-            "one."
-        ),
-        check=check_generic,
-        mutants=(FORGETS, Mutant("one more", {"predicted": lambda sizes: generic(sizes) + 1})),
+        "nested-generic",
+        "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every one.",
+        compare_ranks(_nested, least, generic),
+        FORGETS,
+        Mutant("one more", {"predicted": lambda sizes: generic(sizes) + 1}),
     ),
     _claim(
-        id="causal-generic",
-        statement="Each causal P drawn needs head size floor(n/2), as almost every one does.",
-        check=check_causal,
-        mutants=(
-            FORGETS,
-            Mutant("n - 1, as without a mask", {"predicted": lambda n: n - 1}),
-            Mutant("rounds up", {"predicted": lambda n: (n + 1) // 2}),
-        ),
+        "causal-generic",
+        "Each causal P drawn needs head size floor(n/2), as almost every one does.",
+        compare_ranks(_causal, least, lambda n: n // 2),
+        FORGETS,
+        Mutant("n - 1, as without a mask", {"predicted": lambda n: n - 1}),
+        Mutant("rounds up", {"predicted": lambda n: (n + 1) // 2}),
     ),
     _claim(
-        id="causal-worst",
-        statement="The causal P ∝ 2^I needs head size n - 1.",
-        check=check_worst,
-        mutants=(Mutant("floor(n/2)", {"predicted": lambda n: n // 2}),),
+        "causal-worst",
+        "The causal P ∝ 2^I needs head size n - 1.",
+        compare_ranks(_worst, least, lambda n: n - 1),
+        Mutant("floor(n/2)", {"predicted": lambda n: n // 2}),
     ),
     _claim(
-        id="prefix-generic",
-        statement="Each P drawn with prefix p needs head size max(floor(n/2), p - 1).",
-        check=check_prefix,
-        mutants=(FORGETS, Mutant("forgets the prefix", {"predicted": lambda n, p: n // 2})),
+        "prefix-generic",
+        "Each P drawn with prefix p needs head size max(floor(n/2), p - 1).",
+        compare_ranks(_prefix, least, lambda n, p: max(n // 2, p - 1)),
+        FORGETS,
+        Mutant("forgets the prefix", {"predicted": lambda n, p: n // 2}),
     ),
     _claim(
-        id="causal-dense",
-        statement="Heads of size floor(n/2) come arbitrarily close to the causal worst case.",
-        check=check_dense,
-        mutants=(Mutant("stays at the worst case", {"step": lambda k: Fraction(0)}),),
+        "causal-dense",
+        "Heads of size floor(n/2) come arbitrarily close to the causal worst case.",
+        check_dense,
+        Mutant("stays at the worst case", {"step": lambda k: Fraction(0)}),
     ),
 )

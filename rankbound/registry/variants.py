@@ -1,7 +1,7 @@
-"""What changes of queries and keys leave of the bound (section 6): biases, RoPE, QK-norm, GQA.
+"""What variants of attention leave of the bound (theory, section 6), on integer heads.
 
-The integer heads on which variants are checked are here too; what changes the logits themselves is
-in :mod:`rankbound.registry.logit_variants`.
+Changes of queries and keys: biases, RoPE, QK-norm, temperatures, grouped queries. Changes of the
+logits: ALiBi, T5's bias, soft caps, mixed heads.
 """
 
 from __future__ import annotations
@@ -15,26 +15,45 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankbound.attention.masks import causal_mask
 from rankbound.attention.variants import (
+    alibi_bias,
     append_ones,
     apply_temperature,
     grouped_logits,
     qk_norm,
+    relative_bias,
     rotate,
+    talking_heads,
 )
-from rankbound.exact.rational import Rationals, as_rationals, centred
+from rankbound.exact.rational import Rationals, as_rationals, centred, transposed
+from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Source, Trial
-from rankbound.registry.populations import exact_logits, pretrained_sample
+from rankbound.registry.claim import (
+    Check,
+    Claim,
+    Instance,
+    Mutant,
+    Relation,
+    Source,
+    Trial,
+    make_claim,
+)
+from rankbound.registry.populations import exact_log_rank, exact_logits, pretrained_sample
 from rankbound.theory.certified import certified_log_rank
 from rankbound.verdict import Verdict
 
 Table = npt.NDArray[Any]  # objects: ints and Fractions
-Check = Callable[..., Iterator[Instance]]
 
 HERE = "the rank statement is derived here, docs/theory.md, section 6"
 HEADS = "integer heads and tokens, n = 4 and 7, d = n; temperature 1"
 OFF_BY_ONE = Mutant("bound off by one", {"bound": lambda head_size: head_size - 1})
+HALF = Fraction(1, 2)
+CAP = Fraction(50)  # Gemma 2's, for attention
+PRESS = Source("press2022", "section 3, linear biases", HERE)
+HEAD_SIZE_ALONE = Mutant("head size alone", {"bound": lambda head_size: head_size})
+
+_certified = partial(make_claim, relation=Relation.LE, status=Verdict.CERTIFIED)
 
 
 def here(what: str, note: str = "derived here") -> Source:
@@ -43,6 +62,12 @@ def here(what: str, note: str = "derived here") -> Source:
 
 
 # integer heads, and the comparison of ranks with their sizes
+
+
+def product(keys: Table, queries: Table) -> Table:
+    """``K^T Q``, [key, query]."""
+    L: Table = keys.T @ queries
+    return L
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,24 +80,13 @@ class Draw:
     W_k: Table
     W_q: Table
     X: Table
-
-    @property
-    def keys(self) -> Table:
-        """Shape (k, n)."""
-        keys: Table = self.W_k @ self.X
-        return keys
-
-    @property
-    def queries(self) -> Table:
-        """Shape (k, n)."""
-        queries: Table = self.W_q @ self.X
-        return queries
+    keys: Table  # W_k X
+    queries: Table  # W_q X
 
     @property
     def logits(self) -> Table:
         """Shape (n, n), [key, query]."""
-        L: Table = self.keys.T @ self.queries
-        return L
+        return product(self.keys, self.queries)
 
     def integers(self, *shape: int, least: int = -9) -> Table:
         """More integers, from `least` to 9."""
@@ -89,41 +103,47 @@ def draws(trial: Trial, sizes: tuple[int, ...] = (1, 2, 3)) -> Iterator[tuple[Dr
                     for shape in ((k, n), (k, n), (n, n))
                 )
                 label = f"n = {n}, head size {k}, draw {number}"
-                yield Draw(label, number, trial, W_k, W_q, X), n, k
+                yield Draw(label, number, trial, W_k, W_q, X, W_k @ X, W_q @ X), n, k
 
 
 def keeps(
-    variant: Callable[[Draw], Table], sizes: tuple[int, ...] = (1, 2, 3), *, gauge: bool = False
+    variant: Callable[[Draw], Table],
+    sizes: tuple[int, ...] = (1, 2, 3),
+    *,
+    rank: Callable[[Rationals], RankBounds] = exact_rank,
+    extra: int = 0,
 ) -> Check:
-    """Compare the rank of the logits of a variant, or their log-rank, with the head size."""
+    """Compare the rank of the logits of a variant with the head size, or one more."""
 
     def check(
         trial: Trial,
         *,
         logits: Callable[[Draw], Table] = variant,
-        bound: Callable[[int], int] = lambda head_size: head_size + gauge,
+        bound: Callable[[int], int] = lambda head_size: head_size + extra,
     ) -> Iterator[Instance]:
         for draw, _, k in draws(trial, sizes):
-            L = as_rationals(logits(draw))
-            rank = certified_log_rank(logits=L) if gauge else exact_rank(L)
-            yield Instance.of_bounds(draw.label, rank, bound(k))
+            yield Instance.of_bounds(draw.label, rank(as_rationals(logits(draw))), bound(k))
 
     return check
+
+
+def causal_log_rank(logits: Rationals) -> RankBounds:
+    """The masked log-rank under the causal mask."""
+    return certified_log_rank(mask=causal_mask(len(logits)), logits=logits)
 
 
 def _stays(
     id: str, of: str, source: Source, check: Check, mutant: Mutant, on: str = HEADS
 ) -> Claim:
     """The claim that the logits keep rank at most k; the mutant's do not."""
-    return Claim(
-        id=f"variant-{id}",
-        statement=f"The logits of a head of size k keep rank at most k under {of}.",
+    return _certified(
+        f"variant-{id}",
+        f"The logits of a head of size k keep rank at most k under {of}.",
+        check,
+        OFF_BY_ONE,
+        mutant,
         source=source,
         hypotheses=(on,),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
-        check=check,
-        mutants=(OFF_BY_ONE, mutant),
     )
 
 
@@ -136,17 +156,7 @@ Moved = Callable[[Rationals, list[Fraction]], int]
 def _biased(draw: Draw) -> Table:
     k, X = len(draw.W_k), append_ones(draw.X)
     W_k, W_q = (np.hstack([W, draw.integers(k, 1)]) for W in (draw.W_k, draw.W_q))
-    L: Table = (W_k @ X).T @ (W_q @ X)
-    return L
-
-
-def _bias_per_key(draw: Draw) -> Table:
-    L: Table = draw.logits + draw.integers(len(draw.X), 1)
-    return L
-
-
-def _with_bias(columns: Rationals, bias: list[Fraction]) -> Rationals:
-    return [[x + b for x in row] for row, b in zip(columns, bias, strict=True)]
+    return product(W_k @ X, W_q @ X)
 
 
 def _heads(trial: Trial) -> Iterator[tuple[str, Rationals, Rationals, list[Fraction]]]:
@@ -161,18 +171,16 @@ def _heads(trial: Trial) -> Iterator[tuple[str, Rationals, Rationals, list[Fract
         yield label, keys, queries, [Fraction(x) for x in bias]
 
 
-def _difference(after: Rationals, before: Rationals) -> Rationals:
-    return [[x - y for x, y in zip(*rows, strict=True)] for rows in zip(after, before, strict=True)]
-
-
 def _by_key_bias(keys: Rationals, queries: Rationals, bias: list[Fraction]) -> Rationals:
     """What a bias on the keys adds to the logits."""
-    return _difference(exact_logits(_with_bias(keys, bias), queries), exact_logits(keys, queries))
+    biased = [[x + b for x in row] for row, b in zip(keys, bias, strict=True)]
+    pairs = zip(exact_logits(biased, queries), exact_logits(keys, queries), strict=True)
+    return [[x - y for x, y in zip(*rows, strict=True)] for rows in pairs]
 
 
 def _by_query_bias(keys: Rationals, queries: Rationals, bias: list[Fraction]) -> Rationals:
     """What a bias on the queries adds to the logits."""
-    return _difference(exact_logits(keys, _with_bias(queries, bias)), exact_logits(keys, queries))
+    return transposed(_by_key_bias(queries, keys, bias))
 
 
 def _varies(keys: Rationals, bias: list[Fraction]) -> int:
@@ -189,15 +197,14 @@ def _gauge(id: str, statement: str, added: Added, moved: Moved, *mutants: Mutant
             rank = certified_log_rank(logits=added(keys, queries, bias))
             yield Instance.of_bounds(label, rank, moved(keys, bias))
 
-    return Claim(
-        id=id,
-        statement=statement,
+    return _certified(
+        id,
+        statement,
+        check,
+        *mutants,
         source=here("biases"),
         hypotheses=(f"{HEADS}; and heads of all-MiniLM-L6-v2, floats read as rationals",),
         relation=Relation.EQ,
-        status=Verdict.CERTIFIED,
-        check=check,
-        mutants=mutants,
     )
 
 
@@ -220,9 +227,7 @@ def _rotations(pairs: int, n: int) -> tuple[Table, Table]:
 def _rotated(draw: Draw) -> Table:
     cos, sin = _rotations(len(draw.W_k) // 2, len(draw.X))
     pairing: Any = ("half", "interleaved")[draw.number % 2]
-    keys, queries = (rotate(x, cos, sin, pairing) for x in (draw.keys, draw.queries))
-    L: Table = keys.T @ queries
-    return L
+    return product(*(rotate(x, cos, sin, pairing) for x in (draw.keys, draw.queries)))
 
 
 def _rotated_by_distance(draw: Draw) -> Table:
@@ -246,22 +251,14 @@ def _rational_norms(draw: Draw, k: int, n: int) -> Table:
 def _normalised(draw: Draw) -> tuple[Table, Table]:
     k, n = draw.W_k.shape
     gain = draw.integers(k, least=1)
-    return (
-        qk_norm(_rational_norms(draw, k, n), gain),
-        qk_norm(_rational_norms(draw, k, n), draw.integers(k, least=1)),
-    )
-
-
-def _qk_norm(draw: Draw) -> Table:
-    keys, queries = _normalised(draw)
-    L: Table = keys.T @ queries
-    return L
+    keys = qk_norm(_rational_norms(draw, k, n), gain)
+    return keys, qk_norm(_rational_norms(draw, k, n), draw.integers(k, least=1))
 
 
 def _distance_of_normalised(draw: Draw) -> Table:
     keys, queries = _normalised(draw)
     squares = [(x * x).sum(axis=0) for x in (keys, queries)]
-    L: Table = 2 * keys.T @ queries - np.add.outer(*squares)
+    L: Table = 2 * product(keys, queries) - np.add.outer(*squares)
     return L
 
 
@@ -299,15 +296,11 @@ def check_shared_keys(
 
 
 def _own_keys(keys: list[Table], queries: list[Table]) -> Table:
-    return np.hstack([K.T @ Q for K, Q in zip(keys, queries, strict=True)])
+    return np.hstack([product(*head) for head in zip(keys, queries, strict=True)])
 
 
 def _over_keys(keys: list[Table], queries: list[Table]) -> Table:
     return np.vstack([keys[0].T @ Q for Q in queries])
-
-
-def _temperature(draw: Draw) -> Table:
-    return apply_temperature(draw.logits, draw.integers(len(draw.X), least=1))
 
 
 def _temperature_by_distance(draw: Draw) -> Table:
@@ -317,13 +310,136 @@ def _temperature_by_distance(draw: Draw) -> Table:
     return L
 
 
+# changes of the logits themselves: ALiBi, relative biases, soft caps, mixed heads
+
+
+def _signed(draw: Draw) -> Table:
+    return alibi_bias(len(draw.X), HALF)
+
+
+def _bidirectional(draw: Draw) -> Table:
+    return alibi_bias(len(draw.X), HALF, bidirectional=True)
+
+
+def _random_table(draw: Draw) -> Table:
+    return relative_bias(draw.integers(2 * len(draw.X) - 1))
+
+
+def _plus(bias: Callable[[Draw], Table]) -> Callable[[Draw], Table]:
+    return lambda draw: draw.logits + bias(draw)
+
+
+def check_alone(
+    trial: Trial,
+    *,
+    bias: Callable[[int], Table] = lambda n: alibi_bias(n, HALF, bidirectional=True),
+    rank: Callable[[int], int] = lambda n: n - 1,
+) -> Iterator[Instance]:
+    """Log-rank of an ALiBi bias alone, that is, with a head of zero logits."""
+    for n in range(2, trial.count(12, 40)):
+        bounds = certified_log_rank(logits=bias(n))
+        yield Instance.of_bounds(f"n = {n}", bounds, rank(n))
+
+
+def check_any_rank(
+    trial: Trial, *, bases: Callable[[int], range] = lambda rank: range(2, rank + 2)
+) -> Iterator[Instance]:
+    """The table ``Σ_a a^l`` over r bases: ``Σ_a (a^i) (a^-j)^T``, of log-rank r.
+
+    The r columns (a^i) and 1 are independent (Vandermonde, for distinct a other than 1).
+    """
+    for n in range(2, trial.count(7, 12)):
+        for r in range(n):
+            distances = range(1 - n, n)
+            table: Any = [sum((Fraction(a) ** e for a in bases(r)), Fraction(0)) for e in distances]
+            rank = certified_log_rank(logits=relative_bias(table))
+            yield Instance.of_bounds(f"n = {n}, rank {r}", rank, r)
+
+
+def _less(removed: Callable[[Table], Table]) -> Callable[[Draw], Table]:
+    """What softmax leaves of biased logits, log P up to one constant per column, less a bias."""
+
+    def variant(draw: Draw) -> Table:
+        B = _random_table(draw)
+        L: Table = draw.logits + B - draw.integers(len(draw.X)) - removed(B)
+        return L
+
+    return variant
+
+
+def _capped(x: int) -> Fraction:
+    """``cap tanh(L/cap)`` at L = cap x (log 2)/2: rational, for ``tanh(x (log 2)/2)`` is."""
+    return CAP * Fraction(2**x - 1, 2**x + 1)
+
+
+def check_soft_cap(
+    trial: Trial,
+    *,
+    cap: Callable[[int], Fraction] = _capped,
+    bound: Callable[[int], int] = lambda n: 1,
+) -> Iterator[Instance]:
+    """The head of size 1 with logits ``cap (log 2)/2 · i j``, capped: an exact witness."""
+    for n in range(3, trial.count(10, 20)):
+        L = [[cap(i * j) for j in range(n)] for i in range(n)]
+        bounds = certified_log_rank(logits=L)
+        yield Instance.of_bounds(f"L = cap (log 2)/2 · i j, n = {n}", bounds, bound(n))
+
+
+def check_mixed(
+    trial: Trial,
+    *,
+    mixed: Callable[[list[Table], Table], Table] = talking_heads,
+    bound: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n),
+) -> Iterator[Instance]:
+    """Exact rank of a mixture of the logits of h heads."""
+    for draw, n, k in draws(trial):
+        for h in (2, 3):
+            heads = [draw.integers(k, n).T @ draw.integers(k, n) for _ in range(h)]
+            for a, L in enumerate(mixed(heads, draw.integers(2, h))):
+                label = f"{draw.label}, {h} heads, mixture {a}"
+                yield Instance.of_bounds(label, exact_rank(as_rationals(L)), bound(h, k, n))
+
+
+def check_mixed_attained(
+    trial: Trial,
+    *,
+    mix: Callable[[int], list[list[int]]] = lambda h: [[1] * h],
+    rank: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n - 1),
+) -> Iterator[Instance]:
+    """Heads with coordinates of their own, b k, …, b k + k - 1 of the identity, added up."""
+    for h in (2, 3):
+        for k in (1, 2, 3):
+            for n in range(k + 2, h * k + trial.count(2, 5)):
+                parts = [np.eye(n, dtype=int)[b * k : b * k + k] for b in range(h)]
+                heads = [part.T @ part for part in parts]
+                (L,) = talking_heads([head.astype(object) for head in heads], mix(h))
+                bounds = certified_log_rank(logits=as_rationals(L))
+                yield Instance.of_bounds(f"{h} heads of size {k}, n = {n}", bounds, rank(h, k, n))
+
+
+def _broken(id: str, by: str, source: Source, bias: Callable[[Draw], Table]) -> Claim:
+    return _certified(
+        f"variant-{id}",
+        f"The context of a head of size k has log-rank at most k + 1 with {by}.",
+        keeps(_plus(bias), rank=exact_log_rank, extra=1),
+        Mutant("ALiBi with a signed distance", {"logits": _plus(_signed)}),
+        Mutant("bounds by the length", {"bound": lambda head_size: 7}),
+        source=source,
+        hypotheses=(HEADS,),
+        status=Verdict.REFUTED,
+    )
+
+
 CLAIMS = (
     _stays(
         "biases",
         "biases on queries and keys",
         here("biases", "a head without biases, on tokens with a row of ones"),
         keeps(_biased),
-        Mutant("a bias on each key's logit", {"logits": _bias_per_key}),
+        Mutant(
+            "a bias on each key's logit",
+            {"logits": lambda draw: draw.logits + draw.integers(len(draw.X), 1)},
+        ),
     ),
     _gauge(
         "variant-key-bias",
@@ -352,16 +468,17 @@ CLAIMS = (
         "qk-norm",
         "QK-norm with gains",
         Source("henry2020", "definition of QKNorm", HERE),
-        keeps(_qk_norm),
+        keeps(lambda draw: product(*_normalised(draw))),
         Mutant("minus squared distance instead of product", {"logits": _distance_of_normalised}),
         on="keys and queries of integer norms, n = 4 and 7, integer gains",
     ),
-    Claim(
-        id="variant-qk-norm-range",
-        statement=(
-            "With QK-norm at gain g two probabilities of a column have a ratio of at most e^(2g), "
-            "their logits differing by at most 2g, and attain it: log-rank <= k does not suffice."
-        ),
+    make_claim(
+        "variant-qk-norm-range",
+        "With QK-norm at gain g two probabilities of a column have a ratio of at most e^(2g), "
+        "their logits differing by at most 2g, and attain it: log-rank <= k does not suffice.",
+        check_qk_range,
+        Mutant("e^g", {"spread": lambda gain: gain}),
+        Mutant("root mean square", {"normalise": partial(qk_norm, norm="rms")}),
         source=Source("henry2020", "definition of QKNorm", HERE),
         hypotheses=(
             "logits g k^T q for keys k and queries q of Euclidean norm 1, rational; k = 1 and 4",
@@ -369,34 +486,115 @@ CLAIMS = (
         ),
         relation=Relation.EQ,
         status=Verdict.SUPPORTED,  # exact arithmetic; no certificate kind states it
-        check=check_qk_range,
-        mutants=(
-            Mutant("e^g", {"spread": lambda gain: gain}),
-            Mutant("root mean square", {"normalise": partial(qk_norm, norm="rms")}),
-        ),
     ),
     _stays(
         "temperature",
         "a temperature for each query",
         here("temperature"),
-        keeps(_temperature),
+        keeps(lambda draw: apply_temperature(draw.logits, draw.integers(len(draw.X), least=1))),
         Mutant("a temperature for each distance", {"logits": _temperature_by_distance}),
     ),
-    Claim(
-        id="variant-shared-keys",
-        statement=(
-            "g query heads of size k that share keys (GQA, MQA) have contexts with "
-            "rank [C log P_1, …, C log P_g] <= k."
-        ),
+    _certified(
+        "variant-shared-keys",
+        "g query heads of size k that share keys (GQA, MQA) have contexts with "
+        "rank [C log P_1, …, C log P_g] <= k.",
+        check_shared_keys,
+        OFF_BY_ONE,
+        Mutant("each head its own keys", {"joint": _own_keys}),
+        Mutant("stacks over keys", {"joint": _over_keys}),
         source=Source("ainslie2023", "section 2.2, grouped queries", HERE),
         hypotheses=(f"{HEADS}; g = 2 and n heads",),
-        relation=Relation.LE,
-        status=Verdict.CERTIFIED,
-        check=check_shared_keys,
-        mutants=(
-            OFF_BY_ONE,
-            Mutant("each head its own keys", {"joint": _own_keys}),
-            Mutant("stacks over keys", {"joint": _over_keys}),
+    ),
+    _certified(
+        "variant-alibi-signed",
+        "With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
+        keeps(_plus(_signed), rank=exact_log_rank, extra=1),
+        OFF_BY_ONE,
+        HEAD_SIZE_ALONE,
+        Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
+        source=PRESS,
+        hypotheses=(f"{HEADS}; key i, query j, m = 1/2",),
+    ),
+    _certified(
+        "variant-alibi-causal",
+        "With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
+        # on the mask both forms agree
+        keeps(_plus(_bidirectional), rank=causal_log_rank, extra=1),
+        HEAD_SIZE_ALONE,
+        Mutant("a random table of relative biases", {"logits": _plus(_random_table)}),
+        source=PRESS,
+        hypotheses=(f"{HEADS}; causal mask, m = 1/2",),
+    ),
+    _certified(
+        "variant-alibi-bidirectional-alone",
+        "Bidirectional ALiBi -m |i - j|, m != 0, alone has log-rank n - 1.",
+        check_alone,
+        Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
+        Mutant("n", {"rank": lambda n: n}),
+        source=here("bidirectional ALiBi"),
+        hypotheses=("m = 1/2",),
+        relation=Relation.EQ,
+    ),
+    _broken(
+        "alibi-bidirectional",
+        "bidirectional ALiBi -m |i - j|",
+        here("bidirectional ALiBi", "false: a generalisation of the causal case"),
+        _bidirectional,
+    ),
+    _broken(
+        "relative-bias",
+        "a table of relative biases",
+        Source("raffel2020", "section 2.1, relative position", f"false; {HERE}"),
+        _random_table,
+    ),
+    _certified(
+        "variant-relative-bias-any-rank",
+        "A table of relative biases alone attains every log-rank from 0 to n - 1.",
+        check_any_rank,
+        Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),
+        source=here("relative biases"),
+        hypotheses=("a table of 2 n - 1 numbers, one per distance",),
+        relation=Relation.EQ,
+    ),
+    _certified(
+        "variant-known-bias",
+        "For a known additive bias B on the logits, rank C(log P - B) <= k.",
+        keeps(_less(lambda B: B), rank=exact_log_rank),
+        Mutant("forgets the bias", {"logits": _less(lambda B: 0 * B)}),
+        Mutant("subtracts its transpose", {"logits": _less(lambda B: B.T)}),
+        source=here("relative biases"),
+        hypotheses=(f"{HEADS}; B Toeplitz of integers",),
+    ),
+    _certified(
+        "variant-soft-cap",
+        "Soft-capping, cap tanh(L/cap), leaves the log-rank at most the head size.",
+        check_soft_cap,
+        Mutant("does not cap", {"cap": Fraction}),
+        Mutant("bounds by n", {"bound": lambda n: n}),
+        source=Source("gemma2024", "section 2, logit soft-capping", f"false; {HERE}"),
+        hypotheses=("head size 1, L = cap (log 2)/2 · i j, where the tanh is rational; cap = 50",),
+        status=Verdict.REFUTED,
+    ),
+    _certified(
+        "variant-talking-heads",
+        "Mixed logits of h heads of size k have rank at most min(h k, n).",
+        check_mixed,
+        Mutant("one head's bound", {"bound": lambda h, k, n: k}),
+        Mutant(
+            "multiplies the logits",
+            {"mixed": lambda heads, mix: [np.prod(np.stack(heads), axis=0)]},
         ),
+        source=Source("shazeer2020", "projection before the softmax", HERE),
+        hypotheses=(f"{HEADS}; h = 2 and 3",),
+    ),
+    _certified(
+        "variant-talking-heads-attained",
+        "A mixture of h heads of size k attains log-rank min(h k, n - 1), above k.",
+        check_mixed_attained,
+        Mutant("mixes nothing", {"mix": lambda h: [[1] + [0] * (h - 1)]}),
+        Mutant("one head's bound", {"rank": lambda h, k, n: k}),
+        source=here("talking heads"),
+        hypotheses=("h >= 2", "n >= k + 2"),
+        relation=Relation.EQ,
     ),
 )

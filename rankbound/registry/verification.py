@@ -1,18 +1,19 @@
-"""Run the checks of claims and report what they show."""
+"""Run the checks of claims, build and check their certificates, and report what they show."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from rankbound._validate import check_int
-from rankbound.errors import InputError, InputTypeError
+from rankbound._validate import check_int, shown
+from rankbound.certificates.certificates import Certificate
+from rankbound.certificates.checker import check
+from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
-from rankbound.registry.writing import prove
 from rankbound.verdict import Verdict
 
 __all__ = ["Report", "Row", "run", "verify"]
@@ -20,38 +21,19 @@ __all__ = ["Report", "Row", "run", "verify"]
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """What verification showed of one claim.
-
-    Attributes
-    ----------
-    id, statement, source : str
-        Of the claim.
-    registered, evidence : Verdict
-        The evidence it is registered with, and the evidence reached.
-    instances : int
-        How many cases were tried.
-    residual, tolerance : float
-        By how much the relation failed in the worst case (the one with the largest ratio of the
-        two), and by how much it may fail there.
-    worst : str
-        Which case that was; for a refuted claim, the witness.
-    reason : str
-        What stopped the check, or which certificate was not built or was rejected, and why.
-    certificates : int
-        How many certificates were built and accepted by the checker.
-    """
+    """What verification showed of one claim; the worst case has the largest residual/tolerance."""
 
     id: str
     statement: str
     source: str
     registered: Verdict
-    evidence: Verdict
-    instances: int
-    residual: float
-    tolerance: float
-    worst: str
-    reason: str = ""
-    certificates: int = 0
+    evidence: Verdict  # that was reached
+    instances: int  # how many cases were tried
+    residual: float  # by how much the relation failed in the worst case
+    tolerance: float  # by how much it may fail there
+    worst: str  # which case that was; for a refuted claim, the witness
+    reason: str = ""  # what stopped the check, or what is wrong with which certificate
+    certificates: int = 0  # how many were built and accepted by the checker
 
     @property
     def ok(self) -> bool:
@@ -67,17 +49,7 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The rows of a verification, with what reproduces it.
-
-    Attributes
-    ----------
-    rows : tuple of Row
-        In the order of the claims.
-    level : str
-        "quick" or "full".
-    seed : int
-        From which every instance is drawn.
-    """
+    """The rows of a verification, in the order of the claims, with what reproduces it."""
 
     rows: tuple[Row, ...]
     level: str
@@ -134,23 +106,13 @@ def verify(
         A folder to write the certificates of all instances to, one JSON file each; it is then the
         files that are checked.
 
-    Returns
-    -------
-    Report
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If a claim or level is unknown.
-
     Examples
     --------
     >>> import rankbound as rb
     >>> rb.verify("softmax-gauge").rows[0].evidence
     <Verdict.PROVED: 'proved'>
     """
-    chosen = select(claims)
-    rows = tuple(run(chosen, level, seed, jobs, certificates))
+    rows = tuple(run(select(claims), level, seed, jobs, certificates))
     return Report(rows, level, int(seed))
 
 
@@ -250,3 +212,92 @@ def _severity(claim: Claim, instance: Instance) -> tuple[float, float]:
     if residual == 0.0:
         return 0.0, 0.0
     return (residual / instance.tolerance if instance.tolerance else float("inf")), residual
+
+
+# certificates of a claim's instances: built, checked from their JSON, and written if asked
+
+
+def prove(
+    claim_id: str | None, instances: Iterable[Instance], folder: Path | None = None
+) -> tuple[list[Instance], str]:
+    """Build the certificates of the instances that are called certified, and check their JSON.
+
+    They speak for the claim of this id; for none, as those of a mutant, where it is None. A folder
+    receives one file per certificate, named after the claim and numbered, in place of those of an
+    earlier run; it is then the file that is checked. Returns the instances with the certificates in
+    place of what builds them, as far as they were accepted, and what is wrong with the first
+    instance that keeps less than all of them.
+    """
+    if folder is not None:
+        for stale in folder.glob(f"{claim_id}-[0-9]*.json"):
+            stale.unlink()
+    proved: list[Instance] = []
+    reasons: list[str] = []
+    for instance in instances:
+        if instance.evidence is not Verdict.CERTIFIED:
+            proved.append(instance)
+            continue
+        first = sum(one.accepted for one in proved)
+        accepted, reason = _accepted(claim_id, instance, folder, first)
+        reasons += [reason] if reason else []
+        sources = instance.certificates if reason else tuple(accepted)
+        proved.append(replace(instance, certificates=sources, accepted=len(accepted)))
+    return proved, reasons[0] if reasons else ""
+
+
+def _accepted(
+    claim_id: str | None, instance: Instance, folder: Path | None, first: int
+) -> tuple[list[Certificate], str]:
+    """The certificates of an instance up to the first that fails, and why that one does."""
+    accepted: list[Certificate] = []
+    try:
+        for certificate in _built(instance):
+            text = certificate.for_claim(claim_id).to_json() + "\n"
+            if folder is None:
+                outcome = check(text)
+            else:
+                file = folder / f"{claim_id}-{first + len(accepted):04d}.json"
+                file.write_text(text, encoding="ascii")
+                outcome = check(file)
+            if not outcome.accepted:
+                which = f"certificate {len(accepted)} of {instance.label}"
+                return accepted, f"{which} was rejected: {outcome.reason}"
+            accepted.append(certificate)
+    except Undecided as error:
+        return accepted, f"not built: {instance.label}: {error}"
+    except Exception as error:
+        # whatever stops one certificate stops no other instance and no other claim
+        return accepted, f"not built: {instance.label}: {type(error).__name__}: {error}"
+    return accepted, ""
+
+
+def _built(instance: Instance) -> Iterator[Certificate]:
+    for source in instance.certificates:
+        built = source if isinstance(source, Certificate) else source()
+        if built is None:
+            raise Undecided("no certificate was found")
+        for certificate in built if isinstance(built, tuple) else (built,):
+            if not isinstance(certificate, Certificate):
+                raise InputTypeError(
+                    f"{shown(certificate)} is no certificate; expected a Certificate"
+                )
+            yield certificate
+
+
+def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
+    """Return which kinds of statement each claim's certificates carry, from a quick run."""
+    kinds = {}
+    for claim in claims.values():
+        found = {
+            certificate.statement.kind
+            for instance in claim.check(claim.trial("quick", 0))
+            for certificate in _built(instance)
+        }
+        if found:
+            kinds[claim.id] = sorted(found)
+    return kinds
+
+
+def as_json(kinds: dict[str, list[str]]) -> str:
+    """Return the text of ``claims.json``."""
+    return json.dumps(kinds, indent=2, sort_keys=True) + "\n"

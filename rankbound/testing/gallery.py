@@ -42,21 +42,11 @@ __all__ = [
 
 @dataclass(frozen=True, eq=False)
 class HardMatrix:
-    """A matrix that some way of computing a rank gets wrong.
+    """A matrix that some way of computing a rank gets wrong."""
 
-    Attributes
-    ----------
-    name : str
-        What is hard about it.
-    matrix : ndarray, or tuple of tuples of int or Fraction
-        Read-only.
-    rank : int
-        Its rank over the rationals, entries taken as they stand.
-    """
-
-    name: str
-    matrix: Any
-    rank: int
+    name: str  # what is hard about it
+    matrix: Any  # read-only: an ndarray, or tuples of int or Fraction
+    rank: int  # over the rationals, entries taken as they stand
 
 
 def _record(
@@ -119,9 +109,9 @@ def powers_of_two(n: int) -> HardMatrix:
 
     A column scaling of the Vandermonde matrix of 1, 2, 4, …: its nodes differ.
     """
-    n = check_int("n", n, least=1)
-    sums = [sum(2 ** (i * j) for i in range(n)) for j in range(n)]
-    table = [[Fraction(2 ** (i * j), sums[j]) for j in range(n)] for i in range(n)]
+    rows = exponential_of_rank_one(n).matrix
+    sums = [sum(column) for column in zip(*rows, strict=True)]
+    table = [[Fraction(x, y) for x, y in zip(row, sums, strict=True)] for row in rows]
     return _record(f"2^(ij), columns normalised, n = {n}", table, n)
 
 
@@ -171,12 +161,13 @@ def magic_square(n: int) -> HardMatrix:
     """
     n = check_int("n", n, least=3)
     i, j = np.indices((n, n))
+    name = f"magic square, n = {n}"
     if n % 2:
-        return _record(f"magic square, n = {n}", _odd_magic(n), n)
+        return _record(name, _odd_magic(n), n)
     if n % 4 == 0:
         M = n * i + j + 1
         kept = ((i + 1) % 4 // 2) == ((j + 1) % 4 // 2)
-        return _record(f"magic square, n = {n}", np.where(kept, n * n + 1 - M, M), 3)
+        return _record(name, np.where(kept, n * n + 1 - M, M), 3)
     half, k = n // 2, (n - 2) // 4
     A = _odd_magic(half)
     M = np.block([[A, A + 2 * half**2], [A + 3 * half**2, A + half**2]])
@@ -185,7 +176,7 @@ def magic_square(n: int) -> HardMatrix:
     middle = half // 2
     for column in (0, k):
         M[[middle, middle + half], column] = M[[middle + half, middle], column]
-    return _record(f"magic square, n = {n}", M, half + 2)
+    return _record(name, M, half + 2)
 
 
 def _odd_magic(n: int) -> npt.NDArray[np.int64]:

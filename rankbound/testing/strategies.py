@@ -2,8 +2,7 @@
 
 Each strategy takes the sizes that matter to the test; those left out are drawn, up to `largest`.
 ``kinds=`` is one name or several from the table in its docstring; without it, every kind that
-exists at the sizes is drawn. A size below 1, and a kind that is unknown or does not exist at the
-sizes, raise :class:`~rankbound.InputError`.
+exists at the sizes is drawn.
 
 Small integers and sizes are drawn by Hypothesis and shrink; Gaussian entries come from a drawn
 seed, which shrinks towards 0.
@@ -60,7 +59,7 @@ def _several(*sizes: int) -> bool:
 def _drawn(
     what: str,
     sizes: Mapping[str, int | None],
-    kinds: str | Iterable[str] | None,
+    kinds: Kinds,
     largest: int,
     table: Mapping[str, Kind],
 ) -> st.SearchStrategy[Any]:
@@ -93,7 +92,7 @@ def _drawn(
 
 def _chosen(
     what: str,
-    kinds: str | Iterable[str] | None,
+    kinds: Kinds,
     possible: Mapping[str, list[tuple[int, ...]]],
     fixed: Mapping[str, int | None],
 ) -> list[str]:
@@ -117,15 +116,14 @@ def _rng(draw: Draw) -> np.random.Generator:
     return np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
 
 
-def _integers(draw: Draw, rows: int, columns: int) -> Array:
-    """Small integers, as float64."""
-    entries: Array = draw(arrays(np.int64, (rows, columns), elements=st.integers(-3, 3)))
+def _integers(draw: Draw, rows: int, columns: int, least: int = -3, most: int = 3) -> Array:
+    """Integers, small unless other bounds are given, as float64."""
+    entries: Array = draw(arrays(np.int64, (rows, columns), elements=st.integers(least, most)))
     return entries.astype(np.float64)
 
 
 def _gaussian(draw: Draw, rows: int, columns: int) -> Array:
-    entries: Array = _rng(draw).standard_normal((rows, columns))
-    return entries
+    return _rng(draw).standard_normal((rows, columns))
 
 
 def _low_rank(draw: Draw, rows: int, columns: int) -> Array:
@@ -146,8 +144,11 @@ def _repeated(draw: Draw, rows: int, columns: int) -> Array:
     return _integers(draw, rows, distinct)[:, chosen]
 
 
-def _permuted(draw: Draw, n: int) -> Array:
-    return np.eye(n)[:, draw(st.permutations(range(n)))]
+def _one_hot(least: int, most: int) -> Callable[..., Array]:
+    """A permutation matrix times a drawn integer."""
+    return lambda draw, n: (
+        draw(st.integers(least, most)) * np.eye(n)[:, draw(st.permutations(range(n)))]
+    )
 
 
 def _times_power(draw: Draw, matrix: Array, exponents: st.SearchStrategy[int]) -> Array:
@@ -158,8 +159,7 @@ def _times_power(draw: Draw, matrix: Array, exponents: st.SearchStrategy[int]) -
 def _full_column_rank(draw: Draw, d: int, n: int) -> Array:
     rng = _rng(draw)
     basis = np.linalg.qr(rng.standard_normal((d, n)))[0]
-    stretched: Array = basis * rng.uniform(1.0, 10.0, size=n)
-    return stretched
+    return basis * rng.uniform(1.0, 10.0, size=n)
 
 
 def _softmax_of(build: Callable[..., Array]) -> Callable[..., Array]:
@@ -170,11 +170,6 @@ def _square(build: Callable[..., Array]) -> Callable[..., Array]:
     return lambda draw, n: build(draw, n, n)
 
 
-def _tiny(draw: Draw, n: int) -> Array:
-    depths: Array = draw(arrays(np.int64, (n, n), elements=st.integers(-700, 0)))
-    return depths.astype(np.float64)
-
-
 LOGITS = _table(
     constant=Kind(lambda draw, n: np.tile(_integers(draw, 1, n), (n, 1))),
     integer=Kind(lambda draw, n: _integers(draw, n, n).astype(np.int64)),
@@ -182,8 +177,8 @@ LOGITS = _table(
     repeated=Kind(_square(_repeated), _several),
     gaussian=Kind(_square(_gaussian)),
     near_low_rank=Kind(_square(_near_low_rank), _several),
-    one_hot=Kind(lambda draw, n: draw(st.integers(1, 1000)) * _permuted(draw, n), _several),
-    underflow=Kind(lambda draw, n: draw(st.integers(800, 10**6)) * _permuted(draw, n), _several),
+    one_hot=Kind(_one_hot(1, 1000), _several),
+    underflow=Kind(_one_hot(800, 10**6), _several),
     huge=Kind(lambda draw, n: _times_power(draw, _integers(draw, n, n), st.integers(100, 1018))),
     single=Kind(_square(_integers), lambda n: n == 1),
 )
@@ -218,10 +213,8 @@ CONTEXTS = _table(
     repeated=Kind(_softmax_of(_square(_repeated)), _several),
     gaussian=Kind(_softmax_of(_square(_gaussian))),
     near_low_rank=Kind(_softmax_of(_square(_near_low_rank)), _several),
-    one_hot=Kind(
-        _softmax_of(lambda draw, n: draw(st.integers(1, 600)) * _permuted(draw, n)), _several
-    ),
-    tiny=Kind(_softmax_of(_tiny), _several),
+    one_hot=Kind(_softmax_of(_one_hot(1, 600)), _several),
+    tiny=Kind(_softmax_of(lambda draw, n: _integers(draw, n, n, -700, 0)), _several),
     single=Kind(lambda draw, n: np.ones((1, 1)), lambda n: n == 1),
 )
 
@@ -341,10 +334,6 @@ def _standard_layer(draw: Draw, d: int, h: int) -> MultiHead:
     return random_multihead(d, h, _rng(draw))
 
 
-def _fixed_layer(draw: Draw, d: int, h: int) -> MultiHead:
-    return random_multihead(d, h, _rng(draw), head_size=draw(st.integers(1, 2 * d)))
-
-
 def _repeated_layer(draw: Draw, d: int, h: int) -> MultiHead:
     one = random_multihead(d, 1, _rng(draw))
     W_q, W_k, W_v = (np.repeat(W, h, axis=0) for W in (one.W_q, one.W_k, one.W_v))
@@ -353,7 +342,9 @@ def _repeated_layer(draw: Draw, d: int, h: int) -> MultiHead:
 
 MULTIHEADS = _table(
     standard=Kind(_standard_layer, lambda d, h: d % h == 0),
-    fixed=Kind(_fixed_layer),
+    fixed=Kind(
+        lambda draw, d, h: random_multihead(d, h, _rng(draw), head_size=draw(st.integers(1, 2 * d)))
+    ),
     repeated=Kind(_repeated_layer, lambda d, h: h >= 2),
     single=Kind(_standard_layer, lambda d, h: h == 1),
 )

@@ -25,7 +25,7 @@ from rankbound.attention.variants import (
     soft_cap,
     talking_heads,
 )
-from rankbound.registry.logit_variants import _capped
+from rankbound.registry.variants import _capped
 from tests.helpers import EPS, Array, case, less_column_means, refused
 
 SEEDS = st.integers(0, 2**32 - 1)

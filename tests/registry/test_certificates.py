@@ -20,7 +20,7 @@ from rankbound.certificates.statements import LogRank
 from rankbound.cli.main import main
 from rankbound.registry import verification
 from rankbound.registry.claim import Claim, Instance, Trial
-from rankbound.registry.writing import as_json, prove, statement_kinds
+from rankbound.registry.verification import as_json, prove, statement_kinds
 from rankbound.verdict import Verdict
 
 Capture = pytest.CaptureFixture[str]
