@@ -212,7 +212,7 @@ def is_float(entry: Any) -> bool:
 def refuse_mixture(name: str, array: npt.NDArray[Any]) -> None:
     """Refuse exact numbers that float64 does not hold beside floats."""
     entries = list(np.ndenumerate(array))
-    lost = next(((at, x) for at, x in entries if _loses(x)), None)
+    lost = next(((at, x) for at, x in entries if loses(x)), None)
     rounded = next(((at, x) for at, x in entries if is_float(x)), None)
     if lost is not None and rounded is not None:
         raise InputTypeError(
@@ -223,9 +223,10 @@ def refuse_mixture(name: str, array: npt.NDArray[Any]) -> None:
         )
 
 
-def _loses(entry: Any) -> bool:
-    if not isinstance(entry, Rational):
-        return False
+def loses(entry: Any) -> bool:
+    """Whether float64 does not hold an exact number."""
+    if not isinstance(entry, Rational):  # of SymPy's numbers, the irrational ones
+        return getattr(entry, "is_real", None) is True and not is_float(entry)
     exact = Fraction(int(entry.numerator), int(entry.denominator))
     try:
         return Fraction(float(exact)) != exact

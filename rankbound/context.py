@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import (
+    LARGEST_EXACT,
     STORAGES,
     Array,
     Storage,
@@ -27,9 +28,9 @@ from rankbound._validate import (
     check_square,
     frozen_copy,
     is_float,
+    loses,
     plain,
     refuse_mixture,
-    shown,
     storage,
 )
 from rankbound.attention.masks import Mask, check_mask
@@ -84,8 +85,8 @@ class Context:
         The logits exactly over `unit`, where they were exact; 0 where hidden.
     unit : float
         Their common factor.
-    given_exactly : bool
-        Whether all that was given, P or logits, was exact numbers.
+    given : ndarray
+        What was given, [key, query], before it was rounded to float64; 0 where hidden.
 
     Raises
     ------
@@ -109,7 +110,7 @@ class Context:
     declared: bool
     exact: Rationals | None
     unit: float
-    given_exactly: bool
+    given: npt.NDArray[Any]
 
     def __init__(
         self,
@@ -145,22 +146,8 @@ class Context:
             given = np.swapaxes(given, -1, -2)
         if visible is not None:
             given = np.where(visible, given, 0)
-        table, unit = _exact(name, given, floats)
-        values = _floats(name, given, visible, table, unit)
-        hides = visible is not None and not visible.all()
-        fields = {
-            "name": name,
-            "values": frozen_copy(values),
-            "mask": frozen_copy(visible) if hides and visible is not None else None,
-            "stored": dtype,
-            "given_exactly": given.dtype.kind in "iu"
-            or (given.dtype == object and all(map(_is_exact, given.flat))),
-            "declared": stored is not None or dtype.name != "float64",
-            "exact": table,
-            "unit": unit,
-        }
-        for field, value in fields.items():
-            object.__setattr__(self, field, value)
+        declared = stored is not None or dtype.name != "float64"
+        _fill(self, name, given, visible, dtype, declared, floats)
         if name == "P":
             _check_stochastic(self, rows)
 
@@ -182,6 +169,22 @@ class Context:
         return self.values
 
     @property
+    def all_exact(self) -> bool:
+        """Whether all that was given, P or logits, is exact numbers."""
+        return self.given.dtype.kind in "iu" or (
+            self.given.dtype == object and all(map(_is_exact, self.given.flat))
+        )
+
+    @property
+    def rounded(self) -> bool:
+        """Whether float64 does not hold what was given."""
+        if self.given.dtype == object:
+            return any(map(loses, self.given.flat))
+        if self.given.dtype.kind in "iu":
+            return max(abs(int(self.given.max())), abs(int(self.given.min()))) > LARGEST_EXACT
+        return bool(np.any(self.given != self.values))
+
+    @property
     def visible(self) -> Mask:
         """The mask, also where it hides nothing."""
         return np.ones(self.values.shape, np.bool_) if self.mask is None else self.mask
@@ -189,18 +192,12 @@ class Context:
     def __getitem__(self, index: Any) -> Context:
         if not self.batch:
             raise InputTypeError("this is one context, not a batch; it has no parts.")
+        places = np.arange(math.prod(self.batch)).reshape(self.batch)[index]
+        n = self.n
+        given = self.given.reshape(-1, n, n)[places]
+        mask = None if self.mask is None else self.mask.reshape(-1, n, n)[places]
         part = object.__new__(Context)
-        for field in ("name", "stored", "declared", "exact", "unit", "given_exactly"):
-            object.__setattr__(part, field, getattr(self, field))
-        values = self.values[index]
-        if values.ndim < 2 or values.shape[-2:] != self.values.shape[-2:]:
-            raise InputError(
-                f"index {shown(index)} reaches into a matrix; expected one of the batch, whose "
-                f"leading dimensions are {self.batch}."
-            )
-        mask = None if self.mask is None else self.mask[index]
-        object.__setattr__(part, "values", values)
-        object.__setattr__(part, "mask", None if mask is None or mask.all() else mask)
+        _fill(part, self.name, given, mask, self.stored, self.declared, "refuse")
         return part
 
     def matrices(self) -> Iterator[tuple[tuple[int, ...], Context]]:
@@ -255,6 +252,33 @@ def read_context(
     if not zeros and context.name == "P":
         _require_positive(context)
     return context
+
+
+def _fill(
+    context: Context,
+    name: str,
+    given: npt.NDArray[Any],
+    visible: Mask | None,
+    stored: Storage,
+    declared: bool,
+    floats: Literal["refuse", "exact"],
+) -> None:
+    """Set the fields of a context, or of a part of a batch, from what was given."""
+    table, unit = _exact(name, given, floats)
+    values = frozen_copy(_floats(name, given, visible, table, unit))
+    hides = visible is not None and not visible.all()
+    fields = {
+        "name": name,
+        "values": values,
+        "mask": frozen_copy(visible) if hides and visible is not None else None,
+        "stored": stored,
+        "given": values if given.dtype == np.float64 else frozen_copy(given),
+        "declared": declared,
+        "exact": table,
+        "unit": unit,
+    }
+    for field, value in fields.items():
+        object.__setattr__(context, field, value)
 
 
 def _refuse_other_entries(name: str, array: npt.NDArray[Any]) -> None:

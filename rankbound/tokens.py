@@ -11,9 +11,9 @@ import numpy as np
 
 from rankbound._validate import Array, Storage, as_floats, check_shape, is_float, plain, storage
 from rankbound.errors import InputError, InputTypeError, Undecided
-from rankbound.exact.elimination import prove_rank
+from rankbound.exact.elimination import pivots_modulo_prime, prove_rank
 from rankbound.exact.projector import ExactRowSpace, exact_row_space
-from rankbound.exact.rational import Rationals, is_exact, rational_matrix
+from rankbound.exact.rational import Rationals, integer_rows, is_exact, rational_matrix
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import spectrum
 
@@ -75,24 +75,16 @@ class Tokens:
 
     @property
     def settled(self) -> bool:
-        """Whether the numerical rank is the rank: the threshold only drops what may be there."""
-        if self.given is not None:
-            return self.numerical_rank == self.rank_as_given
-        return bool(self.numerical_rank == min(self.matrix.shape))
+        """Whether rounding leaves no doubt of the rank."""
+        if self.given is None and self.numerical_rank == min(self.matrix.shape):
+            return True  # sound: what is above the threshold is not 0
+        return self.numerical_rank == self.rank_as_given
 
     @cached_property
     def rank(self) -> int:
-        """The rank: of exact tokens over the rationals; of floats where rounding leaves no doubt.
-
-        Raises
-        ------
-        Undecided
-            If the numerical rank of floats is not their rank over the rationals.
-        """
-        if self.given is not None:
-            return self.rank_as_given
-        if self.settled or self.rank_as_given == self.numerical_rank:
-            return self.numerical_rank
+        """The rank, of exact tokens over the rationals; Undecided if rounding leaves it open."""
+        if self.given is not None or self.settled:
+            return self.rank_as_given if self.given is not None else self.numerical_rank
         raise Undecided(
             f"X has rank {self.numerical_rank} to rounding in {self.stored} and "
             f"{self.rank_as_given} as the exact numbers its entries are; expected tokens whose "
@@ -103,16 +95,20 @@ class Tokens:
 
     @cached_property
     def rank_as_given(self) -> int:
-        """The rank over the rationals of the entries as the exact numbers they are."""
-        if self.given is None and self.matrix.size > MOST_EXACT:
-            raise Undecided(
-                f"X is {self.matrix.shape} and its rank is {self.numerical_rank} to rounding, "
-                f"below {min(self.matrix.shape)}; expected a rank that rounding leaves no doubt "
-                f"of, or at most {MOST_EXACT} entries, whose rank is decided over the rationals. "
-                "Pass fewer rows that span the same space.",
-                remedy="rows of X that are independent",
-            )
-        return prove_rank(self.rationals).rank
+        """The rank over the rationals; of floats, as exact numbers, modulo a prime near 2^61.
+
+        That is never above the rank over the rationals, and below it only for numbers made for it.
+        """
+        return prove_rank(self.given).rank if self.given is not None else self._modular(False)
+
+    @cached_property
+    def holds_ones(self) -> bool:
+        """Whether the vector 1 is in the row space of the tokens as given (modulo that prime)."""
+        return self._modular(True) == self._modular(False)
+
+    def _modular(self, with_ones: bool) -> int:
+        rows = [*self.rationals, *([[Fraction(1)] * self.n] if with_ones else [])]
+        return len(pivots_modulo_prime(integer_rows(rows)[0])[0])
 
     @cached_property
     def _spectrum(self) -> Any:

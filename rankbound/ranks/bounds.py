@@ -153,11 +153,13 @@ class RankBounds:
     def __getitem__(self, index: Any) -> RankBounds:
         if not np.ndim(self.lower):
             raise InputTypeError("this is one bound, not a batch; use .lower, .upper or int(b).")
-        lower, upper = np.asarray(self.lower)[index], np.asarray(self.upper)[index]
-        places = np.moveaxis(np.indices(np.shape(self.lower)), 0, -1)[index]
-        if np.ndim(lower) == 0:
+        shape = np.shape(self.lower)
+        places = np.arange(np.size(self.lower)).reshape(shape)[index]  # in the flattened batch
+        lower, upper = (np.ravel(side)[places] for side in (self.lower, self.upper))
+        if np.ndim(places) == 0:
             lower, upper = int(lower), int(upper)
-        return RankBounds(lower, upper, self.verdict, self.method, _moved(self.prove, places))
+        prove = _moved(self.prove, places, shape)
+        return RankBounds(lower, upper, self.verdict, self.method, prove)
 
     def __len__(self) -> int:
         if not np.ndim(self.lower):
@@ -186,11 +188,13 @@ class RankBounds:
         )
 
 
-def _moved(prove: Prover | None, places: npt.NDArray[np.int64]) -> Prover | None:
+def _moved(prove: Prover | None, places: Any, shape: tuple[int, ...]) -> Prover | None:
     """The builder for a part of a batch, given where each bound of the part was in the whole."""
     if prove is None:
         return None
-    return lambda place: prove(tuple(int(i) for i in places[place]))
+    return lambda place: prove(
+        tuple(int(i) for i in np.unravel_index(int(np.asarray(places)[place]), shape))
+    )
 
 
 def _integers(name: str, value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 from rankbound._validate import check_head_size, check_real
@@ -100,7 +101,7 @@ def log_rank(
             "For the least head size on tokens use rb.least_head_size(P, X=X)."
         )
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
-    if context.mask is None:
+    if context.mask is None and not (context.batch and context.rounded):
         return logs_of(context).rank(rtol)
     return of_each(context, lambda one: decide(one, None, rtol).least)
 
@@ -235,6 +236,12 @@ def _head(
     logs: Logs, tokens: Tokens | None, answer: Reach, size: int, allowed: float
 ) -> AttentionHead:
     """The head of this size, checked: with the weights of least norm, else with exact ones."""
+    if tokens is not None and answer.space is None:
+        raise Undecided(
+            f"X is {tokens.matrix.shape} and its row space is not computed: too many entries, or "
+            "numbers too far apart. Pass tokens that float64 tells apart.",
+            remedy="better conditioned tokens",
+        )
     factors = answer.factors(int(answer.least))
     head = head_from_factors(*factors, size, answer.space)
     exact = None
@@ -295,5 +302,12 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
             bounds=known,
             remedy="a nested mask (rb.is_nested)",
         )
+    if answer.doubtful:
+        raise Undecided(
+            f"the rows of log P are so nearly dependent that rounding leaves the least head size "
+            f"open (about {int(answer.least)}). To decide, pass logits= in exact numbers.",
+            bounds=RankBounds(0, n - 1, Verdict.SUPPORTED, "the shape"),
+            remedy="logits= in exact numbers",
+        )
     space = None if tokens is None else tokens.space
-    return Reach(answer.least, answer.scaled, answer.exponent, answer.tolerance, space=space)
+    return replace(answer, space=space)

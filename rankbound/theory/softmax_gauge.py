@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from functools import cached_property
 from typing import Any
 
@@ -142,9 +143,9 @@ def logs_of(context: Context) -> Logs:
         "declared": context.declared,
     }
     if context.exact is not None:
-        values = _exact_values(context)
+        values, exponent = _exact_values(context)
         exact: dict[str, Any] = {"exact": context.exact, "unit": context.unit}
-        return Logs(values, np.zeros_like(values), none, **known, **exact)
+        return Logs(values, np.zeros_like(values), none + exponent, **known, **exact)
     if context.name == "logits":
         L = context.values
         exponent = np.frexp(np.max(np.abs(L), axis=(-2, -1), keepdims=True))[1]
@@ -160,8 +161,11 @@ def logs_of(context: Context) -> Logs:
         return Logs(log_P, rounding + underflow, none, **known, underflowed=underflowed)
 
 
-def _exact_values(context: Context) -> Array:
-    """Floats of exact logits less a visible one of their column, so that nothing cancels."""
+def _exact_values(context: Context) -> tuple[Array, int]:
+    """Floats of exact logits less a visible one of their column, so that nothing cancels.
+
+    Over a power of two, whose exponent is returned, so that nothing over- or underflows.
+    """
     table = context.exact or []
     if context.mask is None:
         shifted = centred(table)
@@ -171,7 +175,10 @@ def _exact_values(context: Context) -> Array:
             [x - c if seen else 0 * x for x, c, seen in zip(row, first, shown, strict=True)]
             for row, shown in zip(table, context.mask.tolist(), strict=True)
         ]
-    return np.array([[float(x) for x in row] for row in shifted]) * context.unit
+    largest = max(abs(x) for row in shifted for x in row)
+    exponent = largest.numerator.bit_length() - largest.denominator.bit_length()
+    power = Fraction(2) ** -exponent
+    return np.array([[float(x * power) for x in row] for row in shifted]) * context.unit, exponent
 
 
 def guarded(logs: Logs, answer: Callable[[float], Any]) -> Any:

@@ -39,6 +39,7 @@ class Reach:
     tolerance: float = 0.0  # of each scaled logit, for the error of the data
     reason: str = ""  # where no head has it: which condition failed, by how much, for which query
     space: RowSpace | None = None  # of the tokens; None for any of full column rank
+    doubtful: bool = False  # whether it rests on cancellation in the data
 
     @property
     def allowed(self) -> float:

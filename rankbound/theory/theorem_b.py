@@ -63,19 +63,31 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
     if logs.exact is not None and X.given is not None:
         return replace(_exact(logs, X.given), space=X.space)
     numerical, certain = _reach(logs, X.numerical, rtol)
+    certain &= _gauge_is_known(X)
     given = None if certain and X.settled else X.as_given
     if given is None:  # the rank leaves no doubt, or there are too many tokens for more
         if certain and X.numerical_rank == X.rank:
             return _guarded(logs, numerical, rtol)
         _refuse(logs, X, X.numerical_rank, numerical)
     found, certain = _reach(logs, given, rtol)
+    if not certain and logs.exact is not None:
+        return replace(_exact(logs, X.rationals), space=given)
     if not certain:
         _refuse(logs, X, given.rank, found)
     if X.given is None and X.numerical_rank != given.rank and not _confirmed(logs, X, found):
+        if logs.exact is not None:
+            return replace(_exact(logs, X.rationals), space=given)
         if numerical.least != found.least:
             _refuse(logs, X, given.rank, found, numerical)
         found = numerical if _confirmed(logs, X, numerical) else found
     return _guarded(logs, found, rtol)
+
+
+def _gauge_is_known(X: Tokens) -> bool:
+    """Whether 1 is plainly outside the numerical row space, or in the row space itself."""
+    space = X.numerical
+    plainly = float(np.linalg.norm(space.outside)) > PLAIN * math.sqrt(X.n)
+    return space.rank == X.n or plainly or (X.settled and X.holds_ones)
 
 
 def _guarded(logs: Logs, found: Reach, rtol: float | None) -> Reach:
@@ -145,17 +157,14 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
     # sound: no residual and no singular value lies where the tokens' error alone decides
     doubtful = [*sizes, *(values if rtol is None else [])]
     certain = not any(known < x <= tolerance for x in doubtful)
-    if forced and space.exact is None:
-        certain &= length > PLAIN * math.sqrt(n)
     # an almost free gauge blows the data's error up: it must not be what drops singular values
     certain &= not any(data + rounding < x <= known for x in values) or grown < 1 / PLAIN
-    known_entry = data * grown
     reason = _failure(across, along, tolerance, forced)
     if reason:
-        return Reach(math.inf, D, logs.exponent, known_entry, reason, space), certain
+        return Reach(math.inf, D, logs.exponent, data, reason, space), certain
     threshold = tolerance if rtol is None else rtol * values[0]
     least = int(np.count_nonzero(values > threshold))
-    return Reach(least, inside, logs.exponent, known_entry, space=space), certain
+    return Reach(least, inside, logs.exponent, data, space=space), certain
 
 
 def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:

@@ -12,6 +12,7 @@ Under other masks there are bounds: a fully visible block from below, a completi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -50,12 +51,12 @@ def complete(logs: Logs) -> Reach | None:
     visible = logs.visible[order]
     D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
     error = np.where(visible, logs.error[order] + logs.error[keys[0], queries], 0.0)
-    new, completed, tolerance = _extend(D, error, visible)
+    new, completed, tolerance, doubtful = _extend(D, error, visible)
     if logs.exact is not None:
-        new = len(_exact_completion(logs, chain).new)
+        new, doubtful = len(_exact_completion(logs, chain).new), False
     L = np.zeros((n, n))
     L[order] = completed
-    return Reach(new, L, logs.exponent, tolerance)
+    return Reach(new, L, logs.exponent, tolerance, doubtful=doubtful)
 
 
 def guarded_completion(logs: Logs) -> Reach | None:
@@ -66,48 +67,71 @@ def guarded_completion(logs: Logs) -> Reach | None:
     return guarded_reach(logs, found, lambda less: complete(less) or found)
 
 
-def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float]:
-    """Complete row by row; return how many are new, the completion, and what rounding left open."""
+def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float, bool]:
+    """Complete row by row: how many are new, the completion, its tolerance, whether in doubt."""
     basis = np.zeros((0, D.shape[1]))
     noise = np.zeros(0)
     completed = np.zeros_like(D)
-    worst = 0.0
+    worst, doubtful = 0.0, False
     for i in range(1, len(D)):
         seen = visible[i]
         row, known = D[i : i + 1, seen], np.linalg.norm(error[i : i + 1, seen], axis=1)
-        coefficients, outside, tolerance = combine(basis[:, seen], row, noise, known)
-        completed[i] = coefficients[0] @ basis
-        if outside[0]:
+        found = combine(basis[:, seen], row, noise, known)
+        completed[i] = found.coefficients[0] @ basis
+        doubtful |= bool(found.doubtful[0])
+        if found.outside[0]:
             completed[i, seen] = row[0]
             basis = np.vstack([basis, completed[i]])
             noise = np.append(noise, known)
         else:
-            worst = max(worst, float(tolerance[0]))
-    return len(basis), completed, worst
+            worst = max(worst, float(found.tolerance[0]))
+    return len(basis), completed, worst, doubtful
 
 
-def combine(
-    basis: Array, rows: Array, basis_error: Array, rows_error: Array
-) -> tuple[Array, npt.NDArray[np.bool_], Array]:
+AMPLIFIED = 1e3  # coefficients of unit rows beyond which a combination rests on cancellation
+
+
+@dataclass(frozen=True, eq=False)
+class Combination:
+    """Rows as combinations of a basis: coefficients (m, s), and for each row what they show."""
+
+    coefficients: Array
+    outside: npt.NDArray[np.bool_]  # farther from the span than errors and rounding explain
+    tolerance: Array  # by how much they may
+    doubtful: npt.NDArray[np.bool_]  # whether that rests on cancellation in the basis
+
+
+def combine(basis: Array, rows: Array, basis_error: Array, rows_error: Array) -> Combination:
     """The combinations of least norm of `basis` (s, r) that come nearest to each of `rows` (m, r).
 
-    The errors bound the Euclidean error of each row. Returned are the coefficients (m, s), whether
-    each row is farther from the span than errors and rounding explain, and by how much they may.
+    The errors bound the Euclidean error of each row. Basis rows are brought to unit length first,
+    so that one much longer than another does not hide it.
     """
     sizes: Array = np.linalg.norm(rows, axis=1)
-    if not len(basis):
-        tolerance = rows_error + 8 * (rows.shape[1] + 1) * FLOAT64_EPS * sizes
-        return np.zeros((len(rows), 0)), sizes > tolerance, tolerance
-    coefficients = np.asarray(np.linalg.lstsq(basis.T, rows.T, rcond=None)[0].T, np.float64)
-    carried = np.abs(coefficients) @ np.linalg.norm(basis, axis=1)
-    tolerance = (
-        rows_error
-        + np.abs(coefficients) @ basis_error
-        # backward stable least squares: LAPACK's customary constant, eight times
-        + 8 * (rows.shape[1] + len(basis) + 1) * FLOAT64_EPS * (sizes + carried)
-    )
-    distance: Array = np.linalg.norm(rows - coefficients @ basis, axis=1)
-    return coefficients, distance > tolerance, tolerance
+    lengths: Array = np.linalg.norm(basis, axis=1)
+    lengths[lengths == 0] = 1.0
+    unit, noise = basis / lengths[:, None], basis_error / lengths
+    # backward stable least squares: LAPACK's customary constant, eight times
+    rounding = 8 * (rows.shape[1] + len(basis) + 1) * FLOAT64_EPS
+
+    def judged(rcond: float | None) -> tuple[Array, Array, Array, Array]:
+        if not len(basis):
+            none = np.zeros((len(rows), 0))
+            return none, sizes, *[rows_error + rounding * sizes] * 2
+        c = np.asarray(np.linalg.lstsq(unit.T, rows.T, rcond=rcond)[0].T, np.float64)
+        few = np.minimum(np.abs(c), AMPLIFIED * sizes[:, None])
+        allowed = [
+            rows_error + x @ noise + rounding * (sizes + x.sum(axis=1)) for x in (np.abs(c), few)
+        ]
+        return c, np.linalg.norm(rows - c @ unit, axis=1), *allowed
+
+    c, distance, tolerance, plain = judged(None)
+    outside = distance > tolerance
+    doubtful = ~outside & (distance > plain)
+    if outside.any() and len(basis):
+        _, other, wide, _ = judged(0.0)
+        doubtful |= outside & (other <= wide)
+    return Combination(c / lengths, outside, tolerance, doubtful)
 
 
 def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int]:
@@ -130,7 +154,7 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
             break  # and so it does on fewer columns
         block = slice(start, stop)
         known = np.linalg.norm(error[block, :width], axis=1)
-        outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known)[1])
+        outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known).outside)
         if len(outside):
             start += int(outside[0])
             new.append(start)
@@ -165,7 +189,7 @@ def bounds_under_mask(logs: Logs) -> tuple[Reach, RankBounds]:
     D = np.where(visible, values - means, 0.0)
     error = np.where(visible, logs.error[order] + logs.error[order].max(axis=0), 0.0)
     first = np.zeros((1, len(queries)))  # _extend takes its first row as given
-    upper, completed, tolerance = _extend(
+    upper, completed, tolerance, _ = _extend(
         np.vstack([first, D]), np.vstack([first, error]), np.vstack([first == 0, visible])
     )
     L = np.zeros((n, n))

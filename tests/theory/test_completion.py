@@ -459,6 +459,18 @@ def test_a_context_that_does_not_fit_its_mask_is_refused() -> None:
         rb.least_head_size(logits=np.where(mask.T, 0.0, -np.inf), mask=mask)
 
 
+def test_rows_of_very_different_lengths() -> None:
+    """A row 2^48 times as long does not hide another in the span of both."""
+    u, v = np.array([1, 2, 3, 4, 5.0]), np.array([1, 1, 2, 1, 3.0])
+    mask = rb.prefix_mask(5, 4)
+    L = np.array([0 * u, 2.0**48 * u, v, 2 * v, 0 * v])
+    assert rb.least_head_size(logits=L, mask=mask) == 2
+    assert rb.least_head_size(logits=L.astype(np.int64), mask=mask) == 2
+    keys = [[0, 2**48, 0, 0, 0], [0, 0, 1, 2, 0], [0, 0, 1, 2, 0]]
+    head = rb.AttentionHead(np.array([u, v, [0, 1, 0, 0, 1]]), keys)
+    assert rb.log_rank(head=head, mask=mask) == 2
+
+
 @pytest.mark.parametrize("hidden", [np.nan, np.inf, -np.inf, None, 7.0, "x"])
 def test_what_the_mask_hides_is_of_no_account(hidden: Any) -> None:
     mask, L = rb.causal_mask(4), np.arange(16).reshape(4, 4) ** 2

@@ -451,6 +451,76 @@ def test_tokens_of_norms_that_are_far_apart() -> None:
     assert rb.least_head_size(Q, X=X) == math.inf
 
 
+def test_a_gauge_that_is_almost_free() -> None:
+    """Where float64 cannot tell whether 1 is in the row space, that is decided exactly."""
+    X = np.array([[3.0, 0, 3, 1], [3, 2, 2, 2], [0, 0, 0, 2]]) + 1e7
+    P = rb.AttentionHead([[0, 1, 0]], [[-1, 1, -1]], scale=2**-25).context(X)
+    assert rb.least_head_size(P, X=X) == 1
+    assert rb.represent(P, X=X).head_size == 1
+    x: list[Any] = [1, 1, 1 + 2**-52]
+    L: list[list[Any]] = [[0] * 3, [0] * 3, x]
+    assert rb.least_head_size(logits=L, X=[x]) == 1
+    assert rb.least_head_size(logits=[[Fraction(entry) for entry in row] for row in L], X=[x]) == 1
+    assert rb.least_head_size(rb.column_softmax(L), X=[x]) == 1
+
+
+@settings(max_examples=60)
+@given(exact_cases(), st.integers(1, 10**9), st.integers(-30, 30))
+def test_right_or_undecided_however_tokens_are_mixed(
+    pair: tuple[Ints, Ints], factor: int, exponent: int
+) -> None:
+    """Adding a multiple of one row to another, exactly in float64, leaves the row space alone."""
+    X, L = pair
+    expected, mixed = truth(X, L), X.astype(np.float64)
+    if len(X) > 1:
+        mixed[-1] = mixed[-1] * 2.0**exponent
+        mixed[0] += factor * X[-1]
+    P = rb.column_softmax(L / 8)
+    for given_as in ({"P": P}, {"logits": L / 8}, {"logits": L}):
+        try:
+            assert rb.least_head_size(X=mixed, **given_as) == expected
+        except rb.Undecided:
+            assert len(X) > 1
+    try:
+        head = rb.represent(P, X=mixed)
+    except (rb.Undecided, rb.NotRepresentable) as error:
+        assert isinstance(error, rb.Undecided) or expected == math.inf
+    else:
+        assert np.max(np.abs(np.log(head.context(mixed)) - np.log(P))) <= 1.1e-8
+
+
+def test_a_head_is_never_returned_outside_its_ratio() -> None:
+    """The forced gauge blows the error of the data up; the promise is about log P."""
+    x = np.array([1, 1, 1 + 2**-48])
+    P = rb.column_softmax(np.outer(2**48 * (x - 1), x))
+    with pytest.raises(rb.Undecided, match=r"misses log P by 3\.\de-02, and 1\.0e-08 is allowed"):
+        rb.represent(P, X=[x])
+
+
+def test_exact_numbers_beyond_float64() -> None:
+    tiny = Fraction(1, 10**400)
+    assert rb.least_head_size(logits=[[tiny, 0], [0, 0]], X=[[1.0, 0.0]]) == 1
+    assert rb.log_rank(logits=[[tiny, 0], [0, 2 * tiny]]) == 1
+    big = 17 * 10**307
+    assert rb.log_rank(logits=[[big, 0, 0], [-big, 0, 0], [-big, 0, 0]]) == 1
+    assert rb.least_head_size(logits=[[big, big], [0, -big]], mask="causal") == 1
+    far = [[1, 0, 0], [1, Fraction(1, 10**6000), 0], [0] * 3, [0] * 3]
+    with pytest.raises(rb.Undecided, match="row space is not computed"):
+        rb.represent(logits=[[1, 0, 0], [0] * 3, [0] * 3], X=far)
+
+
+@pytest.mark.parametrize("shape", [(128, 128), (768, 96), (65, 512)])
+def test_deficient_tokens_of_the_size_of_a_model(shape: tuple[int, int]) -> None:
+    """A repeated token, and a row of ones: neither leaves the rank open."""
+    X = np.random.default_rng(0).standard_normal(shape)
+    X[:, 5] = X[:, 3]
+    X[-1] = 1
+    P = rb.random_context(shape[1], seed=0)
+    assert rb.least_head_size(P, X=X) == math.inf
+    own = head_on(X / 8, 2, seed=0).context(X / 8)
+    assert rb.least_head_size(own, X=X / 8) == 2
+
+
 def test_truth_values_are_no_tokens() -> None:
     P, mask = rb.random_context(4, seed=0), rb.causal_mask(4)
     with refused(rb.InputTypeError, "X has dtype bool", "expected tokens", "mask="):
