@@ -165,6 +165,13 @@ def test_an_index_stays_among_the_matrices_of_a_batch() -> None:
     assert rb.certified_rank(A)[1][1].certify().lower == 2
 
 
+def test_the_place_of_what_is_undecided() -> None:
+    L = np.random.default_rng(0).standard_normal((2, 4, 4))
+    mask = np.stack([rb.causal_mask(4), rb.sliding_mask(4, 3)])
+    with refused(rb.Undecided, "at [1] of the batch: the mask is not nested"):
+        rb.log_rank(logits=L, mask=mask)
+
+
 def test_infinite_answers_of_a_batch() -> None:
     contexts = np.array([[[0.5, 0.75], [0.5, 0.25]], [[0.6, 0.5], [0.4, 0.5]]])
     np.testing.assert_array_equal(rb.least_head_size(contexts, X=[[1, 0]]), [np.inf, 1])
