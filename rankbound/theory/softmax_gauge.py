@@ -222,7 +222,15 @@ def of_each(context: Context, answer: Callable[[Context], float]) -> Any:
     """The answer for one matrix, or the array of them for a batch."""
     if not context.batch:
         return answer(context)
-    return np.array([answer(one) for _, one in context.matrices()]).reshape(context.batch)
+    found = []
+    for place, one in context.matrices():
+        try:
+            found.append(answer(one))
+        except Undecided as error:
+            raise Undecided(
+                f"at {list(place)} of the batch: {error}", bounds=error.bounds, remedy=error.remedy
+            ) from None
+    return np.array(found).reshape(context.batch)
 
 
 def refuse_underflow(logs: Logs, least: int, remedy: str) -> None:
