@@ -7,7 +7,6 @@ on random, trained and pretrained heads. Theorem 2 is in :mod:`rankbound.registr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -32,9 +31,10 @@ from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import (
     Cases,
     Claim,
+    Formula,
     Instance,
+    Instances,
     Mutant,
-    Relation,
     Source,
     Trial,
     compare_ranks,
@@ -72,8 +72,6 @@ _first_half = partial(
     make_claim,
     source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
     hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
-    relation=Relation.EQ,
-    status=Verdict.CERTIFIED,
 )
 _second_half = partial(
     make_claim,
@@ -82,7 +80,7 @@ _second_half = partial(
         "Theorem 1, second half",
         "printed for d_q = d_k = d < n; its proof is the example d = 1, n = 2",
     ),
-    relation=Relation.EXISTS,
+    relation="exists",
     status=Verdict.PROVED,
 )
 _bottleneck = partial(
@@ -92,8 +90,6 @@ _bottleneck = partial(
         "section 2.3",
         "there: head size d/h below n limits the head; in our words",
     ),
-    relation=Relation.EQ,
-    status=Verdict.CERTIFIED,
 )
 
 
@@ -101,11 +97,8 @@ _bottleneck = partial(
 
 
 def check_first_exact(
-    trial: Trial,
-    *,
-    factors: Callable[..., Any] = exact_factors,
-    inverse: Callable[..., Any] = left_inverse,
-) -> Iterator[Instance]:
+    trial: Trial, *, factors: Formula = exact_factors, inverse: Formula = left_inverse
+) -> Instances:
     """Build W_k, W_q over the rationals for P ∝ exp(M) and multiply out."""
     for n in range(2, trial.count(8, 14)):
         M, d = trial.integers(n, n), n + int(trial.rng.integers(0, 3))
@@ -125,9 +118,7 @@ def check_first_exact(
 
 
 def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
-    def check(
-        trial: Trial, *, construct: Callable[..., AttentionHead] = represent
-    ) -> Iterator[Instance]:
+    def check(trial: Trial, *, construct: Formula = represent) -> Instances:
         for label, P in contexts(trial):
             X = spread_tokens(len(P), trial)
             head = construct(P, X=X, head_size=len(X))
@@ -174,9 +165,7 @@ def _one_coordinate_less(M: Integers) -> Any:
 # Theorem 1, second half: for d < n some X and P fail
 
 
-def check_second_example(
-    trial: Trial, *, logits: Callable[..., Any] = lambda s, X: X.T * s * X
-) -> Iterator[Instance]:
+def check_second_example(trial: Trial, *, logits: Formula = lambda s, X: X.T * s * X) -> Instances:
     """B20's X = [1, 0] and P, for all weights of any head size at once.
 
     The weights enter through the number ``s = W_k^T W_q / sqrt(k)`` alone, since d = 1.
@@ -192,11 +181,8 @@ def check_second_example(
 
 
 def check_second_family(
-    trial: Trial,
-    *,
-    token: Callable[[Any], Any] = lambda x: 0 * x,
-    query: Callable[[Any, Any, Any], Any] = lambda W_q, x, bias: W_q * x,
-) -> Iterator[Instance]:
+    trial: Trial, *, token: Formula = lambda x: 0 * x, query: Formula = lambda W_q, x, bias: W_q * x
+) -> Instances:
     """For every n >= 2, d < n and head size k: a zero token makes its column uniform."""
     import sympy
 
@@ -216,8 +202,8 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
     def check(
         trial: Trial,
         *,
-        tokens: Callable[[int], Array] = lambda n: np.eye(n - 1, n),  # the last is zero
-    ) -> Iterator[Instance]:
+        tokens: Formula = lambda n: np.eye(n - 1, n),  # the last is zero
+    ) -> Instances:
         for count, (label, P) in enumerate(contexts(trial)):
             if count == trial.count(most, 10**6):
                 return
@@ -238,7 +224,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         check,
         Mutant("no token is zero", {"tokens": np.eye}),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
-        relation=Relation.GE,
+        relation=">=",
         status=Verdict.SUPPORTED,
     )
 
@@ -276,11 +262,8 @@ def _rank_of_head(W_k: Integers, W_q: Integers, X: Integers, *, centre: bool) ->
 
 
 def check_bottleneck(
-    trial: Trial,
-    *,
-    sizes: Callable[[int], range] = lambda n: range(1, n - 1),
-    witness: Callable[[int], Integers] = identity_logits,
-) -> Iterator[Instance]:
+    trial: Trial, *, sizes: Formula = lambda n: range(1, n - 1), witness: Formula = identity_logits
+) -> Instances:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
         bounds = certified_log_rank(logits=witness(n)).certify()
@@ -291,11 +274,8 @@ def check_bottleneck(
 
 
 def check_trained(
-    trial: Trial,
-    *,
-    rank: Callable[..., int] = log_rank,
-    predicted: Callable[[int], int] = lambda head_size: head_size,
-) -> Iterator[Instance]:
+    trial: Trial, *, rank: Formula = log_rank, predicted: Formula = lambda head_size: head_size
+) -> Instances:
     """Log-rank of the contexts of trained heads, measured from the contexts alone."""
     for label, fit in trained_heads(trial):
         measured = rank(fit.head.context())
@@ -367,7 +347,7 @@ CLAIMS = (
         OFF_BY_ONE,
         Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
         hypotheses=("integer weights and tokens, any rank of X",),
-        relation=Relation.LE,
+        relation="<=",
     ),
     _bottleneck(
         "log-rank-random",
@@ -380,7 +360,7 @@ CLAIMS = (
         ),
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
         hypotheses=("integer weights and tokens, any rank of X",),
-        relation=Relation.LE,
+        relation="<=",
     ),
     _bottleneck(
         "log-rank-trained",
@@ -415,6 +395,6 @@ CLAIMS = (
         Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
         Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
-        relation=Relation.EXISTS,
+        relation="exists",
     ),
 )

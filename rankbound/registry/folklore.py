@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-
 from rankbound.certificates.certificates import Counterexample
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
 from rankbound.theory.decision import log_rank
 from rankbound.verdict import Verdict
 
@@ -27,9 +25,9 @@ def _powers_of_two(M: Table) -> Table:
 def check_context_rank(
     trial: Trial,
     *,
-    context: Callable[[Table], Table] = _powers_of_two,
-    bound: Callable[[Table], int] = lambda M: int(log_rank(logits=M)),
-) -> Iterator[Instance]:
+    context: Formula = _powers_of_two,
+    bound: Formula = lambda M: int(log_rank(logits=M)),
+) -> Instances:
     """P ∝ 2^{ij}: a head of size 1 has it, and its exact rank is n.
 
     Dividing the columns of 2^M by their sums gives P and leaves the rank alone. The head size is
@@ -59,7 +57,7 @@ CLAIMS = (
         Mutant("bounds by n", {"bound": len}),
         source=Source("rankbound", "section 0", "folklore; no paper is quoted, and it is false"),
         hypotheses=("softmax over keys",),
-        relation=Relation.LE,
+        relation="<=",
         status=Verdict.REFUTED,
     ),
 )

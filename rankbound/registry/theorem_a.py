@@ -6,7 +6,6 @@ Theorem A: a head of size k has the context P iff k >= logrank(P); so n - 1 is s
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -22,9 +21,10 @@ from rankbound.ranks.exact import exact_rank
 from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import (
     Cases,
+    Formula,
     Instance,
+    Instances,
     Mutant,
-    Relation,
     Source,
     Trial,
     compare_ranks,
@@ -55,8 +55,8 @@ RATIO = 1e-9  # far above the rounding of a logarithm, far below what a missing 
 
 
 def check_gauge(
-    trial: Trial, *, softmax: Callable[..., Any] = lambda exp, column, row: exp / column
-) -> Iterator[Instance]:
+    trial: Trial, *, softmax: Formula = lambda exp, column, row: exp / column
+) -> Instances:
     """Both directions for one entry and two entries of a column: n is arbitrary.
 
     An entry of P is `softmax` of the exponential of a logit and the sums of its column and row.
@@ -76,9 +76,7 @@ def check_gauge(
     yield Instance("P determines differences within a column", known, True, Verdict.PROVED)
 
 
-def check_centring(
-    trial: Trial, *, mean: Callable[[Any, Any], Any] = lambda ones, n: ones / n
-) -> Iterator[Instance]:
+def check_centring(trial: Trial, *, mean: Formula = lambda ones, n: ones / n) -> Instances:
     """C = I - 11^T/n is idempotent with trace n - 1, so its rank is n - 1, for every n."""
     import sympy
 
@@ -97,9 +95,7 @@ def check_centring(
 # Theorem A
 
 
-def check_theorem_a(
-    trial: Trial, *, needed: Callable[[Array], int] = log_rank
-) -> Iterator[Instance]:
+def check_theorem_a(trial: Trial, *, needed: Formula = log_rank) -> Instances:
     """The nearest head of size k reaches P iff k is at least the log-rank."""
     for label, P in random_contexts(trial):
         X = spread_tokens(len(P), trial)
@@ -119,9 +115,7 @@ def _of_rank(trial: Trial) -> Cases:
                 yield f"logits of rank {rank}, n = {n}, draw {repeat}", (P,), (rank,)
 
 
-def check_sufficient(
-    trial: Trial, *, size: Callable[[int], int] = lambda n: n - 1
-) -> Iterator[Instance]:
+def check_sufficient(trial: Trial, *, size: Formula = lambda n: n - 1) -> Instances:
     """Size of an exact head for P ∝ exp(M), multiplied out; infinite if it is not exact."""
     for n in range(2, trial.count(12, 24)):
         M = trial.integers(n, n)
@@ -152,9 +146,7 @@ def _float_contexts(trial: Trial) -> Cases:
                 yield f"{law}, n = {n}, draw {repeat}", (P,), (n,)
 
 
-def check_trained_reaches(
-    trial: Trial, *, size: Callable[[int], int] = lambda n: n - 1
-) -> Iterator[Instance]:
+def check_trained_reaches(trial: Trial, *, size: Formula = lambda n: n - 1) -> Instances:
     """Train from random weights at size n - 1: stationary points of full rank have context P."""
     for n in (3, 5, 8):
         for repeat in range(trial.count(2, 10)):
@@ -187,8 +179,6 @@ def _query_centred_rank(P: Array) -> int:
 
 DOES_NOT_CENTRE = Mutant("does not centre", {"rank": exact_rank})
 
-_certified = partial(make_claim, relation=Relation.EQ, status=Verdict.CERTIFIED)
-
 CLAIMS = (
     make_claim(
         "softmax-gauge",
@@ -198,7 +188,7 @@ CLAIMS = (
         Mutant("no normalisation", {"softmax": lambda exp, column, row: exp}),
         source=Source("yang2018", "Property 1", "there for softmax over rows; in our words"),
         hypotheses=("real logits, softmax over keys, every n",),
-        relation=Relation.IFF,
+        relation="iff",
         status=Verdict.PROVED,
     ),
     make_claim(
@@ -210,7 +200,6 @@ CLAIMS = (
         Mutant("scales instead", {"mean": lambda ones, n: ones**0 / n}),
         source=Source("rankbound", "Lemma 1, definition", "derived here"),
         hypotheses=("n >= 1",),
-        relation=Relation.EQ,
         status=Verdict.PROVED,
     ),
     make_claim(
@@ -223,10 +212,10 @@ CLAIMS = (
         Mutant("measures the rank of P", {"needed": lambda P: int(numerical_rank(P))}),
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "P positive and column-stochastic"),
-        relation=Relation.IFF,
+        relation="iff",
         status=Verdict.SUPPORTED,
     ),
-    _certified(
+    make_claim(
         "theorem-a-within",
         "Within a ratio of 1e-9 of the softmax, in float64, of random logits of rank r < n the "
         "least head size is r.",
@@ -236,16 +225,16 @@ CLAIMS = (
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
     ),
-    _certified(
+    make_claim(
         "sharp-sufficient",
         "Head size n - 1 suffices: an exact head for each P ∝ exp(M) drawn.",
         check_sufficient,
         Mutant("n - 2", {"size": lambda n: n - 2}),
         source=THRESHOLD,
         hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
-        relation=Relation.LE,
+        relation="<=",
     ),
-    _certified(
+    make_claim(
         "sharp-necessary",
         "Head size n - 2 does not suffice: P ∝ 2^I needs n - 1.",
         compare_ranks(_identities, exact_log_rank, lambda n: n - 1),
@@ -254,7 +243,7 @@ CLAIMS = (
         source=THRESHOLD,
         hypotheses=("any X",),
     ),
-    _certified(
+    make_claim(
         "sharp-almost-every-exact",
         "Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
         compare_ranks(_integer_logits, exact_log_rank, lambda n: n - 1),
@@ -262,7 +251,7 @@ CLAIMS = (
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
     ),
-    _certified(
+    make_claim(
         "sharp-almost-every",
         "Each Dirichlet and Gibbs P drawn needs head size n - 1, as almost every P does.",
         compare_ranks(_float_contexts, certified_log_rank, lambda n: n - 1),
@@ -280,7 +269,6 @@ CLAIMS = (
             "rankbound", "Theorem A, trained", "stationary points of full rank are exact"
         ),
         hypotheses=(FULL_RANK, "keys of rank n - 1 whose kernel is not orthogonal to 1"),
-        relation=Relation.EQ,
         status=Verdict.SUPPORTED,
     ),
 )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,15 +14,13 @@ from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
 from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.decision import least_head_size
 from rankbound.theory.theorem_b import unreachability_certificate
 from rankbound.verdict import Verdict
 
 Integers = npt.NDArray[np.int64]  # no product here comes near 2^63
-Gauge = Callable[[Integers], Integers]
-Decide = Callable[..., float]
 
 
 def decide(logits: Any, X: Any) -> float:
@@ -52,27 +49,23 @@ def centred(L: Integers) -> Integers:
     return D
 
 
-def _reached(ones: bool, matrix: Gauge) -> Callable[..., Iterator[Instance]]:
+def check_reached(
+    trial: Trial, *, ones: bool, matrix: Formula, least: Formula = decide
+) -> Instances:
     """The least size for a head's own context: rank L where the gauge is forced, else of C L."""
-
-    def check(
-        trial: Trial, *, matrix: Gauge = matrix, least: Decide = decide
-    ) -> Iterator[Instance]:
-        for n in range(3, trial.count(8, 12)):
-            for d in range(2, n):
-                for k in sorted({1, d - 1, d}):
-                    X = _tokens(n, d, ones, trial)
-                    keys, queries = (_integers(trial, k, d) @ X for _ in range(2))
-                    L = keys.T @ queries
-                    bounds = exact_rank(matrix(L))
-                    found = least(L + _integers(trial, 1, n), X)
-                    instance = Instance.of_bounds(f"n = {n}, d = {d}, head size {k}", bounds, 0)
-                    yield replace(instance, measured=found, predicted=int(bounds))
-
-    return check
+    for n in range(3, trial.count(8, 12)):
+        for d in range(2, n):
+            for k in sorted({1, d - 1, d}):
+                X = _tokens(n, d, ones, trial)
+                keys, queries = (_integers(trial, k, d) @ X for _ in range(2))
+                L = keys.T @ queries
+                bounds = exact_rank(matrix(L))
+                found = least(L + _integers(trial, 1, n), X)
+                instance = Instance.of_bounds(f"n = {n}, d = {d}, head size {k}", bounds, 0)
+                yield replace(instance, measured=found, predicted=int(bounds))
 
 
-def check_unreachable(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]:
+def check_unreachable(trial: Trial, *, least: Formula = decide) -> Instances:
     """Random integer logits: no head of any size, whether 1 is in the row space or not."""
     for n in range(3, trial.count(9, 14)):
         for ones in (False, True):
@@ -83,7 +76,7 @@ def check_unreachable(trial: Trial, *, least: Decide = decide) -> Iterator[Insta
             yield Instance(label, reached, True, Verdict.CERTIFIED, certificates=(proof,))
 
 
-def check_example(trial: Trial, *, least: Decide = decide) -> Iterator[Instance]:
+def check_example(trial: Trial, *, least: Formula = decide) -> Instances:
     """B20's X = [1, 0]: its P has no head; P = [[.6, .5], [.4, .5]] has one of size 1.
 
     The logits are log 3 and log 3/2 times integer matrices, so both are decided exactly, and the
@@ -122,7 +115,6 @@ _claim = partial(
     make_claim,
     source=Source("rankbound", "Theorem B", "derived here"),
     hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
-    status=Verdict.CERTIFIED,
 )
 FORGETS = Mutant("forgets the tokens", {"least": lambda logits, X: decide(logits, None)})
 
@@ -130,30 +122,28 @@ CLAIMS = (
     _claim(
         "theorem-b-forced",
         "Where 1 is not in the row space of X, a head's context needs the rank of its logits L.",
-        _reached(False, lambda L: L),
+        partial(check_reached, ones=False, matrix=lambda L: L),
         # the same context, in a gauge that these tokens do not allow
         Mutant("takes another gauge", {"matrix": lambda L: L + 1}),
-        relation=Relation.EQ,
     ),
     _claim(
         "theorem-b-free",
         "Where 1 is in the row space of X, a head's context needs head size rank (C L).",
-        _reached(True, centred),
+        partial(check_reached, ones=True, matrix=centred),
         Mutant("does not centre", {"matrix": lambda L: L}),
-        relation=Relation.EQ,
     ),
     _claim(
         "theorem-b-unreachable",
         "On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
         check_unreachable,
         FORGETS,
-        relation=Relation.EXISTS,
+        relation="exists",
     ),
     _claim(
         "b20-example-decided",
         "On X = [1, 0]: [[.5, .75], [.5, .25]] has no head, [[.6, .5], [.4, .5]] one of size 1.",
         check_example,
         FORGETS,
-        relation=Relation.EXISTS,
+        relation="exists",
     ),
 )
