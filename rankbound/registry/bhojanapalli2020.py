@@ -2,11 +2,13 @@
 
 Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
 and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,
-on random, trained and pretrained heads. Theorem 2 is in :mod:`rankbound.registry.theorem_2`.
+on random, trained and pretrained heads. Theorem 2: fixed head
+size is strictly more expressive.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -16,12 +18,21 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.attention.adversarial_layers import (
+    nearest_products,
+    random_fixed_layer,
+    same_values,
+    skew_pair,
+)
+from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.fitting.layer import fit_layer
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -55,6 +66,7 @@ from rankbound.registry.populations import (
 )
 from rankbound.theory.certified import certified_log_rank, certify_head
 from rankbound.theory.decision import log_rank, represent
+from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
@@ -298,6 +310,156 @@ def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
     return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
 
 
+# Theorem 2: fixed head size is strictly more expressive
+
+STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
+FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
+SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
+
+Search = Callable[[MultiHead, MultiHead, int], Separation]
+Pair = Callable[..., tuple[MultiHead, MultiHead]]  # of d, h, d_p, perhaps the heads of g, a seed
+
+_theorem_2 = partial(
+    make_claim,
+    source=Source(
+        "bhojanapalli2020",
+        "Theorem 2",
+        "in our words; the witness is computed, where the paper shows that one exists",
+    ),
+)
+_parameters = partial(
+    make_claim,
+    source=Source("bhojanapalli2020", "Section 3", "in our words"),
+    hypotheses=("query, key and value size d_p", "no biases"),
+)
+
+
+def check_inclusion(trial: Trial, *, rows: Formula = lambda W, zeros: [[W], [zeros]]) -> Instances:
+    """Zero rows and columns change no product, for every size at once."""
+    import sympy
+
+    d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
+
+    def pad(W: Any) -> Any:
+        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
+
+    W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
+    wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
+    same = wide == W_k.T * W_q
+    yield Instance("W_k^T W_q, all d, k, d_p and weights", same, True, Verdict.PROVED)
+    W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
+    wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
+    yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
+
+
+def check_widened(trial: Trial, *, wider: Formula = widen) -> Instances:
+    """Layers and their widened forms: no tokens are claimed to separate them."""
+    for d, h, head_size, _ in SHAPES:
+        f = random_multihead(d, h, trial.rng)
+        for n in (1, 2, 4):
+            gap = separating_tokens(f, wider(f, head_size), n).gap
+            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
+            yield Instance(label, gap, 0, Verdict.SUPPORTED)
+
+
+def _separated(label: str, found: Separation) -> Instance:
+    apart = found.gap > 0
+    evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
+    proofs = (lambda: found.certificate,) if apart else ()
+    return Instance(label, apart, True, evidence, certificates=proofs)
+
+
+def _against(opponent: Callable[[MultiHead, int, int], MultiHead]) -> Pair:
+    """A random g and what is set against it, given g, h and a seed."""
+
+    def pair(d: int, h: int, head_size: int, heads: int, seed: int) -> tuple[MultiHead, MultiHead]:
+        g = random_fixed_layer(d, heads, head_size, seed)
+        return opponent(g, h, seed), g
+
+    return pair
+
+
+def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
+    return fit_layer(g, h, n=3, sequences=48, seed=seed, max_iterations=150).layer
+
+
+def check_single_token(
+    trial: Trial, *, output: Formula = lambda layer, x: layer.output(x)
+) -> Instances:
+    """Layers with the same values on single tokens of integers: every product is exact."""
+    for d, h, head_size, heads in SHAPES:
+        g = random_fixed_layer(d, heads, head_size, trial.rng)
+        f = same_values(g, h, trial.rng)
+        x = np.array(trial.integers(d, 1, bound=64), dtype=np.float64)
+        gap = float(np.max(np.abs(output(f, x) - output(g, x))))
+        yield Instance(f"d = {d}, h = {h}, d_p = {head_size}", gap, 0, Verdict.SUPPORTED)
+
+
+def check_parameters(trial: Trial, *, count: Formula = lambda d, h, k: 4 * d * h * k) -> Instances:
+    """The weights of each projection counted, for every size at once."""
+    import sympy
+
+    d, h, k = sympy.symbols("d h k", integer=True, positive=True)
+    shapes = [(h * k, d)] * 3 + [(d, h * k)]  # W_q, W_k, W_v, W_o, all heads together
+    total = sum(rows * columns for rows, columns in shapes)
+    fixed = sympy.simplify(total - count(d, h, k)) == 0
+    yield Instance("fixed head size d_p: 4 d d_p h", fixed, True, Verdict.PROVED)
+    standard = sympy.simplify(count(d, h, d / h) - 4 * d**2) == 0
+    yield Instance("standard head size d/h: 4 d²", standard, True, Verdict.PROVED)
+
+
+def check_costs(trial: Trial, *, cost: Formula = lambda cost: cost.parameters) -> Instances:
+    """Layers counted against the formula."""
+    for d, h, head_size, heads in SHAPES:
+        for layer in (random_multihead(d, h, 0), random_fixed_layer(d, heads, head_size, 0)):
+            size = LayerCost(d, layer.heads, layer.head_size)
+            label = f"d = {d}, h = {layer.heads}, head size {layer.head_size}"
+            yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
+
+
+def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
+    return separating_tokens(f, widen(f, f.head_size + 1), n)
+
+
+def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
+    wide = widen(layer, head_size)
+    return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
+
+
+BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
+SINGLE = Mutant(
+    "one token instead of n >= 2", {"search": lambda f, g, n: separating_tokens(f, g, 1)}
+)
+
+
+def _separation(
+    name: str,
+    opponents: str,
+    pair: Pair,
+    *mutants: Mutant,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+) -> Claim:
+    """The claim that tokens are found to separate the layers f and g of each pair."""
+
+    def check(trial: Trial, *, search: Search = separating_tokens) -> Instances:
+        for d, h, head_size, *heads in shapes:
+            for _ in range(trial.count(1, 6)):
+                seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
+                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+                f, g = pair(d, h, head_size, *heads, seed)
+                yield _separated(label, search(f, g, n))
+
+    return _theorem_2(
+        f"b20-theorem2-separation-{name}",
+        f"Some tokens tell g from f, where f is {opponents}.",
+        check,
+        BLIND,
+        *mutants,
+        hypotheses=(STANDARD, FIXED, "n >= 2"),
+        relation="exists",
+    )
+
+
 CLAIMS = (
     _first_half(
         "b20-theorem1-first-exact",
@@ -396,5 +558,65 @@ CLAIMS = (
         Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
         relation="exists",
+    ),
+    _theorem_2(
+        "b20-theorem2-inclusion",
+        "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
+        "the same outputs: F is contained in G.",
+        check_inclusion,
+        Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
+        hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
+        relation="exists",
+        status=Verdict.PROVED,
+    ),
+    _theorem_2(
+        "b20-theorem2-inclusion-widened",
+        "No tokens are found to tell a layer from its widened form.",
+        check_widened,
+        Mutant("the temperature of the larger head size", {"wider": _rescaled}),
+        hypotheses=("the scale is kept",),
+        status=Verdict.SUPPORTED,
+    ),
+    _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
+    _separation(
+        "same-values", "one with Σ W_o W_v = V_o V_v exactly", _against(same_values), SINGLE
+    ),
+    _separation(
+        "nearest-products",
+        "one with the same values and W_k^T W_q the best approximation of U of rank d/h",
+        _against(nearest_products),
+        SINGLE,
+    ),
+    _separation(
+        "skew",  # the third case of the paper's proof
+        "one with the same values and U - W_k^T W_q skew-symmetric",
+        skew_pair,
+        SINGLE,
+        shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
+    ),
+    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
+    _theorem_2(
+        "b20-theorem2-single-token",
+        "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
+        "whatever their heads.",
+        check_single_token,
+        Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
+        hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
+        status=Verdict.SUPPORTED,
+    ),
+    _parameters(
+        "b20-parameters",
+        "A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        check_parameters,
+        Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
+        relation="exists",
+        status=Verdict.PROVED,
+    ),
+    _parameters(
+        "b20-parameters-counted",
+        "The weights of layers are as many as the formula says.",
+        check_costs,
+        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
+        status=Verdict.SUPPORTED,
     ),
 )
