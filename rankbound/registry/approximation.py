@@ -1,7 +1,7 @@
 """What smaller heads can and cannot do (theory, section 5).
 
 Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; and
-the price of scale.
+the price of scale. Last, the folklore that they cannot have a context of higher rank: false.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
-"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorem 1, and the bottleneck of heads.
+"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorems 1 and 2, and the bottleneck.
 
 Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
 and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,
-on random, trained and pretrained heads. Theorem 2: fixed head
-size is strictly more expressive.
+on random, trained and pretrained heads. Theorem 2 says that a fixed head size is more expressive.
 """
 
 from __future__ import annotations
@@ -256,7 +255,6 @@ def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
 
 
 def _integer_heads(trial: Trial) -> Cases:
-    """Random integer heads on integer tokens."""
     for n in (3, 6, 10):
         for d in (n - 1, n, n + 2):  # below, at and above n
             for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
@@ -439,8 +437,6 @@ def _separation(
     *mutants: Mutant,
     shapes: Sequence[tuple[int, ...]] = SHAPES,
 ) -> Claim:
-    """The claim that tokens are found to separate the layers f and g of each pair."""
-
     def check(trial: Trial, *, search: Search = separating_tokens) -> Instances:
         for d, h, head_size, *heads in shapes:
             for _ in range(trial.count(1, 6)):

@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rankbound.registry import (
-    approximation,
-    bhojanapalli2020,
-    theorems,
-    variants,
-)
+from rankbound.registry import approximation, bhojanapalli2020, theorems, variants
 from rankbound.registry.claim import Claim, by_id
 
 __all__ = ["claims"]

@@ -112,7 +112,6 @@ def check_theorem_a(trial: Trial, *, needed: Formula = log_rank) -> Instances:
 
 
 def _of_rank(trial: Trial) -> Cases:
-    """Contexts drawn with logits of some rank."""
     for n in (3, 6, 12, 24)[: trial.count(3, 4)]:
         for rank in sorted({0, 1, n // 2, n - 1}):
             for repeat in range(trial.count(1, 4)):
@@ -131,19 +130,16 @@ def check_sufficient(trial: Trial, *, size: Formula = lambda n: n - 1) -> Instan
 
 
 def _identities(trial: Trial) -> Cases:
-    """P ∝ 2^I, logits log 2 times the identity."""
     for n in range(2, trial.count(24, 64)):
         yield f"P ∝ 2^I, n = {n}", (identity_logits(n),), (n,)
 
 
 def _integer_logits(trial: Trial) -> Cases:
-    """Random integer logits of 21 bits."""
     for n in range(2, trial.count(16, 40)):
         yield f"n = {n}", (trial.integers(n, n),), (n,)
 
 
 def _float_contexts(trial: Trial) -> Cases:
-    """Dirichlet and Gibbs contexts, read as the floats they are."""
     for n in (2, 4, 8, 16, 32, 64):
         for law in ("dirichlet", "gibbs"):
             for repeat in range(trial.count(2, 10)):
@@ -319,7 +315,6 @@ def generic(sizes: list[int]) -> int:
 
 
 def _gains(trial: Trial) -> Cases:
-    """Small integers and nested masks."""
     for n in range(2, trial.count(7, 10)):
         for repeat in range(trial.count(3, 10)):
             mask, _ = random_nested(n, trial)
@@ -328,7 +323,6 @@ def _gains(trial: Trial) -> Cases:
 
 
 def _nested(trial: Trial) -> Cases:
-    """Random integer logits of 21 bits under random nested masks."""
     for n in range(2, trial.count(9, 16)):
         for repeat in range(trial.count(2, 6)):
             mask, sizes = random_nested(n, trial)
@@ -336,7 +330,6 @@ def _nested(trial: Trial) -> Cases:
 
 
 def _causal(trial: Trial) -> Cases:
-    """Random integer logits under the causal mask."""
     for n in range(2, trial.count(17, 33)):
         yield f"causal, n = {n}", (trial.integers(n, n), causal_mask(n)), (n,)
 
@@ -348,7 +341,6 @@ def _worst(trial: Trial) -> Cases:
 
 
 def _prefix(trial: Trial) -> Cases:
-    """Random integer logits under prefix masks."""
     for n in (4, 7, 12):
         for p in sorted({1, 2, n // 2, n - 1, n}):
             yield f"n = {n}, prefix {p}", (trial.integers(n, n), prefix_mask(n, p)), (n, p)
