@@ -1,7 +1,7 @@
 """What smaller heads can and cannot do (theory, section 5).
 
 Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; and
-the price of scale.
+the price of scale. Last, the folklore that they cannot have a context of higher rank: false.
 """
 
 from __future__ import annotations
@@ -13,19 +13,23 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-import numpy.typing as npt
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context
 from rankbound.attention.head import AttentionHead
+from rankbound.certificates.certificates import Counterexample
+from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.statements import RankAboveHeadSize
+from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.exact.rounding import U
 from rankbound.fitting.scale import fit_directions
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.claim import Check, Instance, Mutant, Relation, Source, Trial, make_claim
+from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
 from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error, kl_lower_bound
 from rankbound.theory.argmax import argmaxable
+from rankbound.theory.decision import log_rank
 from rankbound.theory.selection import (
     Pairs,
     check_pairs,
@@ -44,16 +48,15 @@ SECTION_5 = Source("rankbound", "section 5", "derived here")
 PRICE = Source("rankbound", "section 5, the price of scale", "derived here")
 ERRORS = (1e-1, 1e-3, 1e-6)
 Bound = Callable[[Array, int], float]
-Price = Callable[[int, int, float], float]
 
-_supported = partial(make_claim, relation=Relation.EQ, status=Verdict.SUPPORTED)
-_at_most = partial(make_claim, relation=Relation.LE, status=Verdict.SUPPORTED)
+_supported = partial(make_claim, status=Verdict.SUPPORTED)
+_at_most = partial(make_claim, relation="<=", status=Verdict.SUPPORTED)
 
 
 # approximation: KL bounds and sparse patterns
 
 
-def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Iterator[Instance]:
+def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
     """The bound against fitted heads, of soft, Gibbs and Dirichlet contexts."""
     laws: tuple[tuple[str, dict[str, float]], ...] = (
         ("gibbs", {"scale": 0.3}),
@@ -69,7 +72,7 @@ def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Iterator[I
                 yield Instance(label, bound(P, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
 
 
-def check_soft(trial: Trial, *, bound: Bound = kl_lower_bound) -> Iterator[Instance]:
+def check_soft(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
     """Fitted KL over the bound, at most 5."""
     for _ in range(trial.count(1, 4)):
         P = random_context(16, trial.rng, "gibbs", scale=0.3)
@@ -84,9 +87,7 @@ def least_probability(P: Array, k: int) -> float:
     return float(P.min() / len(P) * (tail + math.expm1(-tail)))
 
 
-def check_sparse(
-    trial: Trial, *, build: Callable[[Array], AttentionHead] = sparse_head
-) -> Iterator[Instance]:
+def check_sparse(trial: Trial, *, build: Formula = sparse_head) -> Instances:
     """Heads of size 2s, in total variation with every rounding bounded."""
     for n, s in ((12, 1), (12, 2), (40, 3), (200, 1)):
         P = random_context(n, trial.rng, "sparse", nonzeros=s)
@@ -105,9 +106,7 @@ def _without_the_last(P: Array) -> AttentionHead:
 # selection: sign patterns, keys that can win, orderings
 
 
-def check_forster(
-    trial: Trial, *, bound: Callable[[Array], int] = sign_rank_bound
-) -> Iterator[Instance]:
+def check_forster(trial: Trial, *, bound: Formula = sign_rank_bound) -> Instances:
     """Sylvester's matrices: the square root of n, rounded up, in integers."""
     from scipy.linalg import hadamard
 
@@ -116,9 +115,7 @@ def check_forster(
         yield Instance(f"n = {n}", bound(hadamard(n)), wanted, Verdict.SUPPORTED)
 
 
-def check_sign_changes(
-    trial: Trial, *, size: Callable[[int], int] = lambda changes: changes + 1
-) -> Iterator[Instance]:
+def check_sign_changes(trial: Trial, *, size: Formula = lambda changes: changes + 1) -> Instances:
     """Polynomials with the signs of H: a matrix of integers, its rank certified."""
     for n in (3, 5, 8, 12)[: trial.count(3, 4)]:
         H = np.where(np.asarray(trial.integers(n, n)) > 0, 1, -1)
@@ -131,9 +128,7 @@ def check_sign_changes(
         yield instance if signs == H.tolist() else replace(instance, measured=math.inf)
 
 
-def check_hadamard_kl(
-    trial: Trial, *, bound: Callable[[Array, float, int], float] = sign_pattern_kl_bound
-) -> Iterator[Instance]:
+def check_hadamard_kl(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -> Instances:
     """P ∝ exp(ε H) at head sizes below √n - 1: fitted heads stay away."""
     from scipy.linalg import hadamard
 
@@ -147,10 +142,8 @@ def check_hadamard_kl(
 
 
 def check_hull(
-    trial: Trial,
-    *,
-    winners: Callable[[Array], npt.NDArray[np.bool_]] = lambda keys: argmaxable(keys).argmaxable,
-) -> Iterator[Instance]:
+    trial: Trial, *, winners: Formula = lambda keys: argmaxable(keys).argmaxable
+) -> Instances:
     """Keys that can win against the vertices of the hull, found by Qhull."""
     from scipy.spatial import ConvexHull
 
@@ -170,7 +163,7 @@ def circle(n: int) -> Array:
     return np.array([np.cos(angles), np.sin(angles)])
 
 
-def check_one_hot(trial: Trial, *, plane: Callable[[int], Array] = circle) -> Iterator[Instance]:
+def check_one_hot(trial: Trial, *, plane: Formula = circle) -> Instances:
     """On a line two keys can win, the ends; on a circle all."""
     for n in (3, 5, 17, 64)[: trial.count(3, 4)]:
         line = trial.rng.standard_normal((1, n))
@@ -197,9 +190,7 @@ def orderings(keys: Array) -> int:
     return count
 
 
-def check_orderings(
-    trial: Trial, *, threshold: Callable[[int], int] = lambda n: n - 1
-) -> Iterator[Instance]:
+def check_orderings(trial: Trial, *, threshold: Formula = lambda n: n - 1) -> Instances:
     """All n! orders are given at head size n - 1 and not at n - 2, for random integer keys."""
     for n in (3, 4, 5)[: trial.count(2, 3)]:
         for d in range(max(n - 2, 1), n + 1):
@@ -234,16 +225,12 @@ def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
             yield f"circle, n = {n}, error {error:.0e}", n, ring.head_size, error, head_scale(ring)
 
 
-def _prices(bound: Price, units: int = 0) -> Check:
+def check_prices(trial: Trial, *, bound: Formula, units: int = 0) -> Instances:
     """The bound, rounded by a few units, beside the scale of heads whose contexts are checked."""
-
-    def check(trial: Trial, *, bound: Price = bound) -> Iterator[Instance]:
-        for label, n, d, error, scale in _heads(trial):
-            least = bound(n, d, error)
-            rounding = units * least * 2.0**-52 if units else 0.0
-            yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
-
-    return check
+    for label, n, d, error, scale in _heads(trial):
+        least = bound(n, d, error)
+        rounding = units * least * 2.0**-52 if units else 0.0
+        yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
 
 
 def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 0.5) -> float:
@@ -251,9 +238,7 @@ def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 0.5
     return factor * (root - 1) * math.log((1 - error) / error)
 
 
-def check_attained(
-    trial: Trial, *, factor: Callable[[int], float] = lambda n: 1 - 1 / n
-) -> Iterator[Instance]:
+def check_attained(trial: Trial, *, factor: Formula = lambda n: 1 - 1 / n) -> Instances:
     """The scale of keys at the corners of a simplex, which a bisection has found to 2^-24."""
     from scipy.linalg import helmert
 
@@ -285,9 +270,7 @@ def _ruled(keys: Array, error: float, spread: float) -> tuple[float, float]:
     return float(total_variation_bound(head, np.eye(n)).max()), scale
 
 
-def check_spread(
-    trial: Trial, *, spread: Callable[[Array], float] = lambda keys: 1 - coherence(keys)
-) -> Iterator[Instance]:
+def check_spread(trial: Trial, *, spread: Formula = lambda keys: 1 - coherence(keys)) -> Instances:
     """Random keys with the scale that their coherence asks for."""
     for n, d in ((8, 16), (40, 24), (100, 64), (200, 120))[: trial.count(3, 4)]:
         for error in ERRORS:
@@ -297,9 +280,7 @@ def check_spread(
             yield Instance(label, measured, error, Verdict.SUPPORTED, _rounding(d, n, scale))
 
 
-def check_all_pairs(
-    trial: Trial, *, found: Callable[[int], Pairs] = curve_pairs
-) -> Iterator[Instance]:
+def check_all_pairs(trial: Trial, *, found: Formula = curve_pairs) -> Instances:
     """How many pairs the moment curve realises at head size 4, its floats read as they are."""
     for n in (3, 5, 10, 20, 50, 120)[: trial.count(5, 6)]:
         pairs = found(n)
@@ -309,6 +290,45 @@ def check_all_pairs(
 def _with_coordinates(n: int, *, keys: list[int], queries: list[int]) -> Pairs:
     pairs = curve_pairs(n)
     return check_pairs(pairs.keys[keys], pairs.queries[queries])
+
+
+# folklore: often heard and false, with a witness
+
+Table = list[list[int]]
+
+
+def _exponents(n: int) -> Table:
+    return [[i * j for j in range(n)] for i in range(n)]
+
+
+def _powers_of_two(M: Table) -> Table:
+    return [[2**x for x in row] for row in M]
+
+
+def check_context_rank(
+    trial: Trial,
+    *,
+    context: Formula = _powers_of_two,
+    bound: Formula = lambda M: int(log_rank(logits=M)),
+) -> Instances:
+    """P ∝ 2^{ij}: a head of size 1 has it, and its exact rank is n.
+
+    Dividing the columns of 2^M by their sums gives P and leaves the rank alone. The head size is
+    that of the exact head for M (Theorem A): q_j = j log 2, k_i = i.
+    """
+    for n in range(2, trial.count(12, 24)):
+        M = _exponents(n)
+        label, rank = f"P ∝ 2^(ij), n = {n}", int(exact_rank(context(M)))
+        proofs = (witness(M),)
+        yield Instance(label, rank, bound(M), Verdict.CERTIFIED, certificates=proofs)
+
+
+def witness(M: Table) -> Counterexample:
+    """The certificate for exponents M[i, j] = i j: keys i and queries j of one coordinate."""
+    line = Matrix.of_integers([list(range(len(M)))])
+    rows, columns, prime = pivots_modulo_prime(_powers_of_two(M))
+    statement = RankAboveHeadSize(Matrix.of_integers(M), line, line)
+    return Counterexample(statement, rows, columns, prime)
 
 
 CLAIMS = (
@@ -370,7 +390,7 @@ CLAIMS = (
         Mutant("every key", {"winners": lambda keys: np.ones(keys.shape[1], dtype=bool)}),
         source=Source("grivas2022", "section 3", "in our words, from memory"),
         hypotheses=("keys without repetition", "no biases"),
-        relation=Relation.IFF,
+        relation="iff",
     ),
     _supported(
         "one-hot-two",
@@ -387,12 +407,12 @@ CLAIMS = (
         Mutant("n - 2", {"threshold": lambda n: n - 2}),
         source=SECTION_5,
         hypotheses=("affinely independent, as far as the head size allows",),
-        relation=Relation.IFF,
+        relation="iff",
     ),
     _at_most(
         "price-of-scale",
         "No head that selects n keys within ε has a scale below the best of four bounds.",
-        _prices(least_scale_bound),
+        partial(check_prices, bound=least_scale_bound),
         Mutant(
             "average bound without 1 - 1/n",
             {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
@@ -404,7 +424,7 @@ CLAIMS = (
     _at_most(
         "price-of-scale-volume",
         "n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
-        _prices(_volume, units=16),
+        partial(check_prices, bound=_volume, units=16),
         Mutant("n^{2/d}", {"bound": partial(_volume, power=2)}),
         Mutant("twice as much", {"bound": partial(_volume, factor=1.0)}),
         source=Source(
@@ -445,5 +465,16 @@ CLAIMS = (
         ),
         source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
         hypotheses=("keys on the trigonometric moment curve",),
+    ),
+    make_claim(
+        "folklore-context-rank",
+        "The context matrix of a head has rank at most its head size.",
+        check_context_rank,
+        Mutant("measures log P instead of P", {"context": lambda M: M}),
+        Mutant("bounds by n", {"bound": len}),
+        source=Source("rankbound", "section 0", "folklore; no paper is quoted, and it is false"),
+        hypotheses=("softmax over keys",),
+        relation="<=",
+        status=Verdict.REFUTED,
     ),
 )

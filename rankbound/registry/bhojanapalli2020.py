@@ -1,13 +1,13 @@
-"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorem 1, and the bottleneck of heads.
+"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorems 1 and 2, and the bottleneck.
 
 Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
 and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,
-on random, trained and pretrained heads. Theorem 2 is in :mod:`rankbound.registry.theorem_2`.
+on random, trained and pretrained heads. Theorem 2 says that a fixed head size is more expressive.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import partial
@@ -17,12 +17,21 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
+from rankbound.attention.adversarial_layers import (
+    nearest_products,
+    random_fixed_layer,
+    same_values,
+    skew_pair,
+)
+from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.head import AttentionHead
+from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.fitting.layer import fit_layer
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -32,9 +41,10 @@ from rankbound.ranks.spectrum import numerical_rank
 from rankbound.registry.claim import (
     Cases,
     Claim,
+    Formula,
     Instance,
+    Instances,
     Mutant,
-    Relation,
     Source,
     Trial,
     compare_ranks,
@@ -55,6 +65,7 @@ from rankbound.registry.populations import (
 )
 from rankbound.theory.certified import certified_log_rank, certify_head
 from rankbound.theory.decision import log_rank, represent
+from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
@@ -72,8 +83,6 @@ _first_half = partial(
     make_claim,
     source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
     hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
-    relation=Relation.EQ,
-    status=Verdict.CERTIFIED,
 )
 _second_half = partial(
     make_claim,
@@ -82,7 +91,7 @@ _second_half = partial(
         "Theorem 1, second half",
         "printed for d_q = d_k = d < n; its proof is the example d = 1, n = 2",
     ),
-    relation=Relation.EXISTS,
+    relation="exists",
     status=Verdict.PROVED,
 )
 _bottleneck = partial(
@@ -92,8 +101,6 @@ _bottleneck = partial(
         "section 2.3",
         "there: head size d/h below n limits the head; in our words",
     ),
-    relation=Relation.EQ,
-    status=Verdict.CERTIFIED,
 )
 
 
@@ -101,11 +108,8 @@ _bottleneck = partial(
 
 
 def check_first_exact(
-    trial: Trial,
-    *,
-    factors: Callable[..., Any] = exact_factors,
-    inverse: Callable[..., Any] = left_inverse,
-) -> Iterator[Instance]:
+    trial: Trial, *, factors: Formula = exact_factors, inverse: Formula = left_inverse
+) -> Instances:
     """Build W_k, W_q over the rationals for P ∝ exp(M) and multiply out."""
     for n in range(2, trial.count(8, 14)):
         M, d = trial.integers(n, n), n + int(trial.rng.integers(0, 3))
@@ -125,9 +129,7 @@ def check_first_exact(
 
 
 def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
-    def check(
-        trial: Trial, *, construct: Callable[..., AttentionHead] = represent
-    ) -> Iterator[Instance]:
+    def check(trial: Trial, *, construct: Formula = represent) -> Instances:
         for label, P in contexts(trial):
             X = spread_tokens(len(P), trial)
             head = construct(P, X=X, head_size=len(X))
@@ -174,9 +176,7 @@ def _one_coordinate_less(M: Integers) -> Any:
 # Theorem 1, second half: for d < n some X and P fail
 
 
-def check_second_example(
-    trial: Trial, *, logits: Callable[..., Any] = lambda s, X: X.T * s * X
-) -> Iterator[Instance]:
+def check_second_example(trial: Trial, *, logits: Formula = lambda s, X: X.T * s * X) -> Instances:
     """B20's X = [1, 0] and P, for all weights of any head size at once.
 
     The weights enter through the number ``s = W_k^T W_q / sqrt(k)`` alone, since d = 1.
@@ -192,11 +192,8 @@ def check_second_example(
 
 
 def check_second_family(
-    trial: Trial,
-    *,
-    token: Callable[[Any], Any] = lambda x: 0 * x,
-    query: Callable[[Any, Any, Any], Any] = lambda W_q, x, bias: W_q * x,
-) -> Iterator[Instance]:
+    trial: Trial, *, token: Formula = lambda x: 0 * x, query: Formula = lambda W_q, x, bias: W_q * x
+) -> Instances:
     """For every n >= 2, d < n and head size k: a zero token makes its column uniform."""
     import sympy
 
@@ -216,8 +213,8 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
     def check(
         trial: Trial,
         *,
-        tokens: Callable[[int], Array] = lambda n: np.eye(n - 1, n),  # the last is zero
-    ) -> Iterator[Instance]:
+        tokens: Formula = lambda n: np.eye(n - 1, n),  # the last is zero
+    ) -> Instances:
         for count, (label, P) in enumerate(contexts(trial)):
             if count == trial.count(most, 10**6):
                 return
@@ -238,7 +235,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         check,
         Mutant("no token is zero", {"tokens": np.eye}),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
-        relation=Relation.GE,
+        relation=">=",
         status=Verdict.SUPPORTED,
     )
 
@@ -258,7 +255,6 @@ def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
 
 
 def _integer_heads(trial: Trial) -> Cases:
-    """Random integer heads on integer tokens."""
     for n in (3, 6, 10):
         for d in (n - 1, n, n + 2):  # below, at and above n
             for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
@@ -276,11 +272,8 @@ def _rank_of_head(W_k: Integers, W_q: Integers, X: Integers, *, centre: bool) ->
 
 
 def check_bottleneck(
-    trial: Trial,
-    *,
-    sizes: Callable[[int], range] = lambda n: range(1, n - 1),
-    witness: Callable[[int], Integers] = identity_logits,
-) -> Iterator[Instance]:
+    trial: Trial, *, sizes: Formula = lambda n: range(1, n - 1), witness: Formula = identity_logits
+) -> Instances:
     """P ∝ 2^I has an exact log-rank above every head size k < n - 1."""
     for n in range(3, trial.count(12, 40)):
         bounds = certified_log_rank(logits=witness(n)).certify()
@@ -291,11 +284,8 @@ def check_bottleneck(
 
 
 def check_trained(
-    trial: Trial,
-    *,
-    rank: Callable[..., int] = log_rank,
-    predicted: Callable[[int], int] = lambda head_size: head_size,
-) -> Iterator[Instance]:
+    trial: Trial, *, rank: Formula = log_rank, predicted: Formula = lambda head_size: head_size
+) -> Instances:
     """Log-rank of the contexts of trained heads, measured from the contexts alone."""
     for label, fit in trained_heads(trial):
         measured = rank(fit.head.context())
@@ -316,6 +306,154 @@ def _rank_of_context(keys: Any, queries: Any) -> RankBounds:
 
 def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
     return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
+
+
+# Theorem 2: fixed head size is strictly more expressive
+
+STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
+FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
+SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
+
+Search = Callable[[MultiHead, MultiHead, int], Separation]
+Pair = Callable[..., tuple[MultiHead, MultiHead]]  # of d, h, d_p, perhaps the heads of g, a seed
+
+_theorem_2 = partial(
+    make_claim,
+    source=Source(
+        "bhojanapalli2020",
+        "Theorem 2",
+        "in our words; the witness is computed, where the paper shows that one exists",
+    ),
+)
+_parameters = partial(
+    make_claim,
+    source=Source("bhojanapalli2020", "Section 3", "in our words"),
+    hypotheses=("query, key and value size d_p", "no biases"),
+)
+
+
+def check_inclusion(trial: Trial, *, rows: Formula = lambda W, zeros: [[W], [zeros]]) -> Instances:
+    """Zero rows and columns change no product, for every size at once."""
+    import sympy
+
+    d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
+
+    def pad(W: Any) -> Any:
+        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
+
+    W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
+    wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
+    same = wide == W_k.T * W_q
+    yield Instance("W_k^T W_q, all d, k, d_p and weights", same, True, Verdict.PROVED)
+    W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
+    wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
+    yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
+
+
+def check_widened(trial: Trial, *, wider: Formula = widen) -> Instances:
+    """Layers and their widened forms: no tokens are claimed to separate them."""
+    for d, h, head_size, _ in SHAPES:
+        f = random_multihead(d, h, trial.rng)
+        for n in (1, 2, 4):
+            gap = separating_tokens(f, wider(f, head_size), n).gap
+            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
+            yield Instance(label, gap, 0, Verdict.SUPPORTED)
+
+
+def _separated(label: str, found: Separation) -> Instance:
+    apart = found.gap > 0
+    evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
+    proofs = (lambda: found.certificate,) if apart else ()
+    return Instance(label, apart, True, evidence, certificates=proofs)
+
+
+def _against(opponent: Callable[[MultiHead, int, int], MultiHead]) -> Pair:
+    """A random g and what is set against it, given g, h and a seed."""
+
+    def pair(d: int, h: int, head_size: int, heads: int, seed: int) -> tuple[MultiHead, MultiHead]:
+        g = random_fixed_layer(d, heads, head_size, seed)
+        return opponent(g, h, seed), g
+
+    return pair
+
+
+def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
+    return fit_layer(g, h, n=3, sequences=48, seed=seed, max_iterations=150).layer
+
+
+def check_single_token(
+    trial: Trial, *, output: Formula = lambda layer, x: layer.output(x)
+) -> Instances:
+    """Layers with the same values on single tokens of integers: every product is exact."""
+    for d, h, head_size, heads in SHAPES:
+        g = random_fixed_layer(d, heads, head_size, trial.rng)
+        f = same_values(g, h, trial.rng)
+        x = np.array(trial.integers(d, 1, bound=64), dtype=np.float64)
+        gap = float(np.max(np.abs(output(f, x) - output(g, x))))
+        yield Instance(f"d = {d}, h = {h}, d_p = {head_size}", gap, 0, Verdict.SUPPORTED)
+
+
+def check_parameters(trial: Trial, *, count: Formula = lambda d, h, k: 4 * d * h * k) -> Instances:
+    """The weights of each projection counted, for every size at once."""
+    import sympy
+
+    d, h, k = sympy.symbols("d h k", integer=True, positive=True)
+    shapes = [(h * k, d)] * 3 + [(d, h * k)]  # W_q, W_k, W_v, W_o, all heads together
+    total = sum(rows * columns for rows, columns in shapes)
+    fixed = sympy.simplify(total - count(d, h, k)) == 0
+    yield Instance("fixed head size d_p: 4 d d_p h", fixed, True, Verdict.PROVED)
+    standard = sympy.simplify(count(d, h, d / h) - 4 * d**2) == 0
+    yield Instance("standard head size d/h: 4 d²", standard, True, Verdict.PROVED)
+
+
+def check_costs(trial: Trial, *, cost: Formula = lambda cost: cost.parameters) -> Instances:
+    """Layers counted against the formula."""
+    for d, h, head_size, heads in SHAPES:
+        for layer in (random_multihead(d, h, 0), random_fixed_layer(d, heads, head_size, 0)):
+            size = LayerCost(d, layer.heads, layer.head_size)
+            label = f"d = {d}, h = {layer.heads}, head size {layer.head_size}"
+            yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
+
+
+def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
+    return separating_tokens(f, widen(f, f.head_size + 1), n)
+
+
+def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
+    wide = widen(layer, head_size)
+    return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
+
+
+BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
+SINGLE = Mutant(
+    "one token instead of n >= 2", {"search": lambda f, g, n: separating_tokens(f, g, 1)}
+)
+
+
+def _separation(
+    name: str,
+    opponents: str,
+    pair: Pair,
+    *mutants: Mutant,
+    shapes: Sequence[tuple[int, ...]] = SHAPES,
+) -> Claim:
+    def check(trial: Trial, *, search: Search = separating_tokens) -> Instances:
+        for d, h, head_size, *heads in shapes:
+            for _ in range(trial.count(1, 6)):
+                seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
+                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
+                f, g = pair(d, h, head_size, *heads, seed)
+                yield _separated(label, search(f, g, n))
+
+    return _theorem_2(
+        f"b20-theorem2-separation-{name}",
+        f"Some tokens tell g from f, where f is {opponents}.",
+        check,
+        BLIND,
+        *mutants,
+        hypotheses=(STANDARD, FIXED, "n >= 2"),
+        relation="exists",
+    )
 
 
 CLAIMS = (
@@ -367,7 +505,7 @@ CLAIMS = (
         OFF_BY_ONE,
         Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
         hypotheses=("integer weights and tokens, any rank of X",),
-        relation=Relation.LE,
+        relation="<=",
     ),
     _bottleneck(
         "log-rank-random",
@@ -380,7 +518,7 @@ CLAIMS = (
         ),
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
         hypotheses=("integer weights and tokens, any rank of X",),
-        relation=Relation.LE,
+        relation="<=",
     ),
     _bottleneck(
         "log-rank-trained",
@@ -415,6 +553,66 @@ CLAIMS = (
         Mutant("k = n - 1 too", {"sizes": lambda n: range(1, n)}),
         Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
-        relation=Relation.EXISTS,
+        relation="exists",
+    ),
+    _theorem_2(
+        "b20-theorem2-inclusion",
+        "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
+        "the same outputs: F is contained in G.",
+        check_inclusion,
+        Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
+        hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
+        relation="exists",
+        status=Verdict.PROVED,
+    ),
+    _theorem_2(
+        "b20-theorem2-inclusion-widened",
+        "No tokens are found to tell a layer from its widened form.",
+        check_widened,
+        Mutant("the temperature of the larger head size", {"wider": _rescaled}),
+        hypotheses=("the scale is kept",),
+        status=Verdict.SUPPORTED,
+    ),
+    _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
+    _separation(
+        "same-values", "one with Σ W_o W_v = V_o V_v exactly", _against(same_values), SINGLE
+    ),
+    _separation(
+        "nearest-products",
+        "one with the same values and W_k^T W_q the best approximation of U of rank d/h",
+        _against(nearest_products),
+        SINGLE,
+    ),
+    _separation(
+        "skew",  # the third case of the paper's proof
+        "one with the same values and U - W_k^T W_q skew-symmetric",
+        skew_pair,
+        SINGLE,
+        shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
+    ),
+    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
+    _theorem_2(
+        "b20-theorem2-single-token",
+        "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
+        "whatever their heads.",
+        check_single_token,
+        Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
+        hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
+        status=Verdict.SUPPORTED,
+    ),
+    _parameters(
+        "b20-parameters",
+        "A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
+        check_parameters,
+        Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
+        relation="exists",
+        status=Verdict.PROVED,
+    ),
+    _parameters(
+        "b20-parameters-counted",
+        "The weights of layers are as many as the formula says.",
+        check_costs,
+        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
+        status=Verdict.SUPPORTED,
     ),
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -100,12 +100,16 @@ class Instance:
         return cls(label, int(bounds), predicted, Verdict.CERTIFIED, certificates=proofs)
 
 
+Instances = Iterator[Instance]
+Formula = Callable[..., Any]  # an argument of a check by keyword, which a mutant may replace
+
+
 @dataclass(frozen=True, eq=False)
 class Mutant:
     """A deliberately wrong version of a claim, which its check must catch."""
 
     name: str  # what is wrong
-    formulas: Mapping[str, Callable[..., Any]]  # in place of the check's keyword arguments
+    formulas: Mapping[str, Formula]  # in place of the check's keyword arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +145,7 @@ class Claim:
     hypotheses: tuple[str, ...]
     relation: Relation
     status: Verdict
-    check: Callable[..., Iterator[Instance]] = field(repr=False)
+    check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
 
     def trial(self, level: str, seed: int) -> Trial:
@@ -174,24 +178,17 @@ class Claim:
         return residual if residual == residual else float("inf")
 
 
-Check = Callable[..., Iterator[Instance]]
+Check = Callable[..., Instances]
 Cases = Iterator[tuple[str, tuple[Any, ...], tuple[Any, ...]]]
 
 
-def compare_ranks(
-    cases: Callable[[Trial], Cases], rank: Callable[..., RankBounds], predicted: Callable[..., int]
-) -> Check:
+def compare_ranks(cases: Callable[[Trial], Cases], rank: Formula, predicted: Formula) -> Check:
     """Return the check that the rank of each case is as predicted; mutants replace either.
 
     A case is a label, what `rank` takes, and what `predicted` takes.
     """
 
-    def check(
-        trial: Trial,
-        *,
-        rank: Callable[..., RankBounds] = rank,
-        predicted: Callable[..., int] = predicted,
-    ) -> Iterator[Instance]:
+    def check(trial: Trial, *, rank: Formula = rank, predicted: Formula = predicted) -> Instances:
         for label, matrices, sizes in cases(trial):
             yield Instance.of_bounds(label, rank(*matrices), predicted(*sizes))
 
@@ -205,11 +202,11 @@ def make_claim(
     *mutants: Mutant,
     source: Source,
     hypotheses: tuple[str, ...],
-    relation: Relation,
-    status: Verdict,
+    relation: Relation | Literal["=", "<=", ">=", "iff", "exists"] = "=",
+    status: Verdict = Verdict.CERTIFIED,
 ) -> Claim:
     """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
-    return Claim(id, statement, source, hypotheses, relation, status, check, mutants)
+    return Claim(id, statement, source, hypotheses, Relation(relation), status, check, mutants)
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:

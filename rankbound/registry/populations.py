@@ -9,6 +9,7 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context, random_tokens
+from rankbound.attention.masks import Mask
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
@@ -30,9 +31,9 @@ def exact_logits(keys: Any, queries: Any) -> Rationals:
     return rational_product(transposed(keys), queries)
 
 
-def exact_log_rank(logits: Any) -> RankBounds:
-    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b."""
-    return certified_log_rank(logits=logits)
+def exact_log_rank(logits: Any, mask: Mask | None = None) -> RankBounds:
+    """The log-rank of P ∝ exp(M), which is that of P ∝ b^M for every base b; masked, if given."""
+    return certified_log_rank(mask=mask, logits=logits)
 
 
 def represented(M: Any, W_k: Any, W_q: Any, X: Any = None) -> Representation:
@@ -71,12 +72,6 @@ def trained_heads(trial: Trial) -> Iterator[tuple[str, Fit]]:
                 yield f"trained, n = {n}, head size {size}, draw {repeat}", fit
 
 
-def trained_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
-    """Contexts of the trained heads."""
-    for label, fit in trained_heads(trial):
-        yield label, fit.head.context()
-
-
 def pretrained_sample(trial: Trial) -> Iterator[tuple[str, PretrainedHead]]:
     """Heads of the pretrained encoder: one per layer, or all 72."""
     step = trial.count(13, 1)  # 13 = one layer of 12 and one head on
@@ -84,10 +79,12 @@ def pretrained_sample(trial: Trial) -> Iterator[tuple[str, PretrainedHead]]:
         yield f"all-MiniLM-L6-v2, layer {head.layer}, head {head.index}, n = 64", head
 
 
-def pretrained_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
-    """Contexts of the pretrained heads."""
-    for label, head in pretrained_sample(trial):
-        yield label, head.head.context()
+def _contexts_of(heads: Callable[[Trial], Iterator[tuple[str, Any]]]) -> Contexts:
+    return lambda trial: ((label, found.head.context()) for label, found in heads(trial))
+
+
+trained_contexts = _contexts_of(trained_heads)
+pretrained_contexts = _contexts_of(pretrained_sample)
 
 
 def spread_tokens(n: int, trial: Trial) -> Array:

@@ -32,9 +32,10 @@ from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import (
     Check,
     Claim,
+    Formula,
     Instance,
+    Instances,
     Mutant,
-    Relation,
     Source,
     Trial,
     make_claim,
@@ -53,7 +54,7 @@ CAP = Fraction(50)  # Gemma 2's, for attention
 PRESS = Source("press2022", "section 3, linear biases", HERE)
 HEAD_SIZE_ALONE = Mutant("head size alone", {"bound": lambda head_size: head_size})
 
-_certified = partial(make_claim, relation=Relation.LE, status=Verdict.CERTIFIED)
+_certified = partial(make_claim, relation="<=", status=Verdict.CERTIFIED)
 
 
 def here(what: str, note: str = "derived here") -> Source:
@@ -107,29 +108,25 @@ def draws(trial: Trial, sizes: tuple[int, ...] = (1, 2, 3)) -> Iterator[tuple[Dr
 
 
 def keeps(
-    variant: Callable[[Draw], Table],
-    sizes: tuple[int, ...] = (1, 2, 3),
+    trial: Trial,
     *,
+    logits: Formula,
+    bound: Formula = lambda head_size: head_size,
     rank: Callable[[Rationals], RankBounds] = exact_rank,
-    extra: int = 0,
-) -> Check:
-    """Compare the rank of the logits of a variant with the head size, or one more."""
-
-    def check(
-        trial: Trial,
-        *,
-        logits: Callable[[Draw], Table] = variant,
-        bound: Callable[[int], int] = lambda head_size: head_size + extra,
-    ) -> Iterator[Instance]:
-        for draw, _, k in draws(trial, sizes):
-            yield Instance.of_bounds(draw.label, rank(as_rationals(logits(draw))), bound(k))
-
-    return check
+    sizes: tuple[int, ...] = (1, 2, 3),
+) -> Instances:
+    """Compare the rank of the logits of a variant with the head size, or another bound."""
+    for draw, _, k in draws(trial, sizes):
+        yield Instance.of_bounds(draw.label, rank(as_rationals(logits(draw))), bound(k))
 
 
-def causal_log_rank(logits: Rationals) -> RankBounds:
-    """The masked log-rank under the causal mask."""
-    return certified_log_rank(mask=causal_mask(len(logits)), logits=logits)
+def one_more(head_size: int) -> int:
+    """K + 1."""
+    return head_size + 1
+
+
+def _causal_log_rank(logits: Rationals) -> RankBounds:
+    return exact_log_rank(logits, causal_mask(len(logits)))
 
 
 def _stays(
@@ -148,9 +145,6 @@ def _stays(
 
 
 # biases: the rank stays, and the key bias is pure gauge
-
-Added = Callable[[Rationals, Rationals, list[Fraction]], Rationals]
-Moved = Callable[[Rationals, list[Fraction]], int]
 
 
 def _biased(draw: Draw) -> Table:
@@ -189,10 +183,10 @@ def _varies(keys: Rationals, bias: list[Fraction]) -> int:
     return int(len(products) > 1)
 
 
-def _gauge(id: str, statement: str, added: Added, moved: Moved, *mutants: Mutant) -> Claim:
+def _gauge(id: str, statement: str, added: Formula, moved: Formula, *mutants: Mutant) -> Claim:
     """Compare rank C(L' - L), 0 iff the context stays (Lemma 1), with what `moved` says."""
 
-    def check(trial: Trial, *, added: Added = added, moved: Moved = moved) -> Iterator[Instance]:
+    def check(trial: Trial, *, added: Formula = added, moved: Formula = moved) -> Instances:
         for label, keys, queries, bias in _heads(trial):
             rank = certified_log_rank(logits=added(keys, queries, bias))
             yield Instance.of_bounds(label, rank, moved(keys, bias))
@@ -204,7 +198,7 @@ def _gauge(id: str, statement: str, added: Added, moved: Moved, *mutants: Mutant
         *mutants,
         source=here("biases"),
         hypotheses=(f"{HEADS}; and heads of all-MiniLM-L6-v2, floats read as rationals",),
-        relation=Relation.EQ,
+        relation="=",
     )
 
 
@@ -263,11 +257,8 @@ def _distance_of_normalised(draw: Draw) -> Table:
 
 
 def check_qk_range(
-    trial: Trial,
-    *,
-    normalise: Callable[..., Table] = qk_norm,
-    spread: Callable[[int], int] = lambda gain: 2 * gain,
-) -> Iterator[Instance]:
+    trial: Trial, *, normalise: Formula = qk_norm, spread: Formula = lambda gain: 2 * gain
+) -> Instances:
     """The widest difference of logits within a column, less 2 g, exactly."""
     for draw, n, k in draws(trial, (1, 4)):
         gain = 1 + draw.number
@@ -279,19 +270,19 @@ def check_qk_range(
         yield Instance(label, float(widest - spread(gain)), 0.0, Verdict.SUPPORTED)
 
 
+def _shared_keys(keys: list[Table], queries: list[Table]) -> Table:
+    return grouped_logits(keys[0], queries, scale=1)
+
+
 def check_shared_keys(
-    trial: Trial,
-    *,
-    joint: Callable[[list[Table], list[Table]], Table] | None = None,
-    bound: Callable[[int], int] = lambda head_size: head_size,
-) -> Iterator[Instance]:
+    trial: Trial, *, joint: Formula = _shared_keys, bound: Formula = lambda head_size: head_size
+) -> Instances:
     """Rank of [C L_1, …, C L_g], the heads' logits side by side."""
-    measured = joint or (lambda keys, queries: grouped_logits(keys[0], queries, scale=1))
     for draw, n, k in draws(trial):
         for g in (2, n):
             keys = [draw.keys, *(draw.integers(k, n) for _ in range(g - 1))]
             queries = [draw.queries, *(draw.integers(k, n) for _ in range(g - 1))]
-            C_L = centred(as_rationals(measured(keys, queries)))
+            C_L = centred(as_rationals(joint(keys, queries)))
             yield Instance.of_bounds(f"{draw.label}, {g} heads", exact_rank(C_L), bound(k))
 
 
@@ -301,6 +292,10 @@ def _own_keys(keys: list[Table], queries: list[Table]) -> Table:
 
 def _over_keys(keys: list[Table], queries: list[Table]) -> Table:
     return np.vstack([keys[0].T @ Q for Q in queries])
+
+
+def _temperature_by_query(draw: Draw) -> Table:
+    return apply_temperature(draw.logits, draw.integers(len(draw.X), least=1))
 
 
 def _temperature_by_distance(draw: Draw) -> Table:
@@ -332,18 +327,16 @@ def _plus(bias: Callable[[Draw], Table]) -> Callable[[Draw], Table]:
 def check_alone(
     trial: Trial,
     *,
-    bias: Callable[[int], Table] = lambda n: alibi_bias(n, HALF, bidirectional=True),
-    rank: Callable[[int], int] = lambda n: n - 1,
-) -> Iterator[Instance]:
+    bias: Formula = lambda n: alibi_bias(n, HALF, bidirectional=True),
+    rank: Formula = lambda n: n - 1,
+) -> Instances:
     """Log-rank of an ALiBi bias alone, that is, with a head of zero logits."""
     for n in range(2, trial.count(12, 40)):
         bounds = certified_log_rank(logits=bias(n))
         yield Instance.of_bounds(f"n = {n}", bounds, rank(n))
 
 
-def check_any_rank(
-    trial: Trial, *, bases: Callable[[int], range] = lambda rank: range(2, rank + 2)
-) -> Iterator[Instance]:
+def check_any_rank(trial: Trial, *, bases: Formula = lambda rank: range(2, rank + 2)) -> Instances:
     """The table ``Σ_a a^l`` over r bases: ``Σ_a (a^i) (a^-j)^T``, of log-rank r.
 
     The r columns (a^i) and 1 are independent (Vandermonde, for distinct a other than 1).
@@ -373,11 +366,8 @@ def _capped(x: int) -> Fraction:
 
 
 def check_soft_cap(
-    trial: Trial,
-    *,
-    cap: Callable[[int], Fraction] = _capped,
-    bound: Callable[[int], int] = lambda n: 1,
-) -> Iterator[Instance]:
+    trial: Trial, *, cap: Formula = _capped, bound: Formula = lambda n: 1
+) -> Instances:
     """The head of size 1 with logits ``cap (log 2)/2 · i j``, capped: an exact witness."""
     for n in range(3, trial.count(10, 20)):
         L = [[cap(i * j) for j in range(n)] for i in range(n)]
@@ -386,11 +376,8 @@ def check_soft_cap(
 
 
 def check_mixed(
-    trial: Trial,
-    *,
-    mixed: Callable[[list[Table], Table], Table] = talking_heads,
-    bound: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n),
-) -> Iterator[Instance]:
+    trial: Trial, *, mixed: Formula = talking_heads, bound: Formula = lambda h, k, n: min(h * k, n)
+) -> Instances:
     """Exact rank of a mixture of the logits of h heads."""
     for draw, n, k in draws(trial):
         for h in (2, 3):
@@ -403,9 +390,9 @@ def check_mixed(
 def check_mixed_attained(
     trial: Trial,
     *,
-    mix: Callable[[int], list[list[int]]] = lambda h: [[1] * h],
-    rank: Callable[[int, int, int], int] = lambda h, k, n: min(h * k, n - 1),
-) -> Iterator[Instance]:
+    mix: Formula = lambda h: [[1] * h],
+    rank: Formula = lambda h, k, n: min(h * k, n - 1),
+) -> Instances:
     """Heads with coordinates of their own, b k, …, b k + k - 1 of the identity, added up."""
     for h in (2, 3):
         for k in (1, 2, 3):
@@ -421,7 +408,7 @@ def _broken(id: str, by: str, source: Source, bias: Callable[[Draw], Table]) -> 
     return _certified(
         f"variant-{id}",
         f"The context of a head of size k has log-rank at most k + 1 with {by}.",
-        keeps(_plus(bias), rank=exact_log_rank, extra=1),
+        partial(keeps, logits=_plus(bias), rank=exact_log_rank, bound=one_more),
         Mutant("ALiBi with a signed distance", {"logits": _plus(_signed)}),
         Mutant("bounds by the length", {"bound": lambda head_size: 7}),
         source=source,
@@ -435,7 +422,7 @@ CLAIMS = (
         "biases",
         "biases on queries and keys",
         here("biases", "a head without biases, on tokens with a row of ones"),
-        keeps(_biased),
+        partial(keeps, logits=_biased),
         Mutant(
             "a bias on each key's logit",
             {"logits": lambda draw: draw.logits + draw.integers(len(draw.X), 1)},
@@ -461,14 +448,14 @@ CLAIMS = (
         "rope",
         "RoPE, in either pairing of coordinates",
         Source("su2021", "section 3.2, rotation", HERE),
-        keeps(_rotated, (2, 4)),
+        partial(keeps, logits=_rotated, sizes=(2, 4)),
         Mutant("rotates by |i - j|", {"logits": _rotated_by_distance}),
     ),
     _stays(
         "qk-norm",
         "QK-norm with gains",
         Source("henry2020", "definition of QKNorm", HERE),
-        keeps(lambda draw: product(*_normalised(draw))),
+        partial(keeps, logits=lambda draw: product(*_normalised(draw))),
         Mutant("minus squared distance instead of product", {"logits": _distance_of_normalised}),
         on="keys and queries of integer norms, n = 4 and 7, integer gains",
     ),
@@ -484,14 +471,14 @@ CLAIMS = (
             "logits g k^T q for keys k and queries q of Euclidean norm 1, rational; k = 1 and 4",
             "some query has a key along it and one against it",
         ),
-        relation=Relation.EQ,
+        relation="=",
         status=Verdict.SUPPORTED,  # exact arithmetic; no certificate kind states it
     ),
     _stays(
         "temperature",
         "a temperature for each query",
         here("temperature"),
-        keeps(lambda draw: apply_temperature(draw.logits, draw.integers(len(draw.X), least=1))),
+        partial(keeps, logits=_temperature_by_query),
         Mutant("a temperature for each distance", {"logits": _temperature_by_distance}),
     ),
     _certified(
@@ -508,7 +495,7 @@ CLAIMS = (
     _certified(
         "variant-alibi-signed",
         "With ALiBi m (i - j) on full attention a head has log-rank at most k + 1.",
-        keeps(_plus(_signed), rank=exact_log_rank, extra=1),
+        partial(keeps, logits=_plus(_signed), rank=exact_log_rank, bound=one_more),
         OFF_BY_ONE,
         HEAD_SIZE_ALONE,
         Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
@@ -519,7 +506,7 @@ CLAIMS = (
         "variant-alibi-causal",
         "With ALiBi, in either form, a causal head has masked log-rank at most k + 1.",
         # on the mask both forms agree
-        keeps(_plus(_bidirectional), rank=causal_log_rank, extra=1),
+        partial(keeps, logits=_plus(_bidirectional), rank=_causal_log_rank, bound=one_more),
         HEAD_SIZE_ALONE,
         Mutant("a random table of relative biases", {"logits": _plus(_random_table)}),
         source=PRESS,
@@ -533,7 +520,7 @@ CLAIMS = (
         Mutant("n", {"rank": lambda n: n}),
         source=here("bidirectional ALiBi"),
         hypotheses=("m = 1/2",),
-        relation=Relation.EQ,
+        relation="=",
     ),
     _broken(
         "alibi-bidirectional",
@@ -554,12 +541,12 @@ CLAIMS = (
         Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),
         source=here("relative biases"),
         hypotheses=("a table of 2 n - 1 numbers, one per distance",),
-        relation=Relation.EQ,
+        relation="=",
     ),
     _certified(
         "variant-known-bias",
         "For a known additive bias B on the logits, rank C(log P - B) <= k.",
-        keeps(_less(lambda B: B), rank=exact_log_rank),
+        partial(keeps, logits=_less(lambda B: B), rank=exact_log_rank),
         Mutant("forgets the bias", {"logits": _less(lambda B: 0 * B)}),
         Mutant("subtracts its transpose", {"logits": _less(lambda B: B.T)}),
         source=here("relative biases"),
@@ -595,6 +582,6 @@ CLAIMS = (
         Mutant("one head's bound", {"rank": lambda h, k, n: k}),
         source=here("talking heads"),
         hypotheses=("h >= 2", "n >= k + 2"),
-        relation=Relation.EQ,
+        relation="=",
     ),
 )

@@ -1,7 +1,7 @@
 """Hypothesis strategies for tokens, heads, layers, logits and contexts, the hard kinds included.
 
 Each strategy takes the sizes that matter to the test; those left out are drawn, up to `largest`.
-``kinds=`` is one name or several from the table in its docstring; without it, every kind that
+``kinds=`` is one name or several from the list in its docstring; without it, every kind that
 exists at the sizes is drawn.
 
 Small integers and sizes are drawn by Hypothesis and shrink; Gaussian entries come from a drawn
@@ -189,20 +189,16 @@ def logits(
 ) -> st.SearchStrategy[Array]:
     """Finite logits of shape (n, n), [key, query].
 
-    =================  =======================================================================
-    kind               what it draws
-    =================  =======================================================================
-    ``constant``       one constant per column: the uniform context
-    ``integer``        integers of dtype int64, which the package treats exactly
-    ``low_rank``       a product of integer factors, exact in float64; rank below n
-    ``repeated``       repeated columns, integer entries
-    ``gaussian``       independent normal entries
-    ``near_low_rank``  ``low_rank`` plus normal entries of size 10^-k, k = 1..16
-    ``one_hot``        t times a permutation matrix, t = 1..1000
-    ``underflow``      one key per query leads by 800 to 10^6: other weights are 0 in float64
-    ``huge``           integers times a power of two, from 10^30 up to about 10^307
-    ``single``         n = 1
-    =================  =======================================================================
+    * ``constant``: one constant per column: the uniform context
+    * ``integer``: integers of dtype int64, which the package treats exactly
+    * ``low_rank``: a product of integer factors, exact in float64; rank below n
+    * ``repeated``: repeated columns, integer entries
+    * ``gaussian``: independent normal entries
+    * ``near_low_rank``: ``low_rank`` plus normal entries of size 10^-k, k = 1..16
+    * ``one_hot``: t times a permutation matrix, t = 1..1000
+    * ``underflow``: one key per query leads by 800 to 10^6: other weights are 0 in float64
+    * ``huge``: integers times a power of two, from 10^30 up to about 10^307
+    * ``single``: n = 1
     """
     return _drawn("logits", {"n": n}, kinds, largest, LOGITS)
 
@@ -224,18 +220,14 @@ def contexts(
 ) -> st.SearchStrategy[Array]:
     """Positive column-stochastic matrices of shape (n, n), [key, query].
 
-    =================  =======================================================================
-    kind               what it draws
-    =================  =======================================================================
-    ``uniform``        every entry 1/n
-    ``low_rank``       softmax of logits of kind ``low_rank``: log-rank at most their rank
-    ``repeated``       repeated columns
-    ``gaussian``       softmax of independent normal logits
-    ``near_low_rank``  softmax of logits of kind ``near_low_rank``
-    ``one_hot``        a permutation but for a mass of about n e^-t, t = 1..600
-    ``tiny``           entries down to about e^-700 = 1e-304, still normal numbers
-    ``single``         n = 1
-    =================  =======================================================================
+    * ``uniform``: every entry 1/n
+    * ``low_rank``: softmax of logits of kind ``low_rank``: log-rank at most their rank
+    * ``repeated``: repeated columns
+    * ``gaussian``: softmax of independent normal logits
+    * ``near_low_rank``: softmax of logits of kind ``near_low_rank``
+    * ``one_hot``: a permutation but for a mass of about n e^-t, t = 1..600
+    * ``tiny``: entries down to about e^-700 = 1e-304, still normal numbers
+    * ``single``: n = 1
     """
     return _drawn("contexts", {"n": n}, kinds, largest, CONTEXTS)
 
@@ -257,18 +249,14 @@ def tokens(
 ) -> st.SearchStrategy[Array]:
     """Tokens of shape (d, n), one per column.
 
-    ====================  ====================================================================
-    kind                  what it draws
-    ====================  ====================================================================
-    ``gaussian``          independent normal entries, any d and n
-    ``full_column_rank``  d >= n, condition number at most 10
-    ``low_rank``          a product of integer factors, exact in float64; rank below min(d, n)
-    ``repeated``          repeated tokens, integer entries
-    ``near_low_rank``     ``low_rank`` plus normal entries of size 10^-k, k = 1..16
-    ``wide``              d < n: no tokens of full column rank
-    ``huge``              normal entries times a power of two, from 10^30 up to about 10^150
-    ``single``            n = 1
-    ====================  ====================================================================
+    * ``gaussian``: independent normal entries, any d and n
+    * ``full_column_rank``: d >= n, condition number at most 10
+    * ``low_rank``: a product of integer factors, exact in float64; rank below min(d, n)
+    * ``repeated``: repeated tokens, integer entries
+    * ``near_low_rank``: ``low_rank`` plus normal entries of size 10^-k, k = 1..16
+    * ``wide``: d < n: no tokens of full column rank
+    * ``huge``: normal entries times a power of two, from 10^30 up to about 10^150
+    * ``single``: n = 1
     """
     return _drawn("tokens", {"d": d, "n": n}, kinds, largest, TOKENS)
 
@@ -314,18 +302,14 @@ def heads(
 
     d is the embedding size (the sequence length where tokens are the identity).
 
-    ============  ============================================================================
-    kind          what it draws
-    ============  ============================================================================
-    ``zero``      zero queries: the uniform context
-    ``integer``   integer projections and scale 1, so that integer tokens have exact logits
-    ``gaussian``  :func:`rankbound.random_head`
-    ``low_rank``  keys that repeat one row, head_size >= 2: logits of rank 1
-    ``sharp``     Gaussian, scale 10^2 to 10^6: contexts near one-hot, and underflow
-    ``huge``      projections near 10^150, so that logits are near 10^300
-    ``wide``      head_size > d
-    ``single``    head_size = 1
-    ============  ============================================================================
+    * ``zero``: zero queries: the uniform context
+    * ``integer``: integer projections and scale 1, so that integer tokens have exact logits
+    * ``gaussian``: :func:`rankbound.random_head`
+    * ``low_rank``: keys that repeat one row, head_size >= 2: logits of rank 1
+    * ``sharp``: Gaussian, scale 10^2 to 10^6: contexts near one-hot, and underflow
+    * ``huge``: projections near 10^150, so that logits are near 10^300
+    * ``wide``: head_size > d
+    * ``single``: head_size = 1
     """
     return _drawn("heads", {"d": d, "head_size": head_size}, kinds, largest, HEADS)
 
@@ -355,13 +339,9 @@ def multiheads(
 ) -> st.SearchStrategy[MultiHead]:
     """Gaussian layers of embedding size d with this number of attention heads h.
 
-    ============  ============================================================================
-    kind          what it draws
-    ============  ============================================================================
-    ``standard``  head size d/h; h divides d
-    ``fixed``     a head size from 1 to 2d, whatever d and h are
-    ``repeated``  the same head h times, h >= 2
-    ``single``    h = 1, head size d
-    ============  ============================================================================
+    * ``standard``: head size d/h; h divides d
+    * ``fixed``: a head size from 1 to 2d, whatever d and h are
+    * ``repeated``: the same head h times, h >= 2
+    * ``single``: h = 1, head size d
     """
     return _drawn("multiheads", {"d": d, "heads": heads}, kinds, largest, MULTIHEADS)

@@ -88,7 +88,7 @@ def test_masked_log_rank(L: Rows) -> None:
 @pytest.mark.parametrize("n", [2, 5])
 def test_counterexample(n: int) -> None:
     """Its exponents are whole numbers, so no prime is lost; the kind is here for completeness."""
-    from rankbound.registry.folklore import witness
+    from rankbound.registry.approximation import witness
 
     found = witness([[i * j for j in range(n)] for i in range(n)])
     assert isinstance(found, Counterexample)

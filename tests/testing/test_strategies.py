@@ -41,7 +41,7 @@ def test_public_names_and_documented_kinds(name: str) -> None:
     documented = [
         line.split("``")[1]
         for line in (strategy.__doc__ or "").splitlines()
-        if line.strip().startswith("``")
+        if line.strip().startswith("* ``")
     ]
     assert documented == list(table)
 
