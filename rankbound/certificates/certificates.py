@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from fractions import Fraction
 from typing import Any, ClassVar, Self
 
@@ -20,13 +20,19 @@ from rankbound.errors import InputError, InputTypeError
 SCHEMA = "rankbound-certificate-1"
 
 
-@dataclass(frozen=True, eq=False)
+PROOFS: dict[str, type[Certificate]] = {}
+
+
 class Certificate(Record):
     """A statement with the data that proves it, and the id of the claim that it speaks for."""
 
     kind: ClassVar[str]
     statement: Statement
     claim: str | None = field(default=None, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        PROOFS[cls.kind] = cls
 
     def to_json(self) -> str:
         """Return the canonical JSON: keys sorted, no white space, ASCII."""
@@ -45,7 +51,6 @@ class Certificate(Record):
         return replace(self, claim=claim)
 
 
-@dataclass(frozen=True, eq=False)
 class NonzeroMinor(Certificate):
     """The minor is a unit modulo `prime`, so the rank is at least its size."""
 
@@ -55,7 +60,6 @@ class NonzeroMinor(Certificate):
     prime: int
 
 
-@dataclass(frozen=True, eq=False)
 class Factorisation(Certificate):
     """``left right`` is the matrix, so its rank is at most the inner size."""
 
@@ -65,7 +69,6 @@ class Factorisation(Certificate):
     minor: Minor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class NonsingularEnclosure(Certificate):
     """`inverse` times the chosen, scaled columns is near the identity for every matrix in question.
 
@@ -81,7 +84,6 @@ class NonsingularEnclosure(Certificate):
     inverse: Dyadic
 
 
-@dataclass(frozen=True, eq=False)
 class SpectralGap(Certificate):
     """`inverse` times matrix times `compression` is near the identity in the spectral norm."""
 
@@ -91,7 +93,6 @@ class SpectralGap(Certificate):
     grid: int
 
 
-@dataclass(frozen=True, eq=False)
 class MaskedWitness(Certificate):
     """Directions that make rows independent in every completion, and a head on the mask."""
 
@@ -121,29 +122,12 @@ class LayerSeparation(Certificate):
     kind = "separation"
 
 
-@dataclass(frozen=True, eq=False)
 class UnreachableWitness(Certificate):
     """Vectors, n × 1: ``left^T L right`` is 0 for the logits of every head, and not for these."""
 
     kind = "unreachable"
     left: Matrix
     right: Matrix
-
-
-PROOFS: dict[str, type[Certificate]] = {
-    certificate.kind: certificate
-    for certificate in (
-        NonzeroMinor,
-        Factorisation,
-        NonsingularEnclosure,
-        SpectralGap,
-        MaskedWitness,
-        Representation,
-        Counterexample,
-        LayerSeparation,
-        UnreachableWitness,
-    )
-}
 
 
 def read_certificate(text: str | bytes) -> Certificate:

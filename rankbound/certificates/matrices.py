@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from numbers import Rational, Real
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 from rankbound.certificates.checker.fields import shown
 from rankbound.errors import InputError, InputTypeError
@@ -56,23 +56,29 @@ class Matrix:
         }
 
 
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Fields that are written as JSON; numbers of other libraries become Python's, as declared."""
+    """Fields that are written as JSON; numbers of other libraries become Python's, as declared.
+
+    Whatever inherits from it is a frozen dataclass.
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            convert = CONVERTED.get(str(field.type))
+        for one in fields(self):
+            convert = CONVERTED.get(str(one.type))
             if convert is not None:
-                object.__setattr__(self, field.name, convert(getattr(self, field.name)))
+                object.__setattr__(self, one.name, convert(getattr(self, one.name)))
 
     def to_data(self) -> dict[str, Any]:
         """The record as a certificate writes it; a prime, unlike an index, in hexadecimal."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: hex(x) if name == "prime" else encoded(x) for name, x in held.items()}
 
 
-@dataclass(frozen=True, eq=False)
 class Dyadic(Record):
     """A matrix of integers, row by row, times ``2**exponent``."""
 
@@ -90,7 +96,6 @@ class Dyadic(Record):
         return {**super().to_data(), "entries": [hex(entry) for entry in self.entries]}
 
 
-@dataclass(frozen=True, eq=False)
 class Minor(Record):
     """A square part of a matrix, and a modulus at which its determinant is a unit.
 
@@ -102,7 +107,6 @@ class Minor(Record):
     prime: int
 
 
-@dataclass(frozen=True, eq=False)
 class Layer(Record):
     """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`."""
 
