@@ -151,11 +151,8 @@ def verify_masked_witness(statement: Statement, data: object, budget: Budget) ->
     rows = fields.distinct_indices(found["rows"], "the rows", n)
     reference = fields.size(found["reference"], "the reference", 0, n - 1)
     directions = read_table(found["directions"], "the matrix of directions", EXACT, 1, 0)
-    if (directions.rows, directions.columns) != (n, len(rows)):
-        raise Rejected(
-            f"the directions are {directions.rows} × {directions.columns}; "
-            f"expected {n} × {len(rows)}."
-        )
+    if directions.shape != (n, len(rows)):
+        raise Rejected(f"the directions are {directions.shape}; expected {n} × {len(rows)}.")
     if len(rows) < statement.lower:
         raise Rejected(
             f"there are {len(rows)} witnesses, fewer than the lower bound {statement.lower}."
@@ -194,7 +191,7 @@ def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budg
         return "the upper bound is that of the shape"
     first = read_table(keys, "the matrix of keys", EXACT, 0)
     second = read_table(queries, "the matrix of queries", EXACT, 0)
-    if (first.rows, first.columns) != (second.rows, second.columns) or first.columns != n:
+    if first.shape != second.shape or first.columns != n:
         raise Rejected("the keys and queries are not of one shape, with a column a token.")
     if first.rows > statement.upper:
         raise Rejected(f"the head has size {first.rows}, above the bound {statement.upper}.")
@@ -245,9 +242,7 @@ def verify_unreachable(statement: Statement, data: object, budget: Budget) -> st
 
 def _vector(value: object, name: str, n: int, budget: Budget) -> list[int]:
     """Integers in the same ratios; a positive factor proves as much."""
-    table = read_table(value, f"the {name} vector", EXACT)
-    if (table.rows, table.columns) != (n, 1):
-        raise Rejected(f"the {name} vector is {table.rows} × {table.columns}; expected {n} × 1.")
+    table = read_table(value, f"the {name} vector", EXACT, shape=(n, 1))
     return transposed(cleared_whole(table, budget)[0], 1)[0]
 
 

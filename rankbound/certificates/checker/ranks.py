@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import gcd
 
-from rankbound.certificates.checker import fields
+from rankbound.certificates.checker import fields, statements
 from rankbound.certificates.checker.enclosures import (
     centred_logs,
     log_differences,
@@ -16,22 +16,12 @@ from rankbound.certificates.checker.enclosures import (
     rounded,
 )
 from rankbound.certificates.checker.fields import Rejected
-from rankbound.certificates.checker.statements import (
-    LogitRank,
-    LogRank,
-    LogRankWithin,
-    Rank,
-    RankAboveHeadSize,
-    RankUnderError,
-    SingularValue,
-    Statement,
-    require_shape_bound,
-)
 from rankbound.certificates.checker.tables import (
     EXACT,
     Budget,
     Dyadic,
     Rows,
+    Shape,
     Table,
     centred,
     cleared_by_columns,
@@ -124,27 +114,25 @@ def _eliminated(row: list[int], inverse: int, tail: list[int], modulus: int) -> 
     return [(x - factor * y) % modulus for x, y in zip(row[1:], tail, strict=True)]
 
 
-def verify_nonzero_minor(statement: Statement, data: object, budget: Budget) -> str:
+def verify_nonzero_minor(statement: statements.Statement, data: object, budget: Budget) -> str:
     """A minor of r rows that is not zero, so the rank is >= r."""
-    if not isinstance(statement, Rank | LogRank | LogitRank):
+    if not isinstance(statement, statements.RankBetween):
         raise Rejected("a nonzero minor proves statements of kind rank, log-rank and logit-rank.")
-    require_shape_bound(statement)
+    statements.require_shape_bound(statement)
     minor = fields.keyed(data, "the data", MINOR_KEYS)
     return f"{prove_lower(statement, minor, budget)}; the upper bound is that of the shape"
 
 
-def prove_lower(
-    statement: Rank | LogRank | LogitRank, minor: dict[str, object], budget: Budget
-) -> str:
+def prove_lower(statement: statements.RankBetween, minor: dict[str, object], budget: Budget) -> str:
     """Prove the lower bound by the minor and say how, or reject."""
     match statement:
-        case Rank(matrix=table):
-            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+        case statements.Rank(matrix=table):
+            rows, columns, modulus = read_minor(minor, *table.shape)
             part = residues(table, rows, columns, modulus, budget)
-        case LogRank(logits=table):
-            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+        case statements.LogRank(logits=table):
+            rows, columns, modulus = read_minor(minor, *table.shape)
             part = _centred_residues(table, rows, columns, modulus, budget)
-        case LogitRank(keys=keys):
+        case statements.LogitRank(keys=keys):
             rows, columns, modulus = read_minor(minor, keys.columns, keys.columns)
             part = _logit_residues(statement, rows, columns, modulus, budget)
     if len(rows) < statement.lower:
@@ -166,7 +154,11 @@ def _centred_residues(
 
 
 def _logit_residues(
-    statement: LogitRank, rows: list[int], columns: list[int], modulus: int, budget: Budget
+    statement: statements.LogitRank,
+    rows: list[int],
+    columns: list[int],
+    modulus: int,
+    budget: Budget,
 ) -> Rows:
     """The chosen part of K^T Q, or of n C K^T Q = (n K C)^T Q, modulo m."""
     size, n = statement.keys.rows, statement.keys.columns
@@ -181,9 +173,9 @@ def _logit_residues(
     return [[x % modulus for x in row] for row in product]
 
 
-def verify_factorisation(statement: Statement, data: object, budget: Budget) -> str:
+def verify_factorisation(statement: statements.Statement, data: object, budget: Budget) -> str:
     """Left · right is the matrix, so the rank is at most their inner size."""
-    if not isinstance(statement, Rank | LogRank | LogitRank):
+    if not isinstance(statement, statements.RankBetween):
         raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
     found = fields.keyed(data, "the data", ("left", "right", "minor"))
     left = read_table(found["left"], "the left factor", EXACT, least_columns=0)
@@ -201,11 +193,11 @@ def verify_factorisation(statement: Statement, data: object, budget: Budget) -> 
     return f"factors of inner size {left.columns} multiply to the matrix exactly; {lower}"
 
 
-def _target(statement: Rank | LogRank | LogitRank, budget: Budget) -> Table:
+def _target(statement: statements.RankBetween, budget: Budget) -> Table:
     match statement:
-        case Rank(matrix=table):
+        case statements.Rank(matrix=table):
             return table
-        case LogRank(logits=table):
+        case statements.LogRank(logits=table):
             return centred(table, budget)
     n = statement.keys.columns
     keys, over_keys = cleared_whole(statement.keys, budget)
@@ -215,7 +207,7 @@ def _target(statement: Rank | LogRank | LogitRank, budget: Budget) -> Table:
     return centred(table, budget) if statement.centred else table
 
 
-def _lower(statement: Rank | LogRank | LogitRank, minor: object, budget: Budget) -> str:
+def _lower(statement: statements.RankBetween, minor: object, budget: Budget) -> str:
     if minor is not None:
         return prove_lower(statement, fields.keyed(minor, "the minor", MINOR_KEYS), budget)
     if statement.lower > 0:
@@ -224,11 +216,9 @@ def _lower(statement: Rank | LogRank | LogitRank, minor: object, budget: Budget)
 
 
 def _require_product(left: Table, right: Table, target: Table, budget: Budget) -> None:
-    if (left.rows, right.columns) != (target.rows, target.columns):
-        raise Rejected(
-            f"the product of the factors is {left.rows} × {right.columns}; "
-            f"expected {target.rows} × {target.columns}."
-        )
+    shape = Shape(left.rows, right.columns)
+    if shape != target.shape:
+        raise Rejected(f"the product of the factors is {shape}; expected {target.shape}.")
     first, over_rows = cleared_by_rows(left, budget)
     second, over_columns = cleared_by_columns(right, budget)
     product = multiply(first, second, right.columns, budget)
@@ -236,7 +226,9 @@ def _require_product(left: Table, right: Table, target: Table, budget: Budget) -
         raise Rejected("the product of the factors is not the matrix.")
 
 
-def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Budget) -> str:
+def verify_nonsingular_enclosure(
+    statement: statements.Statement, data: object, budget: Budget
+) -> str:
     """‖I - R B‖ < 1 for every B in question.
 
     The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
@@ -246,12 +238,12 @@ def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Bud
     found = fields.keyed(data, "the data", keys)
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
-        case Rank(matrix=matrix):
-            require_shape_bound(statement)
+        case statements.Rank(matrix=matrix):
+            statements.require_shape_bound(statement)
             error: Table | None = None
-        case RankUnderError(matrix=matrix):
+        case statements.RankUnderError(matrix=matrix):
             error = statement.error
-        case LogRankWithin():
+        case statements.LogRankWithin():
             matrix, error = log_differences(statement.context, statement.ratio, grid + 20, budget)
         case _:
             raise Rejected(
@@ -288,7 +280,7 @@ def _prove(
     return len(columns)
 
 
-def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> str:
+def verify_spectral_gap(statement: statements.Statement, data: object, budget: Budget) -> str:
     """α >= ‖I - R A V‖_2 for every A in question, and α < 1.
 
     Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
@@ -299,9 +291,9 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
     found = fields.keyed(data, "the data", ("compression", "inverse", "grid"))
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
-        case SingularValue(matrix=matrix, error=error):
+        case statements.SingularValue(matrix=matrix, error=error):
             pass
-        case LogRankWithin():
+        case statements.LogRankWithin():
             matrix, error = centred_logs(statement.context, grid + 20, budget)
         case _:
             raise Rejected(
@@ -314,7 +306,7 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
     alpha_squared = _alpha_squared(known, R, V, grid, budget)
     if alpha_squared >= 1:
         raise Rejected("the bound of the spectral norm of I - R A V is not below 1.")
-    if isinstance(statement, LogRankWithin):
+    if isinstance(statement, statements.LogRankWithin):
         if V.columns < statement.lower:
             raise Rejected(
                 f"the compression has {V.columns} columns, fewer than the lower bound "
@@ -377,9 +369,9 @@ def _rest(
     return rest, rest * rest - 4 * alpha_squared * wanted
 
 
-def verify_counterexample(statement: Statement, data: object, budget: Budget) -> str:
+def verify_counterexample(statement: statements.Statement, data: object, budget: Budget) -> str:
     """A head of size k whose context has rank above k."""
-    if not isinstance(statement, RankAboveHeadSize):
+    if not isinstance(statement, statements.RankAboveHeadSize):
         raise Rejected("a counterexample proves statements of kind rank-above-head-size.")
     exponents, size, n = statement.exponents.numerators, statement.keys.rows, statement.keys.columns
     minor = fields.keyed(data, "the data", MINOR_KEYS)
