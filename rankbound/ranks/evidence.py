@@ -179,9 +179,7 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
     incomplete: that r pass says nothing of r + 1, and that r fail nothing of r - 1; the columns
     are nested, so bisection finds one r that passes where the tests are monotone, and some r else.
     """
-    from scipy.linalg import qr
-
-    R, order = qr(ordered_by, mode="r", pivoting=True, check_finite=False)
+    R, order = _pivoted_qr(ordered_by)
     lower, name = 0, "no column is certainly other than zero"
     upper = int(np.count_nonzero(np.diag(R))) + 1
     while upper - lower > 1:
@@ -192,7 +190,7 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
             lower, name = r, f"{passed}, pivotal columns"
         else:
             upper = r
-    return Test(tuple(int(j) for j in order[:lower]), name)
+    return Test(order[:lower], name)
 
 
 def singular_values_above(A: Array, radius: float) -> int:
@@ -273,14 +271,15 @@ def _float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
 
 def pivoted_minor(A: Array, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Rows and columns of a well-conditioned minor of this size, by QR with pivoting."""
-    columns = _pivots(A)[:rank]
-    return _pivots(A[:, columns].T)[:rank], columns
+    columns = _pivoted_qr(A)[1][:rank]
+    return _pivoted_qr(A[:, columns].T)[1][:rank], columns
 
 
-def _pivots(A: Array) -> tuple[int, ...]:
+def _pivoted_qr(A: Array) -> tuple[Array, tuple[int, ...]]:
     from scipy.linalg import qr
 
-    return tuple(int(j) for j in qr(A, mode="r", pivoting=True, check_finite=False)[1])
+    R, order = qr(A, mode="r", pivoting=True, check_finite=False)
+    return R, tuple(int(j) for j in order)
 
 
 def enclosure(
@@ -294,7 +293,7 @@ def enclosure(
     if rank == 0:  # nothing to prove
         still = (0,) * A.shape[0], (0,) * A.shape[1]
         return NonsingularEnclosure(statement, (), *still, 0, Dyadic(0, len(A), (), 0))
-    columns = tuple(range(A.shape[1])) if rank == A.shape[1] else _pivots(A)[:rank]
+    columns = tuple(range(A.shape[1])) if rank == A.shape[1] else _pivoted_qr(A)[1][:rank]
     part = A[:, columns]
     row_exponents, column_exponents = _equilibrated(part)
     scale = np.add.outer(row_exponents, column_exponents)
