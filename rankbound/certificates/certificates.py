@@ -7,13 +7,19 @@ one back proves nothing; checking it does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from dataclasses import field, fields, replace
-from fractions import Fraction
 from typing import Any, ClassVar, Self
 
 from rankbound.certificates.checker.fields import Rejected, parse
-from rankbound.certificates.matrices import Dyadic, Layer, Matrix, Minor, Record
+from rankbound.certificates.matrices import (
+    CODECS,
+    Dyadic,
+    Layer,
+    Matrix,
+    Minor,
+    Record,
+    read_rational,
+)
 from rankbound.certificates.statements import KINDS, Statement
 from rankbound.errors import InputError, InputTypeError
 
@@ -162,7 +168,7 @@ def _field(name: str, value: Any) -> Any:
     """A field as Python holds it; what it is shows in its JSON, but for the hexadecimal prime."""
     if isinstance(value, dict):
         if "type" in value:
-            read = READERS[value["type"]]
+            _, read = CODECS[value["type"]]
             entries = tuple(read(entry) for entry in value["entries"])
             return Matrix(value["type"], value["rows"], value["columns"], entries)
         if "exponent" in value:
@@ -174,19 +180,7 @@ def _field(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str) and "/" in value:
-        return _rational(value)
+        return read_rational(value)
     if isinstance(value, str):
         return int(value, 16) if name == "prime" else float.fromhex(value)
     return value
-
-
-def _rational(text: str) -> Fraction:
-    numerator, _, denominator = text.partition("/")
-    return Fraction(int(numerator, 16), int(denominator, 16))
-
-
-READERS: dict[str, Callable[[str], int | Fraction | float]] = {
-    "integer": lambda text: int(text, 16),
-    "rational": _rational,
-    "float": float.fromhex,
-}

@@ -26,8 +26,8 @@ class Matrix:
     entries: tuple[Number, ...]  # row by row
 
     def __post_init__(self) -> None:
-        if self.type not in WRITERS:
-            raise InputError(f"type is {self.type!r}; expected one of {', '.join(WRITERS)}.")
+        if self.type not in CODECS:
+            raise InputError(f"type is {self.type!r}; expected one of {', '.join(CODECS)}.")
         _require_count(self.rows, self.columns, len(self.entries))
 
     @classmethod
@@ -47,7 +47,7 @@ class Matrix:
 
     def to_data(self) -> dict[str, Any]:
         """The matrix as a certificate writes it."""
-        write = WRITERS[self.type]
+        write, _ = CODECS[self.type]
         return {
             "type": self.type,
             "rows": self.rows,
@@ -217,8 +217,15 @@ def _written_rational(value: Any) -> str:
     return f"{hex(value.numerator)}/{hex(value.denominator)}"
 
 
-WRITERS: dict[str, Callable[[Any], str]] = {
-    "integer": hex,
-    "rational": _written_rational,
-    "float": float.hex,
+def read_rational(text: str) -> Fraction:
+    """The rational that was written as two hexadecimal integers and a slash."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator, 16), int(denominator, 16))
+
+
+# how an entry of each type is written, and read
+CODECS: dict[str, tuple[Callable[[Any], str], Callable[[str], Number]]] = {
+    "integer": (hex, lambda text: int(text, 16)),
+    "rational": (_written_rational, read_rational),
+    "float": (float.hex, float.fromhex),
 }
