@@ -112,14 +112,16 @@ def frobenius(error: Array | None) -> float:
 
 
 def left_inverse_of(A: Array) -> Array | None:
-    """An approximate left inverse (n, m), or None where a pivot is zero."""
+    """An approximate left inverse (n, m), or None where a pivot is zero or it is not finite."""
     try:
         if A.shape[0] == A.shape[1]:
-            return np.asarray(np.linalg.inv(A), np.float64)
-        Q, R = np.linalg.qr(A)
-        return np.asarray(np.linalg.inv(R) @ Q.T, np.float64)
+            inverse = np.asarray(np.linalg.inv(A), np.float64)
+        else:
+            Q, R = np.linalg.qr(A)
+            inverse = np.asarray(np.linalg.inv(R) @ Q.T, np.float64)
     except np.linalg.LinAlgError:  # a zero pivot
         return None
+    return inverse if np.isfinite(inverse).all() else None
 
 
 def has_left_inverse(A: Array, error: Array | None) -> bool:
@@ -130,7 +132,7 @@ def has_left_inverse(A: Array, error: Array | None) -> bool:
     """
     with np.errstate(all="ignore"):  # what is not finite fails the comparison
         R = left_inverse_of(A)
-        if R is None or not np.isfinite(R).all():
+        if R is None:
             return False
         residual = R @ A
         bound = product_error(R, A)
@@ -250,7 +252,7 @@ def prove_columns(A: Array, error: Array | None, rank: int) -> Any:
     if error is None:
         statement: Statement = Rank(Matrix.of_floats(A.tolist()), rank, min(A.shape))
         if rank <= MOST_MINOR:
-            rows, columns, prime = _float_pivots(A)
+            rows, columns, prime = float_pivots(A)
             if len(rows) >= rank:
                 return NonzeroMinor(statement, rows[:rank], columns[:rank], prime)
     else:
@@ -259,12 +261,8 @@ def prove_columns(A: Array, error: Array | None, rank: int) -> Any:
     return enclosure(statement, A, error, rank)
 
 
-def rank_modulo_prime(A: Array) -> int:
-    """The rank modulo a prime of the exact entries, never above the rank over Q."""
-    return len(_float_pivots(A)[0])
-
-
-def _float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """As :func:`pivots_modulo_prime`, of the exact entries."""
     cleared, _ = integer_rows(as_rationals(A.tolist()))
     return pivots_modulo_prime(cleared)
 
@@ -303,7 +301,7 @@ def enclosure(
     if radii is not None and not np.isfinite(radii).all():
         return None
     inverse = left_inverse_of(scaled)
-    if inverse is None or not np.isfinite(inverse).all():
+    if inverse is None:
         inverse = np.zeros((rank, len(A)))
     everywhere = np.zeros(A.shape[1], np.int64)
     everywhere[list(columns)] = column_exponents
