@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import gcd
 
-from rankbound.certificates.checker import fields, statements
+from rankbound.certificates.checker import fields, statements, tables
 from rankbound.certificates.checker.enclosures import (
     centred_logs,
     log_differences,
@@ -16,26 +16,7 @@ from rankbound.certificates.checker.enclosures import (
     rounded,
 )
 from rankbound.certificates.checker.fields import Rejected
-from rankbound.certificates.checker.tables import (
-    EXACT,
-    Budget,
-    Dyadic,
-    Rows,
-    Shape,
-    Table,
-    centred,
-    cleared_by_columns,
-    cleared_by_rows,
-    cleared_whole,
-    digits,
-    equals,
-    longest,
-    multiply,
-    read_dyadic,
-    read_table,
-    row_sums,
-    transposed,
-)
+from rankbound.certificates.checker.tables import Budget, Dyadic, Rows, Shape, Table
 
 # Minors modulo m: not zero there, hence not zero.
 #
@@ -71,7 +52,7 @@ def residues(
     table: Table, rows: list[int], columns: list[int], modulus: int, budget: Budget
 ) -> Rows:
     """The chosen part of a matrix modulo m."""
-    length = digits(longest(table.numerators)) + digits(longest(table.denominators))
+    length = tables.digits_of(table.numerators) + tables.digits_of(table.denominators)
     budget.spend(len(rows) * len(columns) * (2000 + 3 * length), "reducing a matrix")
     return [
         [_residue(table.numerators[i][j], table.denominators[i][j], modulus) for j in columns]
@@ -169,7 +150,7 @@ def _logit_residues(
         keys = [[(n * row[i] - sum(row)) % modulus for i in rows] for row in keys]
     else:
         keys = residues(statement.keys, every, rows, modulus, budget)
-    product = multiply(transposed(keys, len(rows)), queries, len(columns), budget)
+    product = tables.multiply(tables.transposed(keys, len(rows)), queries, len(columns), budget)
     return [[x % modulus for x in row] for row in product]
 
 
@@ -178,8 +159,8 @@ def verify_factorisation(statement: statements.Statement, data: object, budget: 
     if not isinstance(statement, statements.RankBetween):
         raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
     found = fields.keyed(data, "the data", ("left", "right", "minor"))
-    left = read_table(found["left"], "the left factor", EXACT, least_columns=0)
-    right = read_table(found["right"], "the right factor", EXACT, least_rows=0)
+    left = tables.read_table(found["left"], "the left factor", tables.EXACT, least_columns=0)
+    right = tables.read_table(found["right"], "the right factor", tables.EXACT, least_rows=0)
     if left.columns != right.rows:
         raise Rejected(
             f"the left factor has {left.columns} columns and the right one {right.rows} rows."
@@ -198,13 +179,13 @@ def _target(statement: statements.RankBetween, budget: Budget) -> Table:
         case statements.Rank(matrix=table):
             return table
         case statements.LogRank(logits=table):
-            return centred(table, budget)
+            return tables.centred(table, budget)
     n = statement.keys.columns
-    keys, over_keys = cleared_whole(statement.keys, budget)
-    queries, over_queries = cleared_whole(statement.queries, budget)
-    product = multiply(transposed(keys, n), queries, n, budget)
+    keys, over_keys = tables.cleared_whole(statement.keys, budget)
+    queries, over_queries = tables.cleared_whole(statement.queries, budget)
+    product = tables.multiply(tables.transposed(keys, n), queries, n, budget)
     table = Table("rational", n, n, product, [[over_keys * over_queries] * n] * n)
-    return centred(table, budget) if statement.centred else table
+    return tables.centred(table, budget) if statement.centred else table
 
 
 def _lower(statement: statements.RankBetween, minor: object, budget: Budget) -> str:
@@ -219,10 +200,10 @@ def _require_product(left: Table, right: Table, target: Table, budget: Budget) -
     shape = Shape(left.rows, right.columns)
     if shape != target.shape:
         raise Rejected(f"the product of the factors is {shape}; expected {target.shape}.")
-    first, over_rows = cleared_by_rows(left, budget)
-    second, over_columns = cleared_by_columns(right, budget)
-    product = multiply(first, second, right.columns, budget)
-    if not equals(product, over_rows, over_columns, target, budget):
+    first, over_rows = tables.cleared_by_rows(left, budget)
+    second, over_columns = tables.cleared_by_columns(right, budget)
+    product = tables.multiply(first, second, right.columns, budget)
+    if not tables.equals(product, over_rows, over_columns, target, budget):
         raise Rejected("the product of the factors is not the matrix.")
 
 
@@ -257,13 +238,13 @@ def verify_nonsingular_enclosure(
     )
     down = fields.exponents(found["row_exponents"], "the row exponents", matrix.rows)
     across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
-    inverse = read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
+    inverse = tables.read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
     shifts = [a + grid for a in down]
     entries, errors = rounded(matrix, error, shifts, columns, across, budget)
-    product = multiply(inverse.entries, entries, len(columns), budget)
+    product = tables.multiply(inverse.entries, entries, len(columns), budget)
     distance, one, shift = residual(product, inverse.exponent - grid, budget)
     absolute = [[abs(x) for x in row] for row in inverse.entries]
-    moved = row_sums(absolute, [sum(row) for row in errors], budget)
+    moved = tables.row_sums(absolute, [sum(row) for row in errors], budget)
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
         if sum(row) + (more << shift) >= one:
             raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
@@ -292,8 +273,8 @@ def verify_spectral_gap(statement: statements.Statement, data: object, budget: B
             raise Rejected(
                 "a spectral gap proves statements of kind singular-value and log-rank-within."
             )
-    V = read_dyadic(found["compression"], "the compression", matrix.columns, None)
-    R = read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
+    V = tables.read_dyadic(found["compression"], "the compression", matrix.columns, None)
+    R = tables.read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
     every = list(range(matrix.columns))
     known = rounded(matrix, error, [grid] * matrix.rows, every, [0] * matrix.columns, budget)
     alpha_squared = _alpha_squared(known, R, V, grid, budget)
@@ -325,22 +306,24 @@ def _alpha_squared(
 ) -> Fraction:
     """‖M‖_1 ‖M‖_∞ of M = |I - R A^ V| + |R| e |V|, from row and column sums."""
     entries, errors = known
-    product = multiply(R.entries, entries, V.rows, budget)
-    product = multiply(product, V.entries, V.columns, budget)
+    product = tables.multiply(R.entries, entries, V.rows, budget)
+    product = tables.multiply(product, V.entries, V.columns, budget)
     distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
     left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
     norms = [_norm(distance, left, errors, right, shift, budget)]
     distance, left, right = (
-        transposed(rows, columns)
+        tables.transposed(rows, columns)
         for rows, columns in ((distance, V.columns), (left, R.columns), (right, V.columns))
     )
-    norms.append(_norm(distance, right, transposed(errors, V.rows), left, shift, budget))
+    norms.append(_norm(distance, right, tables.transposed(errors, V.rows), left, shift, budget))
     return Fraction(norms[0] * norms[1], one * one)
 
 
 def _norm(distance: Rows, left: Rows, errors: Rows, right: Rows, shift: int, budget: Budget) -> int:
     """The greatest row sum of ``distance + left · errors · right 2**shift``."""
-    sums = row_sums(left, row_sums(errors, [sum(row) for row in right], budget), budget)
+    sums = tables.row_sums(
+        left, tables.row_sums(errors, [sum(row) for row in right], budget), budget
+    )
     whole = (sum(row) + (more << shift) for row, more in zip(distance, sums, strict=True))
     return max(whole, default=0)
 
@@ -354,8 +337,8 @@ def _rest(
     a + b <= 1 and 4 a b <= (1 - a - b)^2. For ‖R‖_2² ‖V‖_2² stands ‖R R^T‖_∞ ‖V^T V‖_∞, which is
     never below it.
     """
-    gram_R = multiply(R.entries, transposed(R.entries, R.columns), R.rows, budget)
-    gram_V = multiply(transposed(V.entries, V.columns), V.entries, V.columns, budget)
+    gram_R = tables.multiply(R.entries, tables.transposed(R.entries, R.columns), R.rows, budget)
+    gram_V = tables.multiply(tables.transposed(V.entries, V.columns), V.entries, V.columns, budget)
     norms = [max((sum(map(abs, row)) for row in gram), default=0) for gram in (gram_R, gram_V)]
     wanted = bound**2 * norms[0] * norms[1] * Fraction(4) ** (R.exponent + V.exponent)
     rest = 1 - alpha_squared - wanted
@@ -371,8 +354,8 @@ def verify_counterexample(statement: statements.Statement, data: object, budget:
     rows, columns, modulus = read_minor(minor, n, n)
     if len(rows) <= size:
         raise Rejected(f"the minor has {len(rows)} rows; expected more than the head size {size}.")
-    keys = transposed(statement.keys.numerators, n)
-    logits = multiply(keys, statement.queries.numerators, n, budget)
+    keys = tables.transposed(statement.keys.numerators, n)
+    logits = tables.multiply(keys, statement.queries.numerators, n, budget)
     for j in range(n):
         if len({row[j] - powers[j] for row, powers in zip(logits, exponents, strict=True)}) > 1:
             raise Rejected(f"column {j} of the logits and the exponents differ by no constant.")

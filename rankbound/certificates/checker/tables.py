@@ -70,6 +70,11 @@ class Shape(NamedTuple):
         return f"{self.rows} × {self.columns}"
 
 
+def digits_of(rows: Iterable[Iterable[int]]) -> int:
+    """How many digits the longest of the integers takes."""
+    return digits(longest(rows))
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A matrix of rational numbers: entry (i, j) is numerators[i][j] / denominators[i][j]."""
@@ -277,7 +282,7 @@ def _unpacked(packed: int, width: int, columns: int) -> list[int]:
 
 def row_sums(matrix: Rows, vector: list[int], budget: Budget) -> list[int]:
     """The matrix times a vector."""
-    work = len(matrix) * len(vector) * digits(longest(matrix)) * digits(longest([vector]))
+    work = len(matrix) * len(vector) * digits_of(matrix) * digits_of([vector])
     budget.spend(work, "a product with a vector")
     return [sum(map(mul, row, vector)) for row in matrix]
 
@@ -286,9 +291,9 @@ def equals(
     product: Rows, row_over: list[int], column_over: list[int], target: Table, budget: Budget
 ) -> bool:
     """Whether product[i][j] / (row_over[i] * column_over[j]) is the target, entry by entry."""
-    down, across = digits(longest([row_over])), digits(longest([column_over]))
-    work = down * across + digits(longest(target.numerators)) * (down + across)
-    work += digits(longest(product)) * digits(longest(target.denominators))
+    down, across = digits_of([row_over]), digits_of([column_over])
+    work = down * across + digits_of(target.numerators) * (down + across)
+    work += digits_of(product) * digits_of(target.denominators)
     budget.spend(target.rows * target.columns * work, "comparing a product")
     return all(
         x * below == above * (over * c)
