@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from operator import methodcaller
 from typing import Any
@@ -249,8 +249,6 @@ class Lifting:
 
     digits: Basis  # the primes whose product is the base X
     residuals: Basis  # the primes that hold the residuals
-    to_digits: Extension
-    to_residuals: Extension
     by_digits: Array  # the matrix modulo each of the first, of shape (primes, m, n)
     by_residuals: Array  # and modulo each of the second
     inverse: Array  # of A modulo the primes of `digits`, of shape (primes, r, r)
@@ -260,6 +258,16 @@ class Lifting:
     def rank(self) -> int:
         """The size of A."""
         return int(self.inverse.shape[1])
+
+    @cached_property
+    def to_digits(self) -> Extension:
+        """From the primes of the residuals to those of the digits."""
+        return Extension(self.residuals, self.digits)
+
+    @cached_property
+    def to_residuals(self) -> Extension:
+        """From the primes of the digits to those of the residuals."""
+        return Extension(self.digits, self.residuals)
 
     @cached_property
     def shrink(self) -> Array:
@@ -292,7 +300,7 @@ class Lifting:
         """The same for the transpose."""
         tables = (self.by_digits, self.by_residuals, self.inverse)
         first, second, inverse = (np.ascontiguousarray(M.transpose(0, 2, 1)) for M in tables)
-        return replace(self, by_digits=first, by_residuals=second, inverse=inverse)
+        return Lifting(self.digits, self.residuals, first, second, inverse, self.bits)
 
     def refuted(self) -> bool:
         """Whether the Schur complement D - C A^{-1} B is not zero modulo the first prime.
@@ -449,6 +457,5 @@ def lifting_of(
     if not good:
         return None
     kept = slice(count) if len(good) == count else good  # a slice copies nothing
-    primes = primes.only(good)
-    ways = Extension(others, primes), Extension(primes, others)
-    return Lifting(primes, others, *ways, table[kept], table[count:], inverse[good], bits), rows
+    lifting = Lifting(primes.only(good), others, table[kept], table[count:], inverse[good], bits)
+    return lifting, rows

@@ -11,18 +11,9 @@ from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
 from typing import dataclass_transform
 
-from rankbound.certificates.checker import fields
+from rankbound.certificates.checker import fields, tables
 from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected, shown
-from rankbound.certificates.checker.tables import (
-    ANY,
-    EXACT,
-    FLOAT,
-    INTEGER,
-    Table,
-    constant,
-    read_table,
-    transposed,
-)
+from rankbound.certificates.checker.tables import ANY, EXACT, FLOAT, INTEGER, Table, read_table
 
 
 @dataclass_transform(eq_default=False, frozen_default=True)
@@ -380,7 +371,7 @@ def _masked_log_rank(data: dict[str, object]) -> MaskedLogRank:
     visible = mask.numerators
     if any(x not in (0, 1) for row in visible for x in row):
         raise Rejected("an entry of the mask is neither 0 nor 1.")
-    if not all(any(column) for column in transposed(visible, logits.columns)):
+    if not all(any(column) for column in tables.transposed(visible, logits.columns)):
         raise Rejected("the mask hides every key from a query.")
     lower, upper = _bounds(data)
     return MaskedLogRank(logits, visible, lower, upper)
@@ -452,7 +443,7 @@ def _lower(data: dict[str, object]) -> int:
 def _error(value: object, matrix: Table) -> tuple[Table, float | None]:
     if not isinstance(value, dict):
         uniform = fields.nonnegative(value, "the error")
-        return constant(uniform, matrix.rows, matrix.columns), uniform
+        return tables.constant(uniform, matrix.rows, matrix.columns), uniform
     error = read_table(value, "the matrix of errors", FLOAT, shape=matrix.shape)
     if any(x < 0 for row in error.numerators for x in row):
         raise Rejected("an error is negative.")
