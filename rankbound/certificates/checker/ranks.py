@@ -227,6 +227,16 @@ def verify_nonsingular_enclosure(
                 "a nonsingular enclosure proves statements of kind rank, rank-under-error and "
                 "log-rank-within."
             )
+    r = _prove(matrix, error, grid, found, budget)
+    if r < statement.lower:
+        raise Rejected(f"{r} columns are fewer than the lower bound {statement.lower}.")
+    return f"every choice of the {r} columns is nonsingular by an approximate left inverse"
+
+
+def _prove(
+    matrix: Table, error: Table | None, grid: int, found: dict[str, object], budget: Budget
+) -> int:
+    """The number of columns proved independent."""
     columns = (
         list(range(matrix.columns))
         if found["columns"] is None
@@ -244,10 +254,7 @@ def verify_nonsingular_enclosure(
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
         if sum(row) + (more << shift) >= one:
             raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
-    r = len(columns)
-    if r < statement.lower:
-        raise Rejected(f"{r} columns are fewer than the lower bound {statement.lower}.")
-    return f"every choice of the {r} columns is nonsingular by an approximate left inverse"
+    return len(columns)
 
 
 def verify_spectral_gap(statement: statements.Statement, data: object, budget: Budget) -> str:
