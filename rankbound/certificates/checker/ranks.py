@@ -8,7 +8,13 @@ from __future__ import annotations
 from fractions import Fraction
 from math import gcd
 
-from rankbound.certificates.checker import enclosures, fields, statements, tables
+from rankbound.certificates.checker import fields, statements, tables
+from rankbound.certificates.checker.enclosures import (
+    centred_logs,
+    log_differences,
+    residual,
+    rounded,
+)
 from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.tables import Budget, Dyadic, Rows, Shape, Table
 
@@ -219,9 +225,7 @@ def verify_nonsingular_enclosure(
         case statements.RankUnderError(matrix=matrix):
             error = statement.error
         case statements.LogRankWithin():
-            matrix, error = enclosures.log_differences(
-                statement.context, statement.ratio, grid + 20, budget
-            )
+            matrix, error = log_differences(statement.context, statement.ratio, grid + 20, budget)
         case _:
             raise Rejected(
                 "a nonsingular enclosure proves statements of kind rank, rank-under-error and "
@@ -246,9 +250,9 @@ def _prove(
     across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
     inverse = tables.read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
     shifts = [a + grid for a in down]
-    entries, errors = enclosures.rounded(matrix, error, shifts, columns, across, budget)
+    entries, errors = rounded(matrix, error, shifts, columns, across, budget)
     product = tables.multiply(inverse.entries, entries, len(columns), budget)
-    distance, one, shift = enclosures.residual(product, inverse.exponent - grid, budget)
+    distance, one, shift = residual(product, inverse.exponent - grid, budget)
     absolute = [[abs(x) for x in row] for row in inverse.entries]
     moved = tables.row_sums(absolute, [sum(row) for row in errors], budget)
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
@@ -271,7 +275,7 @@ def verify_spectral_gap(statement: statements.Statement, data: object, budget: B
         case statements.SingularValue(matrix=matrix, error=error):
             pass
         case statements.LogRankWithin():
-            matrix, error = enclosures.centred_logs(statement.context, grid + 20, budget)
+            matrix, error = centred_logs(statement.context, grid + 20, budget)
         case _:
             raise Rejected(
                 "a spectral gap proves statements of kind singular-value and log-rank-within."
@@ -279,9 +283,7 @@ def verify_spectral_gap(statement: statements.Statement, data: object, budget: B
     V = tables.read_dyadic(found["compression"], "the compression", matrix.columns, None)
     R = tables.read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
     every = list(range(matrix.columns))
-    known = enclosures.rounded(
-        matrix, error, [grid] * matrix.rows, every, [0] * matrix.columns, budget
-    )
+    known = rounded(matrix, error, [grid] * matrix.rows, every, [0] * matrix.columns, budget)
     alpha_squared = _alpha_squared(known, R, V, grid, budget)
     if alpha_squared >= 1:
         raise Rejected("the bound of the spectral norm of I - R A V is not below 1.")
@@ -313,7 +315,7 @@ def _alpha_squared(
     entries, errors = known
     product = tables.multiply(R.entries, entries, V.rows, budget)
     product = tables.multiply(product, V.entries, V.columns, budget)
-    distance, one, shift = enclosures.residual(product, R.exponent - grid + V.exponent, budget)
+    distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
     left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
     norms = [_norm(distance, left, errors, right, shift, budget)]
     distance, left, right = (
