@@ -209,12 +209,7 @@ def _logrank(n: int, rng: np.random.Generator, rank: float, scale: float = 1.0) 
 
 LAWS: MappingProxyType[str, Callable[..., Array]] = MappingProxyType(
     {
-        "dirichlet": _dirichlet,
-        "gibbs": _gibbs,
-        "hadamard": _hadamard,
-        "permutation": _permutation,
-        "sparse": _sparse,
-        "causal": _causal,
-        "logrank": _logrank,
+        draw.__name__[1:]: draw
+        for draw in (_dirichlet, _gibbs, _hadamard, _permutation, _sparse, _causal, _logrank)
     }
 )

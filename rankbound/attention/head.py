@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Rational
 from typing import Any
@@ -24,7 +25,7 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead", "capped", "exact_array", "refuse_overflow"]
+__all__ = ["AttentionHead"]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -178,19 +179,19 @@ class AttentionHead:
                 f"{name} is {W.shape} but X is {tokens.shape}: {name} must have as many columns "
                 f"({W.shape[1]}) as X has rows ({tokens.shape[-2]}); tokens are columns."
             )
-        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
-            projected: Array = W @ tokens
-        refuse_overflow(f"{name} X", projected)
-        return projected
+        return without_overflow(f"{name} X", lambda: W @ tokens)
 
 
-def refuse_overflow(name: str, array: Array) -> None:
-    """Refuse a product that is not finite."""
+def without_overflow(name: str, compute: Callable[[], Array]) -> Array:
+    """What is computed, if it is finite."""
+    with np.errstate(over="ignore", invalid="ignore"):  # reported just below
+        array = compute()
     if not np.isfinite(array).all():
         raise InputError(
             f"{name} overflows float64; expected entries below 1.8e308. "
             "Scale the tokens or the projections down."
         )
+    return array
 
 
 def _own_mask(mask: npt.ArrayLike) -> Mask:

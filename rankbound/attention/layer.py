@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, as_array, check_head_size, check_int, check_real, frozen_copy
-from rankbound.attention.head import AttentionHead, refuse_overflow
+from rankbound.attention.head import AttentionHead, without_overflow
 from rankbound.errors import InputError
 from rankbound.table import Column, Table
 
@@ -95,9 +95,8 @@ class MultiHead:
         """Head `i`, its value projection followed by its columns of `W_o`."""
         i = check_int("i", i, least=0, most=self.heads - 1, why="heads are numbered from 0")
         v = self.value_size
-        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
-            value = self.W_o[:, i * v : (i + 1) * v] @ self.W_v[i]
-        refuse_overflow("W_o W_v", value)
+        W_o = self.W_o[:, i * v : (i + 1) * v]
+        value = without_overflow("W_o W_v", lambda: W_o @ self.W_v[i])
         return AttentionHead(self.W_q[i], self.W_k[i], value, scale=self.scale)
 
     def output(self, X: npt.ArrayLike, mask: npt.ArrayLike | None = None) -> Array:
@@ -105,10 +104,7 @@ class MultiHead:
         `Context`.
         """
         outputs = [self.head(i).output(X, mask) for i in range(self.heads)]
-        with np.errstate(over="ignore", invalid="ignore"):  # reported just below
-            total: Array = np.sum(outputs, axis=0)
-        refuse_overflow("the output", total)
-        return total
+        return without_overflow("the output", lambda: np.sum(outputs, axis=0))
 
 
 def _stack(name: str, value: Any) -> Array:

@@ -7,26 +7,38 @@ one back proves nothing; checking it does.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field, fields, replace
-from fractions import Fraction
+from dataclasses import field, fields, replace
 from typing import Any, ClassVar, Self
 
 from rankbound.certificates.checker.fields import Rejected, parse
-from rankbound.certificates.matrices import Dyadic, Layer, Matrix, Minor, Record
+from rankbound.certificates.matrices import (
+    CODECS,
+    Dyadic,
+    Layer,
+    Matrix,
+    Minor,
+    Record,
+    read_rational,
+)
 from rankbound.certificates.statements import KINDS, Statement
 from rankbound.errors import InputError, InputTypeError
 
 SCHEMA = "rankbound-certificate-1"
 
 
-@dataclass(frozen=True, eq=False)
+PROOFS: dict[str, type[Certificate]] = {}
+
+
 class Certificate(Record):
     """A statement with the data that proves it, and the id of the claim that it speaks for."""
 
     kind: ClassVar[str]
     statement: Statement
     claim: str | None = field(default=None, kw_only=True)
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        PROOFS[cls.kind] = cls
 
     def to_json(self) -> str:
         """Return the canonical JSON: keys sorted, no white space, ASCII."""
@@ -45,7 +57,6 @@ class Certificate(Record):
         return replace(self, claim=claim)
 
 
-@dataclass(frozen=True, eq=False)
 class NonzeroMinor(Certificate):
     """The minor is a unit modulo `prime`, so the rank is at least its size."""
 
@@ -55,7 +66,6 @@ class NonzeroMinor(Certificate):
     prime: int
 
 
-@dataclass(frozen=True, eq=False)
 class Factorisation(Certificate):
     """``left right`` is the matrix, so its rank is at most the inner size."""
 
@@ -65,7 +75,6 @@ class Factorisation(Certificate):
     minor: Minor | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class NonsingularEnclosure(Certificate):
     """`inverse` times the chosen, scaled columns is near the identity for every matrix in question.
 
@@ -81,7 +90,6 @@ class NonsingularEnclosure(Certificate):
     inverse: Dyadic
 
 
-@dataclass(frozen=True, eq=False)
 class SpectralGap(Certificate):
     """`inverse` times matrix times `compression` is near the identity in the spectral norm."""
 
@@ -91,7 +99,6 @@ class SpectralGap(Certificate):
     grid: int
 
 
-@dataclass(frozen=True, eq=False)
 class MaskedWitness(Certificate):
     """Directions that make rows independent in every completion, and a head on the mask."""
 
@@ -121,29 +128,12 @@ class LayerSeparation(Certificate):
     kind = "separation"
 
 
-@dataclass(frozen=True, eq=False)
 class UnreachableWitness(Certificate):
     """Vectors, n × 1: ``left^T L right`` is 0 for the logits of every head, and not for these."""
 
     kind = "unreachable"
     left: Matrix
     right: Matrix
-
-
-PROOFS: dict[str, type[Certificate]] = {
-    certificate.kind: certificate
-    for certificate in (
-        NonzeroMinor,
-        Factorisation,
-        NonsingularEnclosure,
-        SpectralGap,
-        MaskedWitness,
-        Representation,
-        Counterexample,
-        LayerSeparation,
-        UnreachableWitness,
-    )
-}
 
 
 def read_certificate(text: str | bytes) -> Certificate:
@@ -178,7 +168,7 @@ def _field(name: str, value: Any) -> Any:
     """A field as Python holds it; what it is shows in its JSON, but for the hexadecimal prime."""
     if isinstance(value, dict):
         if "type" in value:
-            read = READERS[value["type"]]
+            _, read = CODECS[value["type"]]
             entries = tuple(read(entry) for entry in value["entries"])
             return Matrix(value["type"], value["rows"], value["columns"], entries)
         if "exponent" in value:
@@ -190,19 +180,7 @@ def _field(name: str, value: Any) -> Any:
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, str) and "/" in value:
-        return _rational(value)
+        return read_rational(value)
     if isinstance(value, str):
         return int(value, 16) if name == "prime" else float.fromhex(value)
     return value
-
-
-def _rational(text: str) -> Fraction:
-    numerator, _, denominator = text.partition("/")
-    return Fraction(int(numerator, 16), int(denominator, 16))
-
-
-READERS: dict[str, Callable[[str], int | Fraction | float]] = {
-    "integer": lambda text: int(text, 16),
-    "rational": _rational,
-    "float": float.fromhex,
-}

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from numbers import Rational, Real
-from typing import Any, Literal
+from typing import Any, Literal, dataclass_transform
 
 from rankbound.certificates.checker.fields import shown
 from rankbound.errors import InputError, InputTypeError
@@ -26,8 +26,8 @@ class Matrix:
     entries: tuple[Number, ...]  # row by row
 
     def __post_init__(self) -> None:
-        if self.type not in WRITERS:
-            raise InputError(f"type is {self.type!r}; expected one of {', '.join(WRITERS)}.")
+        if self.type not in CODECS:
+            raise InputError(f"type is {self.type!r}; expected one of {', '.join(CODECS)}.")
         _require_count(self.rows, self.columns, len(self.entries))
 
     @classmethod
@@ -47,7 +47,7 @@ class Matrix:
 
     def to_data(self) -> dict[str, Any]:
         """The matrix as a certificate writes it."""
-        write = WRITERS[self.type]
+        write, _ = CODECS[self.type]
         return {
             "type": self.type,
             "rows": self.rows,
@@ -56,23 +56,29 @@ class Matrix:
         }
 
 
+@dataclass_transform(eq_default=False, frozen_default=True, field_specifiers=(field,))
 @dataclass(frozen=True, eq=False)
 class Record:
-    """Fields that are written as JSON; numbers of other libraries become Python's, as declared."""
+    """Fields that are written as JSON; numbers of other libraries become Python's, as declared.
+
+    Whatever inherits from it is a frozen dataclass.
+    """
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            convert = CONVERTED.get(str(field.type))
+        for one in fields(self):
+            convert = CONVERTED.get(str(one.type))
             if convert is not None:
-                object.__setattr__(self, field.name, convert(getattr(self, field.name)))
+                object.__setattr__(self, one.name, convert(getattr(self, one.name)))
 
     def to_data(self) -> dict[str, Any]:
         """The record as a certificate writes it; a prime, unlike an index, in hexadecimal."""
-        held = {field.name: getattr(self, field.name) for field in fields(self)}
+        held = {one.name: getattr(self, one.name) for one in fields(self)}
         return {name: hex(x) if name == "prime" else encoded(x) for name, x in held.items()}
 
 
-@dataclass(frozen=True, eq=False)
 class Dyadic(Record):
     """A matrix of integers, row by row, times ``2**exponent``."""
 
@@ -90,7 +96,6 @@ class Dyadic(Record):
         return {**super().to_data(), "entries": [hex(entry) for entry in self.entries]}
 
 
-@dataclass(frozen=True, eq=False)
 class Minor(Record):
     """A square part of a matrix, and a modulus at which its determinant is a unit.
 
@@ -102,7 +107,6 @@ class Minor(Record):
     prime: int
 
 
-@dataclass(frozen=True, eq=False)
 class Layer(Record):
     """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`."""
 
@@ -213,8 +217,15 @@ def _written_rational(value: Any) -> str:
     return f"{hex(value.numerator)}/{hex(value.denominator)}"
 
 
-WRITERS: dict[str, Callable[[Any], str]] = {
-    "integer": hex,
-    "rational": _written_rational,
-    "float": float.hex,
+def read_rational(text: str) -> Fraction:
+    """The rational that was written as two hexadecimal integers and a slash."""
+    numerator, _, denominator = text.partition("/")
+    return Fraction(int(numerator, 16), int(denominator, 16))
+
+
+# how an entry of each type is written, and read
+CODECS: dict[str, tuple[Callable[[Any], str], Callable[[str], Number]]] = {
+    "integer": (hex, lambda text: int(text, 16)),
+    "rational": (_written_rational, read_rational),
+    "float": (float.hex, float.fromhex),
 }

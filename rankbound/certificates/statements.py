@@ -6,19 +6,23 @@ Each holds its parameters, not its proof; docs/certificates.md says what each cl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, ClassVar
 
 from rankbound.certificates.checker.statements import read_statement
 from rankbound.certificates.matrices import Layer, Matrix, Record
 
+KINDS: dict[str, type[Statement]] = {}
 
-@dataclass(frozen=True, eq=False)
+
 class Statement(Record):
     """What a certificate states: a kind and parameters."""
 
     kind: ClassVar[str]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        KINDS[cls.kind] = cls
 
     def sentence(self) -> str:
         """The statement in words, as the checker reads it."""
@@ -35,7 +39,6 @@ class Statement(Record):
         return {"kind": self.kind, **super().to_data()}
 
 
-@dataclass(frozen=True, eq=False)
 class Rank(Statement):
     """``lower <= rank(matrix) <= upper`` over the rationals."""
 
@@ -45,7 +48,6 @@ class Rank(Statement):
     upper: int
 
 
-@dataclass(frozen=True, eq=False)
 class RankUnderError(Statement):
     """Every real matrix within `error` of `matrix`, entry by entry, has rank >= `lower`.
 
@@ -58,7 +60,6 @@ class RankUnderError(Statement):
     lower: int
 
 
-@dataclass(frozen=True, eq=False)
 class LogRank(Statement):
     """``lower <= rank(C logits) <= upper``: the log-rank of the context P ∝ exp(logits)."""
 
@@ -68,7 +69,6 @@ class LogRank(Statement):
     upper: int
 
 
-@dataclass(frozen=True, eq=False)
 class LogitRank(Statement):
     """Bounds of the rank of ``keys^T queries``, or of C times it if `centred`."""
 
@@ -80,7 +80,6 @@ class LogitRank(Statement):
     upper: int
 
 
-@dataclass(frozen=True, eq=False)
 class SingularValue(Statement):
     """Every real matrix within `error` entrywise has singular value number `index` >= `bound`.
 
@@ -94,7 +93,6 @@ class SingularValue(Statement):
     bound: float
 
 
-@dataclass(frozen=True, eq=False)
 class LogRankWithin(Statement):
     """Every positive Q with ``abs(log Q - log context) <= ratio`` has log-rank >= `lower`.
 
@@ -107,7 +105,6 @@ class LogRankWithin(Statement):
     lower: int
 
 
-@dataclass(frozen=True, eq=False)
 class RepresentedExactly(Statement):
     """``C (keys tokens)^T (queries tokens) = C logits``; tokens None: the identity."""
 
@@ -118,7 +115,6 @@ class RepresentedExactly(Statement):
     tokens: Matrix | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class RepresentedWithin(Statement):
     """The column softmax of ``scale keys^T queries`` is within e^±ratio of `context`.
 
@@ -134,7 +130,6 @@ class RepresentedWithin(Statement):
     tokens: Matrix | None = None
 
 
-@dataclass(frozen=True, eq=False)
 class MaskedLogRank(Statement):
     """``lower <=`` least rank of logits that agree with these on the mask ``<= upper``.
 
@@ -148,7 +143,6 @@ class MaskedLogRank(Statement):
     upper: int
 
 
-@dataclass(frozen=True, eq=False)
 class RankAboveHeadSize(Statement):
     """The context P ∝ 2^exponents belongs to a head of size k and has rank(P) > k."""
 
@@ -158,7 +152,6 @@ class RankAboveHeadSize(Statement):
     queries: Matrix
 
 
-@dataclass(frozen=True, eq=False)
 class LayersDiffer(Statement):
     """``‖f(X) - g(X)‖_F >= gap`` for two layers of attention heads on the tokens X."""
 
@@ -169,7 +162,6 @@ class LayersDiffer(Statement):
     gap: Fraction
 
 
-@dataclass(frozen=True, eq=False)
 class Unreachable(Statement):
     """No head of any size has the context P ∝ exp(logits) on the tokens, nor P ∝ b^logits."""
 
@@ -178,7 +170,6 @@ class Unreachable(Statement):
     tokens: Matrix
 
 
-@dataclass(frozen=True, eq=False)
 class UnreachableWithin(Statement):
     """No head of any size has, on the tokens, a context within e^±ratio of `context`."""
 
@@ -186,23 +177,3 @@ class UnreachableWithin(Statement):
     context: Matrix
     ratio: float
     tokens: Matrix
-
-
-KINDS: dict[str, type[Statement]] = {
-    statement.kind: statement
-    for statement in (
-        Rank,
-        RankUnderError,
-        LogRank,
-        LogitRank,
-        SingularValue,
-        LogRankWithin,
-        RepresentedExactly,
-        RepresentedWithin,
-        MaskedLogRank,
-        RankAboveHeadSize,
-        LayersDiffer,
-        Unreachable,
-        UnreachableWithin,
-    )
-}

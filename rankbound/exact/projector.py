@@ -18,8 +18,6 @@ from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import flint_module
 from rankbound.exact.rational import Rationals
 
-__all__ = ["ExactRowSpace", "exact_row_space"]
-
 Array = npt.NDArray[np.float64]
 
 PRECISIONS = (212, 848, 3392, 13568)  # bits; the last holds rows 2^6000 apart

@@ -112,14 +112,16 @@ def frobenius(error: Array | None) -> float:
 
 
 def left_inverse_of(A: Array) -> Array | None:
-    """An approximate left inverse (n, m), or None where a pivot is zero."""
+    """An approximate left inverse (n, m), or None where a pivot is zero or it is not finite."""
     try:
         if A.shape[0] == A.shape[1]:
-            return np.asarray(np.linalg.inv(A), np.float64)
-        Q, R = np.linalg.qr(A)
-        return np.asarray(np.linalg.inv(R) @ Q.T, np.float64)
+            inverse = np.asarray(np.linalg.inv(A), np.float64)
+        else:
+            Q, R = np.linalg.qr(A)
+            inverse = np.asarray(np.linalg.inv(R) @ Q.T, np.float64)
     except np.linalg.LinAlgError:  # a zero pivot
         return None
+    return inverse if np.isfinite(inverse).all() else None
 
 
 def has_left_inverse(A: Array, error: Array | None) -> bool:
@@ -130,7 +132,7 @@ def has_left_inverse(A: Array, error: Array | None) -> bool:
     """
     with np.errstate(all="ignore"):  # what is not finite fails the comparison
         R = left_inverse_of(A)
-        if R is None or not np.isfinite(R).all():
+        if R is None:
             return False
         residual = R @ A
         bound = product_error(R, A)
@@ -179,9 +181,7 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
     incomplete: that r pass says nothing of r + 1, and that r fail nothing of r - 1; the columns
     are nested, so bisection finds one r that passes where the tests are monotone, and some r else.
     """
-    from scipy.linalg import qr
-
-    R, order = qr(ordered_by, mode="r", pivoting=True, check_finite=False)
+    R, order = _pivoted_qr(ordered_by)
     lower, name = 0, "no column is certainly other than zero"
     upper = int(np.count_nonzero(np.diag(R))) + 1
     while upper - lower > 1:
@@ -192,7 +192,7 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
             lower, name = r, f"{passed}, pivotal columns"
         else:
             upper = r
-    return Test(tuple(int(j) for j in order[:lower]), name)
+    return Test(order[:lower], name)
 
 
 def singular_values_above(A: Array, radius: float) -> int:
@@ -252,7 +252,7 @@ def prove_columns(A: Array, error: Array | None, rank: int) -> Any:
     if error is None:
         statement: Statement = Rank(Matrix.of_floats(A.tolist()), rank, min(A.shape))
         if rank <= MOST_MINOR:
-            rows, columns, prime = _float_pivots(A)
+            rows, columns, prime = float_pivots(A)
             if len(rows) >= rank:
                 return NonzeroMinor(statement, rows[:rank], columns[:rank], prime)
     else:
@@ -261,26 +261,23 @@ def prove_columns(A: Array, error: Array | None, rank: int) -> Any:
     return enclosure(statement, A, error, rank)
 
 
-def rank_modulo_prime(A: Array) -> int:
-    """The rank modulo a prime of the exact entries, never above the rank over Q."""
-    return len(_float_pivots(A)[0])
-
-
-def _float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+def float_pivots(A: Array) -> tuple[tuple[int, ...], tuple[int, ...], int]:
+    """As :func:`pivots_modulo_prime`, of the exact entries."""
     cleared, _ = integer_rows(as_rationals(A.tolist()))
     return pivots_modulo_prime(cleared)
 
 
 def pivoted_minor(A: Array, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Rows and columns of a well-conditioned minor of this size, by QR with pivoting."""
-    columns = _pivots(A)[:rank]
-    return _pivots(A[:, columns].T)[:rank], columns
+    columns = _pivoted_qr(A)[1][:rank]
+    return _pivoted_qr(A[:, columns].T)[1][:rank], columns
 
 
-def _pivots(A: Array) -> tuple[int, ...]:
+def _pivoted_qr(A: Array) -> tuple[Array, tuple[int, ...]]:
     from scipy.linalg import qr
 
-    return tuple(int(j) for j in qr(A, mode="r", pivoting=True, check_finite=False)[1])
+    R, order = qr(A, mode="r", pivoting=True, check_finite=False)
+    return R, tuple(int(j) for j in order)
 
 
 def enclosure(
@@ -294,7 +291,7 @@ def enclosure(
     if rank == 0:  # nothing to prove
         still = (0,) * A.shape[0], (0,) * A.shape[1]
         return NonsingularEnclosure(statement, (), *still, 0, Dyadic(0, len(A), (), 0))
-    columns = tuple(range(A.shape[1])) if rank == A.shape[1] else _pivots(A)[:rank]
+    columns = tuple(range(A.shape[1])) if rank == A.shape[1] else _pivoted_qr(A)[1][:rank]
     part = A[:, columns]
     row_exponents, column_exponents = _equilibrated(part)
     scale = np.add.outer(row_exponents, column_exponents)
@@ -304,7 +301,7 @@ def enclosure(
     if radii is not None and not np.isfinite(radii).all():
         return None
     inverse = left_inverse_of(scaled)
-    if inverse is None or not np.isfinite(inverse).all():
+    if inverse is None:
         inverse = np.zeros((rank, len(A)))
     everywhere = np.zeros(A.shape[1], np.int64)
     everywhere[list(columns)] = column_exponents

@@ -8,16 +8,10 @@ from typing import Any, Literal
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import LogitRank, Rank, Statement
 from rankbound.errors import InputError
+from rankbound.exact import rational
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank
 from rankbound.exact.flint import product, rational_product
-from rankbound.exact.rational import (
-    Rationals,
-    as_rationals,
-    centred,
-    integer_rows,
-    rational_matrix,
-    transposed,
-)
+from rankbound.exact.rational import Rationals, as_rationals, integer_rows, rational_matrix
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.evidence import certify_proof
 from rankbound.verdict import Verdict
@@ -96,8 +90,8 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
             f"keys are ({len(K)}, {len(K[0])}) and queries ({len(Q)}, {len(Q[0])}); "
             "expected the same shape (head_size, n)."
         )
-    columns = transposed(K)  # one row per key
-    rows = centred(columns) if centre else columns
+    columns = rational.transposed(K)  # one row per key
+    rows = rational.centred(columns) if centre else columns
     left, over_left = integer_rows(rows)
     # one multiplier for all queries: one per coordinate would change the product
     (right,), over_right = integer_rows([[x for row in Q for x in row]])

@@ -69,21 +69,17 @@ def spectrum(
     1
     """
     dtype = storage_dtype("A", A, stored)
-    matrix = check_matrix("A", A)
-    return _spectrum(matrix, dtype, check_rtol(rtol))
+    matrix, rtol = check_matrix("A", A), check_rtol(rtol)
+    values, scale = singular_values(matrix)
+    scaled = np.ldexp(matrix, -scale)
+    frobenius = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
+    tolerance = weyl_threshold(dtype.eps * frobenius, matrix.shape, values[..., 0])
+    return count_above(values, tolerance, rtol, dtype, scale[..., 0])
 
 
 def check_rtol(rtol: float | None) -> float | None:
     """Return `rtol` as a float of at least 0, or None."""
     return None if rtol is None else check_real("rtol", rtol, least=0.0)
-
-
-def _spectrum(A: Array, dtype: Storage, rtol: float | None) -> Spectrum:
-    values, scale = singular_values(A)
-    scaled = np.ldexp(A, -scale)
-    frobenius = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
-    tolerance = weyl_threshold(dtype.eps * frobenius, A.shape, values[..., 0])
-    return count_above(values, tolerance, rtol, dtype, scale[..., 0])
 
 
 def singular_values(A: Array) -> tuple[Array, npt.NDArray[np.int32]]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import lcm
 
-from rankbound.certificates.checker import fields
+from rankbound.certificates.checker import fields, tables
 from rankbound.certificates.checker.enclosures import (
     LEAST_GRID,
     Enclosures,
@@ -27,23 +27,7 @@ from rankbound.certificates.checker.statements import (
     Unreachable,
     UnreachableWithin,
 )
-from rankbound.certificates.checker.tables import (
-    EXACT,
-    Budget,
-    Rows,
-    Table,
-    centred,
-    cleared_by_columns,
-    cleared_by_rows,
-    cleared_whole,
-    digits,
-    equals,
-    longest,
-    multiply,
-    read_table,
-    row_sums,
-    transposed,
-)
+from rankbound.certificates.checker.tables import Budget, Rows, Table
 
 
 def verify_representation(statement: Statement, data: object, budget: Budget) -> str:
@@ -64,23 +48,23 @@ def verify_representation(statement: Statement, data: object, budget: Budget) ->
 def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
     n = statement.logits.rows
     if statement.tokens is None:
-        keys, over_keys = cleared_by_columns(statement.keys, budget)
-        queries, over_queries = cleared_by_columns(statement.queries, budget)
+        keys, over_keys = tables.cleared_by_columns(statement.keys, budget)
+        queries, over_queries = tables.cleared_by_columns(statement.queries, budget)
     else:
-        tokens, over = cleared_by_columns(statement.tokens, budget)
-        keys, over_k = cleared_whole(statement.keys, budget)
-        queries, over_q = cleared_whole(statement.queries, budget)
-        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        tokens, over = tables.cleared_by_columns(statement.tokens, budget)
+        keys, over_k = tables.cleared_whole(statement.keys, budget)
+        queries, over_q = tables.cleared_whole(statement.queries, budget)
+        keys, queries = (tables.multiply(W, tokens, n, budget) for W in (keys, queries))
         over_keys, over_queries = ([y * x for x in over] for y in (over_k, over_q))
-    product = multiply(transposed(keys, n), queries, n, budget)
-    target = centred(statement.logits, budget)
-    if equals(product, over_keys, over_queries, target, budget):
+    product = tables.multiply(tables.transposed(keys, n), queries, n, budget)
+    target = tables.centred(statement.logits, budget)
+    if tables.equals(product, over_keys, over_queries, target, budget):
         return "the head's logits are the centred logits exactly"
-    length = digits(longest([over_keys])) * digits(longest([over_queries]))
+    length = tables.digits_of([over_keys]) * tables.digits_of([over_queries])
     budget.spend(n * n * (100 + length), "the denominators of the logits")
     below = [[x * y for y in over_queries] for x in over_keys]
-    own = centred(Table("rational", n, n, product, below), budget)
-    if not equals(own.numerators, [1] * n, own.denominators[0], target, budget):
+    own = tables.centred(Table("rational", n, n, product, below), budget)
+    if not tables.equals(own.numerators, [1] * n, own.denominators[0], target, budget):
         raise Rejected("the head's logits are not the logits given, in any gauge.")
     return "the head's logits, centred, are the centred logits exactly"
 
@@ -89,18 +73,19 @@ def _within(statement: RepresentedWithin, budget: Budget) -> str:
     n = statement.context.rows
     require_enclosable(n)
     above, below = statement.scale.as_integer_ratio()
-    keys, over_keys = cleared_whole(statement.keys, budget)
-    queries, over_queries = cleared_whole(statement.queries, budget)
+    keys, over_keys = tables.cleared_whole(statement.keys, budget)
+    queries, over_queries = tables.cleared_whole(statement.queries, budget)
     if statement.tokens is not None:
-        tokens, over_tokens = cleared_whole(statement.tokens, budget)
-        keys, queries = (multiply(W, tokens, n, budget) for W in (keys, queries))
+        tokens, over_tokens = tables.cleared_whole(statement.tokens, budget)
+        keys, queries = (tables.multiply(W, tokens, n, budget) for W in (keys, queries))
         over_keys, over_queries = over_keys * over_tokens, over_queries * over_tokens
-    product = multiply(transposed(keys, n), queries, n, budget)
-    columns = [[x * above for x in column] for column in transposed(product, n)]
+    product = tables.multiply(tables.transposed(keys, n), queries, n, budget)
+    columns = [[x * above for x in column] for column in tables.transposed(product, n)]
     over = over_keys * over_queries * below
     enclosures = Enclosures(LEAST_GRID, budget)
     low, high = (
-        transposed(bounds, n) for bounds in normalised_logarithms(statement.context, enclosures)
+        tables.transposed(bounds, n)
+        for bounds in normalised_logarithms(statement.context, enclosures)
     )
     enclosures.spend(n * n + n)
     numerator, denominator = statement.ratio.as_integer_ratio()
@@ -150,12 +135,11 @@ def verify_masked_witness(statement: Statement, data: object, budget: Budget) ->
     n = statement.logits.rows
     rows = fields.distinct_indices(found["rows"], "the rows", n)
     reference = fields.size(found["reference"], "the reference", 0, n - 1)
-    directions = read_table(found["directions"], "the matrix of directions", EXACT, 1, 0)
-    if (directions.rows, directions.columns) != (n, len(rows)):
-        raise Rejected(
-            f"the directions are {directions.rows} × {directions.columns}; "
-            f"expected {n} × {len(rows)}."
-        )
+    directions = tables.read_table(
+        found["directions"], "the matrix of directions", tables.EXACT, 1, 0
+    )
+    if directions.shape != (n, len(rows)):
+        raise Rejected(f"the directions are {directions.shape}; expected {n} × {len(rows)}.")
     if len(rows) < statement.lower:
         raise Rejected(
             f"there are {len(rows)} witnesses, fewer than the lower bound {statement.lower}."
@@ -175,10 +159,10 @@ def _require_triangular(
                 visible[reference][j] and all(visible[i][j] for i in rows[: t + 1])
             ):
                 raise Rejected(f"direction {t} uses query {j}, from which a needed key is hidden.")
-    logits, _ = cleared_whole(statement.logits, budget)
-    W, _ = cleared_by_columns(directions, budget)
+    logits, _ = tables.cleared_whole(statement.logits, budget)
+    W, _ = tables.cleared_by_columns(directions, budget)
     differences = [[x - y for x, y in zip(logits[i], logits[reference], strict=True)] for i in rows]
-    values = multiply(differences, W, len(rows), budget)
+    values = tables.multiply(differences, W, len(rows), budget)
     for s, row in enumerate(values):
         if not row[s]:
             raise Rejected(f"witness {s} is zero.")
@@ -192,16 +176,16 @@ def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budg
         if statement.upper < n - 1:
             raise Rejected(f"no head is given for the upper bound {statement.upper}.")
         return "the upper bound is that of the shape"
-    first = read_table(keys, "the matrix of keys", EXACT, 0)
-    second = read_table(queries, "the matrix of queries", EXACT, 0)
-    if (first.rows, first.columns) != (second.rows, second.columns) or first.columns != n:
+    first = tables.read_table(keys, "the matrix of keys", tables.EXACT, 0)
+    second = tables.read_table(queries, "the matrix of queries", tables.EXACT, 0)
+    if first.shape != second.shape or first.columns != n:
         raise Rejected("the keys and queries are not of one shape, with a column a token.")
     if first.rows > statement.upper:
         raise Rejected(f"the head has size {first.rows}, above the bound {statement.upper}.")
-    left, over_left = cleared_whole(first, budget)
-    right, over_right = cleared_whole(second, budget)
-    logits, over = cleared_whole(statement.logits, budget)
-    product = multiply(transposed(left, n), right, n, budget)
+    left, over_left = tables.cleared_whole(first, budget)
+    right, over_right = tables.cleared_whole(second, budget)
+    logits, over = tables.cleared_whole(statement.logits, budget)
+    product = tables.multiply(tables.transposed(left, n), right, n, budget)
     scale = over_left * over_right
     budget.spend(4 * n * n * 64, "the comparison of logits")
     for j in range(n):
@@ -231,9 +215,9 @@ def verify_unreachable(statement: Statement, data: object, budget: Budget) -> st
     left, right = (_vector(found[name], name, n, budget) for name in ("left", "right"))
     if sum(left):
         raise Rejected("the left vector does not sum to zero.")
-    tokens, _ = cleared_by_rows(statement.tokens, budget)
+    tokens, _ = tables.cleared_by_rows(statement.tokens, budget)
     vectors = {"left": left, "right": right}
-    null = [name for name, v in vectors.items() if not any(row_sums(tokens, v, budget))]
+    null = [name for name, v in vectors.items() if not any(tables.row_sums(tokens, v, budget))]
     if not null:
         raise Rejected("the tokens map neither vector to zero.")
     if isinstance(statement, Unreachable):
@@ -245,16 +229,14 @@ def verify_unreachable(statement: Statement, data: object, budget: Budget) -> st
 
 def _vector(value: object, name: str, n: int, budget: Budget) -> list[int]:
     """Integers in the same ratios; a positive factor proves as much."""
-    table = read_table(value, f"the {name} vector", EXACT)
-    if (table.rows, table.columns) != (n, 1):
-        raise Rejected(f"the {name} vector is {table.rows} × {table.columns}; expected {n} × 1.")
-    return transposed(cleared_whole(table, budget)[0], 1)[0]
+    table = tables.read_table(value, f"the {name} vector", tables.EXACT, shape=(n, 1))
+    return tables.transposed(tables.cleared_whole(table, budget)[0], 1)[0]
 
 
 def _not_zero(statement: Unreachable, left: list[int], right: list[int], budget: Budget) -> str:
-    logits, _ = cleared_whole(statement.logits, budget)
-    between = row_sums(logits, right, budget)
-    if not row_sums([left], between, budget)[0]:
+    logits, _ = tables.cleared_whole(statement.logits, budget)
+    between = tables.row_sums(logits, right, budget)
+    if not tables.row_sums([left], between, budget)[0]:
         raise Rejected("the product of the logits with both vectors is zero.")
     return "their product with the logits is not zero"
 
@@ -268,7 +250,7 @@ def _beyond_ratio(
     enclosures = Enclosures(LEAST_GRID, budget)
     low, high = logarithms(statement.context, enclosures)
     above, below = statement.ratio.as_integer_ratio()
-    length = digits(longest([left])) + digits(longest([right])) + digits(longest([*low, *high]))
+    length = tables.digits_of([left]) + tables.digits_of([right]) + tables.digits_of([*low, *high])
     budget.spend(n * n * length**2, "the product with the logarithms")
     least = most = 0
     for x, lows, highs in zip(left, low, high, strict=True):
@@ -313,7 +295,7 @@ def verify_separation(statement: Statement, data: object, budget: Budget) -> str
     fields.keyed(data, "the data", ())
     n = statement.tokens.columns
     require_enclosable(n)
-    tokens, over = cleared_whole(statement.tokens, budget)
+    tokens, over = tables.cleared_whole(statement.tokens, budget)
     f, g = (_evaluated(layer, tokens, over, n, budget) for layer in (statement.f, statement.g))
     values, common = _side_by_side(f, g, budget)
     flat = [
@@ -338,26 +320,28 @@ def verify_separation(statement: Statement, data: object, budget: Budget) -> str
 def _evaluated(layer: Layer, tokens: Rows, over: int, n: int, budget: Budget) -> Evaluated:
     h, k, v = layer.heads, layer.head_size, layer.value_size
     above, below = layer.scale.numerator, layer.scale.denominator
-    W_q, over_queries = cleared_whole(layer.queries, budget)
-    W_k, over_keys = cleared_whole(layer.keys, budget)
-    queries, keys = (multiply(W, tokens, n, budget) for W in (W_q, W_k))
-    bits = longest(queries) + longest(keys) + k.bit_length()
+    W_q, over_queries = tables.cleared_whole(layer.queries, budget)
+    W_k, over_keys = tables.cleared_whole(layer.keys, budget)
+    queries, keys = (tables.multiply(W, tokens, n, budget) for W in (W_q, W_k))
+    bits = tables.longest(queries) + tables.longest(keys) + k.bit_length()
     budget.hold(h * n * n * (bits + above.bit_length() + HELD), "the logits of a layer")
-    budget.spend(h * n * n * digits(bits) * digits(above.bit_length()), "scaling the logits")
+    budget.spend(
+        h * n * n * tables.digits(bits) * tables.digits(above.bit_length()), "scaling the logits"
+    )
     logits = []
     for i in range(h):
         part = slice(i * k, (i + 1) * k)
-        product = multiply(transposed(queries[part], n), keys[part], n, budget)
+        product = tables.multiply(tables.transposed(queries[part], n), keys[part], n, budget)
         logits.append([[above * x for x in row] for row in product])
-    W_v, over_values = cleared_whole(layer.values, budget)
-    W_o, over_output = cleared_whole(layer.output, budget)
-    carried = multiply(W_v, tokens, n, budget)
-    bits = longest(W_o) + longest(carried) + v.bit_length()
+    W_v, over_values = tables.cleared_whole(layer.values, budget)
+    W_o, over_output = tables.cleared_whole(layer.output, budget)
+    carried = tables.multiply(W_v, tokens, n, budget)
+    bits = tables.longest(W_o) + tables.longest(carried) + v.bit_length()
     budget.hold(len(W_o) * h * n * (bits + HELD), "the values of a layer")
     values: Rows = [[] for _ in W_o]
     for i in range(h):
         part = slice(i * v, (i + 1) * v)
-        product = multiply([row[part] for row in W_o], carried[part], n, budget)
+        product = tables.multiply([row[part] for row in W_o], carried[part], n, budget)
         for row, more in zip(values, product, strict=True):
             row.extend(more)
     return Evaluated(
@@ -367,14 +351,14 @@ def _evaluated(layer: Layer, tokens: Rows, over: int, n: int, budget: Budget) ->
 
 def _side_by_side(f: Evaluated, g: Evaluated, budget: Budget) -> tuple[Rows, int]:
     """The values of f and those of g negated, over one denominator."""
-    length = digits(f.over.bit_length()) + digits(g.over.bit_length())
+    length = tables.digits(f.over.bit_length()) + tables.digits(g.over.bit_length())
     budget.spend(4 * length**2, "a denominator")
     common = lcm(f.over, g.over)
     factors = common // f.over, -(common // g.over)
     count = sum(len(layer.values) * len(layer.values[0]) for layer in (f, g))
-    bits = longest(f.values + g.values)
+    bits = tables.longest(f.values + g.values)
     budget.hold(count * (bits + common.bit_length() + HELD), "the values over one denominator")
-    budget.spend(count * digits(bits) * length, "clearing denominators")
+    budget.spend(count * tables.digits(bits) * length, "clearing denominators")
     return [
         [factors[0] * x for x in first] + [factors[1] * x for x in second]
         for first, second in zip(f.values, g.values, strict=True)
@@ -392,8 +376,8 @@ def _weights(
     for layer in layers:
         count, below = len(layer.logits) * n * (n - sum(flat)), layer.below.bit_length()
         enclosures.spend(count)
-        bits = max(longest(logits) for logits in layer.logits) + enclosures.grid
-        budget.spend(count * digits(bits) * digits(below), "the exponents")
+        bits = max(tables.longest(logits) for logits in layer.logits) + enclosures.grid
+        budget.spend(count * tables.digits(bits) * tables.digits(below), "the exponents")
         for logits in layer.logits:
             bounds = [
                 ([1] * n, [1] * n) if flat[j] else _softmax(logits[j], layer.below, enclosures)
@@ -401,8 +385,8 @@ def _weights(
             ]
             sums = [[x + y for x, y in zip(*pair, strict=True)] for pair in bounds]
             differences = [[y - x for x, y in zip(*pair, strict=True)] for pair in bounds]
-            centres += transposed(sums, n)
-            widths += transposed(differences, n)
+            centres += tables.transposed(sums, n)
+            widths += tables.transposed(differences, n)
     return centres, widths
 
 
@@ -427,9 +411,9 @@ def _squares(
 ) -> tuple[int, int]:
     """Bounds of ‖f(X) - g(X)‖_F², in units of 1 / (2 common n one)^2."""
     n = len(flat)
-    middle = multiply(values, centres, n, budget)
-    radius = multiply([[abs(x) for x in row] for row in values], widths, n, budget)
-    length = digits(longest(middle) + one.bit_length())
+    middle = tables.multiply(values, centres, n, budget)
+    radius = tables.multiply([[abs(x) for x in row] for row in values], widths, n, budget)
+    length = tables.digits(tables.longest(middle) + one.bit_length())
     budget.spend(2 * len(values) * n * (100 + length**2), "the squares of the differences")
     low = high = 0
     for row, errors in zip(middle, radius, strict=True):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from fractions import Fraction
 from math import gcd
 
-from rankbound.certificates.checker import fields
+from rankbound.certificates.checker import fields, statements, tables
 from rankbound.certificates.checker.enclosures import (
     centred_logs,
     log_differences,
@@ -16,36 +16,7 @@ from rankbound.certificates.checker.enclosures import (
     rounded,
 )
 from rankbound.certificates.checker.fields import Rejected
-from rankbound.certificates.checker.statements import (
-    LogitRank,
-    LogRank,
-    LogRankWithin,
-    Rank,
-    RankAboveHeadSize,
-    RankUnderError,
-    SingularValue,
-    Statement,
-    require_shape_bound,
-)
-from rankbound.certificates.checker.tables import (
-    EXACT,
-    Budget,
-    Dyadic,
-    Rows,
-    Table,
-    centred,
-    cleared_by_columns,
-    cleared_by_rows,
-    cleared_whole,
-    digits,
-    equals,
-    longest,
-    multiply,
-    read_dyadic,
-    read_table,
-    row_sums,
-    transposed,
-)
+from rankbound.certificates.checker.tables import Budget, Dyadic, Rows, Shape, Table
 
 # Minors modulo m: not zero there, hence not zero.
 #
@@ -81,7 +52,7 @@ def residues(
     table: Table, rows: list[int], columns: list[int], modulus: int, budget: Budget
 ) -> Rows:
     """The chosen part of a matrix modulo m."""
-    length = digits(longest(table.numerators)) + digits(longest(table.denominators))
+    length = tables.digits_of(table.numerators) + tables.digits_of(table.denominators)
     budget.spend(len(rows) * len(columns) * (2000 + 3 * length), "reducing a matrix")
     return [
         [_residue(table.numerators[i][j], table.denominators[i][j], modulus) for j in columns]
@@ -124,27 +95,25 @@ def _eliminated(row: list[int], inverse: int, tail: list[int], modulus: int) -> 
     return [(x - factor * y) % modulus for x, y in zip(row[1:], tail, strict=True)]
 
 
-def verify_nonzero_minor(statement: Statement, data: object, budget: Budget) -> str:
+def verify_nonzero_minor(statement: statements.Statement, data: object, budget: Budget) -> str:
     """A minor of r rows that is not zero, so the rank is >= r."""
-    if not isinstance(statement, Rank | LogRank | LogitRank):
+    if not isinstance(statement, statements.RankBetween):
         raise Rejected("a nonzero minor proves statements of kind rank, log-rank and logit-rank.")
-    require_shape_bound(statement)
+    statements.require_shape_bound(statement)
     minor = fields.keyed(data, "the data", MINOR_KEYS)
     return f"{prove_lower(statement, minor, budget)}; the upper bound is that of the shape"
 
 
-def prove_lower(
-    statement: Rank | LogRank | LogitRank, minor: dict[str, object], budget: Budget
-) -> str:
+def prove_lower(statement: statements.RankBetween, minor: dict[str, object], budget: Budget) -> str:
     """Prove the lower bound by the minor and say how, or reject."""
     match statement:
-        case Rank(matrix=table):
-            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+        case statements.Rank(matrix=table):
+            rows, columns, modulus = read_minor(minor, *table.shape)
             part = residues(table, rows, columns, modulus, budget)
-        case LogRank(logits=table):
-            rows, columns, modulus = read_minor(minor, table.rows, table.columns)
+        case statements.LogRank(logits=table):
+            rows, columns, modulus = read_minor(minor, *table.shape)
             part = _centred_residues(table, rows, columns, modulus, budget)
-        case LogitRank(keys=keys):
+        case statements.LogitRank(keys=keys):
             rows, columns, modulus = read_minor(minor, keys.columns, keys.columns)
             part = _logit_residues(statement, rows, columns, modulus, budget)
     if len(rows) < statement.lower:
@@ -166,7 +135,11 @@ def _centred_residues(
 
 
 def _logit_residues(
-    statement: LogitRank, rows: list[int], columns: list[int], modulus: int, budget: Budget
+    statement: statements.LogitRank,
+    rows: list[int],
+    columns: list[int],
+    modulus: int,
+    budget: Budget,
 ) -> Rows:
     """The chosen part of K^T Q, or of n C K^T Q = (n K C)^T Q, modulo m."""
     size, n = statement.keys.rows, statement.keys.columns
@@ -177,17 +150,17 @@ def _logit_residues(
         keys = [[(n * row[i] - sum(row)) % modulus for i in rows] for row in keys]
     else:
         keys = residues(statement.keys, every, rows, modulus, budget)
-    product = multiply(transposed(keys, len(rows)), queries, len(columns), budget)
+    product = tables.multiply(tables.transposed(keys, len(rows)), queries, len(columns), budget)
     return [[x % modulus for x in row] for row in product]
 
 
-def verify_factorisation(statement: Statement, data: object, budget: Budget) -> str:
+def verify_factorisation(statement: statements.Statement, data: object, budget: Budget) -> str:
     """Left · right is the matrix, so the rank is at most their inner size."""
-    if not isinstance(statement, Rank | LogRank | LogitRank):
+    if not isinstance(statement, statements.RankBetween):
         raise Rejected("a factorisation proves statements of kind rank, log-rank and logit-rank.")
     found = fields.keyed(data, "the data", ("left", "right", "minor"))
-    left = read_table(found["left"], "the left factor", EXACT, least_columns=0)
-    right = read_table(found["right"], "the right factor", EXACT, least_rows=0)
+    left = tables.read_table(found["left"], "the left factor", tables.EXACT, least_columns=0)
+    right = tables.read_table(found["right"], "the right factor", tables.EXACT, least_rows=0)
     if left.columns != right.rows:
         raise Rejected(
             f"the left factor has {left.columns} columns and the right one {right.rows} rows."
@@ -201,21 +174,21 @@ def verify_factorisation(statement: Statement, data: object, budget: Budget) -> 
     return f"factors of inner size {left.columns} multiply to the matrix exactly; {lower}"
 
 
-def _target(statement: Rank | LogRank | LogitRank, budget: Budget) -> Table:
+def _target(statement: statements.RankBetween, budget: Budget) -> Table:
     match statement:
-        case Rank(matrix=table):
+        case statements.Rank(matrix=table):
             return table
-        case LogRank(logits=table):
-            return centred(table, budget)
+        case statements.LogRank(logits=table):
+            return tables.centred(table, budget)
     n = statement.keys.columns
-    keys, over_keys = cleared_whole(statement.keys, budget)
-    queries, over_queries = cleared_whole(statement.queries, budget)
-    product = multiply(transposed(keys, n), queries, n, budget)
+    keys, over_keys = tables.cleared_whole(statement.keys, budget)
+    queries, over_queries = tables.cleared_whole(statement.queries, budget)
+    product = tables.multiply(tables.transposed(keys, n), queries, n, budget)
     table = Table("rational", n, n, product, [[over_keys * over_queries] * n] * n)
-    return centred(table, budget) if statement.centred else table
+    return tables.centred(table, budget) if statement.centred else table
 
 
-def _lower(statement: Rank | LogRank | LogitRank, minor: object, budget: Budget) -> str:
+def _lower(statement: statements.RankBetween, minor: object, budget: Budget) -> str:
     if minor is not None:
         return prove_lower(statement, fields.keyed(minor, "the minor", MINOR_KEYS), budget)
     if statement.lower > 0:
@@ -224,19 +197,19 @@ def _lower(statement: Rank | LogRank | LogitRank, minor: object, budget: Budget)
 
 
 def _require_product(left: Table, right: Table, target: Table, budget: Budget) -> None:
-    if (left.rows, right.columns) != (target.rows, target.columns):
-        raise Rejected(
-            f"the product of the factors is {left.rows} × {right.columns}; "
-            f"expected {target.rows} × {target.columns}."
-        )
-    first, over_rows = cleared_by_rows(left, budget)
-    second, over_columns = cleared_by_columns(right, budget)
-    product = multiply(first, second, right.columns, budget)
-    if not equals(product, over_rows, over_columns, target, budget):
+    shape = Shape(left.rows, right.columns)
+    if shape != target.shape:
+        raise Rejected(f"the product of the factors is {shape}; expected {target.shape}.")
+    first, over_rows = tables.cleared_by_rows(left, budget)
+    second, over_columns = tables.cleared_by_columns(right, budget)
+    product = tables.multiply(first, second, right.columns, budget)
+    if not tables.equals(product, over_rows, over_columns, target, budget):
         raise Rejected("the product of the factors is not the matrix.")
 
 
-def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Budget) -> str:
+def verify_nonsingular_enclosure(
+    statement: statements.Statement, data: object, budget: Budget
+) -> str:
     """‖I - R B‖ < 1 for every B in question.
 
     The norm is the greatest row sum, which is submultiplicative, so every R B is nonsingular and
@@ -246,12 +219,12 @@ def verify_nonsingular_enclosure(statement: Statement, data: object, budget: Bud
     found = fields.keyed(data, "the data", keys)
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
-        case Rank(matrix=matrix):
-            require_shape_bound(statement)
+        case statements.Rank(matrix=matrix):
+            statements.require_shape_bound(statement)
             error: Table | None = None
-        case RankUnderError(matrix=matrix):
+        case statements.RankUnderError(matrix=matrix):
             error = statement.error
-        case LogRankWithin():
+        case statements.LogRankWithin():
             matrix, error = log_differences(statement.context, statement.ratio, grid + 20, budget)
         case _:
             raise Rejected(
@@ -275,20 +248,20 @@ def _prove(
     )
     down = fields.exponents(found["row_exponents"], "the row exponents", matrix.rows)
     across = fields.exponents(found["column_exponents"], "the column exponents", matrix.columns)
-    inverse = read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
+    inverse = tables.read_dyadic(found["inverse"], "the inverse", len(columns), matrix.rows)
     shifts = [a + grid for a in down]
     entries, errors = rounded(matrix, error, shifts, columns, across, budget)
-    product = multiply(inverse.entries, entries, len(columns), budget)
+    product = tables.multiply(inverse.entries, entries, len(columns), budget)
     distance, one, shift = residual(product, inverse.exponent - grid, budget)
     absolute = [[abs(x) for x in row] for row in inverse.entries]
-    moved = row_sums(absolute, [sum(row) for row in errors], budget)
+    moved = tables.row_sums(absolute, [sum(row) for row in errors], budget)
     for i, (row, more) in enumerate(zip(distance, moved, strict=True)):
         if sum(row) + (more << shift) >= one:
             raise Rejected(f"row {i} of I - R B, its errors included, does not sum to less than 1.")
     return len(columns)
 
 
-def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> str:
+def verify_spectral_gap(statement: statements.Statement, data: object, budget: Budget) -> str:
     """α >= ‖I - R A V‖_2 for every A in question, and α < 1.
 
     Then 1 - α <= s_r(R A V) <= ‖R‖_2 s_r(A) ‖V‖_2. The norm must be the spectral one: with the
@@ -299,22 +272,22 @@ def verify_spectral_gap(statement: Statement, data: object, budget: Budget) -> s
     found = fields.keyed(data, "the data", ("compression", "inverse", "grid"))
     grid = fields.exponent(found["grid"], "the grid")
     match statement:
-        case SingularValue(matrix=matrix, error=error):
+        case statements.SingularValue(matrix=matrix, error=error):
             pass
-        case LogRankWithin():
+        case statements.LogRankWithin():
             matrix, error = centred_logs(statement.context, grid + 20, budget)
         case _:
             raise Rejected(
                 "a spectral gap proves statements of kind singular-value and log-rank-within."
             )
-    V = read_dyadic(found["compression"], "the compression", matrix.columns, None)
-    R = read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
+    V = tables.read_dyadic(found["compression"], "the compression", matrix.columns, None)
+    R = tables.read_dyadic(found["inverse"], "the inverse", V.columns, matrix.rows)
     every = list(range(matrix.columns))
     known = rounded(matrix, error, [grid] * matrix.rows, every, [0] * matrix.columns, budget)
     alpha_squared = _alpha_squared(known, R, V, grid, budget)
     if alpha_squared >= 1:
         raise Rejected("the bound of the spectral norm of I - R A V is not below 1.")
-    if isinstance(statement, LogRankWithin):
+    if isinstance(statement, statements.LogRankWithin):
         if V.columns < statement.lower:
             raise Rejected(
                 f"the compression has {V.columns} columns, fewer than the lower bound "
@@ -340,22 +313,24 @@ def _alpha_squared(
 ) -> Fraction:
     """‖M‖_1 ‖M‖_∞ of M = |I - R A^ V| + |R| e |V|, from row and column sums."""
     entries, errors = known
-    product = multiply(R.entries, entries, V.rows, budget)
-    product = multiply(product, V.entries, V.columns, budget)
+    product = tables.multiply(R.entries, entries, V.rows, budget)
+    product = tables.multiply(product, V.entries, V.columns, budget)
     distance, one, shift = residual(product, R.exponent - grid + V.exponent, budget)
     left, right = ([[abs(x) for x in row] for row in D.entries] for D in (R, V))
     norms = [_norm(distance, left, errors, right, shift, budget)]
     distance, left, right = (
-        transposed(rows, columns)
+        tables.transposed(rows, columns)
         for rows, columns in ((distance, V.columns), (left, R.columns), (right, V.columns))
     )
-    norms.append(_norm(distance, right, transposed(errors, V.rows), left, shift, budget))
+    norms.append(_norm(distance, right, tables.transposed(errors, V.rows), left, shift, budget))
     return Fraction(norms[0] * norms[1], one * one)
 
 
 def _norm(distance: Rows, left: Rows, errors: Rows, right: Rows, shift: int, budget: Budget) -> int:
     """The greatest row sum of ``distance + left · errors · right 2**shift``."""
-    sums = row_sums(left, row_sums(errors, [sum(row) for row in right], budget), budget)
+    sums = tables.row_sums(
+        left, tables.row_sums(errors, [sum(row) for row in right], budget), budget
+    )
     whole = (sum(row) + (more << shift) for row, more in zip(distance, sums, strict=True))
     return max(whole, default=0)
 
@@ -369,25 +344,25 @@ def _rest(
     a + b <= 1 and 4 a b <= (1 - a - b)^2. For ‖R‖_2² ‖V‖_2² stands ‖R R^T‖_∞ ‖V^T V‖_∞, which is
     never below it.
     """
-    gram_R = multiply(R.entries, transposed(R.entries, R.columns), R.rows, budget)
-    gram_V = multiply(transposed(V.entries, V.columns), V.entries, V.columns, budget)
+    gram_R = tables.multiply(R.entries, tables.transposed(R.entries, R.columns), R.rows, budget)
+    gram_V = tables.multiply(tables.transposed(V.entries, V.columns), V.entries, V.columns, budget)
     norms = [max((sum(map(abs, row)) for row in gram), default=0) for gram in (gram_R, gram_V)]
     wanted = bound**2 * norms[0] * norms[1] * Fraction(4) ** (R.exponent + V.exponent)
     rest = 1 - alpha_squared - wanted
     return rest, rest * rest - 4 * alpha_squared * wanted
 
 
-def verify_counterexample(statement: Statement, data: object, budget: Budget) -> str:
+def verify_counterexample(statement: statements.Statement, data: object, budget: Budget) -> str:
     """A head of size k whose context has rank above k."""
-    if not isinstance(statement, RankAboveHeadSize):
+    if not isinstance(statement, statements.RankAboveHeadSize):
         raise Rejected("a counterexample proves statements of kind rank-above-head-size.")
     exponents, size, n = statement.exponents.numerators, statement.keys.rows, statement.keys.columns
     minor = fields.keyed(data, "the data", MINOR_KEYS)
     rows, columns, modulus = read_minor(minor, n, n)
     if len(rows) <= size:
         raise Rejected(f"the minor has {len(rows)} rows; expected more than the head size {size}.")
-    keys = transposed(statement.keys.numerators, n)
-    logits = multiply(keys, statement.queries.numerators, n, budget)
+    keys = tables.transposed(statement.keys.numerators, n)
+    logits = tables.multiply(keys, statement.queries.numerators, n, budget)
     for j in range(n):
         if len({row[j] - powers[j] for row, powers in zip(logits, exponents, strict=True)}) > 1:
             raise Rejected(f"column {j} of the logits and the exponents differ by no constant.")

@@ -9,26 +9,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import ROUND_FLOOR, Context, Decimal
 from fractions import Fraction
+from typing import dataclass_transform
 
-from rankbound.certificates.checker import fields
+from rankbound.certificates.checker import fields, tables
 from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected, shown
-from rankbound.certificates.checker.tables import (
-    ANY,
-    EXACT,
-    FLOAT,
-    INTEGER,
-    Table,
-    constant,
-    read_table,
-    transposed,
-)
+from rankbound.certificates.checker.tables import ANY, EXACT, FLOAT, INTEGER, Table, read_table
 
 
+@dataclass_transform(eq_default=False, frozen_default=True)
 class Statement:
-    """A statement as the checker holds it; as a string, the statement in words."""
+    """A statement as the checker holds it, a frozen dataclass; as a string, in words."""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, eq=False)(cls)
 
 
-@dataclass(frozen=True, eq=False)
 class Rank(Statement):
     """lower <= rank(matrix) <= upper."""
 
@@ -37,13 +32,9 @@ class Rank(Statement):
     upper: int
 
     def __str__(self) -> str:
-        return (
-            f"the {_shape(self.matrix)} {self.matrix.type} matrix has rank "
-            f"{_between(self.lower, self.upper)}"
-        )
+        return f"the {self.matrix} matrix has rank {_between(self.lower, self.upper)}"
 
 
-@dataclass(frozen=True, eq=False)
 class RankUnderError(Statement):
     """Every real matrix within the error has rank >= lower."""
 
@@ -59,7 +50,6 @@ class RankUnderError(Statement):
         )
 
 
-@dataclass(frozen=True, eq=False)
 class LogRank(Statement):
     """lower <= rank(C logits) <= upper."""
 
@@ -69,13 +59,12 @@ class LogRank(Statement):
 
     def __str__(self) -> str:
         return (
-            f"the context P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L has "
+            f"the context P ∝ exp(L) of the {self.logits} logits L has "
             f"log-rank {_between(self.lower, self.upper)}, and so has P ∝ b^L for every base b > 0 "
             "other than 1"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class LogitRank(Statement):
     """lower <= rank(K^T Q) <= upper, or of C K^T Q."""
 
@@ -89,11 +78,10 @@ class LogitRank(Statement):
         what, has = ("the context", "has log-rank") if self.centred else ("the logits", "have rank")
         return (
             f"{what} of the head of size {self.keys.rows} given by its keys and queries, "
-            f"{_shape(self.keys)}, {has} {_between(self.lower, self.upper)}"
+            f"{self.keys.shape}, {has} {_between(self.lower, self.upper)}"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class SingularValue(Statement):
     """Every real matrix within the error has its index-th singular value >= bound."""
 
@@ -110,7 +98,6 @@ class SingularValue(Statement):
         )
 
 
-@dataclass(frozen=True, eq=False)
 class LogRankWithin(Statement):
     """Every positive Q within the ratio of the context has rank(C log Q) >= lower."""
 
@@ -121,14 +108,13 @@ class LogRankWithin(Statement):
     def __str__(self) -> str:
         said = (
             f"every positive matrix within a factor e^±{self.ratio!r} of the "
-            f"{_shape(self.context)} context, entry by entry, has log-rank at least {self.lower}"
+            f"{self.context.shape} context, entry by entry, has log-rank at least {self.lower}"
         )
         if self.lower < 2:
             return said
         return f"{said}: no head of size {self.lower - 1}, on any tokens, has its context that near"
 
 
-@dataclass(frozen=True, eq=False)
 class RepresentedExactly(Statement):
     """(keys tokens)^T (queries tokens) = C logits."""
 
@@ -140,12 +126,11 @@ class RepresentedExactly(Statement):
     def __str__(self) -> str:
         return (
             f"a head of size {self.keys.rows}, on {_on(self.tokens)}, has exactly the context "
-            f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, and one has "
+            f"P ∝ exp(L) of the {self.logits} logits L, and one has "
             "P ∝ b^L for every base b > 0"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class RepresentedWithin(Statement):
     """The column softmax of scale keys^T queries is within the ratio of the context."""
 
@@ -159,12 +144,11 @@ class RepresentedWithin(Statement):
     def __str__(self) -> str:
         return (
             f"the context of a head of size {self.keys.rows}, on {_on(self.tokens)}, is within a "
-            f"factor e^±{self.ratio!r} of the {_shape(self.context)} context given, its columns "
+            f"factor e^±{self.ratio!r} of the {self.context.shape} context given, its columns "
             "normalised, entry by entry"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class MaskedLogRank(Statement):
     """Bounds of the least rank of logits that agree with the given ones on the mask."""
 
@@ -175,13 +159,12 @@ class MaskedLogRank(Statement):
 
     def __str__(self) -> str:
         return (
-            f"the least head size with which a head has the logits L, {_shape(self.logits)} "
+            f"the least head size with which a head has the logits L, {self.logits.shape} "
             f"{self.logits.type}, up to a constant in each column, where the mask shows them, is "
             f"in [{self.lower}, {self.upper}]"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class RankAboveHeadSize(Statement):
     """P ∝ 2^exponents belongs to a head of size k and has rank above k."""
 
@@ -192,7 +175,7 @@ class RankAboveHeadSize(Statement):
     def __str__(self) -> str:
         k = self.keys.rows
         return (
-            f"the context P ∝ 2^E of the {_shape(self.exponents)} exponents E belongs to a head of "
+            f"the context P ∝ 2^E of the {self.exponents.shape} exponents E belongs to a head of "
             f"size {k} and has rank(P) > {k}: rank(P) <= head size is false"
         )
 
@@ -219,7 +202,6 @@ class Layer:
         return self.values.rows // self.heads
 
 
-@dataclass(frozen=True, eq=False)
 class LayersDiffer(Statement):
     """‖f(X) - g(X)‖_F >= gap."""
 
@@ -233,13 +215,12 @@ class LayersDiffer(Statement):
         down = Context(prec=6, rounding=ROUND_FLOOR)
         gap = down.divide(Decimal(self.gap.numerator), Decimal(self.gap.denominator))
         return (
-            f"on the {_shape(self.tokens)} tokens given, the outputs of the layer f of "
+            f"on the {self.tokens.shape} tokens given, the outputs of the layer f of "
             f"{_heads(self.f)} and of the layer g of {_heads(self.g)} differ by at least {gap} in "
             "the Frobenius norm"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class Unreachable(Statement):
     """No head of any size has the context of the logits on the tokens."""
 
@@ -248,13 +229,12 @@ class Unreachable(Statement):
 
     def __str__(self) -> str:
         return (
-            f"no head of any size has, on the {_shape(self.tokens)} tokens given, the context "
-            f"P ∝ exp(L) of the {_shape(self.logits)} {self.logits.type} logits L, nor P ∝ b^L for "
+            f"no head of any size has, on the {self.tokens.shape} tokens given, the context "
+            f"P ∝ exp(L) of the {self.logits} logits L, nor P ∝ b^L for "
             "any base b > 0 other than 1"
         )
 
 
-@dataclass(frozen=True, eq=False)
 class UnreachableWithin(Statement):
     """No head of any size has a context within the ratio of this on the tokens."""
 
@@ -264,8 +244,8 @@ class UnreachableWithin(Statement):
 
     def __str__(self) -> str:
         return (
-            f"no head of any size has, on the {_shape(self.tokens)} tokens given, a context within "
-            f"a factor e^±{self.ratio!r} of the {_shape(self.context)} context given, entry by "
+            f"no head of any size has, on the {self.tokens.shape} tokens given, a context within "
+            f"a factor e^±{self.ratio!r} of the {self.context.shape} context given, entry by "
             "entry"
         )
 
@@ -274,12 +254,8 @@ def _heads(layer: Layer) -> str:
     return f"{layer.heads} head{'' if layer.heads == 1 else 's'} of size {layer.head_size}"
 
 
-def _shape(matrix: Table) -> str:
-    return f"{matrix.rows} × {matrix.columns}"
-
-
 def _given(matrix: Table) -> str:
-    return f"the {_shape(matrix)} {matrix.type} matrix, entry by entry,"
+    return f"the {matrix} matrix, entry by entry,"
 
 
 def _given_error(error: float | None) -> str:
@@ -287,14 +263,17 @@ def _given_error(error: float | None) -> str:
 
 
 def _on(tokens: Table | None) -> str:
-    return "the identity as tokens" if tokens is None else f"the {_shape(tokens)} tokens given"
+    return "the identity as tokens" if tokens is None else f"the {tokens.shape} tokens given"
 
 
 def _between(lower: int, upper: int) -> str:
     return f"exactly {lower}" if lower == upper else f"between {lower} and {upper}"
 
 
-def require_shape_bound(statement: Rank | LogRank | LogitRank) -> None:
+RankBetween = Rank | LogRank | LogitRank
+
+
+def require_shape_bound(statement: RankBetween) -> None:
     """Reject an upper bound below what the shape gives: nothing here would prove it."""
     match statement:
         case Rank(matrix=table):
@@ -340,7 +319,7 @@ def _log_rank(data: dict[str, object]) -> LogRank:
 
 def _logit_rank(data: dict[str, object]) -> LogitRank:
     keys = read_table(data["keys"], "the matrix of keys", ANY)
-    queries = _alike(data["queries"], "the matrix of queries", ANY, keys)
+    queries = read_table(data["queries"], "the matrix of queries", ANY, shape=keys.shape)
     centred = fields.boolean(data["centred"], "centred")
     return LogitRank(keys, queries, centred, *_bounds(data))
 
@@ -377,7 +356,7 @@ def _head(
 ) -> tuple[Table, Table, Table | None]:
     """Keys and queries for as many tokens as the square table has, or projections and tokens."""
     keys = read_table(data["keys"], "the matrix of keys", types)
-    queries = _alike(data["queries"], "the matrix of queries", types, keys)
+    queries = read_table(data["queries"], "the matrix of queries", types, shape=keys.shape)
     given = data.get("tokens")
     tokens = None if given is None else read_table(given, "the matrix of tokens", types)
     if tokens is not None and tokens.rows != keys.columns:
@@ -388,11 +367,11 @@ def _head(
 
 def _masked_log_rank(data: dict[str, object]) -> MaskedLogRank:
     logits = _square(data["logits"], "the logits", EXACT)
-    mask = _alike(data["mask"], "the mask", INTEGER, logits)
+    mask = read_table(data["mask"], "the mask", INTEGER, shape=logits.shape)
     visible = mask.numerators
     if any(x not in (0, 1) for row in visible for x in row):
         raise Rejected("an entry of the mask is neither 0 nor 1.")
-    if not all(any(column) for column in transposed(visible, logits.columns)):
+    if not all(any(column) for column in tables.transposed(visible, logits.columns)):
         raise Rejected("the mask hides every key from a query.")
     lower, upper = _bounds(data)
     return MaskedLogRank(logits, visible, lower, upper)
@@ -403,7 +382,7 @@ def _rank_above_head_size(data: dict[str, object]) -> RankAboveHeadSize:
     if not all(0 <= x <= LARGEST_EXPONENT for row in exponents.numerators for x in row):
         raise Rejected(f"an exponent is out of bounds; expected 0 to {LARGEST_EXPONENT}.")
     keys = read_table(data["keys"], "the matrix of keys", INTEGER)
-    queries = _alike(data["queries"], "the matrix of queries", INTEGER, keys)
+    queries = read_table(data["queries"], "the matrix of queries", INTEGER, shape=keys.shape)
     _as_many(keys.columns, exponents)
     return RankAboveHeadSize(exponents, keys, queries)
 
@@ -421,7 +400,7 @@ def _layer(value: object, name: str, d: int) -> Layer:
     data = fields.keyed(value, f"the layer {name}", LAYER)
     heads = fields.size(data["heads"], f"the number of heads of {name}", 1)
     keys = read_table(data["keys"], f"the keys of {name}", ANY)
-    queries = _alike(data["queries"], f"the queries of {name}", ANY, keys)
+    queries = read_table(data["queries"], f"the queries of {name}", ANY, shape=keys.shape)
     values = read_table(data["values"], f"the values of {name}", ANY)
     output = read_table(data["output"], f"the output of {name}", ANY)
     if keys.rows % heads or values.rows % heads:
@@ -464,8 +443,8 @@ def _lower(data: dict[str, object]) -> int:
 def _error(value: object, matrix: Table) -> tuple[Table, float | None]:
     if not isinstance(value, dict):
         uniform = fields.nonnegative(value, "the error")
-        return constant(uniform, matrix.rows, matrix.columns), uniform
-    error = _alike(value, "the matrix of errors", FLOAT, matrix)
+        return tables.constant(uniform, matrix.rows, matrix.columns), uniform
+    error = read_table(value, "the matrix of errors", FLOAT, shape=matrix.shape)
     if any(x < 0 for row in error.numerators for x in row):
         raise Rejected("an error is negative.")
     return error, None
@@ -481,16 +460,7 @@ def _context(value: object) -> Table:
 def _square(value: object, where: str, types: tuple[str, ...]) -> Table:
     table = read_table(value, where, types)
     if table.rows != table.columns:
-        raise Rejected(f"{where} is {table.rows} × {table.columns}; expected a square matrix.")
-    return table
-
-
-def _alike(value: object, where: str, types: tuple[str, ...], other: Table) -> Table:
-    table = read_table(value, where, types)
-    if (table.rows, table.columns) != (other.rows, other.columns):
-        raise Rejected(
-            f"{where} is {table.rows} × {table.columns}; expected {other.rows} × {other.columns}."
-        )
+        raise Rejected(f"{where} is {table.shape}; expected a square matrix.")
     return table
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import lcm
 from operator import mul
+from typing import NamedTuple
 
 from rankbound.certificates.checker import fields
 from rankbound.certificates.checker.fields import MOST_BITS, Rejected, shown
@@ -59,6 +60,21 @@ def longest(rows: Iterable[Iterable[int]]) -> int:
     return max((max(map(int.bit_length, row), default=1) for row in rows), default=1) or 1
 
 
+class Shape(NamedTuple):
+    """Rows and columns, as messages write them."""
+
+    rows: int
+    columns: int
+
+    def __str__(self) -> str:
+        return f"{self.rows} × {self.columns}"
+
+
+def digits_of(rows: Iterable[Iterable[int]]) -> int:
+    """How many digits the longest of the integers takes."""
+    return digits(longest(rows))
+
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """A matrix of rational numbers: entry (i, j) is numerators[i][j] / denominators[i][j]."""
@@ -68,6 +84,14 @@ class Table:
     columns: int
     numerators: Rows
     denominators: Rows
+
+    @property
+    def shape(self) -> Shape:
+        """Rows and columns."""
+        return Shape(self.rows, self.columns)
+
+    def __str__(self) -> str:
+        return f"{self.shape} {self.type}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,9 +105,14 @@ class Dyadic:
 
 
 def read_table(
-    value: object, where: str, types: tuple[str, ...], least_rows: int = 1, least_columns: int = 1
+    value: object,
+    where: str,
+    types: tuple[str, ...],
+    least_rows: int = 1,
+    least_columns: int = 1,
+    shape: tuple[int, int] | None = None,
 ) -> Table:
-    """A matrix of one of the types."""
+    """A matrix of one of the types, and of the shape if that is given."""
     data = fields.keyed(value, where, ("type", "rows", "columns", "entries"))
     kind = fields.text(data["type"], f"the type of {where}")
     if kind not in types:
@@ -92,15 +121,20 @@ def read_table(
     columns = fields.size(data["columns"], f"the number of columns of {where}", least_columns)
     entries = fields.items(data["entries"], where, rows * columns)
     if kind == "integer":
-        ones = [1] * columns
-        integers = [fields.integer(entry, where) for entry in entries]
-        return Table(kind, rows, columns, _folded(integers, rows, columns), [ones] * rows)
-    if kind == "float":
-        pairs = [fields.floating(entry, where).as_integer_ratio() for entry in entries]
+        above, over = [fields.integer(entry, where) for entry in entries], [[1] * columns] * rows
     else:
-        pairs = [fields.rational(entry, where) for entry in entries]
-    above, below = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    return Table(kind, rows, columns, _folded(above, rows, columns), _folded(below, rows, columns))
+        read = _ratio if kind == "float" else fields.rational
+        pairs = [read(entry, where) for entry in entries]
+        above = [numerator for numerator, _ in pairs]
+        over = _folded([denominator for _, denominator in pairs], rows, columns)
+    table = Table(kind, rows, columns, _folded(above, rows, columns), over)
+    if shape is not None and table.shape != shape:
+        raise Rejected(f"{where} is {table.shape}; expected {Shape(*shape)}.")
+    return table
+
+
+def _ratio(value: object, where: str) -> tuple[int, int]:
+    return fields.floating(value, where).as_integer_ratio()
 
 
 def read_dyadic(value: object, where: str, rows: int | None, columns: int | None) -> Dyadic:
@@ -248,7 +282,7 @@ def _unpacked(packed: int, width: int, columns: int) -> list[int]:
 
 def row_sums(matrix: Rows, vector: list[int], budget: Budget) -> list[int]:
     """The matrix times a vector."""
-    work = len(matrix) * len(vector) * digits(longest(matrix)) * digits(longest([vector]))
+    work = len(matrix) * len(vector) * digits_of(matrix) * digits_of([vector])
     budget.spend(work, "a product with a vector")
     return [sum(map(mul, row, vector)) for row in matrix]
 
@@ -257,9 +291,9 @@ def equals(
     product: Rows, row_over: list[int], column_over: list[int], target: Table, budget: Budget
 ) -> bool:
     """Whether product[i][j] / (row_over[i] * column_over[j]) is the target, entry by entry."""
-    down, across = digits(longest([row_over])), digits(longest([column_over]))
-    work = down * across + digits(longest(target.numerators)) * (down + across)
-    work += digits(longest(product)) * digits(longest(target.denominators))
+    down, across = digits_of([row_over]), digits_of([column_over])
+    work = down * across + digits_of(target.numerators) * (down + across)
+    work += digits_of(product) * digits_of(target.denominators)
     budget.spend(target.rows * target.columns * work, "comparing a product")
     return all(
         x * below == above * (over * c)
