@@ -136,16 +136,18 @@ def run_bracket(options: argparse.Namespace) -> int:
     """Print, for each head size, a KL divergence that no head of that size is below (proved, on any
     tokens) and that of a fitted head.
     """
-    from rankbound.context import read_context
     from rankbound.fitting.solve import kl_bracket
     from rankbound.reporting import bracket_table, console
 
-    matrix = load_array(options.file)
-    context = read_context(matrix, rows=options.rows, stored=options.stored, zeros=True)
-    most, why = max(context.n - 1, 1), f": larger heads come no closer to {context.n} tokens"
-    sizes = read_numbers("--head-sizes", options.head_sizes, most, why) or []
-    starts = {"seed": options.seed, "random_starts": options.random_starts}
-    bracket = kl_bracket(context, sorted(set(sizes)), **starts)
+    sizes = read_numbers("--head-sizes", options.head_sizes) or []
+    bracket = kl_bracket(
+        load_array(options.file),
+        sorted(set(sizes)),
+        seed=options.seed,
+        random_starts=options.random_starts,
+        rows=options.rows,
+        stored=options.stored,
+    )
     write(options.json, bracket.to_json() + "\n")
     console().print(bracket_table(bracket))
     return 0
