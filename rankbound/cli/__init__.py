@@ -18,11 +18,11 @@ _SUBJECT = re.compile(r"^(mask|X)\b")
 
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str
-) -> argparse.ArgumentParser:
-    """Add a command, which the docstring of its function describes, and return its parser."""
+) -> Callable[..., argparse.Action]:
+    """Add a command, which its function's docstring describes; return what adds an option to it."""
     parser = commands.add_parser(name, help=about, description=run.__doc__)
     parser.set_defaults(run=run)
-    return parser
+    return parser.add_argument
 
 
 def print_lines(lines: Iterable[str]) -> None:

@@ -18,33 +18,23 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add the command to the parser."""
-    parser = add_command(
+    option = add_command(
         commands, "audit", run, "what head size each head of a pretrained model uses"
     )
-    parser.add_argument(
-        "model", metavar="MODEL", help="a directory, a .gguf file or an installed package"
-    )
-    parser.add_argument("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
-    parser.add_argument(
-        "--length", type=int, metavar="N", help="tokens; as many as there are, at most 512"
-    )
-    parser.add_argument("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
-    parser.add_argument("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
-    parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument(
-        "--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16"
-    )
-    parser.add_argument(
+    option("model", metavar="MODEL", help="a directory, a .gguf file or an installed package")
+    option("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
+    option("--length", type=int, metavar="N", help="tokens; as many as there are, at most 512")
+    option("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
+    option("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
+    option("--dtype", choices=("float32", "float64"), default="float32")
+    option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
+    option(
         "--no-context-rank",
         action="store_true",
         help="skip the effective rank of P, an SVD per head",
     )
-    parser.add_argument(
-        "--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted"
-    )
-    parser.add_argument(
-        "--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table"
-    )
+    option("--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted")
+    option("--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table")
 
 
 def run(options: argparse.Namespace) -> int:

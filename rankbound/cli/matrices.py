@@ -6,6 +6,7 @@ import argparse
 import io
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,45 +24,41 @@ WRITTEN = "expected an array written by numpy.save"
 
 def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    head_size = add_command(
+    option = add_command(
         commands, "head-size", run_head_size, "the least head size of a context matrix"
     )
-    _add_matrix(head_size)
-    head_size.add_argument(
-        "--tokens", type=Path, metavar="X.npy", help="tokens (d, n), one per column"
-    )
-    head_size.add_argument(
+    _add_matrix(option)
+    option("--tokens", type=Path, metavar="X.npy", help="tokens (d, n), one per column")
+    option(
         "--mask",
         metavar="MASK",
         help="causal, prefix:P, sliding:W ([key, query]), or a .npy file of bools that lies as P "
         "does; true = visible",
     )
-    head_size.add_argument("--logits", action="store_true", help="the file holds logits, not P")
-    head_size.add_argument("--json", type=Path, metavar="FILE", help="also write the answer there")
+    option("--logits", action="store_true", help="the file holds logits, not P")
+    option("--json", type=Path, metavar="FILE", help="also write the answer there")
 
-    bracket = add_command(
+    option = add_command(
         commands, "bracket", run_bracket, "how close heads of some sizes come to a context matrix"
     )
-    _add_matrix(bracket)
-    bracket.add_argument(
-        "--head-sizes", required=True, metavar="K,K,…", help="for example 1,2,4 or 8-16"
+    _add_matrix(option)
+    option("--head-sizes", required=True, metavar="K,K,…", help="for example 1,2,4 or 8-16")
+    option("--seed", type=int, default=0, help="of the random starts (0)")
+    option("--random-starts", type=int, default=1, metavar="N", help="for each size (1)")
+    option("--json", type=Path, metavar="FILE", help="also write the rows there")
+
+    option = add_command(
+        commands, "atlas", run_atlas, "what head size each class of patterns needs"
     )
-    bracket.add_argument("--seed", type=int, default=0, help="of the random starts (0)")
-    bracket.add_argument(
-        "--random-starts", type=int, default=1, metavar="N", help="for each size (1)"
-    )
-    bracket.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
-
-    atlas = add_command(commands, "atlas", run_atlas, "what head size each class of patterns needs")
-    atlas.add_argument("--n", type=int, required=True, help="tokens, from 3 to 512")
-    atlas.add_argument("--seed", type=int, default=0, help="of the random patterns (0)")
-    atlas.add_argument("--json", type=Path, metavar="FILE", help="also write the entries there")
+    option("--n", type=int, required=True, help="tokens, from 3 to 512")
+    option("--seed", type=int, default=0, help="of the random patterns (0)")
+    option("--json", type=Path, metavar="FILE", help="also write the entries there")
 
 
-def _add_matrix(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="P.npy", help="written by numpy.save")
-    parser.add_argument("--rows", action="store_true", help="rows are queries and sum to 1")
-    parser.add_argument(
+def _add_matrix(option: Callable[..., argparse.Action]) -> None:
+    option("file", type=Path, metavar="P.npy", help="written by numpy.save")
+    option("--rows", action="store_true", help="rows are queries and sum to 1")
+    option(
         "--stored",
         choices=("float16", "bfloat16", "float32", "float64"),
         help="the dtype the data was computed in, where the file no longer shows it",
