@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -63,6 +64,11 @@ class Entry:
             )
 
     @property
+    def evidence(self) -> list[str]:
+        """The words for both sides, below first; one where they agree."""
+        return list(dict.fromkeys((str(self.lower_evidence), str(self.upper_evidence))))
+
+    @property
     def interval(self) -> str:
         """The interval in a cell."""
         if math.isinf(self.lower):
@@ -85,34 +91,29 @@ class Atlas(Tabular):
 
     def entry(self, pattern: str, notion: str) -> Entry | None:
         """The entry of a pattern in a sense, if there is one."""
-        for entry in self.entries:
-            if (entry.pattern, entry.notion) == (pattern, notion):
-                return entry
-        return None
+        wanted = (pattern, notion)
+        return next((e for e in self.entries if (e.pattern, e.notion) == wanted), None)
 
     def table(self) -> Table:
         """Return the intervals with their evidence, one row per pattern."""
+        return self.grid(lambda e: f"{e.interval} ({', '.join(sorted(e.evidence))})", "≤")
+
+    def grid(self, cell: Callable[[Entry], str], at_most: str) -> Table:
+        """Return a cell for each entry, one row per pattern and one column per sense."""
         titles = {
             "exact": "exact",
             "closure": "to any precision",
-            "bounded": f"|q||k| ≤ {self.scale:g}, TV ≤ {self.error:g}",
+            "bounded": f"|q||k| {at_most} {self.scale:g}, TV {at_most} {self.error:g}",
             "sign": "sign",
         }
-        columns = [Column(notion, titles[notion]) for notion in NOTIONS]
+        cells = {(entry.pattern, entry.notion): cell(entry) for entry in self.entries}
         return Table(
-            [Column("pattern", f"n = {self.n}"), *columns],
+            [Column("pattern", f"n = {self.n}"), *(Column(name, titles[name]) for name in NOTIONS)],
             [
-                (title, *(self._cell(pattern, notion) for notion in NOTIONS))
+                (title, *(cells.get((pattern, notion)) for notion in NOTIONS))
                 for pattern, title in PATTERNS.items()
             ],
         )
-
-    def _cell(self, pattern: str, notion: str) -> str | None:
-        entry = self.entry(pattern, notion)
-        if entry is None:
-            return None
-        words = sorted({str(entry.lower_evidence), str(entry.upper_evidence)})
-        return f"{entry.interval} ({', '.join(words)})"
 
     def rows(self) -> list[dict[str, Any]]:
         """The entries as records of plain values; an infinite side is None."""
