@@ -11,7 +11,7 @@ from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError
-from rankbound.fitting.descent import lbfgs_options
+from rankbound.fitting.descent import lbfgs_options, minimise
 from rankbound.theory.theorem_2 import check_layer
 
 
@@ -84,19 +84,21 @@ def fit_layer(
     objective = LayerObjective(shape, X, teacher.output(X))
     if not objective.Y.any():
         raise InputError("the teacher's outputs are 0; expected a layer that is not zero.")
+    options = lbfgs_options(shape.size, tolerance, limit)
     ends = [
-        _descend(objective, _start(shape, rng), tolerance, limit)
+        minimise(objective, _start(shape, rng), options)
         for _ in range(check_int("starts", starts, least=1))
     ]
-    error, flat, norm, iterations = min(ends, key=lambda end: end[0])
+    best = min(ends, key=lambda end: float(end.fun))
+    norm = float(np.linalg.norm(best.jac))
     return LayerFit(
-        layer=shape.layer(flat),
-        error=LayerObjective(shape, fresh, teacher.output(fresh))(flat)[0],
-        fitted_error=error,
+        layer=shape.layer(best.x),
+        error=LayerObjective(shape, fresh, teacher.output(fresh))(best.x)[0],
+        fitted_error=float(best.fun),
         gradient_norm=norm,
-        iterations=iterations,
+        iterations=int(best.nit),
         converged=norm <= tolerance,
-        start_errors=tuple(end[0] for end in ends),
+        start_errors=tuple(float(end.fun) for end in ends),
         seed=seed,
     )
 
@@ -121,18 +123,6 @@ def _start(shape: Shape, rng: np.random.Generator) -> Array:
         np.swapaxes(W_o, 0, 1),
     )
     return np.concatenate([part.ravel() for part in parts])
-
-
-def _descend(
-    objective: LayerObjective, start: Array, tolerance: float, limit: int
-) -> tuple[float, Array, float, int]:
-    from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
-
-    options = lbfgs_options(start.size, tolerance, limit)
-    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    return float(found.fun), found.x, float(np.linalg.norm(found.jac)), int(found.nit)
 
 
 @dataclass(frozen=True)
@@ -187,7 +177,7 @@ class LayerObjective:
         """
         W_q, W_k, W_v, W_o = self.shape.split(flat)
         scale = self.shape.head_size**-0.5
-        Q, K, V = (self._project(W) for W in (W_q, W_k, W_v))
+        Q, K, V = (W[:, None] @ self.X for W in (W_q, W_k, W_v))  # (h, N, size, n)
         P = _softmax(scale * np.swapaxes(K, -1, -2) @ Q)
         H = V @ P
         residual = np.sum(W_o[:, None] @ H, axis=0) - self.Y
@@ -196,21 +186,12 @@ class LayerObjective:
         dV = dH @ np.swapaxes(P, -1, -2)
         dP = np.swapaxes(V, -1, -2) @ dH
         dL = scale * P * (dP - np.sum(P * dP, axis=-2, keepdims=True))
-        gradient = [
-            self._against_tokens(K @ dL),
-            self._against_tokens(Q @ np.swapaxes(dL, -1, -2)),
-            self._against_tokens(dV),
-            _summed(np.broadcast_to(R, (self.shape.heads, *R.shape)), H),
-        ]
+        dQ, dK = K @ dL, Q @ np.swapaxes(dL, -1, -2)
+        # of each head as those of X and R, which all heads share
+        X, R = (np.broadcast_to(part, (self.shape.heads, *part.shape)) for part in (self.X, R))
+        gradient = [_summed(dQ, X), _summed(dK, X), _summed(dV, X), _summed(R, H)]
         value = float(np.sum(residual**2)) / self._total
         return value, np.concatenate([part.ravel() for part in gradient])
-
-    def _project(self, W: Array) -> Array:
-        """``W X``, shape (h, N, size, n)."""
-        return np.asarray(W[:, None] @ self.X, np.float64)
-
-    def _against_tokens(self, slope: Array) -> Array:
-        return _summed(slope, np.broadcast_to(self.X, (len(slope), *self.X.shape)))
 
 
 def _summed(left: Array, right: Array) -> Array:
