@@ -36,33 +36,20 @@ MOST_WORK = 10**9  # products of integers for one key: some minutes
 
 @dataclass(frozen=True, eq=False)
 class Argmaxable:
-    """Which keys can win a query, with the evidence.
+    """Which keys can win a query, with the evidence; flags are of shape (n,).
 
-    Attributes
-    ----------
-    argmaxable : ndarray of bool, shape (n,)
-        True only where a query is known to make the key win.
-    unargmaxable : ndarray of bool, shape (n,)
-        True only where no query does, for which :attr:`weights` holds the proof.
-    undecided : ndarray of bool, shape (n,)
-        Neither was shown: floats leave it open, and there are too many keys of too many coordinates
-        to decide it over the rationals.
-    queries : ndarray, shape (k, n)
-        Column i is a query that key i wins, in exact arithmetic; nan where none is known in floats.
-    weights : mapping from int to mapping from int to Fraction
-        For each unargmaxable key i, weights μ >= 0 that sum to 1 with ``Σ_j μ_j k_j = k_i`` and
-        ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
-        below key i.
-    rational_queries : mapping from int to tuple of Fraction
-        For the argmaxable keys whose query is lost when it is rounded to float64.
+    For each unargmaxable key i there are weights μ >= 0 that sum to 1 with ``Σ_j μ_j k_j = k_i``
+    and ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
+    below key i. Undecided is what floats leave open and is too much work over the rationals: too
+    many keys of too many coordinates.
     """
 
-    argmaxable: Flags
-    unargmaxable: Flags
-    undecided: Flags
-    queries: Array
+    argmaxable: Flags  # True only where a query is known to make the key win
+    unargmaxable: Flags  # True only where no query does, which the weights prove
+    undecided: Flags  # neither was shown
+    queries: Array  # (k, n): column i wins for key i, exactly; nan where none is known in floats
     weights: Mapping[int, Weights]
-    rational_queries: Mapping[int, Query]
+    rational_queries: Mapping[int, Query]  # where rounding to float64 loses the query
 
 
 def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:

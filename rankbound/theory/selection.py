@@ -75,14 +75,7 @@ def least_scale_bound(n: int, head_size: int, error: float) -> float:
 
 
 def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
-    """The four bounds behind :func:`least_scale_bound`, each rounded down.
-
-    Examples
-    --------
-    >>> bounds = scale_bounds(1024, 4, error=1e-3)
-    >>> round(bounds.volume, 2), round(bounds.caps, 2), bounds.plane
-    (16.08, 60.68, 0.0)
-    """
+    """The four bounds behind :func:`least_scale_bound`, each rounded down."""
     from mpmath.ctx_iv import MPIntervalContext
 
     n = check_int("n", n, least=1, most=MOST_SELECTED)
@@ -183,11 +176,6 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
 
     For each δ in (0, 1) their coherence is at most ``sqrt(2 log(n²/δ)/d)`` with a probability of at
     least 1 - δ, d the head size.
-
-    Examples
-    --------
-    >>> random_keys(100, 64, seed=0).shape
-    (64, 100)
     """
     n, d = check_int("n", n, least=1), check_head_size(head_size)
     rng = check_seed(seed)
