@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rankbound.atlas.entry import Atlas
-from rankbound.fitting.solve import Bracket
-from rankbound.registry.claim import Claim
-from rankbound.registry.verification import Report
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rankbound.atlas import Atlas
     from rankbound.auditing.record import Audit
+    from rankbound.fitting.solve import Bracket
     from rankbound.measuring.head import HeadMeasures
+    from rankbound.registry.claim import Claim
+    from rankbound.registry.verification import Report
 
 _COLOURS = {
     str(Verdict.PROVED): "bold green",

@@ -154,7 +154,7 @@ def run_atlas(options: argparse.Namespace) -> int:
     """Compute the head size that classes of patterns of n tokens need: exactly, to any precision,
     with bounded logits, and for the same keys to be preferred.
     """
-    from rankbound.atlas.compute import compute_atlas
+    from rankbound.atlas import compute_atlas
     from rankbound.reporting import atlas_sources, atlas_table, console
 
     atlas = compute_atlas(options.n, options.seed)

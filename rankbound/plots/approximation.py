@@ -15,8 +15,6 @@ from rankbound._validate import check_int, check_real
 from rankbound.errors import InputTypeError
 from rankbound.plots import canvas
 
-__all__ = ["cliff"]
-
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 
 

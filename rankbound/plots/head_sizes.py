@@ -12,12 +12,10 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from rankbound._validate import check_int, check_real
-from rankbound.atlas.entry import PATTERNS
+from rankbound.atlas import PATTERNS
 from rankbound.errors import InputError
 from rankbound.plots import canvas
 from rankbound.plots.canvas import Style
-
-__all__ = ["atlas_intervals", "head_sizes_by_mask"]
 
 _NAME = MappingProxyType({"ha": "left", "fontsize": canvas.FONT, "annotation_clip": False})
 

@@ -20,13 +20,6 @@ from rankbound.experiments.results import Arm, Run, gather
 from rankbound.plots import canvas
 from rankbound.plots.canvas import Style
 
-__all__ = [
-    "errors_by_heads",
-    "ranks_of_trained_heads",
-    "spectra_of_trained_heads",
-    "student_errors",
-]
-
 _KINDS: Mapping[str, Style] = MappingProxyType(
     {
         "standard": Style("head size d / heads, d = {d}", canvas.VERMILION, "o"),

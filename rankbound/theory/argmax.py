@@ -299,12 +299,8 @@ def _query(x: Array, scales: npt.NDArray[np.int32], difference: Array) -> Array 
 def _wins_exactly(space: _Keys, i: int, query: Array) -> bool:
     """Whether key i wins the query, over the rationals."""
     q = [*(Fraction(x) for x in query.tolist()), Fraction(1)]
-
-    def score(j: int) -> Fraction:
-        return sum((x * y for x, y in zip(q, space.column(j), strict=True)), Fraction(0))
-
-    own = score(i)
-    return all(score(j) < own for j in range(space.n) if j != i)
+    own = _inner(q, space.column(i))
+    return all(_inner(q, space.column(j)) < own for j in range(space.n) if j != i)
 
 
 def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights | None:
@@ -321,7 +317,7 @@ def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights 
     solution = _solution(keys, wanted) or _solution([*keys, biases], [*wanted, [own[-1]]])
     if solution is None or min(solution) < 0:
         return None
-    if sum((m * x for m, x in zip(solution, biases, strict=True)), Fraction(0)) < own[-1]:
+    if _inner(solution, biases) < own[-1]:
         return None
     return MappingProxyType({j: m for j, m in zip(support, solution, strict=True) if m})
 
@@ -389,7 +385,8 @@ def _decided(space: _Keys, i: int, first: Ints) -> tuple[Weights | None, Query |
     return None, None
 
 
-def _inner(x: list[int], y: list[int]) -> int:
+def _inner(x: Iterable[Any], y: Iterable[Any]) -> Any:
+    """The inner product of integers or of Fractions."""
     return sum(map(operator.mul, x, y))
 
 

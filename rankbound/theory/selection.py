@@ -135,13 +135,6 @@ def head_scale(head: AttentionHead, *, X: npt.ArrayLike | None = None) -> float:
 
     No logit is larger in magnitude. Tokens X None mean the identity; the bound is infinite where
     the squares overflow.
-
-    Examples
-    --------
-    >>> import rankbound as rb
-    >>> head = rb.AttentionHead(W_q=[[0.0, 3.0], [0.0, 4.0]], W_k=[[0.0, 6.0], [2.0, 8.0]], scale=2)
-    >>> round(head_scale(head), 9)
-    100.0
     """
     check_model()
     tokens = None if X is None else check_matrix("X", X, ndim=2)

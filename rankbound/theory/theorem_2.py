@@ -170,6 +170,7 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     n = check_int("n", n, least=1)
     failing = tuple(_failing(f, g, n))
     nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
+    weights = _weights(f), _weights(g)
 
     def measured(case: str, tokens: Array | None) -> Separation:
         gap, size = (0.0, 0.0) if tokens is None else gap_of_outputs(*weights, tokens)
@@ -178,7 +179,6 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
         relative = float(np.nextafter(gap / size, 0.0))  # size is an upper bound, above 0
         return Separation(frozen_copy(tokens), gap, relative, Verdict.RIGOROUS, case, failing)
 
-    weights = _weights(f), _weights(g)
     found = [
         measured("values", value_witness(f, g, n)),
         measured("attention", attention_witness(f, g, n)),
