@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +22,7 @@ from rankbound.attention.softmax import column_softmax
 from rankbound.errors import InputError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
-from rankbound.table import Column, Table, Tabular
+from rankbound.table import Column, Table, Tabular, finite
 from rankbound.theory.approximation import stays_away
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.certified import certified_log_rank
@@ -141,21 +141,14 @@ class Atlas(Tabular):
 
     def rows(self) -> list[dict[str, Any]]:
         """The entries as records of plain values; an infinite side is None."""
-        return [{key: _plain(value) for key, value in vars(e).items()} for e in self.entries]
+        names = [field.name for field in fields(Entry)]
+        records: list[dict[str, Any]] = finite(Table.of(map(vars, self.entries), names).records())
+        return records
 
     def to_json(self) -> str:
         """Return the settings and the entries as a JSON object."""
         settings = {"n": self.n, "seed": self.seed, "scale": self.scale, "error": self.error}
         return json.dumps({**settings, "entries": self.rows()})
-
-
-def _plain(value: Any) -> Any:
-    """A field of an entry, as JSON holds it."""
-    if isinstance(value, (str, Verdict)):
-        return str(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return None if math.isinf(value) else int(value)
 
 
 def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 0.01) -> Atlas:

@@ -141,11 +141,6 @@ def bracket_table(bracket: Bracket) -> Table:
     )
 
 
-def atlas_table(atlas: Atlas) -> Table:
-    """Return the intervals, one row per pattern and one column per sense."""
-    return atlas.grid(lambda entry: entry.interval, "<=")
-
-
 def atlas_sources(atlas: Atlas) -> Table:
     """Return what was computed for each entry, its evidence and the claims that verify it."""
     return Table(

@@ -155,11 +155,11 @@ def run_atlas(options: argparse.Namespace) -> int:
     with bounded logits, and for the same keys to be preferred.
     """
     from rankbound.atlas import compute_atlas
-    from rankbound.reporting import atlas_sources, atlas_table, console
+    from rankbound.reporting import atlas_sources, console
 
     atlas = compute_atlas(options.n, options.seed)
     write(options.json, atlas.to_json() + "\n")
-    console().print(atlas_table(atlas))
+    console().print(atlas.grid(lambda entry: entry.interval, "<="))
     console().print(atlas_sources(atlas))
     return 0
 

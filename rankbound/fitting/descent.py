@@ -243,18 +243,15 @@ def descend(
     from threadpoolctl import threadpool_limits
 
     solve = newton if method == "newton" else lbfgs
-    *rough, last = (
-        Objective(problem.P, problem.basis, problem.mask, each) for each in _stages(problem, loss)
-    )
-    left = limit
+    stages, left = _stages(problem, loss), limit
     with threadpool_limits(1, "blas"):  # as in `minimise`
-        for done, objective in enumerate(rough):
-            share = left // (len(rough) + 1 - done)
-            if share > 0:
-                end = solve(objective, start, max(tolerance, ROUGH), share)
+        for to_come, stage in zip(reversed(range(len(stages))), stages, strict=True):
+            share = left // (to_come + 1)
+            if share > 0 or not to_come:
+                objective = Objective(problem.P, problem.basis, problem.mask, stage)
+                end = solve(objective, start, max(tolerance, ROUGH if to_come else 0.0), share)
                 start, left = end.point.factors, left - end.iterations
-        end = solve(last, start, tolerance, left)
-    return End(end.point, limit - left + end.iterations, end.curvature)
+    return End(end.point, limit - left, end.curvature)
 
 
 def _stages(problem: Problem, loss: str) -> list[Loss]:

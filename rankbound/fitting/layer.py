@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -163,10 +164,10 @@ class LayerObjective:
     shape: Shape  # of the layer f; its scale is 1/sqrt(head_size)
     X: Array  # (N, d, n): sequences of tokens
     Y: Array  # (N, d, n): the outputs to be met
-    _total: float = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_total", float(np.sum(self.Y**2)))
+    @cached_property
+    def _total(self) -> float:
+        return float(np.sum(self.Y**2))
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         """Value and gradient at the flat weights.

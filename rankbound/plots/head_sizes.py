@@ -55,13 +55,10 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     A ``gid`` is ``full-formula``, ``full-points``, or ``sliding-1/4-band`` where the sides do not
     meet.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A series
-        is ``full``, ``causal``, ``causal-worst`` (tokens that prefer themselves by a constant),
-        ``prefix-1/2`` or ``prefix-3/4`` (the share of the tokens in the prefix), or
-        ``sliding-1/4`` (the share in the window).
+    Rows are tidy records, one per pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A
+    series is ``full``, ``causal``, ``causal-worst`` (tokens that prefer themselves by a constant),
+    ``prefix-1/2`` or ``prefix-3/4`` (the share of the tokens in the prefix), or ``sliding-1/4``
+    (the share in the window).
 
     Examples
     --------
@@ -173,11 +170,8 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     no head of any size will do, "none" stands at the right. Head sizes are on a logarithmic axis.
     Sections 1, 3 and 5 prove the entries. A ``gid`` is such as ``one-hot-closure``.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
-        ``upper``, which are infinite where there is no head.
+    Rows are tidy records, one per entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
+    ``upper``, which are infinite where there is no head.
 
     Examples
     --------

@@ -31,6 +31,7 @@ _SHADES = (canvas.SKY, canvas.BLUE, canvas.PURPLE, canvas.ORANGE)  # one per wei
 _MEASURES: Mapping[str, str] = MappingProxyType(
     {"language": "loss, nats per byte", "lookup": "accuracy"}
 )
+_DECAYS: Mapping[str, float] = MappingProxyType({"language": 0.01})  # of arms that are compared
 _FLOAT32_EPS = 2.0**-23
 _HEAD_KEYS = ("head_size", "weight_decay", "log_effective_rank", "log_rank_bound", "spectrum")
 
@@ -48,7 +49,11 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     """
     names = [field.name for field in fields(Run)]
     runs = [Run(**{name: row[name] for name in names}) for _, row in canvas.checked(rows, names)]
-    arms = [arm for arm in gather(runs) if arm.kind in _KINDS and _usual(arm)]
+    arms = [
+        arm
+        for arm in gather(runs)
+        if arm.kind in _KINDS and arm.weight_decay == _DECAYS.get(arm.experiment, 0.0)
+    ]
     if len({run.experiment for run in runs}) != 1 or not arms:
         raise InputError(
             "rows hold no or several experiments with layers; expected the runs of one of them."
@@ -60,11 +65,6 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
         _line(place, kind, d, group, d == main)
     _dress_arms(place, arms)
     return place
-
-
-def _usual(arm: Arm) -> bool:
-    """Whether its weight decay is the one of the arms that are compared."""
-    return arm.weight_decay == (0.01 if arm.experiment == "language" else 0.0)
 
 
 def _line(axes: Axes, kind: str, d: int, arms: list[Arm], main: bool) -> None:
@@ -237,13 +237,10 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
     Of a series, ``standard-converged`` and ``standard-stopped`` are the ``gid`` of the markers,
     ``standard-range`` and ``standard-median`` those of the lines.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per student and seed: ``series``, ``heads``, ``head_size`` (d_k),
-        ``value_size`` (d_v), ``parameters``, ``seed`` and ``error``; optionally ``converged`` (True
-        unless given). A series is ``standard`` (d_k = d_v = d/h), ``fixed`` (both the same for
-        every h), ``narrow-values`` or ``narrow-keys`` (the one or the other cut to d/h).
+    Rows are tidy records, one per student and seed: ``series``, ``heads``, ``head_size`` (d_k),
+    ``value_size`` (d_v), ``parameters``, ``seed`` and ``error``; optionally ``converged`` (True
+    unless given). A series is ``standard`` (d_k = d_v = d/h), ``fixed`` (both the same for every
+    h), ``narrow-values`` or ``narrow-keys`` (the one or the other cut to d/h).
 
     Examples
     --------
