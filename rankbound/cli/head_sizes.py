@@ -1,4 +1,4 @@
-"""``rankbound head-size``, ``bracket`` and ``atlas``: what contexts in files, and classes, need."""
+"""``rankbound head-size``, ``bracket``, ``atlas``, ``audit``: what contexts and models need."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import argparse
 import io
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.cli import Commands, add_command, in_flags, read_numbers, write
+from rankbound.cli import Commands, add_command, in_flags, print_lines, read_numbers, write
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
+    from rankbound.auditing.record import Audit
     from rankbound.context import Context
 
 WRITTEN = "expected an array written by numpy.save"
@@ -53,6 +55,24 @@ def add_commands(commands: Commands) -> None:
     option("--n", type=int, required=True, help="tokens, from 3 to 512")
     option("--seed", type=int, default=0, help="of the random patterns (0)")
     option("--json", type=Path, metavar="FILE", help="also write the entries there")
+
+    option = add_command(
+        commands, "audit", run_audit, "what head size each head of a pretrained model uses"
+    )
+    option("model", metavar="MODEL", help="a directory, a .gguf file or an installed package")
+    option("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
+    option("--length", type=int, metavar="N", help="tokens; as many as there are, at most 512")
+    option("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
+    option("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
+    option("--dtype", choices=("float32", "float64"), default="float32")
+    option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
+    option(
+        "--no-context-rank",
+        action="store_true",
+        help="skip the effective rank of P, an SVD per head",
+    )
+    option("--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted")
+    option("--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table")
 
 
 def _add_matrix(option: Callable[..., argparse.Action]) -> None:
@@ -162,6 +182,70 @@ def run_atlas(options: argparse.Namespace) -> int:
     console().print(atlas.grid(lambda entry: entry.interval, "<="))
     console().print(atlas_sources(atlas))
     return 0
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    """Measure every attention head of a pretrained model on a text. Nothing is downloaded,
+    unpickled or run as code; nothing is reported unless the model's own attention weights are
+    reproduced first.
+    """
+    from rankbound.auditing.audit import AuditInterrupted, audit
+    from rankbound.reporting import audit_summary, console, progress
+
+    text, layers = read_text(options.text), read_numbers("--layers", options.layers)
+    head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()
+    with _written(options.json, options.html) as record, progress("loading the model") as show:
+        try:
+            found = audit(
+                options.model,
+                text,
+                options.length,
+                layers,
+                windows=options.windows,
+                dtype=options.dtype,
+                context_rank=not options.no_context_rank,
+                head_sizes=head_sizes,
+                progress=show,
+            )
+        except AuditInterrupted as stopped:
+            record(stopped.audit)
+            raise
+        record(found)
+    console().print(found.table())
+    print_lines(audit_summary(found))
+    return 0
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file in UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
+
+
+@contextmanager
+def _written(data: Path | None, html: Path | None) -> Iterator[Callable[[Audit], None]]:
+    """A way to write the record; a path that cannot be written is found out before the work."""
+    files = [file for file in (data, html) if file is not None]
+    new = [file for file in files if not file.exists()]
+    done = False
+
+    def record(audit: Audit) -> None:
+        nonlocal done
+        done = True
+        write(data, audit.to_json() + "\n")
+        if html is not None:
+            audit.to_html(html)
+
+    try:
+        for file in files:
+            file.touch()
+        yield record
+    finally:
+        if not done:
+            for file in new:
+                file.unlink(missing_ok=True)
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
