@@ -74,8 +74,13 @@ def fit_layer(
     True
     """
     check_layer("teacher", teacher)
-    d = teacher.d
-    shape = _student_shape(d, heads, head_size, value_size)
+    heads, d = check_int("heads", heads, least=1), teacher.d
+    if head_size is None:
+        remedy = " Give head_size= for a student that sets it apart."
+        head_size = standard_head_size(d, heads, remedy)
+    k = check_head_size(head_size)
+    v = k if value_size is None else check_int("value_size", value_size, least=1)
+    shape = Shape(heads, k, v, d)
     n, sequences = check_int("n", n, least=1), check_int("sequences", sequences, least=1)
     tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
     limit = check_int("max_iterations", max_iterations, least=1)
@@ -102,16 +107,6 @@ def fit_layer(
         start_errors=tuple(float(end.fun) for end in ends),
         seed=seed,
     )
-
-
-def _student_shape(d: int, heads: int, head_size: int | None, value_size: int | None) -> Shape:
-    heads = check_int("heads", heads, least=1)
-    if head_size is None:
-        remedy = " Give head_size= for a student that sets it apart."
-        head_size = standard_head_size(d, heads, remedy)
-    k = check_head_size(head_size)
-    v = k if value_size is None else check_int("value_size", value_size, least=1)
-    return Shape(heads, k, v, d)
 
 
 def _start(shape: Shape, rng: np.random.Generator) -> Array:

@@ -62,24 +62,20 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     main = min(arm.d for arm in arms)
     arms.sort(key=lambda arm: (arm.d, arm.heads))
     for (kind, d), group in canvas.grouped(arms, lambda arm: (arm.kind, arm.d)).items():
-        _line(place, kind, d, group, d == main)
+        style, is_main = _KINDS[kind], d == main
+        _bars(
+            place,
+            [(arm.heads, arm.low, arm.middle, arm.high) for arm in group],
+            f"{kind}-{d}",
+            label=style.name.format(d=d, d_k=group[0].d_k),
+            color=style.colour,
+            alpha=1.0 if is_main else 0.55,
+            marker=style.marker if is_main else "D",
+            linestyle="-" if is_main else ":",
+            linewidth=1.4,
+        )
     _dress_arms(place, arms)
     return place
-
-
-def _line(axes: Axes, kind: str, d: int, arms: list[Arm], main: bool) -> None:
-    style = _KINDS[kind]
-    _bars(
-        axes,
-        [(arm.heads, arm.low, arm.middle, arm.high) for arm in arms],
-        f"{kind}-{d}",
-        label=style.name.format(d=d, d_k=arms[0].d_k),
-        color=style.colour,
-        alpha=1.0 if main else 0.55,
-        marker=style.marker if main else "D",
-        linestyle="-" if main else ":",
-        linewidth=1.4,
-    )
 
 
 def _bars(
