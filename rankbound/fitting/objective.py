@@ -8,10 +8,10 @@ which is positive semidefinite.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,34 +24,20 @@ FISHER = 0.1  # share of the Fisher metric in the weights of a loss that may be 
 CHUNK = 2**17  # entries of a temporary array: what a cache holds
 
 
-@dataclass(frozen=True, eq=False)
-class Loss(ABC):
+class Loss(Protocol):
     """A mean over columns of a distance of Q from P; `log_Q` is 0 where a mask hides."""
 
-    P: Array
-
-    @cached_property
-    def _log_P(self) -> Array:
-        return np.log(np.where(self.P > 0, self.P, 1.0))
-
-    @abstractmethod
     def value(self, log_Q: Array, Q: Array) -> float:
         """The loss."""
 
-    @abstractmethod
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """Its derivative in the logits, shape (n, n)."""
 
-    @abstractmethod
     def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
         """The derivative of the slope along a change of logits that changes Q by T."""
 
     def weights(self, Q: Array) -> Array:
-        """The squares c² of the Gauss–Newton part, shape (n, n).
-
-        ``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P.
-        """
-        return Q
+        """The squares c² of the Gauss–Newton part, shape (n, n)."""
 
 
 def kl_divergence(P: Array, log_Q: Array) -> float:
@@ -83,7 +69,20 @@ def _terms(P: Array, t: Array, Q: Array) -> Array:
     return np.where(near == t, P * (np.expm1(-near) + near), P * (t - 1.0) + Q)
 
 
-class KL(Loss):
+@dataclass(frozen=True, eq=False)
+class _Divergence:
+    P: Array
+
+    @cached_property
+    def _log_P(self) -> Array:
+        return np.log(np.where(self.P > 0, self.P, 1.0))
+
+    def weights(self, Q: Array) -> Array:
+        """``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P."""
+        return Q
+
+
+class KL(_Divergence):
     """``KL(P ‖ Q)``: slope q - p, of derivative F, which is its own Gauss–Newton part."""
 
     def value(self, log_Q: Array, Q: Array) -> float:
@@ -100,7 +99,7 @@ class KL(Loss):
         return np.asarray(T / self.P.shape[1], np.float64)
 
 
-class ReverseKL(Loss):
+class ReverseKL(_Divergence):
     """``KL(Q ‖ P)``, with ``u = log q - log p``: slope q (u - q·u). P is positive where visible."""
 
     def value(self, log_Q: Array, Q: Array) -> float:
@@ -122,9 +121,10 @@ class ReverseKL(Loss):
 
 
 @dataclass(frozen=True, eq=False)
-class TotalVariation(Loss):
+class TotalVariation:
     """``½ Σ (sqrt(x² + μ²) - μ)``, x = q - p: below the total variation by at most n μ / 2."""
 
+    P: Array
     smoothing: float  # μ > 0
 
     def value(self, log_Q: Array, Q: Array) -> float:
