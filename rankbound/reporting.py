@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from rankbound.atlas.entry import NOTIONS, PATTERNS, Atlas
-from rankbound.fitting.solve import Bracket
-from rankbound.registry.claim import Claim
-from rankbound.registry.verification import Report
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from rankbound.atlas import Atlas
     from rankbound.auditing.record import Audit
+    from rankbound.fitting.solve import Bracket
     from rankbound.measuring.head import HeadMeasures
+    from rankbound.registry.claim import Claim
+    from rankbound.registry.verification import Report
 
 _COLOURS = {
     str(Verdict.PROVED): "bold green",
@@ -141,28 +141,6 @@ def bracket_table(bracket: Bracket) -> Table:
     )
 
 
-def atlas_table(atlas: Atlas) -> Table:
-    """Return the intervals, one row per pattern and one column per sense."""
-    titles = {
-        "exact": "exact",
-        "closure": "to any precision",
-        "bounded": f"|q||k| <= {atlas.scale:g}, TV <= {atlas.error:g}",
-        "sign": "sign",
-    }
-
-    def interval(pattern: str, notion: str) -> str | None:
-        entry = atlas.entry(pattern, notion)
-        return None if entry is None else entry.interval
-
-    return Table(
-        [Column("pattern", f"n = {atlas.n}"), *(Column(name, titles[name]) for name in NOTIONS)],
-        (
-            (title, *(interval(name, notion) for notion in NOTIONS))
-            for name, title in PATTERNS.items()
-        ),
-    )
-
-
 def atlas_sources(atlas: Atlas) -> Table:
     """Return what was computed for each entry, its evidence and the claims that verify it."""
     return Table(
@@ -170,7 +148,7 @@ def atlas_sources(atlas: Atlas) -> Table:
         (
             (
                 f"{entry.pattern}, {entry.notion}: {entry.interval}",
-                list(dict.fromkeys((str(entry.lower_evidence), str(entry.upper_evidence)))),
+                entry.evidence,
                 entry.how,
                 entry.theorem,
                 entry.claims,

@@ -28,7 +28,7 @@ BROKEN = {
     "on no floor": ("attic.py", "", "lower floors"),
     "the facade": ("theory/argmax.py", "import rankbound", "facade"),
     "flint astray": ("ranks/bounds.py", LATER.format("import flint"), "one room each"),
-    "hypothesis astray": ("atlas/entry.py", "from hypothesis import given", "one room each"),
+    "hypothesis astray": ("atlas.py", "from hypothesis import given", "one room each"),
     "torch astray": ("fitting/bracket.py", "import torch.nn", "one room each"),
     "transformers astray": ("cli/main.py", "import transformers", "one room each"),
     "numpy": ("certificates/statements.py", "from numpy.linalg import svd", "without NumPy"),
@@ -81,10 +81,10 @@ def test_a_contract_is_broken_by_one_import(case: str, copy: Path) -> None:
 
 
 def test_a_cycle_within_a_folder_is_broken(copy: Path) -> None:
-    folder = copy / "rankbound" / "atlas"
-    (folder / "one.py").write_text("import rankbound.atlas.two\n", encoding="utf-8")
+    folder = copy / "rankbound" / "sweeps"
+    (folder / "one.py").write_text("import rankbound.sweeps.two\n", encoding="utf-8")
     (folder / "two.py").write_text(LATER.format("from . import one"), encoding="utf-8")
-    assert "No cycles are allowed in rankbound.atlas" in lint(copy).stdout
+    assert "No cycles are allowed in rankbound.sweeps" in lint(copy).stdout
 
 
 def through_packages(graph: grimp.ImportGraph) -> list[str]:

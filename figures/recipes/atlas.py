@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from rankbound.atlas.compute import compute_atlas
+from rankbound.atlas import compute_atlas
 from rankbound.plots import atlas_intervals
 from recipes.recipe import Recipe, Row, on_one_axes
 

@@ -18,11 +18,11 @@ _SUBJECT = re.compile(r"^(mask|X)\b")
 
 def add_command(
     commands: Commands, name: str, run: Callable[[argparse.Namespace], int], about: str
-) -> argparse.ArgumentParser:
-    """Add a command, which the docstring of its function describes, and return its parser."""
+) -> Callable[..., argparse.Action]:
+    """Add a command, which its function's docstring describes; return what adds an option to it."""
     parser = commands.add_parser(name, help=about, description=run.__doc__)
     parser.set_defaults(run=run)
-    return parser
+    return parser.add_argument
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -57,10 +57,8 @@ def in_flags(message: str, options: argparse.Namespace) -> str:
     return _SUBJECT.sub(lambda found: {"mask": "--mask", "X": "--tokens"}[found[0]], message)
 
 
-def read_numbers(
-    option: str, text: str | None, most: int = 9999, why: str = ""
-) -> list[int] | None:
-    """The numbers that an option names, for example ``0,3-5``, if none is above the most."""
+def read_numbers(option: str, text: str | None) -> list[int] | None:
+    """The numbers that an option names, for example ``0,3-5``."""
     if text is None:
         return None
     found: list[int] = []
@@ -69,8 +67,8 @@ def read_numbers(
         numbers = [first, last] if dash else [first]
         if not all(number.isdecimal() for number in numbers):
             raise InputError(f"{option} {text}: expected numbers and ranges, for example 0,3-5.")
-        if any(len(number) > 9 or int(number) > most for number in numbers):
-            raise InputError(f"{option} {text}: expected numbers up to {most}{why}.")
+        if any(len(number) > 4 for number in numbers):  # a range is spelled out
+            raise InputError(f"{option} {text}: expected numbers up to 9999.")
         span = range(int(first), int(numbers[-1]) + 1)
         if not span:
             raise InputError(f"{option} {text}: {part.strip()} is empty; expected 3-5, not 5-3.")

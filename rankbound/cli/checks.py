@@ -18,22 +18,22 @@ if TYPE_CHECKING:
 
 def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    verify = add_command(commands, "verify", run_verify, "check the registered claims")
-    verify.add_argument("claims", nargs="*", metavar="CLAIM", help="ids; all unless given")
-    verify.add_argument("--level", choices=("quick", "full"), default="quick")
-    verify.add_argument("--seed", type=int, default=0, help="0 unless given")
-    verify.add_argument("--jobs", type=int, default=1, help="worker processes; 1 unless given")
-    verify.add_argument("--json", type=Path, metavar="FILE", help="also write the report there")
-    verify.add_argument(
+    option = add_command(commands, "verify", run_verify, "check the registered claims")
+    option("claims", nargs="*", metavar="CLAIM", help="ids; all unless given")
+    option("--level", choices=("quick", "full"), default="quick")
+    option("--seed", type=int, default=0, help="0 unless given")
+    option("--jobs", type=int, default=1, help="worker processes; 1 unless given")
+    option("--json", type=Path, metavar="FILE", help="also write the report there")
+    option(
         "--certificates", type=Path, metavar="DIR", help="write certificates there, and re-check"
     )
 
-    claims = add_command(commands, "claims", run_claims, "list the registered claims")
-    claims.add_argument("claims", nargs="*", metavar="CLAIM", help="ids; all unless given")
+    option = add_command(commands, "claims", run_claims, "list the registered claims")
+    option("claims", nargs="*", metavar="CLAIM", help="ids; all unless given")
 
-    check = add_command(commands, "check", run_check, "verify certificates")
-    check.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    check.add_argument("--quiet", action="store_true", help="print rejections only")
+    option = add_command(commands, "check", run_check, "verify certificates")
+    option("files", nargs="+", type=Path, metavar="FILE")
+    option("--quiet", action="store_true", help="print rejections only")
 
     add_command(commands, "doctor", run_doctor, "say what is installed and what is missing")
 

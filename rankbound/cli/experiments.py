@@ -17,40 +17,36 @@ STORE = "experiments.sqlite"
 
 def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    experiment = add_command(
+    option = add_command(
         commands, "experiment", run_experiment, "run one of the paper's experiments in laptop form"
     )
-    experiment.add_argument("name", nargs="?", metavar="NAME", default="list")
-    experiment.add_argument("--preset", default="smoke", help="smoke, laptop or overnight")
-    experiment.add_argument("--store", type=Path, default=Path(STORE), help=f"{STORE} unless given")
-    experiment.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes")
-    experiment.add_argument(
-        "--text", type=Path, metavar="FILE", help="what the language model learns instead"
-    )
+    option("name", nargs="?", metavar="NAME", default="list")
+    option("--preset", default="smoke", help="smoke, laptop or overnight")
+    option("--store", type=Path, default=Path(STORE), help=f"{STORE} unless given")
+    option("--jobs", type=int, default=1, metavar="N", help="worker processes")
+    option("--text", type=Path, metavar="FILE", help="what the language model learns instead")
 
-    report = add_command(
+    option = add_command(
         commands, "report", run_report, "judge the paper's trends by the runs in a store"
     )
-    report.add_argument("store", type=Path, metavar="STORE")
-    report.add_argument(
-        "--preset", help="smoke, laptop or overnight; the one with most runs unless given"
-    )
-    report.add_argument("--text", type=Path, metavar="FILE", help="what language models learned")
-    report.add_argument("--no-heads", action="store_true", help="do not measure trained heads")
-    report.add_argument("--json", type=Path, metavar="FILE", help="write runs, findings and heads")
-    report.add_argument("--markdown", type=Path, metavar="FILE", help="write trends and arms")
-    report.add_argument("--figures", type=Path, metavar="DIR", help="draw the figures as SVG")
+    option("store", type=Path, metavar="STORE")
+    option("--preset", help="smoke, laptop or overnight; the one with most runs unless given")
+    option("--text", type=Path, metavar="FILE", help="what language models learned")
+    option("--no-heads", action="store_true", help="do not measure trained heads")
+    option("--json", type=Path, metavar="FILE", help="write runs, findings and heads")
+    option("--markdown", type=Path, metavar="FILE", help="write trends and arms")
+    option("--figures", type=Path, metavar="DIR", help="draw the figures as SVG")
 
     sweep = commands.add_parser(
         "sweep", help="look into a store of sweeps", description="Look into a store of sweeps."
     )
-    status = add_command(
+    option = add_command(
         sweep.add_subparsers(title="actions", metavar="ACTION", required=True),
         "status",
         run_status,
         "what is done, failed and still to run",
     )
-    status.add_argument("store", type=Path, metavar="STORE", help="the SQLite file of a sweep")
+    option("store", type=Path, metavar="STORE", help="the SQLite file of a sweep")
 
 
 def run_experiment(options: argparse.Namespace) -> int:

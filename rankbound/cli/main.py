@@ -21,7 +21,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser() -> argparse.ArgumentParser:
-    from rankbound.cli import audit, checks, experiments, matrices
+    from rankbound.cli import checks, experiments, head_sizes
 
     parser = _Parser(
         prog="rankbound",
@@ -31,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
     commands: Commands = parser.add_subparsers(
         title="commands", metavar="COMMAND", parser_class=_Parser
     )
-    for family in (checks, matrices, audit, experiments):
+    for family in (checks, head_sizes, experiments):
         family.add_commands(commands)
     return parser
 

@@ -79,17 +79,9 @@ class Problem:
         return masked_context(head.logits(self.X), self.mask)
 
 
-def read_problem(
-    P: Any,
-    *,
-    X: Any = None,
-    mask: Any = None,
-    logits: Any = None,
-    stored: Any = None,
-    rows: bool = False,
-) -> Problem:
-    """Check what a fit is given, and read it."""
-    context = read_context(P, logits=logits, mask=mask, stored=stored, rows=rows, zeros=True)
+def read_problem(P: Any, *, X: Any = None, **given: Any) -> Problem:
+    """Check what a fit is given, and read it; what is given beside X is for `read_context`."""
+    context = read_context(P, zeros=True, **given)
     target = context.P / context.P.sum(axis=0)
     if X is None:
         return Problem(target, context.mask, None, None)
@@ -251,18 +243,15 @@ def descend(
     from threadpoolctl import threadpool_limits
 
     solve = newton if method == "newton" else lbfgs
-    *rough, last = (
-        Objective(problem.P, problem.basis, problem.mask, each) for each in _stages(problem, loss)
-    )
-    left = limit
-    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
-        for done, objective in enumerate(rough):
-            share = left // (len(rough) + 1 - done)
-            if share > 0:
-                end = solve(objective, start, max(tolerance, ROUGH), share)
+    stages, left = _stages(problem, loss), limit
+    with threadpool_limits(1, "blas"):  # as in `minimise`
+        for to_come, stage in zip(reversed(range(len(stages))), stages, strict=True):
+            share = left // (to_come + 1)
+            if share > 0 or not to_come:
+                objective = Objective(problem.P, problem.basis, problem.mask, stage)
+                end = solve(objective, start, max(tolerance, ROUGH if to_come else 0.0), share)
                 start, left = end.point.factors, left - end.iterations
-        end = solve(last, start, tolerance, left)
-    return End(end.point, limit - left + end.iterations, end.curvature)
+    return End(end.point, limit - left, end.curvature)
 
 
 def _stages(problem: Problem, loss: str) -> list[Loss]:
@@ -274,17 +263,24 @@ def _stages(problem: Problem, loss: str) -> list[Loss]:
 
 def lbfgs(objective: Objective, start: Array, tolerance: float, limit: int) -> End:
     """SciPy's L-BFGS-B, which sees values and gradients only."""
-    from scipy.optimize import minimize
-
     k, x, iterations = start.shape[1], start.ravel(), 0
     while True:
         options = lbfgs_options(x.size, tolerance, limit - iterations)
-        result = minimize(objective, x, args=(k,), jac=True, method="L-BFGS-B", options=options)
+        result = minimise(objective, x, options, k)
         moved, x = not np.array_equal(result.x, x), result.x
         iterations += int(result.nit)
         # a line search that fails on rounding starts afresh, from steepest descent
         if np.linalg.norm(result.jac) <= tolerance or not moved or iterations >= limit:
             return End(objective.at(x.reshape(start.shape)), iterations)
+
+
+def minimise(objective: Callable[..., Any], start: Array, options: Any, *given: Any) -> Any:
+    """SciPy's result of L-BFGS-B on an objective that returns its value and its gradient."""
+    from scipy.optimize import minimize
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        return minimize(objective, start, given, jac=True, method="L-BFGS-B", options=options)
 
 
 def lbfgs_options(size: int, tolerance: float, limit: int) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +12,7 @@ from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.layer import MultiHead, standard_head_size
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError
-from rankbound.fitting.descent import lbfgs_options
+from rankbound.fitting.descent import lbfgs_options, minimise
 from rankbound.theory.theorem_2 import check_layer
 
 
@@ -73,8 +74,13 @@ def fit_layer(
     True
     """
     check_layer("teacher", teacher)
-    d = teacher.d
-    shape = _student_shape(d, heads, head_size, value_size)
+    heads, d = check_int("heads", heads, least=1), teacher.d
+    if head_size is None:
+        remedy = " Give head_size= for a student that sets it apart."
+        head_size = standard_head_size(d, heads, remedy)
+    k = check_head_size(head_size)
+    v = k if value_size is None else check_int("value_size", value_size, least=1)
+    shape = Shape(heads, k, v, d)
     n, sequences = check_int("n", n, least=1), check_int("sequences", sequences, least=1)
     tolerance = check_real("gradient_tolerance", gradient_tolerance, above=0.0)
     limit = check_int("max_iterations", max_iterations, least=1)
@@ -84,31 +90,23 @@ def fit_layer(
     objective = LayerObjective(shape, X, teacher.output(X))
     if not objective.Y.any():
         raise InputError("the teacher's outputs are 0; expected a layer that is not zero.")
+    options = lbfgs_options(shape.size, tolerance, limit)
     ends = [
-        _descend(objective, _start(shape, rng), tolerance, limit)
+        minimise(objective, _start(shape, rng), options)
         for _ in range(check_int("starts", starts, least=1))
     ]
-    error, flat, norm, iterations = min(ends, key=lambda end: end[0])
+    best = min(ends, key=lambda end: float(end.fun))
+    norm = float(np.linalg.norm(best.jac))
     return LayerFit(
-        layer=shape.layer(flat),
-        error=LayerObjective(shape, fresh, teacher.output(fresh))(flat)[0],
-        fitted_error=error,
+        layer=shape.layer(best.x),
+        error=LayerObjective(shape, fresh, teacher.output(fresh))(best.x)[0],
+        fitted_error=float(best.fun),
         gradient_norm=norm,
-        iterations=iterations,
+        iterations=int(best.nit),
         converged=norm <= tolerance,
-        start_errors=tuple(end[0] for end in ends),
+        start_errors=tuple(float(end.fun) for end in ends),
         seed=seed,
     )
-
-
-def _student_shape(d: int, heads: int, head_size: int | None, value_size: int | None) -> Shape:
-    heads = check_int("heads", heads, least=1)
-    if head_size is None:
-        remedy = " Give head_size= for a student that sets it apart."
-        head_size = standard_head_size(d, heads, remedy)
-    k = check_head_size(head_size)
-    v = k if value_size is None else check_int("value_size", value_size, least=1)
-    return Shape(heads, k, v, d)
 
 
 def _start(shape: Shape, rng: np.random.Generator) -> Array:
@@ -121,18 +119,6 @@ def _start(shape: Shape, rng: np.random.Generator) -> Array:
         np.swapaxes(W_o, 0, 1),
     )
     return np.concatenate([part.ravel() for part in parts])
-
-
-def _descend(
-    objective: LayerObjective, start: Array, tolerance: float, limit: int
-) -> tuple[float, Array, float, int]:
-    from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
-
-    options = lbfgs_options(start.size, tolerance, limit)
-    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
-        found = minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    return float(found.fun), found.x, float(np.linalg.norm(found.jac)), int(found.nit)
 
 
 @dataclass(frozen=True)
@@ -173,10 +159,10 @@ class LayerObjective:
     shape: Shape  # of the layer f; its scale is 1/sqrt(head_size)
     X: Array  # (N, d, n): sequences of tokens
     Y: Array  # (N, d, n): the outputs to be met
-    _total: float = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_total", float(np.sum(self.Y**2)))
+    @cached_property
+    def _total(self) -> float:
+        return float(np.sum(self.Y**2))
 
     def __call__(self, flat: Array) -> tuple[float, Array]:
         """Value and gradient at the flat weights.
@@ -187,7 +173,7 @@ class LayerObjective:
         """
         W_q, W_k, W_v, W_o = self.shape.split(flat)
         scale = self.shape.head_size**-0.5
-        Q, K, V = (self._project(W) for W in (W_q, W_k, W_v))
+        Q, K, V = (W[:, None] @ self.X for W in (W_q, W_k, W_v))  # (h, N, size, n)
         P = _softmax(scale * np.swapaxes(K, -1, -2) @ Q)
         H = V @ P
         residual = np.sum(W_o[:, None] @ H, axis=0) - self.Y
@@ -196,21 +182,12 @@ class LayerObjective:
         dV = dH @ np.swapaxes(P, -1, -2)
         dP = np.swapaxes(V, -1, -2) @ dH
         dL = scale * P * (dP - np.sum(P * dP, axis=-2, keepdims=True))
-        gradient = [
-            self._against_tokens(K @ dL),
-            self._against_tokens(Q @ np.swapaxes(dL, -1, -2)),
-            self._against_tokens(dV),
-            _summed(np.broadcast_to(R, (self.shape.heads, *R.shape)), H),
-        ]
+        dQ, dK = K @ dL, Q @ np.swapaxes(dL, -1, -2)
+        # of each head as those of X and R, which all heads share
+        X, R = (np.broadcast_to(part, (self.shape.heads, *part.shape)) for part in (self.X, R))
+        gradient = [_summed(dQ, X), _summed(dK, X), _summed(dV, X), _summed(R, H)]
         value = float(np.sum(residual**2)) / self._total
         return value, np.concatenate([part.ravel() for part in gradient])
-
-    def _project(self, W: Array) -> Array:
-        """``W X``, shape (h, N, size, n)."""
-        return np.asarray(W[:, None] @ self.X, np.float64)
-
-    def _against_tokens(self, slope: Array) -> Array:
-        return _summed(slope, np.broadcast_to(self.X, (len(slope), *self.X.shape)))
 
 
 def _summed(left: Array, right: Array) -> Array:

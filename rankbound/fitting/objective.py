@@ -9,7 +9,7 @@ which is positive semidefinite.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
@@ -72,10 +72,10 @@ def _terms(P: Array, t: Array, Q: Array) -> Array:
 @dataclass(frozen=True, eq=False)
 class _Divergence:
     P: Array
-    _log_P: Array = field(init=False, repr=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_log_P", np.log(np.where(self.P > 0, self.P, 1.0)))
+    @cached_property
+    def _log_P(self) -> Array:
+        return np.log(np.where(self.P > 0, self.P, 1.0))
 
     def weights(self, Q: Array) -> Array:
         """``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P."""

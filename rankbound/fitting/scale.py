@@ -10,6 +10,7 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_int, check_seed
 from rankbound.errors import InputError, Undecided
+from rankbound.fitting.descent import minimise
 from rankbound.theory.selection import (
     ScaleBounds,
     SelectingHead,
@@ -95,7 +96,7 @@ def scale_bracket(
     keys = random_keys(n, d, rng)
     drawn = _selected(keys, keys, share)
     # the best margin, not the best scale, decides among fits: it is what they are fitted for
-    fits = [_fit_directions(n, d, rng) for _ in range(starts)]
+    fits = [fit_directions(n, d, rng) for _ in range(starts)]
     fitted = _selected(*max(fits, key=lambda fit: float(worst_margin(*fit)[0].min())), share)
     heads = [head for head in (fitted, drawn) if head is not None]
     best = min(heads, key=lambda head: head.scale, default=None)
@@ -131,14 +132,8 @@ def fit_directions(n: int, head_size: int, seed: int | np.random.Generator) -> t
     >>> bool(abs(worst_margin(keys, queries)[0].min() - (1 - math.cos(math.pi / 6))) < 1e-3)
     True
     """
-    n = check_int("n", n, least=2, most=MOST_KEYS)
-    return _fit_directions(n, check_head_size(head_size), check_seed(seed))
-
-
-def _fit_directions(n: int, d: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
-
+    n, d = check_int("n", n, least=2, most=MOST_KEYS), check_head_size(head_size)
+    rng = check_seed(seed)
     keys = unit_columns(rng.standard_normal((d, n)))
     pair = np.stack([keys, unit_columns(keys + rng.standard_normal((d, n)) / (4 * math.sqrt(d)))])
     options = {"maxiter": ITERATIONS, "ftol": 1e-14, "gtol": 1e-10}
@@ -147,12 +142,9 @@ def _fit_directions(n: int, d: int, rng: np.random.Generator) -> tuple[Array, Ar
         value, gradient = soft_margin(x.reshape(pair.shape), sharpness)
         return -value, -gradient.ravel()
 
-    with threadpool_limits(1, "blas"):
-        for sharpness in SHARPNESS:
-            result = minimize(
-                flat, pair.ravel(), args=(sharpness,), jac=True, method="L-BFGS-B", options=options
-            )
-            pair = unit_columns(result.x.reshape(pair.shape))
+    for sharpness in SHARPNESS:
+        result = minimise(flat, pair.ravel(), options, sharpness)
+        pair = unit_columns(result.x.reshape(pair.shape))
     return pair[0], pair[1]
 
 

@@ -44,46 +44,33 @@ HALVINGS = 40  # of the first step along new directions
 class Fit:
     """A fitted head and how well it was fitted.
 
-    Attributes
-    ----------
-    head : AttentionHead
-        The best head found: an upper bound on what its size can reach, never a lower one.
-    kl : float
-        ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context, whatever the loss.
-    gradient_norm : float
-        Euclidean norm of the gradient of the loss at the head, in the factors A, B of its logits
-        ``A^T B``. The total variation has kinks: for it, of the loss smoothed by ``smoothing``.
-    iterations : int
-        Of the start that won: Hessian products of Newton's method, each of about the cost of an
-        iteration of L-BFGS, or iterations of that; for the total variation of all its stages.
-    converged, gradient_tolerance
-        Whether ``gradient_norm <= gradient_tolerance``. False means: not even a stationary point.
-    start_kls, start_values : tuple of float
-        The KL and the loss where each start ended: the truncated SVD first (if asked), then the
-        random ones, drawn again from ``seed``. Their agreement is the only sign of a global
-        optimum, and no proof of it.
-    loss, value, method
-        What was minimised, that loss of the head (the total variation itself, not smoothed), how.
-    smoothing : float
-        μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``, which is less by at most μ; else 0.
-    curvature : float or None
-        The least curvature that Newton's last step met, in units of the Fisher metric. Below 0:
-        the head may be at a saddle. Above 0: the step met none, which proves no minimum. None:
-        no step was taken, or the method sees no curvature.
+    The head is the best one found: an upper bound on what its size can reach, never a lower one.
+    The gradient is in the factors A, B of its logits ``A^T B``; the total variation has kinks: for
+    it, the gradient is that of the loss smoothed by ``smoothing``. The ends of the starts are in
+    this order: the truncated SVD (if asked), then the random ones, drawn again from ``seed``. Their
+    agreement is the only sign of a global optimum, and no proof of it.
+
+    `iterations` are those of the start that won: Hessian products of Newton's method, each of about
+    the cost of an iteration of L-BFGS, or iterations of that; for the total variation of all its
+    stages. `curvature` is the least that Newton's last step met, in units of the Fisher metric.
+    Below 0: the head may be at a saddle. Above 0: the step met none, which proves no minimum. None:
+    no step was taken, or the method sees no curvature.
     """
 
     head: AttentionHead
-    kl: float
-    gradient_norm: float
+    kl: float  # ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context, whatever the loss
+    gradient_norm: float  # Euclidean
     iterations: int
-    converged: bool
+    converged: bool  # gradient_norm <= gradient_tolerance; if not: not even a stationary point
     gradient_tolerance: float
     start_kls: tuple[float, ...]
     seed: int
-    loss: str
-    value: float
+    loss: str  # what was minimised
+    value: float  # that loss of the head: the total variation itself, not smoothed
     start_values: tuple[float, ...]
-    smoothing: float
+    smoothing: (
+        float  # μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``, at most μ less; else 0
+    )
     curvature: float | None
     method: str
 

@@ -1,4 +1,8 @@
-"""One function per figure: it takes records and returns the axes it drew on."""
+"""One function per figure: it takes records and returns the axes it drew on.
+
+Records are mappings, of which other keys than those named are ignored. Axes say where to draw; a
+new figure is made unless they are given. Artists carry a ``gid``, for use in SVG and in tests.
+"""
 
 from rankbound.plots.approximation import cliff
 from rankbound.plots.head_sizes import atlas_intervals, head_sizes_by_mask

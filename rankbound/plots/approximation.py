@@ -15,8 +15,6 @@ from rankbound._validate import check_int, check_real
 from rankbound.errors import InputTypeError
 from rankbound.plots import canvas
 
-__all__ = ["cliff"]
-
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 
 
@@ -34,17 +32,17 @@ def cliff(
     A hollow marker is a fit that did not converge: the head is not a stationary point, and the KL
     an upper bound on the minimum with nothing to say how far off.
 
-    Lines carry a ``gid``, for use in SVG and in tests: ``aitchison-16`` and ``kl-16`` the
-    series of n = 16, ``aitchison-mark-15`` and ``kl-mark-15`` the lines at n - 1.
+    The ``gid`` of the series of n = 16 are ``aitchison-16`` and ``kl-16``, those of the lines at
+    n - 1 ``aitchison-mark-15`` and ``kl-mark-15``.
 
     Parameters
     ----------
     rows : sequence of mapping
         Tidy records, one per pair (n, head size): ``n``, ``head_size``, ``aitchison_error`` and
         ``kl``; optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as
-        0 (0 unless given), and ``converged`` (True unless given). Other keys are ignored.
+        0 (0 unless given), and ``converged`` (True unless given).
     axes : pair of Axes, optional
-        Where to draw, Aitchison error first; a new figure of width 7.2 in unless given.
+        Aitchison error first.
 
     Examples
     --------

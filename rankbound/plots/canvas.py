@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 
+from rankbound._validate import shown
 from rankbound.errors import InputError, InputTypeError
 
 # Okabe & Ito's palette, which the common forms of colour blindness keep apart
@@ -18,6 +20,21 @@ PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)  # best on white 
 FONT = 9.0
 
 Point = TypeVar("Point")
+Key = TypeVar("Key", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Style:
+    """How a series looks, and where its name is written beside its last markers."""
+
+    name: str
+    colour: str
+    marker: str
+    offset: float = 0.0  # from its place, so that series stand side by side
+    size: float = 3.4
+    filled: bool = True
+    align: str = "left"
+    above: float = 0.0  # points
 
 
 def axes_or_new(axes: Axes | None, inches: tuple[float, float]) -> Axes:
@@ -45,16 +62,7 @@ def read_points(
     of the point.
     """
     points: dict[tuple[Any, ...], Point] = {}
-    for place, record in enumerate(rows):
-        name = f"rows[{place}]"
-        if not isinstance(record, Mapping):
-            raise InputTypeError(
-                f"{name} is of type {type(record).__name__}; expected a mapping. "
-                "For a DataFrame pass frame.to_dict('records')."
-            )
-        for key in keys:
-            if key not in record:
-                raise InputError(f"{name} has no {key!r}; expected {', '.join(keys)}.")
+    for name, record in checked(rows, keys):
         point = read(name, record)
         values = tuple(getattr(point, part) for part in identity)
         if values in points:
@@ -66,6 +74,31 @@ def read_points(
     if not points:
         raise InputError(f"rows is empty; expected one record for each {', '.join(identity)}.")
     return list(points.values())
+
+
+def checked(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each record, whose keys are there, with its name for messages."""
+    for place, record in enumerate(rows):
+        name = f"rows[{place}]"
+        if not isinstance(record, Mapping):
+            raise InputTypeError(
+                f"{name} is {shown(record)}; expected a mapping. "
+                "For a DataFrame pass frame.to_dict('records')."
+            )
+        for key in keys:
+            if key not in record:
+                raise InputError(f"{name} has no {key!r}; expected {', '.join(keys)}.")
+        yield name, record
+
+
+def grouped(items: Iterable[Point], key: Callable[[Point], Key]) -> dict[Key, list[Point]]:
+    """The items by their key, in the order in which keys are met."""
+    groups: dict[Key, list[Point]] = {}
+    for item in items:
+        groups.setdefault(key(item), []).append(item)
+    return groups
 
 
 def read_choice(name: str, record: Mapping[str, Any], key: str, choices: Mapping[str, Any]) -> str:

@@ -12,47 +12,34 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
 from rankbound._validate import check_int, check_real
-from rankbound.atlas.entry import PATTERNS
+from rankbound.atlas import PATTERNS
 from rankbound.errors import InputError
 from rankbound.plots import canvas
-
-__all__ = ["atlas_intervals", "head_sizes_by_mask"]
+from rankbound.plots.canvas import Style
 
 _NAME = MappingProxyType({"ha": "left", "fontsize": canvas.FONT, "annotation_clip": False})
 
 
-@dataclass(frozen=True)
-class _Series:
-    """How a series looks, and the formula that Theorem C gives for it, if it gives one."""
-
-    name: str
-    colour: str
-    marker: str
-    size: float = 3.4
-    is_filled: bool = True
-    formula: Callable[[int], int] | None = None
-
-
 # Where two formulas agree, hollow markers surround filled ones.
-_SERIES: Mapping[str, _Series] = MappingProxyType(
+_SERIES: Mapping[str, Style] = MappingProxyType(
     {
-        "full": _Series("full: n − 1", canvas.BLUE, "o", formula=lambda n: n - 1),
-        "causal-worst": _Series(
-            "causal, worst case: n − 1", canvas.VERMILION, "D", 5.6, False, lambda n: n - 1
+        "full": Style("full: n − 1", canvas.BLUE, "o"),
+        "causal-worst": Style(
+            "causal, worst case: n − 1", canvas.VERMILION, "D", size=5.6, filled=False
         ),
-        "prefix-3/4": _Series(
-            "prefix of p = 3n/4: p − 1",
-            canvas.BLACK,
-            "^",
-            3.8,
-            True,
-            lambda n: max(n // 2, 3 * n // 4 - 1),
-        ),
-        "causal": _Series("causal: ⌊n/2⌋", canvas.GREEN, "s", formula=lambda n: n // 2),
-        "prefix-1/2": _Series(
-            "prefix of n/2: ⌊n/2⌋", canvas.BLACK, "o", 6.0, False, lambda n: n // 2
-        ),
-        "sliding-1/4": _Series("sliding window, n/4", canvas.SKY, "X", 4.0),
+        "prefix-3/4": Style("prefix of p = 3n/4: p − 1", canvas.BLACK, "^", size=3.8),
+        "causal": Style("causal: ⌊n/2⌋", canvas.GREEN, "s"),
+        "prefix-1/2": Style("prefix of n/2: ⌊n/2⌋", canvas.BLACK, "o", size=6.0, filled=False),
+        "sliding-1/4": Style("sliding window, n/4", canvas.SKY, "X", size=4.0),
+    }
+)
+_FORMULAS: Mapping[str, Callable[[int], int]] = MappingProxyType(  # of Theorem C
+    {
+        "full": lambda n: n - 1,
+        "causal-worst": lambda n: n - 1,
+        "prefix-3/4": lambda n: max(n // 2, 3 * n // 4 - 1),
+        "causal": lambda n: n // 2,
+        "prefix-1/2": lambda n: n // 2,
     }
 )
 
@@ -65,18 +52,13 @@ def head_sizes_by_mask(rows: Sequence[Mapping[str, Any]], axes: Axes | None = No
     a row of the table. For other masks only bounds are known: if the sides of a series do not meet
     in every row, it is drawn as a band from the lower to the upper bounds, and called undecided.
 
-    Artists carry a ``gid``, for use in SVG and in tests: ``full-formula``, ``full-points``,
-    and ``sliding-1/4-band`` where the sides do not meet.
+    A ``gid`` is ``full-formula``, ``full-points``, or ``sliding-1/4-band`` where the sides do not
+    meet.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A series
-        is ``full``, ``causal``, ``causal-worst`` (tokens that prefer themselves by a constant),
-        ``prefix-1/2`` or ``prefix-3/4`` (the share of the tokens in the prefix), or
-        ``sliding-1/4`` (the share in the window). Other keys are ignored.
-    axes : Axes, optional
-        Where to draw; a new figure 7.2 in wide unless given.
+    Rows are tidy records, one per pair (series, n): ``series``, ``n``, ``lower`` and ``upper``. A
+    series is ``full``, ``causal``, ``causal-worst`` (tokens that prefer themselves by a constant),
+    ``prefix-1/2`` or ``prefix-3/4`` (the share of the tokens in the prefix), or ``sliding-1/4``
+    (the share in the window).
 
     Examples
     --------
@@ -121,20 +103,20 @@ def _read_point(name: str, record: Mapping[str, Any]) -> _Point:
     return _Point(series, n, lower, upper)
 
 
-def _draw_points(axes: Axes, name: str, style: _Series, series: Sequence[_Point]) -> None:
+def _draw_points(axes: Axes, name: str, style: Style, series: Sequence[_Point]) -> None:
     sizes = [point.n for point in series]
-    if style.formula is not None:
-        (line,) = axes.plot(sizes, [style.formula(n) for n in sizes], color=style.colour)
+    if name in _FORMULAS:
+        (line,) = axes.plot(sizes, [_FORMULAS[name](n) for n in sizes], color=style.colour)
         line.set(linewidth=0.8, alpha=0.45, zorder=2, gid=f"{name}-formula")
     (markers,) = axes.plot(sizes, [point.lower for point in series], style.marker)
     markers.set(markersize=style.size, markeredgecolor=style.colour, gid=f"{name}-points")
-    if style.is_filled:
+    if style.filled:
         markers.set(markerfacecolor=style.colour, markeredgewidth=0.0, zorder=4)
     else:
         markers.set(markerfacecolor="none", markeredgewidth=0.7, zorder=3)
 
 
-def _draw_band(axes: Axes, name: str, style: _Series, series: Sequence[_Point]) -> None:
+def _draw_band(axes: Axes, name: str, style: Style, series: Sequence[_Point]) -> None:
     sizes = [point.n for point in series]
     lower, upper = [point.lower for point in series], [point.upper for point in series]
     band = axes.fill_between(sizes, lower, upper, color=style.colour, alpha=0.16, linewidth=0)
@@ -170,22 +152,13 @@ def _dress_masks(axes: Axes, points: Sequence[_Point]) -> None:
     canvas.dress(axes)
 
 
-@dataclass(frozen=True)
-class _Sense:
-    """How a sense looks; those of one pattern stand above each other."""
-
-    name: str
-    colour: str
-    marker: str
-    offset: float
-
-
-_SENSES: Mapping[str, _Sense] = MappingProxyType(
+# the senses of one pattern stand above each other
+_SENSES: Mapping[str, Style] = MappingProxyType(
     {
-        "exact": _Sense("exactly", canvas.BLUE, "o", -0.27),
-        "closure": _Sense("to any precision", canvas.GREEN, "s", -0.09),
-        "bounded": _Sense("with bounded logits", canvas.VERMILION, "D", 0.09),
-        "sign": _Sense("the same keys preferred", canvas.PURPLE, "^", 0.27),
+        "exact": Style("exactly", canvas.BLUE, "o", -0.27),
+        "closure": Style("to any precision", canvas.GREEN, "s", -0.09),
+        "bounded": Style("with bounded logits", canvas.VERMILION, "D", 0.09),
+        "sign": Style("the same keys preferred", canvas.PURPLE, "^", 0.27),
     }
 )
 
@@ -195,17 +168,10 @@ def atlas_intervals(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
 
     A marker is a head size at which both sides meet, a line an interval with its ends marked; where
     no head of any size will do, "none" stands at the right. Head sizes are on a logarithmic axis.
-    Sections 1, 3 and 5 prove the entries.
+    Sections 1, 3 and 5 prove the entries. A ``gid`` is such as ``one-hot-closure``.
 
-    Artists carry a ``gid``, for use in SVG and in tests: ``one-hot-closure``.
-
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
-        ``upper``, which are infinite where there is no head. Other keys are ignored.
-    axes : Axes, optional
-        Where to draw; a new figure 7.2 in wide unless given.
+    Rows are tidy records, one per entry of the atlas: ``pattern``, ``notion``, ``n``, ``lower`` and
+    ``upper``, which are infinite where there is no head.
 
     Examples
     --------
@@ -256,7 +222,7 @@ def _size(name: str, value: Any) -> float:
     return math.inf if value == math.inf else check_real(name, value, least=0.0)
 
 
-def _draw_entry(axes: Axes, entry: _Entry, style: _Sense, height: float, longest: int) -> None:
+def _draw_entry(axes: Axes, entry: _Entry, style: Style, height: float, longest: int) -> None:
     gid = f"{entry.pattern}-{entry.notion}"
     if math.isinf(entry.lower):
         none = axes.annotate("none", (2.15 * longest, height), ha="right", va="center", gid=gid)

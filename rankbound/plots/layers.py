@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from statistics import median
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,28 +15,23 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError
 from rankbound.experiments.results import Arm, Run, gather
 from rankbound.plots import canvas
+from rankbound.plots.canvas import Style
 
-__all__ = [
-    "errors_by_heads",
-    "ranks_of_trained_heads",
-    "spectra_of_trained_heads",
-    "student_errors",
-]
-
-Item = TypeVar("Item")
-Key = TypeVar("Key", bound=Hashable)
-
-_COLOURS: Mapping[str, str] = MappingProxyType(
-    {"standard": canvas.VERMILION, "fixed": canvas.BLUE, "matched": canvas.GREEN}
+_KINDS: Mapping[str, Style] = MappingProxyType(
+    {
+        "standard": Style("head size d / heads, d = {d}", canvas.VERMILION, "o"),
+        "fixed": Style("head size {d_k}, d = {d}", canvas.BLUE, "s"),
+        "matched": Style("as standard, wider FFN:\nparameters of fixed", canvas.GREEN, "^"),
+    }
 )
 _SHADES = (canvas.SKY, canvas.BLUE, canvas.PURPLE, canvas.ORANGE)  # one per weight decay
-_MARKERS: Mapping[str, str] = MappingProxyType({"standard": "o", "fixed": "s", "matched": "^"})
 _MEASURES: Mapping[str, str] = MappingProxyType(
     {"language": "loss, nats per byte", "lookup": "accuracy"}
 )
+_DECAYS: Mapping[str, float] = MappingProxyType({"language": 0.01})  # of arms that are compared
 _FLOAT32_EPS = 2.0**-23
 _HEAD_KEYS = ("head_size", "weight_decay", "log_effective_rank", "log_rank_bound", "spectrum")
 
@@ -48,17 +43,17 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     each arm at its best learning rate. Layers whose value size is given apart are left out, and
     language models of a weight decay other than 0.01.
 
-    Lines carry a ``gid`` such as ``standard-32``.
+    The ``gid`` of a line is such as ``standard-32``.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Runs of one experiment, with the keys of :class:`~rankbound.experiments.results.Run`.
-    axes : Axes, optional
-        Where to draw; a new figure unless given.
+    Rows are runs of one experiment, with the keys of :class:`~rankbound.experiments.results.Run`.
     """
-    runs = _runs(rows)
-    arms = [arm for arm in gather(runs) if arm.kind in _COLOURS and _usual(arm)]
+    names = [field.name for field in fields(Run)]
+    runs = [Run(**{name: row[name] for name in names}) for _, row in canvas.checked(rows, names)]
+    arms = [
+        arm
+        for arm in gather(runs)
+        if arm.kind in _KINDS and arm.weight_decay == _DECAYS.get(arm.experiment, 0.0)
+    ]
     if len({run.experiment for run in runs}) != 1 or not arms:
         raise InputError(
             "rows hold no or several experiments with layers; expected the runs of one of them."
@@ -66,40 +61,21 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     place = canvas.axes_or_new(axes, (4.6, 3.4))
     main = min(arm.d for arm in arms)
     arms.sort(key=lambda arm: (arm.d, arm.heads))
-    for (kind, d), group in _grouped(arms, lambda arm: (arm.kind, arm.d)).items():
-        _line(place, kind, d, group, d == main)
+    for (kind, d), group in canvas.grouped(arms, lambda arm: (arm.kind, arm.d)).items():
+        style, is_main = _KINDS[kind], d == main
+        _bars(
+            place,
+            [(arm.heads, arm.low, arm.middle, arm.high) for arm in group],
+            f"{kind}-{d}",
+            label=style.name.format(d=d, d_k=group[0].d_k),
+            color=style.colour,
+            alpha=1.0 if is_main else 0.55,
+            marker=style.marker if is_main else "D",
+            linestyle="-" if is_main else ":",
+            linewidth=1.4,
+        )
     _dress_arms(place, arms)
     return place
-
-
-def _usual(arm: Arm) -> bool:
-    """Whether its weight decay is the one of the arms that are compared."""
-    return arm.weight_decay == (0.01 if arm.experiment == "language" else 0.0)
-
-
-def _runs(rows: Sequence[Mapping[str, Any]]) -> list[Run]:
-    names = [field.name for field in fields(Run)]
-    _check(rows, names)
-    return [Run(**{name: row[name] for name in names}) for row in rows]
-
-
-def _line(axes: Axes, kind: str, d: int, arms: list[Arm], main: bool) -> None:
-    label = {
-        "standard": f"head size d / heads, d = {d}",
-        "fixed": f"head size {arms[0].d_k}, d = {d}",
-        "matched": "as standard, wider FFN:\nparameters of fixed",
-    }[kind]
-    _bars(
-        axes,
-        [(arm.heads, arm.low, arm.middle, arm.high) for arm in arms],
-        f"{kind}-{d}",
-        label=label,
-        color=_COLOURS[kind],
-        alpha=1.0 if main else 0.55,
-        marker=_MARKERS[kind] if main else "D",
-        linestyle="-" if main else ":",
-        linewidth=1.4,
-    )
 
 
 def _bars(
@@ -133,15 +109,9 @@ def ranks_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None 
     them; weight decays stand beside each other. The line is the bound: the log-rank, and so the
     effective one, is at most the head size.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        One head each, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
-    axes : Axes, optional
-        Where to draw; a new figure unless given.
+    A row is a head, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
     """
-    _check_heads(rows)
-    place = canvas.axes_or_new(axes, (4.6, 3.4))
+    rows, place = _heads(rows), canvas.axes_or_new(axes, (4.6, 3.4))
     sizes = sorted({row["head_size"] for row in rows})
     (bound,) = place.plot(sizes, sizes, label="the bound: head size", gid="bound")
     bound.set(color=canvas.GREY, linewidth=1.0)
@@ -164,21 +134,15 @@ def spectra_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | Non
     bound is not felt has a spectrum that falls to nothing before r reaches the head size; one at
     its bound ends high.
 
-    Lines carry a ``gid`` such as ``spectrum-16-0.1``: head size, decay.
+    The ``gid`` of a line is such as ``spectrum-16-0.1``: head size, decay.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        One head each, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
-    axes : Axes, optional
-        Where to draw; a new figure unless given.
+    A row is a head, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
     """
-    _check_heads(rows)
-    place = canvas.axes_or_new(axes, (4.6, 3.4))
+    rows, place = _heads(rows), canvas.axes_or_new(axes, (4.6, 3.4))
     sizes = sorted({row["head_size"] for row in rows if row["head_size"] > 1})
     decays = sorted({row["weight_decay"] for row in rows})
     labels = {decay: _words(decay) for decay in decays}  # each is written once
-    groups = _grouped(rows, lambda row: (row["weight_decay"], row["head_size"]))
+    groups = canvas.grouped(rows, lambda row: (row["weight_decay"], row["head_size"]))
     for decay, size in sorted(groups):
         if size == 1:
             continue
@@ -198,6 +162,12 @@ def spectra_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | Non
     return place
 
 
+def _heads(rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    if not rows:
+        raise InputError("rows is empty; expected one per trained head.")
+    return [row for _, row in canvas.checked(rows, _HEAD_KEYS)]
+
+
 def _shade(number: int) -> str:
     return _SHADES[number % len(_SHADES)]
 
@@ -211,34 +181,12 @@ def _decay(
 ) -> None:
     points = []
     here = [row for row in rows if row["weight_decay"] == decay]
-    for size, heads in sorted(_grouped(here, lambda row: row["head_size"]).items()):
+    for size, heads in sorted(canvas.grouped(here, lambda row: row["head_size"]).items()):
         values = [head["log_effective_rank"] for head in heads]
         low, high = np.quantile(values, (0.25, 0.75))
         points.append((size * 2 ** (0.12 * shift), low, median(values), high))
     style = {"label": _words(decay), "color": colour, "marker": "o", "linestyle": "none"}
     _bars(axes, points, f"decay-{decay:g}", **style)
-
-
-def _grouped(items: Iterable[Item], key: Callable[[Item], Key]) -> dict[Key, list[Item]]:
-    groups: dict[Key, list[Item]] = {}
-    for item in items:
-        groups.setdefault(key(item), []).append(item)
-    return groups
-
-
-def _check_heads(rows: Sequence[Mapping[str, Any]]) -> None:
-    if not rows:
-        raise InputError("rows is empty; expected one per trained head.")
-    _check(rows, _HEAD_KEYS)
-
-
-def _check(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
-    for number, row in enumerate(rows):
-        if not isinstance(row, Mapping):
-            raise InputTypeError(f"rows[{number}] is {row!r}; expected a mapping.")
-        missing = [name for name in names if name not in row]
-        if missing:
-            raise InputError(f"rows[{number}] has no {missing[0]!r}; expected {', '.join(names)}.")
 
 
 def _ticks(axis: Axis, places: Iterable[int]) -> None:
@@ -256,26 +204,15 @@ def _finish(axes: Axes, **legend: Any) -> None:
 _STUDENT_KEYS = ("series", "heads", "head_size", "value_size", "parameters", "seed", "error")
 
 
-@dataclass(frozen=True)
-class _Style:
-    """How a series looks, and where its name is written beside its last markers."""
-
-    name: str
-    colour: str
-    marker: str
-    offset: float  # in doublings of h: students of equal h stand side by side
-    align: str = "left"
-    above: float = 0.0  # points
-
-
-_SERIES: Mapping[str, _Style] = MappingProxyType(
+# offsets in doublings of h: students of equal h stand side by side
+_SERIES: Mapping[str, Style] = MappingProxyType(
     {
-        "standard": _Style(
-            "standard: $d_k = d_v = d/h$", canvas.VERMILION, "o", 0.0, "right", 13.0
+        "standard": Style(
+            "standard: $d_k = d_v = d/h$", canvas.VERMILION, "o", align="right", above=13.0
         ),
-        "fixed": _Style("fixed: $d_k = d_v = {k}$", canvas.BLUE, "s", -0.14),
-        "narrow-values": _Style("$d_k = {k}$, $d_v = {v}$", canvas.GREEN, "D", 0.14),
-        "narrow-keys": _Style("$d_k = {k}$, $d_v = {v}$", canvas.PURPLE, "^", 0.14, above=-5.0),
+        "fixed": Style("fixed: $d_k = d_v = {k}$", canvas.BLUE, "s", -0.14),
+        "narrow-values": Style("$d_k = {k}$, $d_v = {v}$", canvas.GREEN, "D", 0.14),
+        "narrow-keys": Style("$d_k = {k}$, $d_v = {v}$", canvas.PURPLE, "^", 0.14, above=-5.0),
     }
 )
 
@@ -293,19 +230,13 @@ def student_errors(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) 
     converge: not even a stationary point. A vertical line is the range over the seeds, and a line
     from one h to the next joins their medians. The axis of errors is logarithmic.
 
-    Artists carry a ``gid``, for use in SVG and in tests: ``standard-converged`` and
-    ``standard-stopped`` the markers of a series, ``standard-range`` and ``standard-median``.
+    Of a series, ``standard-converged`` and ``standard-stopped`` are the ``gid`` of the markers,
+    ``standard-range`` and ``standard-median`` those of the lines.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per student and seed: ``series``, ``heads``, ``head_size`` (d_k),
-        ``value_size`` (d_v), ``parameters``, ``seed`` and ``error``; optionally ``converged`` (True
-        unless given). A series is ``standard`` (d_k = d_v = d/h), ``fixed`` (both the same for
-        every h), ``narrow-values`` or ``narrow-keys`` (the one or the other cut to d/h). Other
-        keys are ignored.
-    axes : Axes, optional
-        Where to draw; a new figure 7.2 in wide unless given.
+    Rows are tidy records, one per student and seed: ``series``, ``heads``, ``head_size`` (d_k),
+    ``value_size`` (d_v), ``parameters``, ``seed`` and ``error``; optionally ``converged`` (True
+    unless given). A series is ``standard`` (d_k = d_v = d/h), ``fixed`` (both the same for every
+    h), ``narrow-values`` or ``narrow-keys`` (the one or the other cut to d/h).
 
     Examples
     --------
@@ -355,9 +286,9 @@ def _read_point(name: str, record: Mapping[str, Any]) -> _Point:
     )
 
 
-def _draw_series(axes: Axes, style: _Style, series: Sequence[_Point]) -> None:
+def _draw_series(axes: Axes, style: Style, series: Sequence[_Point]) -> None:
     name = series[0].series
-    groups = _grouped(series, lambda point: point.heads).values()
+    groups = canvas.grouped(series, lambda point: point.heads).values()
     places = [group[0].place for group in groups]
     errors = [[point.error for point in group] for group in groups]
     (joined,) = axes.plot(places, [median(group) for group in errors], color=style.colour)
@@ -371,9 +302,9 @@ def _draw_series(axes: Axes, style: _Style, series: Sequence[_Point]) -> None:
         markers.set(markersize=4.2, markeredgecolor=style.colour, markerfacecolor=face)
 
 
-def _name_series(axes: Axes, style: _Style, series: Sequence[_Point]) -> None:
+def _name_series(axes: Axes, style: Style, series: Sequence[_Point]) -> None:
     """Write the name of a series and its number of parameters beside its last markers."""
-    last = list(_grouped(series, lambda point: point.heads).values())[-1]
+    last = list(canvas.grouped(series, lambda point: point.heads).values())[-1]
     point = last[0]
     name = style.name.replace("{k}", str(point.head_size)).replace("{v}", str(point.value_size))
     where = f" at h = {point.heads}" if len({other.parameters for other in series}) > 1 else ""

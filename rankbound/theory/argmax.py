@@ -36,33 +36,20 @@ MOST_WORK = 10**9  # products of integers for one key: some minutes
 
 @dataclass(frozen=True, eq=False)
 class Argmaxable:
-    """Which keys can win a query, with the evidence.
+    """Which keys can win a query, with the evidence; flags are of shape (n,).
 
-    Attributes
-    ----------
-    argmaxable : ndarray of bool, shape (n,)
-        True only where a query is known to make the key win.
-    unargmaxable : ndarray of bool, shape (n,)
-        True only where no query does, for which :attr:`weights` holds the proof.
-    undecided : ndarray of bool, shape (n,)
-        Neither was shown: floats leave it open, and there are too many keys of too many coordinates
-        to decide it over the rationals.
-    queries : ndarray, shape (k, n)
-        Column i is a query that key i wins, in exact arithmetic; nan where none is known in floats.
-    weights : mapping from int to mapping from int to Fraction
-        For each unargmaxable key i, weights μ >= 0 that sum to 1 with ``Σ_j μ_j k_j = k_i`` and
-        ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
-        below key i.
-    rational_queries : mapping from int to tuple of Fraction
-        For the argmaxable keys whose query is lost when it is rounded to float64.
+    For each unargmaxable key i there are weights μ >= 0 that sum to 1 with ``Σ_j μ_j k_j = k_i``
+    and ``Σ_j μ_j b_j >= b_i``, exactly, over other keys: whatever the query, one of them is not
+    below key i. Undecided is what floats leave open and is too much work over the rationals: too
+    many keys of too many coordinates.
     """
 
-    argmaxable: Flags
-    unargmaxable: Flags
-    undecided: Flags
-    queries: Array
+    argmaxable: Flags  # True only where a query is known to make the key win
+    unargmaxable: Flags  # True only where no query does, which the weights prove
+    undecided: Flags  # neither was shown
+    queries: Array  # (k, n): column i wins for key i, exactly; nan where none is known in floats
     weights: Mapping[int, Weights]
-    rational_queries: Mapping[int, Query]
+    rational_queries: Mapping[int, Query]  # where rounding to float64 loses the query
 
 
 def argmaxable(keys: Any, *, biases: Any = None) -> Argmaxable:
@@ -312,12 +299,8 @@ def _query(x: Array, scales: npt.NDArray[np.int32], difference: Array) -> Array 
 def _wins_exactly(space: _Keys, i: int, query: Array) -> bool:
     """Whether key i wins the query, over the rationals."""
     q = [*(Fraction(x) for x in query.tolist()), Fraction(1)]
-
-    def score(j: int) -> Fraction:
-        return sum((x * y for x, y in zip(q, space.column(j), strict=True)), Fraction(0))
-
-    own = score(i)
-    return all(score(j) < own for j in range(space.n) if j != i)
+    own = _inner(q, space.column(i))
+    return all(_inner(q, space.column(j)) < own for j in range(space.n) if j != i)
 
 
 def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights | None:
@@ -334,7 +317,7 @@ def _weights(space: _Keys, i: int, others: Ints, multipliers: Array) -> Weights 
     solution = _solution(keys, wanted) or _solution([*keys, biases], [*wanted, [own[-1]]])
     if solution is None or min(solution) < 0:
         return None
-    if sum((m * x for m, x in zip(solution, biases, strict=True)), Fraction(0)) < own[-1]:
+    if _inner(solution, biases) < own[-1]:
         return None
     return MappingProxyType({j: m for j, m in zip(support, solution, strict=True) if m})
 
@@ -402,7 +385,8 @@ def _decided(space: _Keys, i: int, first: Ints) -> tuple[Weights | None, Query |
     return None, None
 
 
-def _inner(x: list[int], y: list[int]) -> int:
+def _inner(x: Iterable[Any], y: Iterable[Any]) -> Any:
+    """The inner product of integers or of Fractions."""
     return sum(map(operator.mul, x, y))
 
 

@@ -75,14 +75,7 @@ def least_scale_bound(n: int, head_size: int, error: float) -> float:
 
 
 def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
-    """The four bounds behind :func:`least_scale_bound`, each rounded down.
-
-    Examples
-    --------
-    >>> bounds = scale_bounds(1024, 4, error=1e-3)
-    >>> round(bounds.volume, 2), round(bounds.caps, 2), bounds.plane
-    (16.08, 60.68, 0.0)
-    """
+    """The four bounds behind :func:`least_scale_bound`, each rounded down."""
     from mpmath.ctx_iv import MPIntervalContext
 
     n = check_int("n", n, least=1, most=MOST_SELECTED)
@@ -142,13 +135,6 @@ def head_scale(head: AttentionHead, *, X: npt.ArrayLike | None = None) -> float:
 
     No logit is larger in magnitude. Tokens X None mean the identity; the bound is infinite where
     the squares overflow.
-
-    Examples
-    --------
-    >>> import rankbound as rb
-    >>> head = rb.AttentionHead(W_q=[[0.0, 3.0], [0.0, 4.0]], W_k=[[0.0, 6.0], [2.0, 8.0]], scale=2)
-    >>> round(head_scale(head), 9)
-    100.0
     """
     check_model()
     tokens = None if X is None else check_matrix("X", X, ndim=2)
@@ -183,11 +169,6 @@ def random_keys(n: int, head_size: int, seed: int | np.random.Generator) -> Arra
 
     For each δ in (0, 1) their coherence is at most ``sqrt(2 log(n²/δ)/d)`` with a probability of at
     least 1 - δ, d the head size.
-
-    Examples
-    --------
-    >>> random_keys(100, 64, seed=0).shape
-    (64, 100)
     """
     n, d = check_int("n", n, least=1), check_head_size(head_size)
     rng = check_seed(seed)

@@ -23,15 +23,6 @@ from rankbound.exact.rounding import check_model
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
-__all__ = [
-    "SignChanges",
-    "selection_head_size",
-    "sign_change_bound",
-    "sign_pattern_kl_bound",
-    "sign_rank_bound",
-    "sign_rank_bounds",
-]
-
 Signs = npt.NDArray[np.int64]
 MOST_POWER = 8  # of the Gram matrix, whose entries then have some 60 bits at n = 256
 MOST_ROWS = 512  # of a Gram matrix that is multiplied exactly

@@ -109,34 +109,19 @@ def _padded(array: Array, size: int, axis: int) -> Array:
 class Separation:
     """Tokens on which two layers differ, and by how much at least.
 
-    Attributes
-    ----------
-    tokens : ndarray, shape (d, n), or None
-        The tokens X; None where none were found.
-    gap : float
-        A rigorous lower bound of ``‖f(X) - g(X)‖_F``, in the unit of the outputs; 0 where
-        undecided.
-    relative_gap : float
-        A rigorous lower bound of ``‖f(X) - g(X)‖_F / ‖g(X)‖_F``; huge where g(X) is 0.
-    verdict : Verdict
-        Certified, or undecided; rigorous where the gap is enclosed and the checker does not take
-        the certificate, for layers beyond its limits.
-    case : str
-        Which witness: "values" (case a), "attention" (case b), "random", or "" where there is none.
-    failing : tuple of str
-        The hypotheses of the theorem that do not hold, decided exactly on the weights as the
-        rational numbers that the floats are.
-    certificate : LayerSeparation or None
-        What proves the gap to :func:`rankbound.check`, accepted by it; None unless certified.
+    Certified, or undecided; rigorous where the gap is enclosed and the checker does not take the
+    certificate, for layers beyond its limits. `case` says which witness: "values" (case a),
+    "attention" (case b), "random", or "" where there is none. `failing` are the hypotheses of the
+    theorem that do not hold, decided exactly on the weights as the rationals that the floats are.
     """
 
-    tokens: Array | None
-    gap: float
-    relative_gap: float
+    tokens: Array | None  # X, shape (d, n); None where none were found
+    gap: float  # rigorous lower bound of ``‖f(X) - g(X)‖_F``; 0 where undecided
+    relative_gap: float  # the same of ``‖f(X) - g(X)‖_F / ‖g(X)‖_F``; huge where g(X) is 0
     verdict: Verdict
     case: str
     failing: tuple[str, ...]
-    certificate: LayerSeparation | None = field(default=None, repr=False)
+    certificate: LayerSeparation | None = field(default=None, repr=False)  # accepted, if certified
 
 
 def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
@@ -184,30 +169,23 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
         )
     n = check_int("n", n, least=1)
     failing = tuple(_failing(f, g, n))
+    nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
+    weights = _weights(f), _weights(g)
+
+    def measured(case: str, tokens: Array | None) -> Separation:
+        gap, size = (0.0, 0.0) if tokens is None else gap_of_outputs(*weights, tokens)
+        if tokens is None or not gap:
+            return nothing
+        relative = float(np.nextafter(gap / size, 0.0))  # size is an upper bound, above 0
+        return Separation(frozen_copy(tokens), gap, relative, Verdict.RIGOROUS, case, failing)
+
     found = [
-        _measured(f, g, tokens, case, failing)
-        for case, tokens in (
-            ("values", value_witness(f, g, n)),
-            ("attention", attention_witness(f, g, n)),
-        )
-        if tokens is not None
+        measured("values", value_witness(f, g, n)),
+        measured("attention", attention_witness(f, g, n)),
     ]
     if failing or not any(s.gap for s in found):
-        tokens = random_witness(f, g, n)
-        if tokens is not None:
-            found.append(_measured(f, g, tokens, "random", failing))
-    nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
+        found.append(measured("random", random_witness(f, g, n)))
     return _certified(f, g, max([nothing, *found], key=lambda s: s.relative_gap))
-
-
-def _measured(
-    f: MultiHead, g: MultiHead, tokens: Array, case: str, failing: tuple[str, ...]
-) -> Separation:
-    gap, size = gap_of_outputs(_weights(f), _weights(g), tokens)
-    if not gap:
-        return Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
-    relative = float(np.nextafter(gap / size, 0.0))  # size is an upper bound, above 0
-    return Separation(frozen_copy(tokens), gap, relative, Verdict.RIGOROUS, case, failing)
 
 
 def _certified(f: MultiHead, g: MultiHead, found: Separation) -> Separation:

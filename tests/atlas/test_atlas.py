@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.atlas.compute import compute_atlas
-from rankbound.atlas.entry import NOTIONS, PATTERNS, Entry
+from rankbound.atlas import NOTIONS, PATTERNS, Entry, compute_atlas
 from rankbound.cli.main import main
 from rankbound.theory.approximation import stays_away
 from tests.helpers import refused

@@ -66,15 +66,24 @@ def test_sizes_that_are_none(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-@pytest.mark.parametrize("sizes", ["1-99999999", "1-9999", "2,6", "1-" + "9" * 5000])
-def test_sizes_that_change_nothing_are_not_spelled_out(
+@pytest.mark.parametrize("sizes", ["5", "6", "2,6", "4-8", "9"])
+def test_sizes_of_all_tokens_and_more_are_bracketed_at_zero(tmp_path: Path, sizes: str) -> None:
+    file, out = tmp_path / "P.npy", tmp_path / "rows.json"
+    np.save(file, rb.random_context(6, 0))
+    assert main(["bracket", str(file), f"--head-sizes={sizes}", "--json", str(out)]) == 0
+    for row in json.loads(out.read_text()):
+        assert row["head_size"] < 5 or (row["lower"] == 0 and row["upper"] < 1e-15)
+
+
+@pytest.mark.parametrize("sizes", ["1-99999999", "12345", "1-" + "9" * 5000])
+def test_ranges_of_too_many_sizes_are_not_spelled_out(
     tmp_path: Path, sizes: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "P.npy"
     np.save(file, rb.random_context(6, 0))
     assert main(["bracket", str(file), f"--head-sizes={sizes}"]) == 2
     printed = capsys.readouterr().err
-    assert printed.endswith("expected numbers up to 5: larger heads come no closer to 6 tokens.\n")
+    assert printed.endswith("expected numbers up to 9999.\n")
     assert printed.count("\n") == 1
 
 

@@ -1,4 +1,4 @@
-"""``rankbound head-size``, ``bracket`` and ``atlas``: what contexts in files, and classes, need."""
+"""``rankbound head-size``, ``bracket``, ``atlas``, ``audit``: what contexts and models need."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import argparse
 import io
 import json
 import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.cli import Commands, add_command, in_flags, read_numbers, write
+from rankbound.cli import Commands, add_command, in_flags, print_lines, read_numbers, write
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
+    from rankbound.auditing.record import Audit
     from rankbound.context import Context
 
 WRITTEN = "expected an array written by numpy.save"
@@ -23,45 +26,59 @@ WRITTEN = "expected an array written by numpy.save"
 
 def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
-    head_size = add_command(
+    option = add_command(
         commands, "head-size", run_head_size, "the least head size of a context matrix"
     )
-    _add_matrix(head_size)
-    head_size.add_argument(
-        "--tokens", type=Path, metavar="X.npy", help="tokens (d, n), one per column"
-    )
-    head_size.add_argument(
+    _add_matrix(option)
+    option("--tokens", type=Path, metavar="X.npy", help="tokens (d, n), one per column")
+    option(
         "--mask",
         metavar="MASK",
         help="causal, prefix:P, sliding:W ([key, query]), or a .npy file of bools that lies as P "
         "does; true = visible",
     )
-    head_size.add_argument("--logits", action="store_true", help="the file holds logits, not P")
-    head_size.add_argument("--json", type=Path, metavar="FILE", help="also write the answer there")
+    option("--logits", action="store_true", help="the file holds logits, not P")
+    option("--json", type=Path, metavar="FILE", help="also write the answer there")
 
-    bracket = add_command(
+    option = add_command(
         commands, "bracket", run_bracket, "how close heads of some sizes come to a context matrix"
     )
-    _add_matrix(bracket)
-    bracket.add_argument(
-        "--head-sizes", required=True, metavar="K,K,…", help="for example 1,2,4 or 8-16"
+    _add_matrix(option)
+    option("--head-sizes", required=True, metavar="K,K,…", help="for example 1,2,4 or 8-16")
+    option("--seed", type=int, default=0, help="of the random starts (0)")
+    option("--random-starts", type=int, default=1, metavar="N", help="for each size (1)")
+    option("--json", type=Path, metavar="FILE", help="also write the rows there")
+
+    option = add_command(
+        commands, "atlas", run_atlas, "what head size each class of patterns needs"
     )
-    bracket.add_argument("--seed", type=int, default=0, help="of the random starts (0)")
-    bracket.add_argument(
-        "--random-starts", type=int, default=1, metavar="N", help="for each size (1)"
+    option("--n", type=int, required=True, help="tokens, from 3 to 512")
+    option("--seed", type=int, default=0, help="of the random patterns (0)")
+    option("--json", type=Path, metavar="FILE", help="also write the entries there")
+
+    option = add_command(
+        commands, "audit", run_audit, "what head size each head of a pretrained model uses"
     )
-    bracket.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
+    option("model", metavar="MODEL", help="a directory, a .gguf file or an installed package")
+    option("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
+    option("--length", type=int, metavar="N", help="tokens; as many as there are, at most 512")
+    option("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
+    option("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
+    option("--dtype", choices=("float32", "float64"), default="float32")
+    option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
+    option(
+        "--no-context-rank",
+        action="store_true",
+        help="skip the effective rank of P, an SVD per head",
+    )
+    option("--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted")
+    option("--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table")
 
-    atlas = add_command(commands, "atlas", run_atlas, "what head size each class of patterns needs")
-    atlas.add_argument("--n", type=int, required=True, help="tokens, from 3 to 512")
-    atlas.add_argument("--seed", type=int, default=0, help="of the random patterns (0)")
-    atlas.add_argument("--json", type=Path, metavar="FILE", help="also write the entries there")
 
-
-def _add_matrix(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, metavar="P.npy", help="written by numpy.save")
-    parser.add_argument("--rows", action="store_true", help="rows are queries and sum to 1")
-    parser.add_argument(
+def _add_matrix(option: Callable[..., argparse.Action]) -> None:
+    option("file", type=Path, metavar="P.npy", help="written by numpy.save")
+    option("--rows", action="store_true", help="rows are queries and sum to 1")
+    option(
         "--stored",
         choices=("float16", "bfloat16", "float32", "float64"),
         help="the dtype the data was computed in, where the file no longer shows it",
@@ -136,16 +153,18 @@ def run_bracket(options: argparse.Namespace) -> int:
     """Print, for each head size, a KL divergence that no head of that size is below (proved, on any
     tokens) and that of a fitted head.
     """
-    from rankbound.context import read_context
     from rankbound.fitting.solve import kl_bracket
     from rankbound.reporting import bracket_table, console
 
-    matrix = load_array(options.file)
-    context = read_context(matrix, rows=options.rows, stored=options.stored, zeros=True)
-    most, why = max(context.n - 1, 1), f": larger heads come no closer to {context.n} tokens"
-    sizes = read_numbers("--head-sizes", options.head_sizes, most, why) or []
-    starts = {"seed": options.seed, "random_starts": options.random_starts}
-    bracket = kl_bracket(context, sorted(set(sizes)), **starts)
+    sizes = read_numbers("--head-sizes", options.head_sizes) or []
+    bracket = kl_bracket(
+        load_array(options.file),
+        sorted(set(sizes)),
+        seed=options.seed,
+        random_starts=options.random_starts,
+        rows=options.rows,
+        stored=options.stored,
+    )
     write(options.json, bracket.to_json() + "\n")
     console().print(bracket_table(bracket))
     return 0
@@ -155,14 +174,78 @@ def run_atlas(options: argparse.Namespace) -> int:
     """Compute the head size that classes of patterns of n tokens need: exactly, to any precision,
     with bounded logits, and for the same keys to be preferred.
     """
-    from rankbound.atlas.compute import compute_atlas
-    from rankbound.reporting import atlas_sources, atlas_table, console
+    from rankbound.atlas import compute_atlas
+    from rankbound.reporting import atlas_sources, console
 
     atlas = compute_atlas(options.n, options.seed)
     write(options.json, atlas.to_json() + "\n")
-    console().print(atlas_table(atlas))
+    console().print(atlas.grid(lambda entry: entry.interval, "<="))
     console().print(atlas_sources(atlas))
     return 0
+
+
+def run_audit(options: argparse.Namespace) -> int:
+    """Measure every attention head of a pretrained model on a text. Nothing is downloaded,
+    unpickled or run as code; nothing is reported unless the model's own attention weights are
+    reproduced first.
+    """
+    from rankbound.auditing.audit import AuditInterrupted, audit
+    from rankbound.reporting import audit_summary, console, progress
+
+    text, layers = read_text(options.text), read_numbers("--layers", options.layers)
+    head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()
+    with _written(options.json, options.html) as record, progress("loading the model") as show:
+        try:
+            found = audit(
+                options.model,
+                text,
+                options.length,
+                layers,
+                windows=options.windows,
+                dtype=options.dtype,
+                context_rank=not options.no_context_rank,
+                head_sizes=head_sizes,
+                progress=show,
+            )
+        except AuditInterrupted as stopped:
+            record(stopped.audit)
+            raise
+        record(found)
+    console().print(found.table())
+    print_lines(audit_summary(found))
+    return 0
+
+
+def read_text(file: Path) -> str:
+    """The content of a text file in UTF-8."""
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
+
+
+@contextmanager
+def _written(data: Path | None, html: Path | None) -> Iterator[Callable[[Audit], None]]:
+    """A way to write the record; a path that cannot be written is found out before the work."""
+    files = [file for file in (data, html) if file is not None]
+    new = [file for file in files if not file.exists()]
+    done = False
+
+    def record(audit: Audit) -> None:
+        nonlocal done
+        done = True
+        write(data, audit.to_json() + "\n")
+        if html is not None:
+            audit.to_html(html)
+
+    try:
+        for file in files:
+            file.touch()
+        yield record
+    finally:
+        if not done:
+            for file in new:
+                file.unlink(missing_ok=True)
 
 
 def load_array(path: Path) -> npt.NDArray[Any]:
