@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_head_size, check_real, frozen_copy, plain, shown
+from rankbound._validate import as_array, check_head_size, check_real, frozen_copy, shown
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
@@ -65,7 +65,7 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
 
 
 def _signs(H: npt.ArrayLike) -> Signs:
-    array, _ = plain("H", H)
+    array = as_array("H", H)
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(
             f"H has shape {array.shape}; expected one matrix (m, n) with a row and a column."
