@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
 
 from rankbound._validate import check_int
-from rankbound.auditing.capture import (
-    Captured,
-    Reproduction,
-    Samples,
-    eager_samples,
-    recording,
-    reproduce,
-)
-from rankbound.auditing.models import (
-    LoadedModel,
-    TextFacts,
-    check_text,
-    cut_windows,
-    find_model,
-    load,
-    run,
-    versions,
-)
-from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
+from rankbound.attention.head import AttentionHead
+from rankbound.auditing import capture, models
+from rankbound.auditing.capture import Captured, Reproduction, Samples
+from rankbound.auditing.models import LoadedModel, TextFacts, run
+from rankbound.auditing.record import Audit, AuditedHead
 from rankbound.errors import InputError, InputTypeError
-from rankbound.measuring.head import measure_heads
+from rankbound.measuring.head import HeadMeasures, measure_heads
 
 __all__ = ["AuditInterrupted", "audit"]
 
@@ -98,14 +85,17 @@ def audit(
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
     """
-    text = check_text(text)
+    text = models.check_text(text)
     chosen = None if layers is None else _numbers("layers", layers, [0, 5])
     sizes = _numbers("head_sizes", head_sizes, [8, 16])
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    loaded = load(find_model(model), dtype)
-    cut, facts = cut_windows(loaded.tokenizer, text, length, windows, loaded.positions)
-    return _Run(loaded, facts, chosen, context_rank, sizes, progress).audit(cut)
+    loaded = models.load(models.find_model(model), dtype)
+    cut, facts = models.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    measured = partial(
+        measure_heads, unit=loaded.facts.unit, context_rank=context_rank, head_sizes=sizes
+    )
+    return _Run(loaded, facts, chosen, measured, progress).audit(cut)
 
 
 def _numbers(name: str, numbers: Iterable[int], example: list[int]) -> frozenset[int]:
@@ -121,8 +111,7 @@ class _Run:
     loaded: LoadedModel
     text: TextFacts
     chosen: frozenset[int] | None
-    context_rank: bool
-    head_sizes: frozenset[int]
+    measured: Callable[[Iterable[AttentionHead]], Iterator[HeadMeasures]]
     progress: Progress | None
     heads: list[AuditedHead] = field(default_factory=list)
     proof: Reproduction = field(default_factory=Reproduction)
@@ -137,7 +126,7 @@ class _Run:
             self._look(windows[0])
             for window, ids in enumerate(windows):
                 self.window = window
-                with recording(self.loaded, self._visit, self._wanted):
+                with capture.recording(self.loaded, self._visit, self._wanted):
                     run(self.loaded, ids)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
@@ -145,11 +134,11 @@ class _Run:
 
     def _look(self, ids: list[int]) -> None:
         """Run the model unobserved, and learn which layers have attention."""
-        with eager_samples(self.loaded, len(ids)) as samples:
+        with capture.eager_samples(self.loaded, len(ids)) as samples:
             run(self.loaded, ids)
         self.samples = samples
         self.layers = sum(len(calls) for calls in samples.values())
-        name = self.loaded.name
+        name = self.loaded.facts.name
         if not samples:
             raise InputError(
                 f"{name}: {type(self.loaded.model).__name__} shows no attention weights; expected "
@@ -177,47 +166,16 @@ class _Run:
 
     def _check_and_measure(self, captured: Captured) -> None:
         if self.window == 0:
-            self.proof = self.proof.with_(reproduce(captured, self.samples))
+            self.proof = self.proof.with_(capture.reproduce(captured, self.samples))
         group = len(captured.heads) // captured.key_value_heads
-        measured = measure_heads(
-            captured.heads,
-            unit=self.loaded.unit,
-            context_rank=self.context_rank,
-            head_sizes=self.head_sizes,
-        )
+        place = (self.window, captured.layer, captured.module)
+        dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
         self.heads += [  # a layer that is interrupted leaves no head
-            AuditedHead(
-                self.window,
-                captured.layer,
-                captured.module,
-                h,
-                h // group,
-                measures,
-                self.loaded.storage_dtype,
-                captured.dtype,
-            )
-            for h, measures in enumerate(measured)
+            AuditedHead(*place, h, h // group, measures, *dtypes)
+            for h, measures in enumerate(self.measured(captured.heads))
         ]
 
     def _record(self, *, complete: bool) -> Audit:
-        model = self.loaded.model
-        facts = ModelFacts(
-            name=self.loaded.name,
-            architecture=type(model).__name__,
-            model_type=str(model.config.model_type),
-            parameters=sum(p.numel() for p in model.parameters()),
-            attention_layers=self.layers,
-            storage_dtype=self.loaded.storage_dtype,
-            compute_dtype=self.loaded.compute_dtype,
-            quantised=self.loaded.quantised,
-            positions=self.loaded.positions,
-            unit=self.loaded.unit,
-        )
-        return Audit(
-            tuple(self.heads),
-            facts,
-            self.text,
-            self.proof,
-            complete,
-            MappingProxyType(versions()),
-        )
+        facts = replace(self.loaded.facts, attention_layers=self.layers)
+        versions = MappingProxyType(models.versions())
+        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)

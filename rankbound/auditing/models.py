@@ -172,10 +172,7 @@ def _check_config(folder: Path, name: str) -> None:
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{name}: config.json names no model_type; expected that of a model.")
     if config.get("is_encoder_decoder") is True:
-        raise InputError(
-            f"{name}: {config['model_type']} is an encoder–decoder; expected one stack of "
-            "self-attention, an encoder or a decoder. Save its encoder alone."
-        )
+        raise _two_stacks(name, config["model_type"])
     if config.get("quantization_config"):
         raise InputError(
             f"{name}: config.json asks for quantised weights; expected plain floats. Dequantise "
@@ -186,6 +183,13 @@ def _check_config(folder: Path, name: str) -> None:
             f"{name}: holds an adapter, which would change the weights; expected a whole model. "
             "Merge it and save the result."
         )
+
+
+def _two_stacks(name: str, model_type: str) -> InputError:
+    return InputError(
+        f"{name}: {model_type} is an encoder–decoder; expected one stack of self-attention, an "
+        "encoder or a decoder. Save its encoder alone."
+    )
 
 
 def _json(file: Path, name: str) -> dict[str, Any]:
@@ -285,26 +289,29 @@ def _is_attention(name: str) -> bool:
     return any(part in name for part in (".attn_q.", ".attn_k.", ".attn_qkv."))
 
 
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model that was audited."""
+
+    name: str  # as it was found
+    architecture: str  # its class
+    model_type: str  # in config.json
+    parameters: int  # number of weights
+    attention_layers: int  # how many times a forward pass computes attention
+    storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
+    compute_dtype: str  # in which the model was run
+    quantised: bool  # whether the weights were dequantised when loaded
+    positions: int | None  # the longest sequence it takes, where it says
+    unit: float  # the relative error of an entry of queries and keys: the coarser dtype's eps
+
+
 @dataclass(frozen=True, eq=False)
 class LoadedModel:
     """A model of transformers and its tokenizer, ready to run."""
 
     model: Any
     tokenizer: Any
-    name: str
-    storage_dtype: str  # in which the weights lie in their files
-    compute_dtype: str  # in which the model runs
-    quantised: bool  # whether the weights were dequantised when loaded
-    positions: int | None  # the longest sequence it takes, where it says
-
-    @property
-    def unit(self) -> float:
-        """The relative error of an entry of queries and keys: the coarser dtype's eps.
-
-        Dequantised weights count as given exactly: what is audited is the quantised model.
-        """
-        stored = 0.0 if self.quantised else STORAGES[self.storage_dtype].eps
-        return max(stored, STORAGES[self.compute_dtype].eps)
+    facts: ModelFacts  # its attention layers are counted when it runs: 0 until then
 
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
@@ -325,24 +332,28 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
         model = _model(files, getattr(torch, dtype))
         tokenizer = _tokenizer(files)
     model.eval()
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
+    storage = files.storage
+    # Dequantised weights count as given exactly: what is audited is the quantised model.
+    stored = 0.0 if storage.quantised else STORAGES[storage.dtype].eps
+    facts = ModelFacts(
         name=files.name,
-        storage_dtype=files.storage.dtype,
+        architecture=type(model).__name__,
+        model_type=str(model.config.model_type),
+        parameters=sum(p.numel() for p in model.parameters()),
+        attention_layers=0,
+        storage_dtype=storage.dtype,
         compute_dtype=dtype,
-        quantised=files.storage.quantised,
+        quantised=storage.quantised,
         positions=_positions(model, tokenizer),
+        unit=max(stored, STORAGES[dtype].eps),
     )
+    return LoadedModel(model, tokenizer, facts)
 
 
 def _model(files: ModelFiles, dtype: Any) -> Any:
     config = _load("AutoConfig", files)
     if getattr(config, "is_encoder_decoder", False):
-        raise InputError(
-            f"{files.name}: {config.model_type} is an encoder–decoder; expected one stack of "
-            "self-attention, an encoder or a decoder. Save its encoder alone."
-        )
+        raise _two_stacks(files.name, config.model_type)
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part.use_cache = False  # one window at a time: no keys of earlier tokens
     model, info = _load(
@@ -412,7 +423,7 @@ def run(loaded: LoadedModel, ids: list[int]) -> None:
     except Exception as error:  # whatever stops it, it is the model that does not run
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{loaded.name}: the model does not run on {len(ids)} tokens of text: "
+            f"{loaded.facts.name}: the model does not run on {len(ids)} tokens of text: "
             f"{type(error).__name__}: {first}"
         ) from None
 

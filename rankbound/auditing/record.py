@@ -2,37 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import TextFacts
+from rankbound.auditing.models import ModelFacts, TextFacts
 from rankbound.auditing.page import write_page
 from rankbound.measuring.head import HeadMeasures
 from rankbound.table import Table, Tabular
 
 __all__ = ["Audit", "AuditedHead", "ModelFacts"]
-
-
-@dataclass(frozen=True)
-class ModelFacts:
-    """The model that was audited."""
-
-    name: str  # as it was found
-    architecture: str  # its class
-    model_type: str  # in config.json
-    parameters: int  # number of weights
-    attention_layers: int  # how many times a forward pass computes attention
-    storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
-    compute_dtype: str  # in which the model was run
-    quantised: bool  # whether the weights were dequantised when loaded
-    positions: int | None  # the longest sequence it takes, where it says
-    unit: float  # `LoadedModel.unit`, the relative error from which thresholds are derived
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,11 +96,7 @@ class Audit(Tabular):
             }
             for head in self.heads
         ]
-        return {
-            "complete": self.complete,
-            "model": dataclasses.asdict(self.model),
-            "text": dataclasses.asdict(self.text),
-            "proof": dataclasses.asdict(self.proof),
-            "versions": dict(self.versions),
-            "heads": heads,
-        }
+        parts = {"model": self.model, "text": self.text, "proof": self.proof}
+        facts = {name: asdict(part) for name, part in parts.items()}
+        versions = dict(self.versions)
+        return {"complete": self.complete, **facts, "versions": versions, "heads": heads}
