@@ -141,7 +141,7 @@ class _Run:
         name = self.loaded.facts.name
         if not samples:
             raise InputError(
-                f"{name}: {type(self.loaded.model).__name__} shows no attention weights; expected "
+                f"{name}: {self.loaded.facts.architecture} shows no attention weights; expected "
                 "a model with attention that transformers can run as eager."
             )
         if self.chosen is not None and max(self.chosen) >= self.layers:

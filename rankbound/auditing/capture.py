@@ -112,8 +112,8 @@ def recording(
             loaded.model.set_attn_implementation(NAME)
         if loaded.model.config.get_text_config()._attn_implementation != NAME:
             raise InputError(
-                f"{loaded.facts.name}: {type(loaded.model).__name__} does not compute attention through "
-                "transformers' attention interface; expected an architecture that does."
+                f"{loaded.facts.name}: {loaded.facts.architecture} does not compute attention "
+                "through transformers' attention interface; expected an architecture that does."
             )
         yield recorder
     finally:

@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ from typing import Any
 
 from rankbound._validate import STORAGES, check_int
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
+from rankbound.sweeps.workers import installed
 
 COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
@@ -60,11 +61,8 @@ def require_transformers() -> ModuleType:
 
 def versions() -> dict[str, str]:
     """Of Python, rankbound and the packages on which the numbers of an audit depend."""
-    found = {"Python": platform.python_version()}
-    for name in ("rankbound", "numpy", "torch", "transformers"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    packages = installed("rankbound", "numpy", "torch", "transformers")
+    return {"Python": platform.python_version(), **packages}
 
 
 @contextlib.contextmanager

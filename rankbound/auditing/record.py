@@ -96,7 +96,6 @@ class Audit(Tabular):
             }
             for head in self.heads
         ]
-        parts = {"model": self.model, "text": self.text, "proof": self.proof}
-        facts = {name: asdict(part) for name, part in parts.items()}
+        facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
         return {"complete": self.complete, **facts, "versions": versions, "heads": heads}

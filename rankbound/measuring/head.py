@@ -197,8 +197,8 @@ def _measure(
         threshold += 2 * n * FLOAT64_EPS * float(logits[0])
     count = int(np.count_nonzero(centred > threshold))
     lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
-    entropy, sink, errors, P = _read_weights(head, L, mask, head_sizes, context_rank)
     return HeadMeasures(
+        **_read_weights(head, L, mask, head_sizes, context_rank),
         head_size=k,
         length=n,
         masked=facts is not None,
@@ -208,15 +208,11 @@ def _measure(
         log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
         generic_log_rank=n - 1 if facts is None else facts.generic,
         logit_rank=int(np.count_nonzero(logits > threshold)),
-        log_effective_rank=_effective_rank(centred),
+        log_effective_rank=float(effective_rank_of_values(centred)),
         log_stable_rank=_stable_rank(centred),
-        logit_effective_rank=_effective_rank(logits),
-        context_effective_rank=None if P is None else _effective_rank(_singular_values(P)),
+        logit_effective_rank=float(effective_rank_of_values(logits)),
         aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
-        kl_errors=errors,
         least_head_size_1pct=least_size_within(centred, WITHIN),
-        entropy=entropy,
-        sink_mass=sink,
         logit_values=frozen_copy(logits),
         centred_values=frozen_copy(centred),
         threshold=threshold,
@@ -253,10 +249,6 @@ def _singular_values(matrix: Array) -> Array:
     return np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
 
 
-def _effective_rank(values: Array) -> float:
-    return float(effective_rank_of_values(values))
-
-
 def _stable_rank(values: Array) -> float:
     """``Σ s² / max s²``; 0 for the zero matrix."""
     top = float(values[0])
@@ -269,8 +261,8 @@ def _read_weights(
     mask: Mask | None,
     head_sizes: Sequence[int],
     whole: bool,
-) -> tuple[float, float, Mapping[int, float], Array | None]:
-    """Means over queries of entropy, attention to key 0 and KL by head size; P if wanted."""
+) -> dict[str, Any]:
+    """Means over queries of entropy, attention to key 0 and KL; of P, if wanted, its rank."""
     n = head.d
     left, right = _principal(head, L)
     divergence = dict.fromkeys(head_sizes, 0.0)
@@ -289,8 +281,15 @@ def _read_weights(
         if whole:
             kept.append(P)
     errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
-    context = np.concatenate(kept, axis=1) if whole else None
-    return entropy / n, sink / n, MappingProxyType(errors), context
+    values = _singular_values(np.concatenate(kept, axis=1)) if whole else None
+    return {
+        "entropy": entropy / n,
+        "sink_mass": sink / n,
+        "kl_errors": MappingProxyType(errors),
+        "context_effective_rank": None
+        if values is None
+        else float(effective_rank_of_values(values)),
+    }
 
 
 def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:

@@ -43,7 +43,9 @@ def test_a_position_bias() -> None:
     torch.manual_seed(0)
     config = transformers.T5Config(**CONFIGS["t5"][1])
     model = transformers.T5EncoderModel(config).eval()
-    facts = ModelFacts("t5", "", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23)
+    facts = ModelFacts(
+        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23
+    )
     loaded = LoadedModel(model, None, facts)
     with (
         pytest.raises(
