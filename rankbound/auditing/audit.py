@@ -158,22 +158,20 @@ class _Run:
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, "blas"):  # many small matrices: threads only wait for each other
-            self._check_and_measure(captured)
-        self.done += 1
-        if self.progress is not None:
-            wanted = self.layers if self.chosen is None else len(self.chosen)
-            self.progress(self.done, wanted * self.text.windows, captured.place)
-
-    def _check_and_measure(self, captured: Captured) -> None:
-        if self.window == 0:
-            self.proof = self.proof.with_(capture.reproduce(captured, self.samples))
+            if self.window == 0:
+                self.proof = self.proof.with_(capture.reproduce(captured, self.samples))
+            measured = list(self.measured(captured.heads))
         group = len(captured.heads) // captured.key_value_heads
         place = (self.window, captured.layer, captured.module)
         dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
         self.heads += [  # a layer that is interrupted leaves no head
             AuditedHead(*place, h, h // group, measures, *dtypes)
-            for h, measures in enumerate(self.measured(captured.heads))
+            for h, measures in enumerate(measured)
         ]
+        self.done += 1
+        if self.progress is not None:
+            wanted = self.layers if self.chosen is None else len(self.chosen)
+            self.progress(self.done, wanted * self.text.windows, captured.place)
 
     def _record(self, *, complete: bool) -> Audit:
         facts = replace(self.loaded.facts, attention_layers=self.layers)

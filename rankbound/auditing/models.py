@@ -33,6 +33,7 @@ OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 USUAL = 512  # tokens of a window, where the text and the model allow it
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ATTENTION = (".attn_q.", ".attn_k.", ".attn_qkv.")  # GGUF's names of query and key projections
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -266,7 +267,8 @@ def read_gguf(file: Path) -> Storage:
         raise InputError(f"{file.name}: does not begin as a GGUF file; expected one.")
     try:
         tensors = require("gguf", "a .gguf model").GGUFReader(file).tensors
-        types = {str(t.tensor_type.name) for t in tensors if _is_attention(str(t.name))}
+        attention = [t for t in tensors if any(part in str(t.name) for part in ATTENTION)]
+        types = {str(t.tensor_type.name) for t in attention}
     except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, OSError) as error:
         raise InputError(
             f"{file.name}: a damaged GGUF file ({type(error).__name__}). "
@@ -281,10 +283,6 @@ def read_gguf(file: Path) -> Storage:
     order = ["float64", "float32", "float16", "bfloat16"]
     coarsest = max(names, key=order.index) if plain else "+".join(names)
     return Storage(coarsest, quantised=not plain)
-
-
-def _is_attention(name: str) -> bool:
-    return any(part in name for part in (".attn_q.", ".attn_k.", ".attn_qkv."))
 
 
 @dataclass(frozen=True)

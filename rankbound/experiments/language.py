@@ -163,10 +163,8 @@ def language(
         evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
         loss = layers.mean_loss(weights, shape, held_out[evenly], BATCH)
     if checkpoints is not None:
-        told = {
-            "arm": arm, "heads": heads, "d": d, "rate": rate, "weight_decay": weight_decay,
-            "steps": steps, "corpus": corpus, "seed": seed,
-        }  # fmt: skip
+        cell = (arm, heads, d, rate, weight_decay, steps, corpus, seed)
+        told = dict(zip(layers.TOLD, cell, strict=True))
         layers.save_checkpoint(Path(checkpoints), weights, shape, told)
     return {
         "loss": loss,

@@ -102,14 +102,8 @@ def layer_heads(
 ) -> tuple[AttentionHead, ...]:
     """The query heads of a layer, each on its keys; all share scale, mask, cap and dtype.
 
-    Parameters
-    ----------
-    queries : array_like, shape (heads, k, n)
-        Columns are tokens, after biases, rotations and norms.
-    keys : array_like, shape (key_value_heads, k, n)
-        Query head h reads keys ``h // (heads // key_value_heads)``.
-    scale, mask, soft_cap, stored
-        As of `AttentionHead`.
+    Queries are (heads, k, n) and keys (key_value_heads, k, n), columns tokens, after biases,
+    rotations and norms. Query head h reads keys ``h // (heads // key_value_heads)``.
     """
     q, k = (check_matrix(name, value) for name, value in (("queries", queries), ("keys", keys)))
     if q.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
@@ -135,19 +129,10 @@ def measure_heads(
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
 ) -> Iterator[HeadMeasures]:
-    """Measure heads one after the other.
+    """Measure heads, as of :func:`layer_heads`, one after the other.
 
-    Parameters
-    ----------
-    heads : iterable of AttentionHead
-        Their projections are the queries and keys themselves, as of :func:`layer_heads`.
-    unit : float, optional
-        The relative error of an entry of queries and keys; unless given, the ``eps`` of the dtype
-        in which the head was stored.
-    context_rank : bool
-        Whether to compute the effective rank of P, an SVD of n × n per head.
-    head_sizes : iterable of int
-        Other sizes at which to compute the KL divergence, beside half the head size.
+    `unit` is the relative error of an entry of queries and keys, by default the ``eps`` of the
+    dtype in which the head was stored; for the rest see :func:`rankbound.audit`.
 
     Examples
     --------
@@ -208,9 +193,9 @@ def _measure(
         log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
         generic_log_rank=n - 1 if facts is None else facts.generic,
         logit_rank=int(np.count_nonzero(logits > threshold)),
-        log_effective_rank=float(effective_rank_of_values(centred)),
+        log_effective_rank=_effective_rank(centred),
         log_stable_rank=_stable_rank(centred),
-        logit_effective_rank=float(effective_rank_of_values(logits)),
+        logit_effective_rank=_effective_rank(logits),
         aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
         least_head_size_1pct=least_size_within(centred, WITHIN),
         logit_values=frozen_copy(logits),
@@ -249,6 +234,10 @@ def _singular_values(matrix: Array) -> Array:
     return np.asarray(np.linalg.svd(matrix, compute_uv=False), np.float64)
 
 
+def _effective_rank(values: Array) -> float:
+    return float(effective_rank_of_values(values))
+
+
 def _stable_rank(values: Array) -> float:
     """``Σ s² / max s²``; 0 for the zero matrix."""
     top = float(values[0])
@@ -281,14 +270,12 @@ def _read_weights(
         if whole:
             kept.append(P)
     errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
-    values = _singular_values(np.concatenate(kept, axis=1)) if whole else None
+    context = _singular_values(np.concatenate(kept, axis=1)) if whole else None
     return {
         "entropy": entropy / n,
         "sink_mass": sink / n,
         "kl_errors": MappingProxyType(errors),
-        "context_effective_rank": None
-        if values is None
-        else float(effective_rank_of_values(values)),
+        "context_effective_rank": context if context is None else _effective_rank(context),
     }
 
 

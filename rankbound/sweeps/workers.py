@@ -8,6 +8,7 @@ call and let the others go on, so an attempt with a time limit gets one process 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -351,13 +352,11 @@ def _follow(owner: Connection) -> None:
 
 def _heard(connection: Connection, limit: float | None) -> bool:
     """Whether there is an answer, or the end of the pipe, within the limit."""
-    end = None if limit is None else time.monotonic() + limit
-    while True:
-        left = LONGEST_WAIT if end is None else end - time.monotonic()
-        if connection.poll(max(0.0, min(left, LONGEST_WAIT))):
-            return True
-        if end is not None and left <= LONGEST_WAIT:
+    end = math.inf if limit is None else time.monotonic() + limit
+    while not connection.poll(min(max(0.0, end - time.monotonic()), LONGEST_WAIT)):
+        if time.monotonic() >= end:
             return False
+    return True
 
 
 @contextmanager
