@@ -126,7 +126,7 @@ class _Run:
             self._look(windows[0])
             for window, ids in enumerate(windows):
                 self.window = window
-                with capture.recording(self.loaded, self._visit, self._wanted):
+                with capture.recording(self.loaded, self._visit, self.chosen):
                     run(self.loaded, ids)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
@@ -149,9 +149,6 @@ class _Run:
                 f"layers holds {max(self.chosen)}; expected at most {self.layers - 1}: {name} has "
                 f"{self.layers} attention layers, numbered from 0."
             )
-
-    def _wanted(self, layer: int) -> bool:
-        return self.chosen is None or layer in self.chosen
 
     def _visit(self, captured: Captured) -> None:
         """Check a layer on the first window, then measure its heads, under one BLAS thread."""

@@ -102,6 +102,7 @@ def _head(
     measures: Sequence[HeadMeasures], sizes: Sizes, told: dict[str, Any], layer: int, head: int
 ) -> TrainedHead:
     first = measures[0]
+    shares = [one.centred_values / (one.centred_values[0] or 1.0) for one in measures]
     middle: dict[str, Any] = {
         name: median(float(getattr(one, name)) for one in measures)
         for name in ("log_effective_rank", "log_stable_rank", "kl_half", "entropy", "sink_mass")
@@ -127,10 +128,5 @@ def _head(
             one.aitchison_error_half / one.aitchison_error(0) if one.aitchison_error(0) else 0.0
             for one in measures
         ),
-        spectrum=_spectrum(measures),
+        spectrum=" ".join(f"{value:.3g}" for value in np.median(shares, axis=0)),
     )
-
-
-def _spectrum(measures: Sequence[HeadMeasures]) -> str:
-    shares = [one.centred_values / (one.centred_values[0] or 1.0) for one in measures]
-    return " ".join(f"{value:.3g}" for value in np.median(shares, axis=0))
