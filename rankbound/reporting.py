@@ -18,7 +18,7 @@ from rankbound.verdict import Verdict
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from rankbound.auditing.record import Audit
+    from rankbound.auditing.audit import Audit
     from rankbound.measuring.head import HeadMeasures
 
 _COLOURS = {

@@ -13,7 +13,7 @@ from rankbound.cli import write as write_file
 from rankbound.errors import InputError
 
 if TYPE_CHECKING:
-    from rankbound.auditing.record import Audit
+    from rankbound.auditing.audit import Audit
 
 
 def add_commands(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rankbound.errors import InputError
 from rankbound.experiments.catalogue import GRIDS, PRESETS, Experiment, checkpoint_folder
-from rankbound.experiments.heads import TrainedHead, measure_trained_heads
+from rankbound.experiments.language import TrainedHead, measure_trained_heads
 from rankbound.experiments.results import Arm, Results, gather, read_results
 from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
 from rankbound.table import Column, Table, finite

@@ -136,7 +136,7 @@ def ranks_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None 
     Parameters
     ----------
     rows : sequence of mapping
-        One head each, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
+        One head each, with the keys of :class:`~rankbound.experiments.language.TrainedHead`.
     axes : Axes, optional
         Where to draw; a new figure unless given.
     """
@@ -169,7 +169,7 @@ def spectra_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | Non
     Parameters
     ----------
     rows : sequence of mapping
-        One head each, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
+        One head each, with the keys of :class:`~rankbound.experiments.language.TrainedHead`.
     axes : Axes, optional
         Where to draw; a new figure unless given.
     """
