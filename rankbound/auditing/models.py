@@ -102,11 +102,7 @@ class ModelFiles:
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFiles:
-    """Find a model and check its files; nothing is downloaded, executed or unpickled.
-
-    `model` is a Hugging Face directory (config.json and safetensors), a .gguf file, or the name of
-    an installed package that carries one of them; the package is located and never imported.
-    """
+    """Find a model, named as for `audit`, and check its files; a package is never imported."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputTypeError(
             f"model is a {type(model).__name__}; expected a directory, a .gguf file or the name "
@@ -311,10 +307,7 @@ class LoadedModel:
 
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
-    """Load model and tokenizer from their directory; no remote code, nothing unpickled.
-
-    BackendMissing if torch or transformers is not installed, or transformers is too old.
-    """
+    """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
     if dtype not in COMPUTE:
         raise InputError(
             f"dtype is {dtype!r}; expected one of {', '.join(COMPUTE)}: whatever the weights are "
@@ -451,8 +444,7 @@ def cut_windows(
 ) -> tuple[list[list[int]], TextFacts]:
     """Cut the first windows of a text, each with the tokenizer's special tokens around it.
 
-    Each has `length` tokens, special ones included; as many as there are up to 512 unless given,
-    and at most `most`, the model's number of positions.
+    `length` is as for `audit`, and at most `most`, the model's number of positions.
     """
     windows = check_int("windows", windows, least=1)
     whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)

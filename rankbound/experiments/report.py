@@ -197,7 +197,7 @@ def heads_table(heads: Iterable[TrainedHead]) -> Table:
         (Column("size_1pct", "1 % size", format="g"), middle("least_head_size_1pct")),
         (Column("kl_half", "KL at half", format=".2g"), middle("kl_half")),
     ]
-    model = ["model", "d", "heads", "head_size", Column("decay", format=str)]
+    model: list[Column | str] = ["model", "d", "heads", "head_size", Column("decay", format=str)]
     return Table(
         [*model, *(column for column, _ in measured)],
         ((*key, *(value(groups[key]) for _, value in measured)) for key in sorted(groups)),
