@@ -12,8 +12,8 @@ from .attention.masks import is_nested as is_nested
 from .attention.masks import prefix_mask as prefix_mask
 from .attention.masks import sliding_mask as sliding_mask
 from .attention.softmax import column_softmax as column_softmax
+from .auditing.audit import Audit as Audit
 from .auditing.audit import audit as audit
-from .auditing.record import Audit as Audit
 from .certificates.checker import Check as Check
 from .certificates.checker import check as check
 from .context import Context as Context

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from rankbound.atlas import Atlas
-    from rankbound.auditing.record import Audit
+    from rankbound.auditing.audit import Audit
     from rankbound.fitting.solve import Bracket
     from rankbound.measuring.head import HeadMeasures
     from rankbound.registry.claim import Claim

@@ -36,7 +36,7 @@ def main(model: str) -> None:
     import_module("torch").set_num_threads(1)
     files, text = find_model(model), TEXT.read_text(encoding="utf-8")
     loaded = load(files, "float32")
-    windows, _ = cut_windows(loaded.tokenizer, text, LENGTH, 1, loaded.positions)
+    windows, _ = cut_windows(loaded.tokenizer, text, LENGTH, 1, loaded.facts.positions)
     heads = len(rb.audit(model, text, LENGTH, context_rank=False).heads)
     loading = seconds(lambda: load(files, "float32"))
     forward = seconds(lambda: run(loaded, windows[0]))

@@ -17,7 +17,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rankbound.experiments.catalogue import GRIDS
-from rankbound.experiments.heads import TrainedHead
+from rankbound.experiments.language import TrainedHead
 from rankbound.experiments.results import Run, gather, read_results
 from rankbound.experiments.trends import TRENDS
 from tests.experiments.stores import TEXT, cells_of, fill, stand_in

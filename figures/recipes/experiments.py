@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from matplotlib.figure import Figure
 
-from rankbound.experiments.heads import TrainedHead
+from rankbound.experiments.language import TrainedHead
 from rankbound.experiments.results import Run
 from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
 from recipes.recipe import Recipe, Row

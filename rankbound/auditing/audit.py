@@ -1,38 +1,112 @@
-"""``audit``: what head size each head of a pretrained model uses on a text."""
+"""``audit``: what head size each head of a pretrained model uses on a text; and its record."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 from rankbound._validate import check_int
-from rankbound.auditing.capture import (
-    Captured,
-    Reproduction,
-    Samples,
-    eager_samples,
-    recording,
-    reproduce,
-)
-from rankbound.auditing.models import (
-    LoadedModel,
-    TextFacts,
-    check_text,
-    cut_windows,
-    find_model,
-    load,
-    run,
-    versions,
-)
-from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
+from rankbound.attention.head import AttentionHead
+from rankbound.auditing import capture, models
+from rankbound.auditing.capture import Captured, Reproduction, Samples
+from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.models import LoadedModel, ModelFacts, TextFacts, run
+from rankbound.auditing.page import write_page
 from rankbound.errors import InputError, InputTypeError
-from rankbound.measuring.head import measure_heads
+from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.table import Table, Tabular
 
-__all__ = ["AuditInterrupted", "audit"]
+__all__ = ["Audit", "AuditInterrupted", "AuditedHead", "audit"]
 
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditedHead:
+    """One head on one window; all numbers are from 0."""
+
+    window: int
+    layer: int  # of those with attention, in the order in which they run
+    module: str  # the name of the layer's module in the model
+    head: int
+    key_value_head: int
+    measures: HeadMeasures
+    storage_dtype: str
+    compute_dtype: str
+
+    def row(self) -> dict[str, Any]:
+        """The columns of :meth:`Audit.to_frame`, by name."""
+        return {column.name: column.value(self) for column in COLUMNS}
+
+
+@dataclass(frozen=True, eq=False)
+class Audit(Tabular):
+    """An audit of a model on a text.
+
+    Attributes
+    ----------
+    heads : tuple of AuditedHead
+        Window by window, layer by layer; the columns are defined in docs/audit.md.
+    model, text, proof, versions
+        What was audited, how well the model's own attention weights were reproduced on the first
+        window, and the versions of Python and the packages that ran.
+    complete : bool
+        False if it was interrupted, and `heads` holds the layers that were finished.
+    """
+
+    heads: tuple[AuditedHead, ...]
+    model: ModelFacts
+    text: TextFacts
+    proof: Reproduction
+    complete: bool
+    versions: Mapping[str, str]
+
+    def table(self) -> Table:
+        """Return what is printed: a row per head and window."""
+        several = self.text.windows > 1
+        shown = [m for m in COLUMNS if m.title and (several or m.name != "window")]
+        rows = [
+            [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
+            for head in self.heads
+        ]
+        return Table([m.column() for m in shown], rows)
+
+    def to_frame(self) -> Any:
+        """Return a pandas DataFrame of all columns, one row per head and window.
+
+        BackendMissing if pandas is not installed.
+        """
+        rows = (head.row().values() for head in self.heads)
+        return Table([m.column() for m in COLUMNS], map(tuple, rows)).to_frame()
+
+    def to_json(self) -> str:
+        """Return the audit as JSON: model, text, proof, and per head its row and spectra."""
+        return json.dumps(self._data(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    def to_html(self, path: str | os.PathLike[str]) -> None:
+        """Write the audit as one page that needs no network: map, spectra, table, definitions."""
+        write_page(path, self._data())
+
+    def _data(self) -> dict[str, Any]:
+        heads = [
+            {
+                **head.row(),
+                "module": head.module,
+                "threshold": head.measures.threshold,
+                "kl_errors": {str(k): error for k, error in head.measures.kl_errors.items()},
+                "logit_values": head.measures.logit_values.tolist(),
+                "centred_values": head.measures.centred_values.tolist(),
+            }
+            for head in self.heads
+        ]
+        facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
+        versions = dict(self.versions)
+        return {"complete": self.complete, **facts, "versions": versions, "heads": heads}
 
 
 class AuditInterrupted(KeyboardInterrupt):
@@ -98,14 +172,17 @@ def audit(
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
     """
-    text = check_text(text)
+    text = models.check_text(text)
     chosen = None if layers is None else _numbers("layers", layers, [0, 5])
     sizes = _numbers("head_sizes", head_sizes, [8, 16])
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    loaded = load(find_model(model), dtype)
-    cut, facts = cut_windows(loaded.tokenizer, text, length, windows, loaded.positions)
-    return _Run(loaded, facts, chosen, context_rank, sizes, progress).audit(cut)
+    loaded = models.load(models.find_model(model), dtype)
+    cut, facts = models.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    measured = partial(
+        measure_heads, unit=loaded.facts.unit, context_rank=context_rank, head_sizes=sizes
+    )
+    return _Run(loaded, facts, chosen, measured, progress).audit(cut)
 
 
 def _numbers(name: str, numbers: Iterable[int], example: list[int]) -> frozenset[int]:
@@ -121,8 +198,7 @@ class _Run:
     loaded: LoadedModel
     text: TextFacts
     chosen: frozenset[int] | None
-    context_rank: bool
-    head_sizes: frozenset[int]
+    measured: Callable[[Iterable[AttentionHead]], Iterator[HeadMeasures]]
     progress: Progress | None
     heads: list[AuditedHead] = field(default_factory=list)
     proof: Reproduction = field(default_factory=Reproduction)
@@ -137,7 +213,7 @@ class _Run:
             self._look(windows[0])
             for window, ids in enumerate(windows):
                 self.window = window
-                with recording(self.loaded, self._visit, self._wanted):
+                with capture.recording(self.loaded, self._visit, self.chosen):
                     run(self.loaded, ids)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
@@ -145,14 +221,14 @@ class _Run:
 
     def _look(self, ids: list[int]) -> None:
         """Run the model unobserved, and learn which layers have attention."""
-        with eager_samples(self.loaded, len(ids)) as samples:
+        with capture.eager_samples(self.loaded, len(ids)) as samples:
             run(self.loaded, ids)
         self.samples = samples
         self.layers = sum(len(calls) for calls in samples.values())
-        name = self.loaded.name
+        name = self.loaded.facts.name
         if not samples:
             raise InputError(
-                f"{name}: {type(self.loaded.model).__name__} shows no attention weights; expected "
+                f"{name}: {self.loaded.facts.architecture} shows no attention weights; expected "
                 "a model with attention that transformers can run as eager."
             )
         if self.chosen is not None and max(self.chosen) >= self.layers:
@@ -161,63 +237,27 @@ class _Run:
                 f"{self.layers} attention layers, numbered from 0."
             )
 
-    def _wanted(self, layer: int) -> bool:
-        return self.chosen is None or layer in self.chosen
-
     def _visit(self, captured: Captured) -> None:
         """Check a layer on the first window, then measure its heads, under one BLAS thread."""
         from threadpoolctl import threadpool_limits
 
         with threadpool_limits(1, "blas"):  # many small matrices: threads only wait for each other
-            self._check_and_measure(captured)
+            if self.window == 0:
+                self.proof = self.proof.with_(capture.reproduce(captured, self.samples))
+            measured = list(self.measured(captured.heads))
+        group = len(captured.heads) // captured.key_value_heads
+        place = (self.window, captured.layer, captured.module)
+        dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
+        self.heads += [  # a layer that is interrupted leaves no head
+            AuditedHead(*place, h, h // group, measures, *dtypes)
+            for h, measures in enumerate(measured)
+        ]
         self.done += 1
         if self.progress is not None:
             wanted = self.layers if self.chosen is None else len(self.chosen)
             self.progress(self.done, wanted * self.text.windows, captured.place)
 
-    def _check_and_measure(self, captured: Captured) -> None:
-        if self.window == 0:
-            self.proof = self.proof.with_(reproduce(captured, self.samples))
-        group = len(captured.heads) // captured.key_value_heads
-        measured = measure_heads(
-            captured.heads,
-            unit=self.loaded.unit,
-            context_rank=self.context_rank,
-            head_sizes=self.head_sizes,
-        )
-        self.heads += [  # a layer that is interrupted leaves no head
-            AuditedHead(
-                self.window,
-                captured.layer,
-                captured.module,
-                h,
-                h // group,
-                measures,
-                self.loaded.storage_dtype,
-                captured.dtype,
-            )
-            for h, measures in enumerate(measured)
-        ]
-
     def _record(self, *, complete: bool) -> Audit:
-        model = self.loaded.model
-        facts = ModelFacts(
-            name=self.loaded.name,
-            architecture=type(model).__name__,
-            model_type=str(model.config.model_type),
-            parameters=sum(p.numel() for p in model.parameters()),
-            attention_layers=self.layers,
-            storage_dtype=self.loaded.storage_dtype,
-            compute_dtype=self.loaded.compute_dtype,
-            quantised=self.loaded.quantised,
-            positions=self.loaded.positions,
-            unit=self.loaded.unit,
-        )
-        return Audit(
-            tuple(self.heads),
-            facts,
-            self.text,
-            self.proof,
-            complete,
-            MappingProxyType(versions()),
-        )
+        facts = replace(self.loaded.facts, attention_layers=self.layers)
+        versions = MappingProxyType(models.versions())
+        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)

@@ -73,49 +73,42 @@ class Captured:
         return f"layer {self.layer} ({self.module})"
 
 
-Visit = Callable[[Captured], None]
 Samples = dict[str, list[Array]]
 
 
-class _Recorder:
-    """Counts attention calls, reads their arguments and shows them to a visitor."""
-
-    def __init__(self, loaded: LoadedModel, wanted: Callable[[int], bool], visit: Visit) -> None:
-        self.names = {id(module): name for name, module in loaded.model.named_modules()}
-        self.wanted, self.visit = wanted, visit
-        self.calls: Counter[str] = Counter()
-
-    def seen(self, module: Any, tensors: tuple[Any, ...], weights: Any, options: Any) -> None:
-        name = self.names.get(id(module), type(module).__name__)
-        layer, turn = self.calls.total(), self.calls[name]
-        self.calls[name] += 1
-        if self.wanted(layer):
-            self.visit(_read((layer, name, turn), module, tensors, weights, options))
-
-
-_active: ContextVar[_Recorder | None] = ContextVar("rankbound_recorder", default=None)
+# what sees an attention call: its module, its query, key and mask, its weights and its options
+_active: ContextVar[Callable[..., None] | None] = ContextVar("rankbound_observer", default=None)
 
 
 @contextmanager
 def recording(
-    loaded: LoadedModel, visit: Visit, wanted: Callable[[int], bool] = lambda _: True
-) -> Iterator[_Recorder]:
-    """Show every wanted attention layer to `visit` while the model runs, one at a time."""
+    loaded: LoadedModel, visit: Callable[[Captured], None], layers: frozenset[int] | None = None
+) -> Iterator[None]:
+    """Show these attention layers, or all, to `visit` while the model runs, one at a time."""
     interface = require("transformers", "an audit")
     masks = require("transformers.masking_utils", "an audit")
     interface.AttentionInterface.register(NAME, _attend)
     interface.AttentionMaskInterface.register(NAME, masks.eager_mask)
-    recorder = _Recorder(loaded, wanted, visit)
-    token = _active.set(recorder)
+    names = {id(module): name for name, module in loaded.model.named_modules()}
+    calls: Counter[str] = Counter()
+
+    def observe(module: Any, tensors: Any, weights: Any, options: Any) -> None:
+        name = names.get(id(module), type(module).__name__)
+        layer, turn = calls.total(), calls[name]
+        calls[name] += 1
+        if layers is None or layer in layers:
+            visit(_read((layer, name, turn), module, tensors, weights, options))
+
+    token = _active.set(observe)
     try:
         with quiet():
             loaded.model.set_attn_implementation(NAME)
         if loaded.model.config.get_text_config()._attn_implementation != NAME:
             raise InputError(
-                f"{loaded.name}: {type(loaded.model).__name__} does not compute attention through "
-                "transformers' attention interface; expected an architecture that does."
+                f"{loaded.facts.name}: {loaded.facts.architecture} does not compute attention "
+                "through transformers' attention interface; expected an architecture that does."
             )
-        yield recorder
+        yield
     finally:
         _active.reset(token)
         with quiet():
@@ -127,9 +120,9 @@ def _attend(
 ) -> tuple[Any, Any]:
     """What attention layers call: their own eager attention, observed."""
     output, weights = _own_attention(module)(module, query, key, value, attention_mask, **options)
-    recorder = _active.get()
-    if recorder is not None:
-        recorder.seen(module, (query, key, attention_mask), weights, options)
+    observe = _active.get()
+    if observe is not None:
+        observe(module, (query, key, attention_mask), weights, options)
     return output, weights
 
 

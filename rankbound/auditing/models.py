@@ -17,7 +17,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -25,6 +25,7 @@ from typing import Any
 
 from rankbound._validate import STORAGES, check_int
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
+from rankbound.sweeps.workers import installed
 
 COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
@@ -32,6 +33,7 @@ OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
 USUAL = 512  # tokens of a window, where the text and the model allow it
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+ATTENTION = (".attn_q.", ".attn_k.", ".attn_qkv.")  # GGUF's names of query and key projections
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
@@ -60,11 +62,8 @@ def require_transformers() -> ModuleType:
 
 def versions() -> dict[str, str]:
     """Of Python, rankbound and the packages on which the numbers of an audit depend."""
-    found = {"Python": platform.python_version()}
-    for name in ("rankbound", "numpy", "torch", "transformers"):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
+    packages = installed("rankbound", "numpy", "torch", "transformers")
+    return {"Python": platform.python_version(), **packages}
 
 
 @contextlib.contextmanager
@@ -103,11 +102,7 @@ class ModelFiles:
 
 
 def find_model(model: str | os.PathLike[str]) -> ModelFiles:
-    """Find a model and check its files; nothing is downloaded, executed or unpickled.
-
-    `model` is a Hugging Face directory (config.json and safetensors), a .gguf file, or the name of
-    an installed package that carries one of them; the package is located and never imported.
-    """
+    """Find a model, named as for `audit`, and check its files; a package is never imported."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputTypeError(
             f"model is a {type(model).__name__}; expected a directory, a .gguf file or the name "
@@ -172,10 +167,7 @@ def _check_config(folder: Path, name: str) -> None:
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{name}: config.json names no model_type; expected that of a model.")
     if config.get("is_encoder_decoder") is True:
-        raise InputError(
-            f"{name}: {config['model_type']} is an encoder–decoder; expected one stack of "
-            "self-attention, an encoder or a decoder. Save its encoder alone."
-        )
+        raise _two_stacks(name, config["model_type"])
     if config.get("quantization_config"):
         raise InputError(
             f"{name}: config.json asks for quantised weights; expected plain floats. Dequantise "
@@ -186,6 +178,13 @@ def _check_config(folder: Path, name: str) -> None:
             f"{name}: holds an adapter, which would change the weights; expected a whole model. "
             "Merge it and save the result."
         )
+
+
+def _two_stacks(name: str, model_type: str) -> InputError:
+    return InputError(
+        f"{name}: {model_type} is an encoder–decoder; expected one stack of self-attention, an "
+        "encoder or a decoder. Save its encoder alone."
+    )
 
 
 def _json(file: Path, name: str) -> dict[str, Any]:
@@ -264,7 +263,8 @@ def read_gguf(file: Path) -> Storage:
         raise InputError(f"{file.name}: does not begin as a GGUF file; expected one.")
     try:
         tensors = require("gguf", "a .gguf model").GGUFReader(file).tensors
-        types = {str(t.tensor_type.name) for t in tensors if _is_attention(str(t.name))}
+        attention = [t for t in tensors if any(part in str(t.name) for part in ATTENTION)]
+        types = {str(t.tensor_type.name) for t in attention}
     except (ArithmeticError, LookupError, TypeError, ValueError, MemoryError, OSError) as error:
         raise InputError(
             f"{file.name}: a damaged GGUF file ({type(error).__name__}). "
@@ -281,8 +281,20 @@ def read_gguf(file: Path) -> Storage:
     return Storage(coarsest, quantised=not plain)
 
 
-def _is_attention(name: str) -> bool:
-    return any(part in name for part in (".attn_q.", ".attn_k.", ".attn_qkv."))
+@dataclass(frozen=True)
+class ModelFacts:
+    """The model that was audited."""
+
+    name: str  # as it was found
+    architecture: str  # its class
+    model_type: str  # in config.json
+    parameters: int  # number of weights
+    attention_layers: int  # how many times a forward pass computes attention
+    storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
+    compute_dtype: str  # in which the model was run
+    quantised: bool  # whether the weights were dequantised when loaded
+    positions: int | None  # the longest sequence it takes, where it says
+    unit: float  # the relative error of an entry of queries and keys: the coarser dtype's eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -291,27 +303,11 @@ class LoadedModel:
 
     model: Any
     tokenizer: Any
-    name: str
-    storage_dtype: str  # in which the weights lie in their files
-    compute_dtype: str  # in which the model runs
-    quantised: bool  # whether the weights were dequantised when loaded
-    positions: int | None  # the longest sequence it takes, where it says
-
-    @property
-    def unit(self) -> float:
-        """The relative error of an entry of queries and keys: the coarser dtype's eps.
-
-        Dequantised weights count as given exactly: what is audited is the quantised model.
-        """
-        stored = 0.0 if self.quantised else STORAGES[self.storage_dtype].eps
-        return max(stored, STORAGES[self.compute_dtype].eps)
+    facts: ModelFacts  # its attention layers are counted when it runs: 0 until then
 
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
-    """Load model and tokenizer from their directory; no remote code, nothing unpickled.
-
-    BackendMissing if torch or transformers is not installed, or transformers is too old.
-    """
+    """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
     if dtype not in COMPUTE:
         raise InputError(
             f"dtype is {dtype!r}; expected one of {', '.join(COMPUTE)}: whatever the weights are "
@@ -325,24 +321,28 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
         model = _model(files, getattr(torch, dtype))
         tokenizer = _tokenizer(files)
     model.eval()
-    return LoadedModel(
-        model=model,
-        tokenizer=tokenizer,
+    storage = files.storage
+    # Dequantised weights count as given exactly: what is audited is the quantised model.
+    stored = 0.0 if storage.quantised else STORAGES[storage.dtype].eps
+    facts = ModelFacts(
         name=files.name,
-        storage_dtype=files.storage.dtype,
+        architecture=type(model).__name__,
+        model_type=str(model.config.model_type),
+        parameters=sum(p.numel() for p in model.parameters()),
+        attention_layers=0,
+        storage_dtype=storage.dtype,
         compute_dtype=dtype,
-        quantised=files.storage.quantised,
+        quantised=storage.quantised,
         positions=_positions(model, tokenizer),
+        unit=max(stored, STORAGES[dtype].eps),
     )
+    return LoadedModel(model, tokenizer, facts)
 
 
 def _model(files: ModelFiles, dtype: Any) -> Any:
     config = _load("AutoConfig", files)
     if getattr(config, "is_encoder_decoder", False):
-        raise InputError(
-            f"{files.name}: {config.model_type} is an encoder–decoder; expected one stack of "
-            "self-attention, an encoder or a decoder. Save its encoder alone."
-        )
+        raise _two_stacks(files.name, config.model_type)
     for part in {id(c): c for c in (config, config.get_text_config())}.values():
         part.use_cache = False  # one window at a time: no keys of earlier tokens
     model, info = _load(
@@ -412,7 +412,7 @@ def run(loaded: LoadedModel, ids: list[int]) -> None:
     except Exception as error:  # whatever stops it, it is the model that does not run
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{loaded.name}: the model does not run on {len(ids)} tokens of text: "
+            f"{loaded.facts.name}: the model does not run on {len(ids)} tokens of text: "
             f"{type(error).__name__}: {first}"
         ) from None
 
@@ -444,8 +444,7 @@ def cut_windows(
 ) -> tuple[list[list[int]], TextFacts]:
     """Cut the first windows of a text, each with the tokenizer's special tokens around it.
 
-    Each has `length` tokens, special ones included; as many as there are up to 512 unless given,
-    and at most `most`, the model's number of positions.
+    `length` is as for `audit`, and at most `most`, the model's number of positions.
     """
     windows = check_int("windows", windows, least=1)
     whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)

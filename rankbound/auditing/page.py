@@ -12,7 +12,6 @@ import base64
 import hashlib
 import html
 import json
-import math
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,6 +22,7 @@ from typing import Any
 
 from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.errors import InputTypeError
+from rankbound.table import finite
 
 SHARE = 0.75  # of the head size, from which an effective log-rank is marked
 SCRIPTS = ("page_spectrum.js", "page.js")
@@ -92,22 +92,15 @@ def _data(heads: Sequence[Record]) -> str:
     columns = [column.name for column in COLUMNS]
     data = {
         "columns": columns,
-        "rows": [[_finite(head[name]) for name in columns] for head in heads],
-        "thresholds": [_finite(head["threshold"]) for head in heads],
-        "spectra": [
-            [_finite(float(f"{value:.4g}")) for value in head["centred_values"]] for head in heads
-        ],
+        "rows": [[head[name] for name in columns] for head in heads],
+        "thresholds": [head["threshold"] for head in heads],
+        "spectra": [[float(f"{value:.4g}") for value in head["centred_values"]] for head in heads],
         "share": SHARE,
     }
-    written = json.dumps(data, separators=(",", ":"), allow_nan=False)  # in ASCII
+    written = json.dumps(finite(data), separators=(",", ":"), allow_nan=False)  # in ASCII
     for sign in "<>&":
         written = written.replace(sign, f"\\u{ord(sign):04x}")
     return written
-
-
-def _finite(value: Any) -> Any:
-    """A value that JSON has; None for what is no number."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _lead(heads: Sequence[Record]) -> str:
@@ -117,7 +110,7 @@ def _lead(heads: Sequence[Record]) -> str:
     shares = [
         head["log_effective_rank"] / head["head_size"]
         for head in heads
-        if _finite(head["log_effective_rank"]) is not None
+        if finite(head["log_effective_rank"]) is not None
     ]
     full = sum(head["log_rank_lower"] == head["log_rank_bound"] for head in heads)
     windows = len({head["window"] for head in heads})

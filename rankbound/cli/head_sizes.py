@@ -18,7 +18,7 @@ from rankbound.cli import Commands, add_command, in_flags, print_lines, read_num
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
-    from rankbound.auditing.record import Audit
+    from rankbound.auditing.audit import Audit
     from rankbound.context import Context
 
 WRITTEN = "expected an array written by numpy.save"

@@ -197,12 +197,7 @@ def run_experiment(
 
     One store serves all experiments; the trained language models are kept in a folder beside it.
     The text is what they learn, by default the standard library's own sources. Jobs and progress
-    are as in :func:`rankbound.sweep`.
-
-    Raises
-    ------
-    BackendMissing
-        If torch or safetensors is needed and missing; the message has the install line.
+    are as in :func:`rankbound.sweep`. BackendMissing if torch or safetensors is needed and missing.
     """
     experiment = EXPERIMENTS[check_word("experiment", name, tuple(EXPERIMENTS))]
     check_word("preset", preset, PRESETS)

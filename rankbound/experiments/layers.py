@@ -74,10 +74,11 @@ def check_word(name: str, value: object, words: tuple[str, ...]) -> str:
     return str(value)
 
 
-def gaussian(*shape: int, generator: Any, scale: float) -> Tensor:
-    """Gaussian entries of this standard deviation, float32, to be trained."""
+def gaussian(*shape: int, generator: Any, scale: float | None = None) -> Tensor:
+    """A map to be trained: Gaussian, scaled by its number of inputs unless a scale is given."""
     import torch
 
+    scale = shape[0] ** -0.5 if scale is None else scale
     return (scale * torch.randn(*shape, generator=generator)).requires_grad_()
 
 
@@ -91,11 +92,9 @@ def attention_shapes(sizes: Sizes) -> dict[str, tuple[int, ...]]:
 
 
 def attention_weights(sizes: Sizes, generator: Any) -> Weights:
-    """Weights of a layer, each map scaled by its number of inputs."""
-    return {
-        name: gaussian(*shape, generator=generator, scale=shape[0] ** -0.5)
-        for name, shape in attention_shapes(sizes).items()
-    }
+    """Weights of a layer."""
+    shapes = attention_shapes(sizes)
+    return {name: gaussian(*shape, generator=generator) for name, shape in shapes.items()}
 
 
 def attention(
@@ -218,7 +217,7 @@ def make_weights(shape: Shape, generator: Any) -> Weights:
             start = float(name.endswith(".gain"))
             weights[name] = torch.full(size, start, requires_grad=True)
         else:
-            scale = 0.5 if name in ("embedding", "positions") else size[0] ** -0.5
+            scale = 0.5 if name in ("embedding", "positions") else None
             weights[name] = gaussian(*size, generator=generator, scale=scale)
     return weights
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from statistics import median
 from typing import Any
 
 from rankbound.errors import InputError
 from rankbound.experiments.catalogue import GRIDS, PRESETS, Experiment, checkpoint_folder
-from rankbound.experiments.heads import TrainedHead, measure_trained_heads
+from rankbound.experiments.language import TrainedHead, measure_trained_heads
 from rankbound.experiments.results import Arm, Results, gather, read_results
 from rankbound.experiments.trends import NOT, NOT_TESTED, PARTLY, REPRODUCED, TRENDS, Finding
 from rankbound.table import Column, Table, finite
@@ -178,33 +178,27 @@ def heads_table(heads: Iterable[TrainedHead]) -> Table:
         key = (head.arm, head.d, head.heads, head.head_size, head.weight_decay)
         groups.setdefault(key, []).append(head)
 
-    def row(key: tuple[Any, ...], group: list[TrainedHead]) -> tuple[Any, ...]:
-        effective = median(head.log_effective_rank for head in group)
-        return (
-            *key,
-            len(group),
-            sum(head.log_rank >= head.log_rank_bound for head in group) / len(group),
-            median(head.log_rank for head in group),
-            effective,
-            effective / key[3],
-            median(head.least_head_size_1pct for head in group),
-            median(head.kl_half for head in group),
-        )
+    def middle(name: str) -> Callable[[list[TrainedHead]], float]:
+        return lambda group: median(getattr(head, name) for head in group)
 
-    return Table(
-        [
-            "model",
-            "d",
-            "heads",
-            "head_size",
-            Column("decay", format=str),
-            "trained_heads",
-            Column("at_the_bound", format=".0%"),
-            Column("log_rank", "log-rank", format="g"),
-            Column("effective", format=".2f"),
+    def full(group: list[TrainedHead]) -> float:
+        return sum(head.log_rank >= head.log_rank_bound for head in group) / len(group)
+
+    effective = middle("log_effective_rank")
+    measured: list[tuple[Column, Callable[[list[TrainedHead]], float]]] = [
+        (Column("trained_heads"), len),
+        (Column("at_the_bound", format=".0%"), full),
+        (Column("log_rank", "log-rank", format="g"), middle("log_rank")),
+        (Column("effective", format=".2f"), effective),
+        (
             Column("effective_share", "effective / size", format=".2f"),
-            Column("size_1pct", "1 % size", format="g"),
-            Column("kl_half", "KL at half", format=".2g"),
-        ],
-        (row(*item) for item in sorted(groups.items(), key=lambda item: item[0])),
+            lambda group: effective(group) / group[0].head_size,
+        ),
+        (Column("size_1pct", "1 % size", format="g"), middle("least_head_size_1pct")),
+        (Column("kl_half", "KL at half", format=".2g"), middle("kl_half")),
+    ]
+    model: list[Column | str] = ["model", "d", "heads", "head_size", Column("decay", format=str)]
+    return Table(
+        [*model, *(column for column, _ in measured)],
+        ((*key, *(value(groups[key]) for _, value in measured)) for key in sorted(groups)),
     )

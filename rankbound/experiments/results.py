@@ -173,9 +173,9 @@ def _of_preset(records: Iterable[Record], preset: str) -> Results:
         if name == "language":
             corpus = _corpus(mine)
             mine = [record for record in mine if record.parameters.get("corpus") == corpus]
-        done[name] = sum(record.status == DONE for record in mine)
-        failed[name] = sum(record.status == FAILED for record in mine)
         finished = [record for record in mine if record.status == DONE]
+        done[name] = len(finished)
+        failed[name] = sum(record.status == FAILED for record in mine)
         runs += [_checked_run(experiment, record) for record in finished]
         used += finished
     planned = {name: len(grids[preset]) for name, grids in GRIDS.items()}

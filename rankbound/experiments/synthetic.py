@@ -14,19 +14,8 @@ from typing import Any
 
 from rankbound._validate import check_int
 from rankbound.errors import InputError
-from rankbound.experiments.layers import (
-    Sizes,
-    Tensor,
-    Weights,
-    attention,
-    attention_weights,
-    check_word,
-    gaussian,
-    layer_sizes,
-    minimise,
-    one_thread,
-    relative_error,
-)
+from rankbound.experiments import layers
+from rankbound.experiments.layers import Sizes, Tensor, Weights, attention, layer_sizes
 
 TEACHERS = 4  # heads of the teacher of `separation` and of `mixing`
 RANK = 6  # of what each head of the teacher of `mixing` does to values
@@ -93,9 +82,9 @@ def separation(
     """
     import torch
 
-    check_word("teacher", teacher, ("common", "distinct"))
+    layers.check_word("teacher", teacher, ("common", "distinct"))
     sizes = layer_sizes(d, heads, head_size, value_size)
-    with one_thread(seed) as generator:
+    with layers.one_thread(seed) as generator:
         U = torch.randn(1 if teacher == "common" else TEACHERS, d, d, generator=generator)
         U = 2 * U / U.flatten(1).norm(dim=1)[:, None, None]  # sd of x^T U y is ‖U‖_F
         A = torch.randn(TEACHERS, d, d, generator=generator) * (TEACHERS * d) ** -0.5
@@ -105,13 +94,13 @@ def separation(
             P = torch.softmax(torch.einsum("btd,hde,bse->bhts", x, U, x), dim=-1)  # keys last
             return torch.einsum("bhts,bse,hef->btf", P, x, A)
 
-        weights = attention_weights(sizes, generator)
+        weights = layers.attention_weights(sizes, generator)
 
         def error(count: int) -> Tensor:
             x = torch.randn(count, n, d, generator=generator)
             with torch.no_grad():
                 wanted = taught(x)
-            return relative_error(attention(x, weights, heads), wanted)
+            return layers.relative_error(attention(x, weights, heads), wanted)
 
         plan = {"steps": steps, "rate": rate, "betas": (0.9, 0.99), "warm_up": 0.05}
         return _trained(sizes, weights, error, batch, plan)
@@ -141,7 +130,7 @@ def mixing(
     if d - n < RANK:
         raise InputError(f"d is {d} and n is {n}; expected d to be at least n + {RANK}.")
     sizes = layer_sizes(d, heads, head_size, value_size)
-    with one_thread(seed) as generator:
+    with layers.one_thread(seed) as generator:
 
         def normal(*shape: int) -> Tensor:
             return torch.randn(*shape, generator=generator)
@@ -149,13 +138,13 @@ def mixing(
         P = torch.softmax(scale * normal(TEACHERS, n, n), dim=-1)
         A = normal(TEACHERS, d - n, RANK) @ normal(TEACHERS, RANK, d) / (RANK * (d - n)) ** 0.5
         positions = torch.eye(n) * (n**0.5 / 2)
-        weights = attention_weights(sizes, generator)
+        weights = layers.attention_weights(sizes, generator)
 
         def error(count: int) -> Tensor:
             z = normal(count, n, d - n)
             x = torch.cat([positions.expand(count, n, n), z], dim=-1)
             wanted = torch.einsum("hts,bse,hef->btf", P, z, A)
-            return relative_error(attention(x, weights, heads), wanted)
+            return layers.relative_error(attention(x, weights, heads), wanted)
 
         return _trained(sizes, weights, error, batch, {"steps": steps, "rate": rate})
 
@@ -182,11 +171,11 @@ def farthest(
     from torch.nn.functional import gelu, normalize
 
     sizes = layer_sizes(d, heads, head_size)
-    with one_thread(seed) as generator:
-        weights = attention_weights(sizes, generator)
-        weights["W_1"] = gaussian(d, ffn, generator=generator, scale=d**-0.5)
+    with layers.one_thread(seed) as generator:
+        weights = layers.attention_weights(sizes, generator)
+        weights["W_1"] = layers.gaussian(d, ffn, generator=generator)
         weights["b_1"] = torch.zeros(ffn, requires_grad=True)
-        weights["W_2"] = gaussian(ffn, d, generator=generator, scale=ffn**-0.5)
+        weights["W_2"] = layers.gaussian(ffn, d, generator=generator)
 
         def error(count: int) -> Tensor:
             x = normalize(torch.randn(count, n, d, generator=generator), dim=-1)
@@ -222,11 +211,11 @@ def lookup(
     from torch.nn.functional import cross_entropy
 
     sizes = layer_sizes(d, heads, head_size)
-    with one_thread(seed) as generator:
-        weights = attention_weights(sizes, generator)
+    with layers.one_thread(seed) as generator:
+        weights = layers.attention_weights(sizes, generator)
         for name, rows in (("positions", n), ("symbols", SYMBOLS), ("pointers", POINTERS * n)):
-            weights[name] = gaussian(rows, d, generator=generator, scale=1.0)
-        weights["answers"] = gaussian(d, POINTERS * SYMBOLS, generator=generator, scale=d**-0.5)
+            weights[name] = layers.gaussian(rows, d, generator=generator, scale=1.0)
+        weights["answers"] = layers.gaussian(d, POINTERS * SYMBOLS, generator=generator)
         slots = n * torch.arange(POINTERS)
 
         def drawn(count: int) -> tuple[Tensor, Tensor]:
@@ -242,7 +231,7 @@ def lookup(
             scores, wanted = drawn(batch)
             return cross_entropy(scores.flatten(0, 2), wanted.flatten())
 
-        minimise(weights, loss, steps=steps, rate=rate, betas=(0.9, 0.98), warm_up=0.05)
+        layers.minimise(weights, loss, steps=steps, rate=rate, betas=(0.9, 0.98), warm_up=0.05)
         with torch.no_grad():
             scores, wanted = drawn(LOOKED_UP)
             accuracy = float(torch.mean((scores.argmax(dim=-1) == wanted).float()))
@@ -259,7 +248,7 @@ def _trained(
     """Minimise the error on so many fresh sequences; return it on many more."""
     import torch
 
-    minimise(weights, lambda: error(batch), **plan)
+    layers.minimise(weights, lambda: error(batch), **plan)
     with torch.no_grad():
         final = float(error(JUDGED))
     return {"error": final, **sizes.facts(), "torch": torch.__version__}

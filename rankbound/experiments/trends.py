@@ -39,6 +39,10 @@ class Check:
         return self.says if held == seeds else f"{self.says} ({failing})"
 
 
+# from an experiment's arms to checks, the main one first; none where the arms do not suffice
+Judge = Callable[[Sequence[Arm]], list[Check]]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What the runs say of a trend.
@@ -80,8 +84,7 @@ class Trend:
     experiment: str
     statement: str
     paper: str  # what the paper has, with its numbers, and where
-    # from the experiment's arms to checks, the main one first; none where the arms do not suffice
-    judge: Callable[[Sequence[Arm]], Sequence[Check]]
+    judge: Judge
 
     def finding(self, arms: Iterable[Arm]) -> Finding:
         """Judge the arms of this experiment."""
@@ -138,6 +141,45 @@ def solved(arm: Arm, *, wanted: bool = True) -> Check:
     )
 
 
+def _tuned(judge: Judge) -> Judge:
+    """Show the judge only arms whose learning rate was tuned and that were trained.
+
+    Differences between arms are no larger than what a seed or the decay may make: fewer than three
+    seeds reproduce nothing, and are said to be too few.
+    """
+
+    def judged(arms: Sequence[Arm]) -> list[Check]:
+        trained = [arm for arm in having(arms, weight_decay=DECAY) if arm.steps >= LEAST_STEPS]
+        checks = judge([arm for arm in trained if len(arm.rates) >= LEAST_RATES])
+        seeds = min((len(check.held) for check in checks), default=LEAST_SEEDS)
+        if seeds < LEAST_SEEDS:
+            checks.append(Check(f"{LEAST_SEEDS} seeds or more", (False,) * seeds))
+        return checks
+
+    return judged
+
+
+_FOUND: list[Trend] = []  # in the order of reports
+
+
+def _trend(name: str, experiment: str, statement: str, paper: str) -> Callable[[Judge], Judge]:
+    """Enter a trend, judged by the function below it."""
+
+    def entered(judge: Judge) -> Judge:
+        judged = _tuned(judge) if experiment == "language" else judge
+        _FOUND.append(Trend(name, experiment, statement, paper, judged))
+        return judge
+
+    return entered
+
+
+@_trend(
+    "context-cliff",
+    "context",
+    "A trained head has a dense context from head size n - 1 on, and from no smaller one.",
+    "Theorem 1: head size >= n suffices, below it some P is out of reach. "
+    "(Sharpened here: n - 1, and almost every P.)",
+)
 def _cliff(arms: Sequence[Arm]) -> list[Check]:
     checks, flat = [], []
     for n in sorted({arm.n for arm in arms}):
@@ -152,6 +194,62 @@ def _cliff(arms: Sequence[Arm]) -> list[Check]:
     return checks + flat
 
 
+@_trend(
+    "separation-fixed",
+    "separation",
+    "A layer of four full heads is learnt; standard ones of two heads or more do not learn it.",
+    "Theorem 2: one layer of fixed head size differs from every standard layer whose heads are "
+    "smaller.",
+)
+def _separation(arms: Sequence[Arm]) -> list[Check]:
+    fixed = pick(arms, kind="fixed", heads=4, d_k=16)
+    standard = [arm for arm in by_heads(arms, kind="standard") if arm.heads > 1]
+    if fixed is None or len(standard) < 2:
+        return []
+    return [solved(fixed), *(solved(arm, wanted=False) for arm in standard), rising(standard)]
+
+
+@_trend(
+    "separation-queries",
+    "separation",
+    "At equal parameters the size of queries and keys is what matters, not that of values.",
+    "Section 2.3: the bottleneck is that of W_q and W_k; no experiment.",
+)
+def _values_do_not_help(arms: Sequence[Arm]) -> list[Check]:
+    queries = pick(arms, kind="sizes", heads=4, d_k=16, d_v=4)
+    values = pick(arms, kind="sizes", heads=4, d_k=4, d_v=16)
+    if queries is None or values is None:
+        return []
+    return [above(values, queries, FAR), solved(queries), solved(values, wanted=False)]
+
+
+@_trend(
+    "distinct-fixed",
+    "separation-distinct",
+    "Four heads with maps of their own take four of full size: two, or standard ones, fail.",
+    "Not in the paper: the layer of Theorem 2 has one map for all heads.",
+)
+def _distinct(arms: Sequence[Arm]) -> list[Check]:
+    four, two = (pick(arms, kind="fixed", heads=h, d_k=16) for h in (4, 2))
+    standard = by_heads(arms, kind="standard")
+    if four is None or two is None or len(standard) < 2:
+        return []
+    return [solved(four), *(solved(arm, wanted=False) for arm in (*standard, two))]
+
+
+@_trend(
+    "mixing-heads",
+    "mixing",
+    "At fixed d, standard heads help and then hurt: a U over their number.",
+    "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08; "
+    "MNLI 85.0, 84.5, 84.4.",
+)
+@_trend(
+    "distinct-heads",
+    "separation-distinct",
+    "At fixed d, standard heads help and then hurt: a U over their number.",
+    "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08.",
+)
 def _bend(arms: Sequence[Arm]) -> list[Check]:
     """A U over standard heads."""
     standard = by_heads(arms, kind="standard", d=min((arm.d for arm in arms), default=0))
@@ -164,6 +262,12 @@ def _bend(arms: Sequence[Arm]) -> list[Check]:
     return [above(standard[-1], best), *(rising(side) for side in sides)]
 
 
+@_trend(
+    "mixing-fixed",
+    "mixing",
+    "With a fixed head size more heads help, and never hurt.",
+    "Table 2A, d = 512, d_p = 128, 8, 12, 16, 32 heads: F1 89.6, 90.25, 90.43, 90.95.",
+)
 def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
     fixed = by_heads(arms, kind="fixed")
     needed = [arm for arm in fixed if arm.heads >= 4]
@@ -173,6 +277,12 @@ def _fixed_never_hurts(arms: Sequence[Arm]) -> list[Check]:
     return [*(solved(arm) for arm in needed), rising(few[::-1])]
 
 
+@_trend(
+    "mixing-knee",
+    "mixing",
+    "Head sizes help up to n - 1, and no further.",
+    "Theorem 1 puts the knee at head size n. (Sharpened here: n - 1.)",
+)
 def _knee(arms: Sequence[Arm]) -> list[Check]:
     """Of four heads with value size 8 the error falls until head size n - 1, then no more.
 
@@ -206,6 +316,12 @@ def _factor(worse: float, better: float) -> float:
     return worse / better if better else math.inf
 
 
+@_trend(
+    "mixing-smaller-d",
+    "mixing",
+    "A smaller d with fixed heads does as well as a larger one with standard heads.",
+    "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
+)
 def _smaller_d(arms: Sequence[Arm]) -> list[Check]:
     checks = []
     for arm in by_heads(arms, kind="fixed", d=32):
@@ -217,30 +333,12 @@ def _smaller_d(arms: Sequence[Arm]) -> list[Check]:
     return checks
 
 
-def _separation(arms: Sequence[Arm]) -> list[Check]:
-    fixed = pick(arms, kind="fixed", heads=4, d_k=16)
-    standard = [arm for arm in by_heads(arms, kind="standard") if arm.heads > 1]
-    if fixed is None or len(standard) < 2:
-        return []
-    return [solved(fixed), *(solved(arm, wanted=False) for arm in standard), rising(standard)]
-
-
-def _values_do_not_help(arms: Sequence[Arm]) -> list[Check]:
-    queries = pick(arms, kind="sizes", heads=4, d_k=16, d_v=4)
-    values = pick(arms, kind="sizes", heads=4, d_k=4, d_v=16)
-    if queries is None or values is None:
-        return []
-    return [above(values, queries, FAR), solved(queries), solved(values, wanted=False)]
-
-
-def _distinct(arms: Sequence[Arm]) -> list[Check]:
-    four, two = (pick(arms, kind="fixed", heads=h, d_k=16) for h in (4, 2))
-    standard = by_heads(arms, kind="standard")
-    if four is None or two is None or len(standard) < 2:
-        return []
-    return [solved(four), *(solved(arm, wanted=False) for arm in (*standard, two))]
-
-
+@_trend(
+    "farthest-size",
+    "farthest",
+    "Heads smaller than d miss the farthest point, also where their size is n - 1 or more.",
+    "Not in the paper, whose condition is head size n: the logits here need rank d (Amsel et al.).",
+)
 def _farthest(arms: Sequence[Arm]) -> list[Check]:
     trained = [arm for arm in arms if arm.steps >= TRAINED["farthest"]]
     fixed = pick(trained, kind="fixed", heads=4, d_k=16)
@@ -251,6 +349,12 @@ def _farthest(arms: Sequence[Arm]) -> list[Check]:
     return [rising(standard), *(above(a, fixed, 2.0) for a in small)]
 
 
+@_trend(
+    "lookup-control",
+    "lookup",
+    "One-hot routing needs no head size: two are enough.",
+    "Negative control: the theorem is of dense contexts.",
+)
 def _lookup(arms: Sequence[Arm]) -> list[Check]:
     trained = [a for a in by_heads(arms, kind="standard") if a.steps >= TRAINED["lookup"]]
     if not trained or min(arm.d_k for arm in trained) > 2:
@@ -264,25 +368,13 @@ def _lookup(arms: Sequence[Arm]) -> list[Check]:
     ]
 
 
-def _tuned(judge: Callable[[Sequence[Arm]], list[Check]]) -> Callable[[Sequence[Arm]], list[Check]]:
-    """Show the judge only arms whose learning rate was tuned and that were trained.
-
-    Differences between arms are no larger than what a seed or the decay may make: fewer than three
-    seeds reproduce nothing, and are said to be too few.
-    """
-
-    def judged(arms: Sequence[Arm]) -> list[Check]:
-        trained = [arm for arm in having(arms, weight_decay=DECAY) if arm.steps >= LEAST_STEPS]
-        checks = judge([arm for arm in trained if len(arm.rates) >= LEAST_RATES])
-        seeds = min((len(check.held) for check in checks), default=LEAST_SEEDS)
-        if seeds < LEAST_SEEDS:
-            checks.append(Check(f"{LEAST_SEEDS} seeds or more", (False,) * seeds))
-        return checks
-
-    return judged
-
-
-@_tuned
+@_trend(
+    "language-heads",
+    "language",
+    "At fixed d, too many standard heads hurt.",
+    "Figure 1, LM1B, n = 256: standard d = 256 to 512 degrades beyond 16 heads (plotted only). "
+    "Table 1: F1 90.89, 90.61, 90.45 for 8, 16, 32 heads.",
+)
 def _too_many(arms: Sequence[Arm]) -> list[Check]:
     standard = by_heads(arms, kind="standard", d=32)
     if len(standard) < 3:
@@ -292,32 +384,58 @@ def _too_many(arms: Sequence[Arm]) -> list[Check]:
     return [above(standard[-1], best), rising(beyond)]
 
 
-@_tuned
+@_trend(
+    "language-fixed",
+    "language",
+    "With a fixed head size more heads help, and never hurt.",
+    "Table 3, d = 768, d_p = 128, 8, 12, 16, 20 heads: F1 90.35, 90.48, 90.92, 90.89. "
+    "Figure 3: d_p = 32 improves from 4 to 70 heads.",
+)
 def _fixed_help(arms: Sequence[Arm]) -> list[Check]:
     fixed = by_heads(arms, kind="fixed")[::-1]
     return [] if len(fixed) < 2 else [rising(fixed)]
 
 
-@_tuned
+@_trend(
+    "language-size",
+    "language",
+    "With a fixed number of heads bigger heads help.",
+    "Table 2B, d = 512, 8 heads, d_p = 32, 64, 128, 256: F1 88.53, 89.51, 89.6, 90.33.",
+)
 def _bigger_heads(arms: Sequence[Arm]) -> list[Check]:
     small, large = (pick(arms, kind=kind, d=32, heads=8) for kind in ("standard", "fixed"))
     return [] if small is None or large is None else [above(small, large)]
 
 
-@_tuned
+@_trend(
+    "language-matched",
+    "language",
+    "At equal parameters heads of fixed size beat standard heads.",
+    "Section 4: the comparison with larger d at similar parameters, Figures 1 and 3.",
+)
 def _matched(arms: Sequence[Arm]) -> list[Check]:
     pairs = [(pick(arms, kind="matched", heads=a.heads), a) for a in by_heads(arms, kind="fixed")]
     return [above(other, arm) for other, arm in reversed(pairs) if other is not None]
 
 
-@_tuned
+@_trend(
+    "language-smaller-d",
+    "language",
+    "A smaller d with fixed heads does as well as a larger one with standard heads.",
+    "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
+)
 def _language_smaller_d(arms: Sequence[Arm]) -> list[Check]:
     wide = pick(arms, kind="standard", d=64, heads=8)
     fixed = by_heads(arms, kind="fixed")[::-1]
     return [] if wide is None else [above(wide, arm) for arm in fixed]
 
 
-@_tuned
+@_trend(
+    "language-knee",
+    "language",
+    "Standard heads hurt as soon as d / h falls below n.",
+    "The prescription of Section 3: head size n, the sequence length.",
+)
 def _language_knee(arms: Sequence[Arm]) -> list[Check]:
     """The prescription's knee: all sizes d / h here are below n, so every halving must cost."""
     standard = by_heads(arms, kind="standard", d=32)
@@ -330,130 +448,4 @@ def _language_knee(arms: Sequence[Arm]) -> list[Check]:
     ]
 
 
-TRENDS: tuple[Trend, ...] = (
-    Trend(
-        "context-cliff",
-        "context",
-        "A trained head has a dense context from head size n - 1 on, and from no smaller one.",
-        "Theorem 1: head size >= n suffices, below it some P is out of reach. "
-        "(Sharpened here: n - 1, and almost every P.)",
-        _cliff,
-    ),
-    Trend(
-        "separation-fixed",
-        "separation",
-        "A layer of four full heads is learnt; standard ones of two heads or more do not learn it.",
-        "Theorem 2: one layer of fixed head size differs from every standard layer whose heads are "
-        "smaller.",
-        _separation,
-    ),
-    Trend(
-        "separation-queries",
-        "separation",
-        "At equal parameters the size of queries and keys is what matters, not that of values.",
-        "Section 2.3: the bottleneck is that of W_q and W_k; no experiment.",
-        _values_do_not_help,
-    ),
-    Trend(
-        "distinct-fixed",
-        "separation-distinct",
-        "Four heads with maps of their own take four of full size: two, or standard ones, fail.",
-        "Not in the paper: the layer of Theorem 2 has one map for all heads.",
-        _distinct,
-    ),
-    Trend(
-        "distinct-heads",
-        "separation-distinct",
-        "At fixed d, standard heads help and then hurt: a U over their number.",
-        "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08.",
-        _bend,
-    ),
-    Trend(
-        "mixing-heads",
-        "mixing",
-        "At fixed d, standard heads help and then hurt: a U over their number.",
-        "Table 1, d = 1024, n = 128, 8, 16, 32 heads: SQuAD F1 90.89±.15, 90.61±.14, 90.45±.08; "
-        "MNLI 85.0, 84.5, 84.4.",
-        _bend,
-    ),
-    Trend(
-        "mixing-fixed",
-        "mixing",
-        "With a fixed head size more heads help, and never hurt.",
-        "Table 2A, d = 512, d_p = 128, 8, 12, 16, 32 heads: F1 89.6, 90.25, 90.43, 90.95.",
-        _fixed_never_hurts,
-    ),
-    Trend(
-        "mixing-knee",
-        "mixing",
-        "Head sizes help up to n - 1, and no further.",
-        "Theorem 1 puts the knee at head size n. (Sharpened here: n - 1.)",
-        _knee,
-    ),
-    Trend(
-        "mixing-smaller-d",
-        "mixing",
-        "A smaller d with fixed heads does as well as a larger one with standard heads.",
-        "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
-        _smaller_d,
-    ),
-    Trend(
-        "farthest-size",
-        "farthest",
-        "Heads smaller than d miss the farthest point, also where their size is n - 1 or more.",
-        "Not in the paper, whose condition is head size n: the logits here need rank d (Amsel et "
-        "al.).",
-        _farthest,
-    ),
-    Trend(
-        "lookup-control",
-        "lookup",
-        "One-hot routing needs no head size: two are enough.",
-        "Negative control: the theorem is of dense contexts.",
-        _lookup,
-    ),
-    Trend(
-        "language-heads",
-        "language",
-        "At fixed d, too many standard heads hurt.",
-        "Figure 1, LM1B, n = 256: standard d = 256 to 512 degrades beyond 16 heads (plotted only). "
-        "Table 1: F1 90.89, 90.61, 90.45 for 8, 16, 32 heads.",
-        _too_many,
-    ),
-    Trend(
-        "language-fixed",
-        "language",
-        "With a fixed head size more heads help, and never hurt.",
-        "Table 3, d = 768, d_p = 128, 8, 12, 16, 20 heads: F1 90.35, 90.48, 90.92, 90.89. "
-        "Figure 3: d_p = 32 improves from 4 to 70 heads.",
-        _fixed_help,
-    ),
-    Trend(
-        "language-size",
-        "language",
-        "With a fixed number of heads bigger heads help.",
-        "Table 2B, d = 512, 8 heads, d_p = 32, 64, 128, 256: F1 88.53, 89.51, 89.6, 90.33.",
-        _bigger_heads,
-    ),
-    Trend(
-        "language-matched",
-        "language",
-        "At equal parameters heads of fixed size beat standard heads.",
-        "Section 4: the comparison with larger d at similar parameters, Figures 1 and 3.",
-        _matched,
-    ),
-    Trend(
-        "language-smaller-d",
-        "language",
-        "A smaller d with fixed heads does as well as a larger one with standard heads.",
-        "Figure 3: fixed d_p = 32 with d = 256 beats standard d = 512 (plotted only).",
-        _language_smaller_d,
-    ),
-    Trend(
-        "language-knee",
-        "language",
-        "Standard heads hurt as soon as d / h falls below n.",
-        "The prescription of Section 3: head size n, the sequence length.",
-        _language_knee,
-    ),
-)
+TRENDS: tuple[Trend, ...] = tuple(_FOUND)

@@ -102,14 +102,8 @@ def layer_heads(
 ) -> tuple[AttentionHead, ...]:
     """The query heads of a layer, each on its keys; all share scale, mask, cap and dtype.
 
-    Parameters
-    ----------
-    queries : array_like, shape (heads, k, n)
-        Columns are tokens, after biases, rotations and norms.
-    keys : array_like, shape (key_value_heads, k, n)
-        Query head h reads keys ``h // (heads // key_value_heads)``.
-    scale, mask, soft_cap, stored
-        As of `AttentionHead`.
+    Queries are (heads, k, n) and keys (key_value_heads, k, n), columns tokens, after biases,
+    rotations and norms. Query head h reads keys ``h // (heads // key_value_heads)``.
     """
     q, k = (check_matrix(name, value) for name, value in (("queries", queries), ("keys", keys)))
     if q.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
@@ -135,19 +129,10 @@ def measure_heads(
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
 ) -> Iterator[HeadMeasures]:
-    """Measure heads one after the other.
+    """Measure heads, as of :func:`layer_heads`, one after the other.
 
-    Parameters
-    ----------
-    heads : iterable of AttentionHead
-        Their projections are the queries and keys themselves, as of :func:`layer_heads`.
-    unit : float, optional
-        The relative error of an entry of queries and keys; unless given, the ``eps`` of the dtype
-        in which the head was stored.
-    context_rank : bool
-        Whether to compute the effective rank of P, an SVD of n × n per head.
-    head_sizes : iterable of int
-        Other sizes at which to compute the KL divergence, beside half the head size.
+    `unit` is the relative error of an entry of queries and keys, by default the ``eps`` of the
+    dtype in which the head was stored; for the rest see :func:`rankbound.audit`.
 
     Examples
     --------
@@ -197,8 +182,8 @@ def _measure(
         threshold += 2 * n * FLOAT64_EPS * float(logits[0])
     count = int(np.count_nonzero(centred > threshold))
     lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
-    entropy, sink, errors, P = _read_weights(head, L, mask, head_sizes, context_rank)
     return HeadMeasures(
+        **_read_weights(head, L, mask, head_sizes, context_rank),
         head_size=k,
         length=n,
         masked=facts is not None,
@@ -211,12 +196,8 @@ def _measure(
         log_effective_rank=_effective_rank(centred),
         log_stable_rank=_stable_rank(centred),
         logit_effective_rank=_effective_rank(logits),
-        context_effective_rank=None if P is None else _effective_rank(_singular_values(P)),
         aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
-        kl_errors=errors,
         least_head_size_1pct=least_size_within(centred, WITHIN),
-        entropy=entropy,
-        sink_mass=sink,
         logit_values=frozen_copy(logits),
         centred_values=frozen_copy(centred),
         threshold=threshold,
@@ -269,8 +250,8 @@ def _read_weights(
     mask: Mask | None,
     head_sizes: Sequence[int],
     whole: bool,
-) -> tuple[float, float, Mapping[int, float], Array | None]:
-    """Means over queries of entropy, attention to key 0 and KL by head size; P if wanted."""
+) -> dict[str, Any]:
+    """Means over queries of entropy, attention to key 0 and KL; of P, if wanted, its rank."""
     n = head.d
     left, right = _principal(head, L)
     divergence = dict.fromkeys(head_sizes, 0.0)
@@ -289,8 +270,13 @@ def _read_weights(
         if whole:
             kept.append(P)
     errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
-    context = np.concatenate(kept, axis=1) if whole else None
-    return entropy / n, sink / n, MappingProxyType(errors), context
+    context = _singular_values(np.concatenate(kept, axis=1)) if whole else None
+    return {
+        "entropy": entropy / n,
+        "sink_mass": sink / n,
+        "kl_errors": MappingProxyType(errors),
+        "context_effective_rank": context if context is None else _effective_rank(context),
+    }
 
 
 def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:

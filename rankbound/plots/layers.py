@@ -109,7 +109,7 @@ def ranks_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None 
     them; weight decays stand beside each other. The line is the bound: the log-rank, and so the
     effective one, is at most the head size.
 
-    A row is a head, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
+    A row is a head, with the keys of :class:`~rankbound.experiments.language.TrainedHead`.
     """
     rows, place = _heads(rows), canvas.axes_or_new(axes, (4.6, 3.4))
     sizes = sorted({row["head_size"] for row in rows})
@@ -136,7 +136,7 @@ def spectra_of_trained_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | Non
 
     The ``gid`` of a line is such as ``spectrum-16-0.1``: head size, decay.
 
-    A row is a head, with the keys of :class:`~rankbound.experiments.heads.TrainedHead`.
+    A row is a head, with the keys of :class:`~rankbound.experiments.language.TrainedHead`.
     """
     rows, place = _heads(rows), canvas.axes_or_new(axes, (4.6, 3.4))
     sizes = sorted({row["head_size"] for row in rows if row["head_size"] > 1})

@@ -189,18 +189,14 @@ def _plain(where: str, value: Any, depth: int = 0) -> Any:
     """
     if depth > 50:
         raise InputError(f"{where} is nested more than 50 deep; expected parameters, not data.")
-    if isinstance(value, np.generic):
-        value = float(value) if isinstance(value, np.longdouble) else value.item()
-    if value is None or isinstance(value, bool):
-        return value
+    scalar, value = plain_scalar(value)
     if isinstance(value, float) and not math.isfinite(value):
         raise InputError(
             f"{where} is {value}; expected a finite number: JSON, by which a cell is known, has no "
             "other. Pass None or a word for it."
         )
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
+    if scalar:
+        return value
     if isinstance(value, (list, tuple)):
         return [_plain(where, entry, depth + 1) for entry in value]
     if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
@@ -210,3 +206,18 @@ def _plain(where: str, value: Any, depth: int = 0) -> Any:
         "dicts (keyed by words) of them: a cell is known by the JSON of its parameters. Pass a "
         "name or a path, and make the object in the function."
     )
+
+
+def plain_scalar(value: Any) -> tuple[bool, Any]:
+    """Whether a value is a scalar that JSON has, and if so as Python's own, also if it is NumPy's.
+
+    None, a truth value, a number or a word; of a subclass of these, the value without the class.
+    """
+    if isinstance(value, np.generic):
+        value = float(value) if isinstance(value, np.longdouble) else value.item()
+    if value is None or isinstance(value, bool):
+        return True, value
+    for kind in (int, float, str):
+        if isinstance(value, kind):
+            return True, kind(value)
+    return False, value

@@ -101,7 +101,6 @@ def sweep(
         function=Portable(function),
         retries=check_int("retries", retries, least=0),
         time_limit=None if time_limit is None else check_real("time_limit", time_limit, above=0.0),
-        apart=False,
     )
     jobs = check_int("jobs", jobs, least=1)
     path = store_path(store)
@@ -149,10 +148,7 @@ class Sweep:
     def to_frame(self) -> Any:
         """Return a pandas DataFrame, one row per cell; nested parameters stay lists.
 
-        Raises
-        ------
-        BackendMissing
-            If pandas is not installed; :meth:`to_csv` and :meth:`rows` do without.
+        BackendMissing if pandas is not installed; :meth:`to_csv` and :meth:`rows` do without.
         """
         return Table.of(self.rows(), self.columns).to_frame()
 

@@ -8,6 +8,7 @@ call and let the others go on, so an attempt with a time limit gets one process 
 from __future__ import annotations
 
 import json
+import math
 import multiprocessing
 import os
 import platform
@@ -28,18 +29,12 @@ from typing import Any
 import numpy as np
 
 from rankbound.errors import InputError, InputTypeError
-from rankbound.sweeps.plan import COLUMNS, Cell
+from rankbound.sweeps.plan import COLUMNS, Cell, plain_scalar
 
 DONE, FAILED = "done", "failed"
 MOST_ERROR = 4000  # characters of an error that are kept
-THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
+LIBRARIES = ("OMP", "OPENBLAS", "MKL", "BLIS", "NUMEXPR")
+THREADS = ("VECLIB_MAXIMUM_THREADS", *(f"{name}_NUM_THREADS" for name in LIBRARIES))
 CHUNK = 4  # cells per worker in a batch, where the backend cannot hand back one by one
 START_LIMIT = 120.0  # seconds for Python to start and import what the function needs
 FAREWELL = 1.0  # seconds to end by itself after the answer
@@ -49,12 +44,15 @@ LONGEST_WAIT = 86_400.0  # seconds: an operating system takes no timeout above 2
 @cache
 def versions() -> dict[str, str]:
     """What a result may depend on besides its parameters; nothing that names the machine."""
-    found = {"python": platform.python_version()}
-    for name in ("numpy", "scipy", "rankbound"):
-        try:
+    return {"python": platform.python_version(), **installed("numpy", "scipy", "rankbound")}
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The versions of packages, without those that are not installed: run from a source tree."""
+    found = {}
+    for name in packages:
+        with suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:  # run from a source tree, say
-            continue
     return found
 
 
@@ -152,12 +150,10 @@ def _scalar(name: str, value: Any) -> Any:
     got = value
     # NumPy's scalars, and arrays and tensors of one entry without axes
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        value = float(value) if isinstance(value, np.longdouble) else value.item()
-    if value is None or isinstance(value, bool):
+        value = value if isinstance(value, np.generic) else value.item()
+    scalar, value = plain_scalar(value)
+    if scalar:
         return value
-    for kind in (int, float, str):
-        if isinstance(value, kind):
-            return kind(value)
     raise InputTypeError(
         f"the result's {name} is {_short(got)} of type {type(got).__name__}; expected a scalar: a "
         "number, a word, a truth value or None."
@@ -195,7 +191,7 @@ class Work:
     function: Portable
     retries: int  # attempts after the first, each with the same seed
     time_limit: float | None  # seconds per attempt; not None implies a process of its own
-    apart: bool  # whether each attempt gets a process of its own in any case
+    apart: bool = False  # whether each attempt gets a process of its own in any case
 
 
 def outcomes(cells: list[Cell], work: Work, jobs: int) -> Iterator[tuple[Cell, Outcome]]:
@@ -227,8 +223,6 @@ def _stream(
     from joblib import Parallel, delayed
     from joblib.parallel import LokyBackend, get_active_backend
 
-    known = {cell.id: cell for cell in cells}
-
     def tasks(some: list[Cell]) -> Iterator[Any]:
         for cell in some:
             taken.add(cell.id)
@@ -242,18 +236,16 @@ def _stream(
     except ValueError:  # a backend, or a joblib, that hands back lists only
         size = CHUNK * max(jobs, os.cpu_count() or 1)
         for start in range(0, len(cells), size):
-            for key, outcome in Parallel(**settings)(tasks(cells[start : start + size])):
-                yield known[key], outcome
+            yield from Parallel(**settings)(tasks(cells[start : start + size]))
         return
     results = parallel(tasks(cells))
     try:
-        for key, outcome in results:
-            yield known[key], outcome
+        yield from results
     finally:
         results.close()  # ends the workers now, not when the memory is collected
 
 
-def _run(cell: Cell, work: Work) -> tuple[str, Outcome]:
+def _run(cell: Cell, work: Work) -> tuple[Cell, Outcome]:
     """In a worker: attempts at a cell until one succeeds or none is left."""
     attempts = 0
     while True:
@@ -263,7 +255,7 @@ def _run(cell: Cell, work: Work) -> tuple[str, Outcome]:
         else:
             outcome = attempt(work.function.function, cell.arguments())
         if outcome.status == DONE or attempts > work.retries:
-            return cell.id, replace(outcome, attempts=attempts)
+            return cell, replace(outcome, attempts=attempts)
 
 
 def _end_with(owner: int) -> None:
@@ -360,13 +352,11 @@ def _follow(owner: Connection) -> None:
 
 def _heard(connection: Connection, limit: float | None) -> bool:
     """Whether there is an answer, or the end of the pipe, within the limit."""
-    end = None if limit is None else time.monotonic() + limit
-    while True:
-        left = LONGEST_WAIT if end is None else end - time.monotonic()
-        if connection.poll(max(0.0, min(left, LONGEST_WAIT))):
-            return True
-        if end is not None and left <= LONGEST_WAIT:
+    end = math.inf if limit is None else time.monotonic() + limit
+    while not connection.poll(min(max(0.0, end - time.monotonic()), LONGEST_WAIT)):
+        if time.monotonic() >= end:
             return False
+    return True
 
 
 @contextmanager

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rankbound.auditing.audit import Audit, AuditedHead
 from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
-from rankbound.auditing.models import TextFacts
+from rankbound.auditing.models import ModelFacts, TextFacts
 from rankbound.auditing.page import SHARE, page
-from rankbound.auditing.record import Audit, AuditedHead, ModelFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 from rankbound.table import Column

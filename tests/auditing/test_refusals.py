@@ -38,12 +38,15 @@ def test_a_position_bias() -> None:
     import transformers
 
     from rankbound.auditing.capture import recording
-    from rankbound.auditing.models import LoadedModel, run
+    from rankbound.auditing.models import LoadedModel, ModelFacts, run
 
     torch.manual_seed(0)
     config = transformers.T5Config(**CONFIGS["t5"][1])
     model = transformers.T5EncoderModel(config).eval()
-    loaded = LoadedModel(model, None, "t5", "float32", "float32", False, None)
+    facts = ModelFacts(
+        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23
+    )
+    loaded = LoadedModel(model, None, facts)
     with (
         pytest.raises(
             rb.InputError,

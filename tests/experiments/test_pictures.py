@@ -15,7 +15,7 @@ from rich.console import Console
 
 import rankbound as rb
 from rankbound.experiments.catalogue import EXPERIMENTS
-from rankbound.experiments.heads import TrainedHead
+from rankbound.experiments.language import TrainedHead
 from rankbound.experiments.report import (
     arms_table,
     catalogue_table,

@@ -11,8 +11,7 @@ import pytest
 import torch
 
 import rankbound as rb
-from rankbound.experiments.heads import WINDOWS, TrainedHead, measure_trained_heads
-from rankbound.experiments.language import file_corpus
+from rankbound.experiments.language import WINDOWS, TrainedHead, file_corpus, measure_trained_heads
 from rankbound.experiments.layers import heads_of, read_checkpoint, save_checkpoint
 from tests.experiments.tiny import array, model, text
 from tests.helpers import refused
