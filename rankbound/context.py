@@ -38,8 +38,6 @@ from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rational import Rationals, rational_matrix
 
-__all__ = ["Context", "Rationals", "read_context"]
-
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
 class Context:
@@ -87,11 +85,6 @@ class Context:
         Their common factor.
     given : ndarray
         What was given, [key, query], before it was rounded to float64; 0 where hidden.
-
-    Raises
-    ------
-    InputError, InputTypeError
-        If what is given is no such matrix; the message says what would be.
 
     Examples
     --------

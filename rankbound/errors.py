@@ -8,15 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = [
-    "BackendMissing",
-    "InputError",
-    "InputTypeError",
-    "NotRepresentable",
-    "RankboundError",
-    "Undecided",
-]
-
 
 class RankboundError(Exception):
     """Base of all errors that rankbound raises on purpose."""

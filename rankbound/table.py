@@ -19,8 +19,6 @@ from rankbound.errors import BackendMissing, InputError
 if TYPE_CHECKING:
     import rich.table
 
-__all__ = ["Column", "Table", "Tabular"]
-
 
 @dataclass(frozen=True)
 class Column:

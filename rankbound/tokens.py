@@ -17,9 +17,6 @@ from rankbound.exact.rational import Rationals, integer_rows, is_exact, rational
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import spectrum
 
-__all__ = ["RowSpace", "Tokens", "read_tokens"]
-
-
 MOST_EXACT = 256**2  # entries of tokens whose row space is found over the rationals
 
 

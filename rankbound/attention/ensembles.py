@@ -24,8 +24,6 @@ from rankbound.attention.masks import causal_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError
 
-__all__ = ["LAWS", "random_context", "random_head", "random_multihead", "random_tokens"]
-
 Seed = int | np.random.Generator
 
 

@@ -25,8 +25,6 @@ from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["AttentionHead"]
-
 
 @dataclass(frozen=True, eq=False, repr=False)
 class AttentionHead:

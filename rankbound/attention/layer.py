@@ -15,8 +15,6 @@ from rankbound.attention.head import AttentionHead, without_overflow
 from rankbound.errors import InputError
 from rankbound.table import Column, Table
 
-__all__ = ["LayerCost", "MultiHead", "cost_table", "designs", "standard_head_size"]
-
 
 @dataclass(frozen=True, eq=False)
 class MultiHead:

@@ -16,8 +16,6 @@ import numpy.typing as npt
 from rankbound._validate import check_int, plain, require_memory, shown
 from rankbound.errors import InputError, InputTypeError
 
-__all__ = ["causal_mask", "full_mask", "is_nested", "prefix_mask", "sliding_mask"]
-
 Mask = npt.NDArray[np.bool_]
 
 

@@ -8,8 +8,6 @@ import numpy.typing as npt
 from rankbound._validate import Array, as_floats, check_shape, plain
 from rankbound.attention.masks import check_mask
 
-__all__ = ["column_softmax", "log_column_softmax"]
-
 
 def column_softmax(L: npt.ArrayLike, *, mask: npt.ArrayLike | None = None) -> Array:
     """Softmax of each column of the logits: ``P[i, j] = exp(L[i, j]) / Σ_i exp(L[i, j])``.

@@ -29,21 +29,6 @@ from rankbound.attention.head import AttentionHead, capped
 from rankbound.errors import InputError, InputTypeError, RankboundError
 from rankbound.exact.rational import is_exact, rational_matrix
 
-__all__ = [
-    "Table",
-    "alibi_bias",
-    "append_ones",
-    "apply_temperature",
-    "biased_head",
-    "grouped_logits",
-    "qk_norm",
-    "relative_bias",
-    "rope",
-    "rotate",
-    "soft_cap",
-    "talking_heads",
-]
-
 Table = npt.NDArray[Any]  # float64, or objects that are Fractions
 Pairing = Literal["half", "interleaved"]
 

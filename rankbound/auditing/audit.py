@@ -21,8 +21,6 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.table import Table, Tabular
 
-__all__ = ["Audit", "AuditInterrupted", "AuditedHead", "audit"]
-
 Progress = Callable[[int, int, str], None]
 
 

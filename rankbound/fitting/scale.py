@@ -74,14 +74,8 @@ def scale_bracket(
     context is checked: with random keys, and with unit keys and queries fitted so that the least of
     ``q_j·(k_j - k_i)`` is as large as possible. Both sides meet for head sizes of n - 1 and more.
 
-    Parameters
-    ----------
-    n, head_size : int
-        Keys, 2 to 1024, and coordinates.
-    error : float
-        ε, between 0 and 1.
-    seed, starts : int
-        Of the random keys and of so many fits.
+    There are 2 to 1024 keys; the error ε is between 0 and 1; random keys and so many fits are drawn
+    from the seed.
 
     Examples
     --------

@@ -35,8 +35,6 @@ from rankbound.fitting.objective import LOSSES, Point, measure
 from rankbound.table import Column, Table, Tabular
 from rankbound.theory.approximation import kl_lower_bound
 
-__all__ = ["Bracket", "Fit", "fit_head", "fit_path", "kl_bracket"]
-
 HALVINGS = 40  # of the first step along new directions
 
 
@@ -249,17 +247,10 @@ def fit_path(
     still better it is returned padded with zeros: it is a head of the larger size. Without any
     start the first size takes the truncated singular value decomposition all the same.
 
-    Parameters
-    ----------
-    head_sizes : iterable of int
-        Different sizes, in any order. The rest is as in :func:`rankbound.fit_head`, for each size.
-
-    Returns
-    -------
-    tuple of Fit
-        One for each head size, in the order given. ``start_kls`` and ``start_values`` hold the
-        ends in this order: spectral, random, grown, cut, padded. A padded head carries the values
-        of the smaller one, and no curvature: along its zeros it may be improved.
+    Head sizes are different, in any order; the rest is as in :func:`rankbound.fit_head`, for each.
+    There is one Fit for each, in that order. ``start_kls`` and ``start_values`` hold the ends in
+    this order: spectral, random, grown, cut, padded. A padded head carries the values of the
+    smaller one, and no curvature: along its zeros it may be improved.
 
     Examples
     --------

@@ -35,14 +35,9 @@ def cliff(
     The ``gid`` of the series of n = 16 are ``aitchison-16`` and ``kl-16``, those of the lines at
     n - 1 ``aitchison-mark-15`` and ``kl-mark-15``.
 
-    Parameters
-    ----------
-    rows : sequence of mapping
-        Tidy records, one per pair (n, head size): ``n``, ``head_size``, ``aitchison_error`` and
-        ``kl``; optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as
-        0 (0 unless given), and ``converged`` (True unless given).
-    axes : pair of Axes, optional
-        Aitchison error first.
+    Rows are tidy records, one per pair (n, head size): ``n``, ``head_size``, ``aitchison_error``
+    and ``kl``; optionally ``aitchison_rounding`` and ``kl_rounding``, up to which a value counts as
+    0 (0 unless given), and ``converged`` (True unless given). Of the axes the first is Aitchison's.
 
     Examples
     --------

@@ -16,8 +16,6 @@ from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.verdict import Verdict
 
-__all__ = ["Prover", "RankBounds"]
-
 # from a place in the batch to the certificates of its lower side, and of its upper side where the
 # first does not prove that too; raises Undecided with the reason where there is none
 Prover = Callable[[tuple[int, ...]], tuple[Certificate | None, ...]]

@@ -21,8 +21,6 @@ from rankbound.ranks.evidence import GRAM, Test, certain_columns, grams_are_defi
 from rankbound.ranks.exact import exact_rank
 from rankbound.verdict import Verdict
 
-__all__ = ["certified_rank"]
-
 MOST_EXACT = 256**2  # entries up to which the rank of a deficient matrix is decided exactly
 
 

@@ -16,8 +16,6 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.evidence import certify_proof
 from rankbound.verdict import Verdict
 
-__all__ = ["exact_logit_rank", "exact_rank"]
-
 
 def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBounds:
     """Return the rank of a matrix over the rationals, with both sides proved.

@@ -16,15 +16,6 @@ from rankbound._validate import Array, Storage, check_matrix, check_real, frozen
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import weyl_threshold
 
-__all__ = [
-    "Spectrum",
-    "effective_rank",
-    "logit_spectrum",
-    "numerical_rank",
-    "spectrum",
-    "stable_rank",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class Spectrum:

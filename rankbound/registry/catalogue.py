@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from rankbound.registry import approximation, bhojanapalli2020, theorems, variants
 from rankbound.registry.claim import Claim, by_id
 
-__all__ = ["claims"]
-
 claims: Mapping[str, Claim] = by_id(
     *theorems.CLAIMS,
     *bhojanapalli2020.CLAIMS,

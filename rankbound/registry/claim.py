@@ -18,8 +18,6 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
-__all__ = ["Claim", "Instance", "Mutant", "Relation", "Source", "Trial", "make_claim"]
-
 LEVELS = ("quick", "full")
 
 

@@ -16,8 +16,6 @@ from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.verdict import Verdict
 
-__all__ = ["Report", "Row", "run", "verify"]
-
 
 @dataclass(frozen=True, eq=False)
 class Row:

@@ -23,8 +23,6 @@ from rankbound.sweeps.store import PENDING, Record, by_function, locked, open_st
 from rankbound.sweeps.workers import DONE, FAILED, Portable, Work, outcomes
 from rankbound.table import Column, Table
 
-__all__ = ["Sweep", "Tick", "sweep"]
-
 
 def sweep(
     function: Function,

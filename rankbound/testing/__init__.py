@@ -5,23 +5,6 @@ The strategies ``tokens``, ``heads``, ``contexts``, ``logits`` and ``multiheads`
 :mod:`rankbound.testing.gallery` needs nothing beyond the core.
 """
 
-from __future__ import annotations
+import lazy_loader
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from rankbound.testing.strategies import contexts, heads, logits, multiheads, tokens
-
-__all__ = ["contexts", "heads", "logits", "multiheads", "tokens"]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module 'rankbound.testing' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module("rankbound.testing.strategies"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,25 +20,6 @@ import numpy.typing as npt
 from rankbound._validate import Array, check_int, frozen_copy
 from rankbound.errors import InputError
 
-__all__ = [
-    "HardMatrix",
-    "exponential_of_rank_one",
-    "graded",
-    "hadamard",
-    "hard_matrices",
-    "hilbert",
-    "kahan",
-    "magic_square",
-    "near_repeated_columns",
-    "permutation",
-    "powers_of_two",
-    "rounded_exponential",
-    "rounded_product",
-    "scaled",
-    "unit_upper_triangular",
-    "vanishing_modulo",
-]
-
 
 @dataclass(frozen=True, eq=False)
 class HardMatrix:

@@ -34,8 +34,6 @@ except ImportError:
         'pip install "rankbound[test]". The matrices of rankbound.testing.gallery do not need it.'
     ) from None
 
-__all__ = ["contexts", "heads", "logits", "multiheads", "tokens"]
-
 Draw = Any  # st.DrawFn, whose generic call a table of functions cannot state
 Kinds = str | Iterable[str] | None
 

@@ -24,8 +24,6 @@ from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, u
 from rankbound.theory.softmax_gauge import logs_of, of_each
 from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
 
-__all__ = ["aitchison_error", "entrywise_lower_bound", "kl_lower_bound", "nearest_head"]
-
 REACHED = 1e-8  # by how much the head on given tokens may miss the optimum, in log-probability
 
 Block = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]  # keys and queries

@@ -23,8 +23,6 @@ from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import Rationals, as_rationals, rational_matrix
 from rankbound.exact.rounding import ETA, U, check_model, product_error, up
 
-__all__ = ["Argmaxable", "argmaxable"]
-
 Weights = Mapping[int, Fraction]
 Query = tuple[Fraction, ...]
 Flags = npt.NDArray[np.bool_]

@@ -27,8 +27,6 @@ from rankbound.theory.theorem_a import logit_error, split
 from rankbound.theory.theorem_c import certified_under_mask
 from rankbound.verdict import Verdict
 
-__all__ = ["certified_log_rank", "certify_head"]
-
 
 def certified_log_rank(
     P: Any = None,

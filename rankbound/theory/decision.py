@@ -26,8 +26,6 @@ from rankbound.theory.theorem_c import bounds_under_mask, guarded_completion
 from rankbound.tokens import Tokens, read_tokens
 from rankbound.verdict import Verdict
 
-__all__ = ["decide", "least_head_size", "log_rank", "represent"]
-
 
 def log_rank(
     P: Any = None,

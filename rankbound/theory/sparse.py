@@ -25,8 +25,6 @@ from rankbound.theory.softmax_gauge import centre
 from rankbound.theory.theorem_a import full_rank_tokens, head_from_factors, logit_error, split
 from rankbound.tokens import Tokens
 
-__all__ = ["sparse_head"]
-
 Ints = npt.NDArray[np.intp]
 Supports = list[tuple[Ints, Ints]]  # for each number of keys m: queries (c,) and their keys (c, m)
 

@@ -27,8 +27,6 @@ from rankbound.exact.flint import rational_product
 from rankbound.exact.rational import Rationals, as_rationals
 from rankbound.verdict import Verdict
 
-__all__ = ["Separation", "separating_tokens", "widen"]
-
 BITS = 24  # of a token's coordinates: enough for a witness, and short in a certificate
 LOGIT_DIFFERENCES = (-8.0, -4.0, -2.0, -1.0, 1.0, 4.0)  # between the repeated token and the first
 RATIOS = (0.25, 1.0, 4.0)  # of the sizes of the two tokens

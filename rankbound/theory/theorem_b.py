@@ -45,8 +45,6 @@ from rankbound.theory.theorem_a import (
 from rankbound.tokens import RowSpace, Tokens, read_tokens
 from rankbound.verdict import Verdict
 
-__all__ = ["least_on_tokens", "unreachability_certificate"]
-
 Vector = list[Fraction]
 
 CONFIRMED = 1e-6  # by how much a head may miss log P that confirms an answer on doubtful tokens
