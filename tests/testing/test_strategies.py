@@ -47,7 +47,7 @@ def test_public_names_and_documented_kinds(name: str) -> None:
 
 
 def test_unknown_names() -> None:
-    with pytest.raises(AttributeError, match="No rankbound.testing attribute nonsense"):
+    with pytest.raises(AttributeError, match=r"No rankbound.testing attribute nonsense"):
         getattr(rankbound.testing, "nonsense")  # noqa: B009  # a name that no checker knows
 
 
