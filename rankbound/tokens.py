@@ -34,12 +34,12 @@ class RowSpace:
 
     def weights(self, factors: Array) -> Array:
         """W of shape (k, d) with ``W X`` the projection of the factors' rows, (k, n)."""
+        W = np.zeros((len(factors), self.d))
         if self.exact is not None:
-            W = np.zeros((len(factors), self.d))
             W[:, list(self.exact.pivots)] = self.exact.solve(factors)
-        else:
+        elif self.inverse is not None:
             with np.errstate(over="ignore", invalid="ignore"):  # reported just below
-                W = factors @ self.inverse  # type: ignore[operator]
+                W = factors @ self.inverse
         if not np.isfinite(W).all():
             raise InputError("X is so small that weights on it overflow float64; scale it up.")
         return W
