@@ -235,15 +235,15 @@ def exact_matrices() -> Iterator[Any]:
             ("is empty", "expected a matrix", "at least one row and column"),
         ),
         "a vector": ([1, 2], rb.InputError, ("is no matrix", "expected a matrix")),
-        "a vector of ints": (np.arange(2), rb.InputError, ("is no matrix", "expected a matrix")),
-        "a number": (5, rb.InputError, ("is no matrix", "expected a matrix")),
+        "a vector of ints": (np.arange(2), rb.InputError, ("shape (2,)", "expected one matrix")),
+        "a number": (5, rb.InputError, ("shape ()", "expected one matrix (m, n)")),
         "pi and 1": (sympy.Matrix([[1, sympy.pi]]), rb.InputTypeError, ("one common factor",)),
     }
     for bad, (value, error, parts) in table.items():
         yield case(f"exact_rank({bad})", error, ("A", *parts), rb.exact_rank, value)
     batch = np.ones((2, 2, 2), dtype=int)
     yield case(
-        "exact_rank(a batch)", rb.InputTypeError, ("A[0, 0] is [1, 1]",), rb.exact_rank, batch
+        "exact_rank(a batch)", rb.InputError, ("A has shape (2, 2, 2)",), rb.exact_rank, batch
     )
     for number in (NAN, INF, -INF):
         parts = (f"A[0, 0] is {number}", "expected a finite number")

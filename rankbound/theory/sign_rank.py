@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import as_array, check_head_size, check_real, frozen_copy, shown
+from rankbound._validate import as_array, check_head_size, check_real, frozen_copy, plain, shown
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
@@ -65,7 +65,9 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
 
 
 def _signs(H: npt.ArrayLike) -> Signs:
-    array = as_array("H", H)
+    array, _ = plain("H", H)
+    if array.dtype == object:
+        as_array("H", array)  # refuses what is no number; the numbers are compared unrounded
     if array.ndim != 2 or 0 in array.shape:
         raise InputError(
             f"H has shape {array.shape}; expected one matrix (m, n) with a row and a column."
