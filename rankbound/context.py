@@ -257,7 +257,7 @@ def _fill(
     floats: Literal["refuse", "exact"],
 ) -> None:
     """Set the fields of a context, or of a part of a batch, from what was given."""
-    table, unit = _exact(name, given, floats)
+    table, unit = _exact(name, given, floats, masked=visible is not None)
     values = frozen_copy(_floats(name, given, visible, table, unit))
     hides = visible is not None and not visible.all()
     fields = {
@@ -283,14 +283,14 @@ def _refuse_other_entries(name: str, array: npt.NDArray[Any]) -> None:
 
 
 def _exact(
-    name: str, given: npt.NDArray[Any], floats: Literal["refuse", "exact"]
+    name: str, given: npt.NDArray[Any], floats: Literal["refuse", "exact"], *, masked: bool
 ) -> tuple[Rationals | None, float]:
     """Logits as rationals and their common factor, where they are exact or read as such."""
     if name == "P" or given.ndim != 2:
         return None, 1.0
     if floats == "exact":
         if given.dtype.kind == "f":
-            check_finite(name, given)
+            check_finite(name, given, masked=masked)
         table, unit = rational_matrix(name, given, floats=True)
         return table, float(unit)
     if given.dtype.kind in "iu" or (given.dtype == object and all(map(_is_exact, given.flat))):
