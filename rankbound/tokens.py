@@ -30,11 +30,11 @@ class RowSpace:
     angle: float  # bounds the error of the projector basis^T basis in spectral norm
     exact: ExactRowSpace | None  # where it was found over the rationals
     inverse: Array | None  # (n, d), the pseudoinverse of the tokens where it was not
-    d: int
+    tokens: Array  # (d, n), in floats
 
     def weights(self, factors: Array) -> Array:
         """W of shape (k, d) with ``W X`` the projection of the factors' rows, (k, n)."""
-        W = np.zeros((len(factors), self.d))
+        W = np.zeros((len(factors), len(self.tokens)))
         if self.exact is not None:
             W[:, list(self.exact.pivots)] = self.exact.solve(factors)
         elif self.inverse is not None:
@@ -126,7 +126,7 @@ class Tokens:
         margin = float(values[rank - 1]) - tolerance if rank else 1.0
         angle = 0.0 if rank in (0, self.n) else tolerance / margin
         outside = np.zeros(self.n) if rank == self.n else 1.0 - basis.T @ basis.sum(axis=1)
-        return RowSpace(rank, basis, outside, angle, None, inverse, len(self.matrix))
+        return RowSpace(rank, basis, outside, angle, None, inverse, self.matrix)
 
     @property
     def space(self) -> RowSpace | None:
@@ -145,7 +145,7 @@ class Tokens:
         values, vectors = np.linalg.eigh((found.projector + found.projector.T) / 2)
         basis = np.asarray(vectors[:, values > 0.5].T, np.float64)
         angle = 0.0 if found.rank == self.n else self.n * FLOAT64_EPS
-        return RowSpace(found.rank, basis, found.outside, angle, found, None, len(self.matrix))
+        return RowSpace(found.rank, basis, found.outside, angle, found, None, self.matrix)
 
 
 def read_tokens(X: Any, n: int | None = None) -> Tokens:

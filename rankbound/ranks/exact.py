@@ -36,11 +36,6 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     RankBounds
         Rigorous, with ``lower == upper``.
 
-    Raises
-    ------
-    BackendMissing
-        If python-flint is not installed.
-
     Examples
     --------
     >>> import rankbound as rb

@@ -291,11 +291,5 @@ def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
             for instance in claim.check(claim.trial("quick", 0))
             for certificate in _built(instance)
         }
-        if found:
-            kinds[claim.id] = sorted(found)
-    return kinds
-
-
-def as_json(kinds: dict[str, list[str]]) -> str:
-    """Return the text of ``claims.json``."""
-    return json.dumps(kinds, indent=2, sort_keys=True) + "\n"
+        kinds[claim.id] = sorted(found)
+    return {claim_id: found for claim_id, found in kinds.items() if found}

@@ -144,11 +144,6 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     n : int
         Number of tokens.
 
-    Raises
-    ------
-    BackendMissing
-        If python-flint is not installed.
-
     Examples
     --------
     >>> import rankbound as rb

@@ -67,14 +67,12 @@ def least_on_tokens(logs: Logs, X: Tokens, rtol: float | None) -> Reach:
         if certain and X.numerical_rank == X.rank:
             return _guarded(logs, numerical, rtol)
         _refuse(logs, X, X.numerical_rank, numerical)
-    found, certain = _reach(logs, given, rtol)
-    if not certain and logs.exact is not None:
+    if logs.exact is not None:
         return replace(_exact(logs, X.rationals), space=given)
+    found, certain = _reach(logs, given, rtol)
     if not certain:
         _refuse(logs, X, given.rank, found)
     if X.given is None and X.numerical_rank != given.rank and not _confirmed(logs, X, found):
-        if logs.exact is not None:
-            return replace(_exact(logs, X.rationals), space=given)
         if numerical.least != found.least:
             _refuse(logs, X, given.rank, found, numerical)
         found = numerical if _confirmed(logs, X, numerical) else found
@@ -89,6 +87,13 @@ def _gauge_is_known(X: Tokens) -> bool:
 
 
 def _guarded(logs: Logs, found: Reach, rtol: float | None) -> Reach:
+    if found.doubtful:
+        raise Undecided(
+            f"{found.reason}; but on these tokens, with a large part in common, logits may lose "
+            "as much before the softmax. Pass exact logits (logits=, ints or Fractions).",
+            bounds=RankBounds(0, logs.n - 1, Verdict.SUPPORTED, "if any head has P"),
+            remedy="logits=",
+        )
     space = found.space
     if rtol is not None or space is None:
         return found
@@ -159,10 +164,26 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
     certain &= not any(data + rounding < x <= known for x in values) or grown < 1 / PLAIN
     reason = _failure(across, along, tolerance, forced)
     if reason:
-        return Reach(math.inf, D, logs.exponent, data, reason, space), certain
+        doubtful = max(sizes) <= grown * _lost_by_large_logits(logs, space, D)
+        return Reach(math.inf, D, logs.exponent, data, reason, space, doubtful), certain
     threshold = tolerance if rtol is None else rtol * values[0]
     least = int(np.count_nonzero(values > threshold))
     return Reach(least, inside, logs.exponent, data, space=space), certain
+
+
+def _lost_by_large_logits(logs: Logs, space: RowSpace, D: Array) -> float:
+    """What the logits ``X^T M X`` that gave P may have lost before the softmax.
+
+    Each has an error of up to ``2(d + 1) eps |X|^T |M| |X|``, which P, of smaller logits, need not
+    show. Where the gauge is free the least-squares M is no bound of M by entries: hence by norm.
+    """
+    eps = 0.0 if logs.exact is not None else logs.stored.eps
+    length = float(np.linalg.norm(space.tokens))
+    try:
+        M = space.weights(space.weights(D).T * length) * length
+    except InputError:  # weights that overflow
+        return math.inf
+    return 2 * (len(M) + 1) * eps * float(np.linalg.norm(M))
 
 
 def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:

@@ -577,3 +577,45 @@ def test_a_common_factor_of_exact_logits_is_kept() -> None:
         np.testing.assert_allclose(
             head.context(X), rb.column_softmax(math.log(2) * L), rtol=100 * EPS
         )
+
+
+def head_on_offset_tokens(seed: int) -> tuple[Array, Array, int]:
+    """The context, in floats alone, of a random head on tokens with a large part in common."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(3, 8))
+    d = int(rng.integers(1, n))
+    k = int(rng.integers(0, d + 1))
+    X = rng.standard_normal((d, n)) + 1e3 * (rng.random((d, 1)) < 0.7)
+    if seed % 2:
+        X = np.round(X)
+    scale = 1e3 if seed % 3 else 30.0
+    A, B = rng.standard_normal((2, k, d))
+    logits = (A @ X).T @ (B @ X) / scale
+    P = np.exp(logits - logits.max(axis=0))
+    return P / P.sum(axis=0), X, k
+
+
+def test_large_common_parts_never_read_as_no_head() -> None:
+    """Logits of 10^3 and more lose digits that P, of smaller differences, does not show lost."""
+    outcomes = []
+    for seed in range(300):
+        P, X, k = head_on_offset_tokens(seed)
+        if P.min() < 1e-300:
+            continue
+        try:
+            assert rb.least_head_size(P, X=X) <= k, seed
+            outcomes.append("right")
+        except rb.Undecided as undecided:
+            assert undecided.bounds is not None and undecided.bounds.lower <= k
+            outcomes.append("undecided")
+    assert outcomes.count("right") > 100 and outcomes.count("undecided") > 10
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e2, 1e4])
+def test_large_common_parts_do_not_hide_that_there_is_no_head(offset: float) -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n = int(rng.integers(3, 9))
+        X = rng.standard_normal((int(rng.integers(1, n)), n)) + offset
+        P = rng.dirichlet(np.full(n, 5.0), size=n).T
+        assert rb.least_head_size(P, X=X) == math.inf
