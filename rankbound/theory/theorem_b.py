@@ -174,16 +174,16 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
 def _lost_by_large_logits(logs: Logs, space: RowSpace, D: Array) -> float:
     """What the logits ``X^T M X`` that gave P may have lost before the softmax.
 
-    Each has an error of up to ``2(d + 1) eps |X|^T |M| |X|``, which P, of smaller logits, need not
-    show. Where the gauge is free the least-squares M is no bound of M by entries: hence by norm.
+    Each has an error of up to ``2(d + 1) eps |X|^T |M| |X|``, which P need not show.
     """
     eps = 0.0 if logs.exact is not None else logs.stored.eps
-    length = float(np.linalg.norm(space.tokens))
+    size = float(np.max(np.abs(space.tokens), initial=0.0)) or 1.0
     try:
-        M = space.weights(space.weights(D).T * length) * length
+        M = np.abs(space.weights(space.weights(D).T * size)) * size
     except InputError:  # weights that overflow
         return math.inf
-    return 2 * (len(M) + 1) * eps * float(np.linalg.norm(M))
+    moduli = np.abs(space.tokens) / size
+    return 2 * (len(M) + 1) * eps * float(np.linalg.norm(moduli.T @ M @ moduli))
 
 
 def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:
