@@ -136,6 +136,13 @@ class UnreachableWitness(Certificate):
     right: Matrix
 
 
+class OrthogonalWeights(Certificate):
+    """W, n × n and visible: ``<W, L>`` is 0 for the logits of every head, and not for these."""
+
+    kind = "orthogonal-weights"
+    weights: Matrix
+
+
 def read_certificate(text: str | bytes) -> Certificate:
     """Return the certificate that a JSON text stands for; written again it gives the same bytes.
 

@@ -68,6 +68,7 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "masked-witness": heads.verify_masked_witness,
     "separation": heads.verify_separation,
     "unreachable": heads.verify_unreachable,
+    "orthogonal-weights": heads.verify_orthogonal_weights,
 }
 
 
