@@ -82,15 +82,21 @@ def reachable_dimension(X: Any, *, mask: Any = None) -> int:
     >>> rb.reachable_dimension(X, mask="causal"), rb.reachable_dimension(X)
     (6, 9)
     """
+    equations = weight_equations(X, mask=mask)
+    return prove_rank(equations).rank if equations and equations[0] else 0
+
+
+def weight_equations(X: Any, *, mask: Any = None) -> Rationals:
+    """The equations for the entries of M by rows, M of shape (r, r) on r independent rows of X.
+
+    One per visible pair, less one per query: ``(X^T M X)_ij - (X^T M X)_i'j``.
+    """
     tokens = read_tokens(X)
     n = tokens.n
     visible = full_mask(n) if mask is None else check_mask(mask, (n, n))
-    rows = _independent(tokens)
-    equations = _equations(visible)
+    rows, equations = _independent(tokens), _equations(visible)
     _require(len(equations) * len(rows) ** 2, MOST_EXACT)
-    if not rows or not equations:
-        return 0
-    return prove_rank(_system(rows, equations)).rank
+    return _system(rows, equations)
 
 
 def causal_dimension(n: int, d: int, *, holds_ones: bool = False) -> int:
