@@ -42,6 +42,8 @@ from .registry.verification import Report as Report
 from .registry.verification import verify as verify
 from .sweeps.run import Sweep as Sweep
 from .sweeps.run import sweep as sweep
+from .theory.any_tokens import causal_dimension as causal_dimension
+from .theory.any_tokens import reachable_dimension as reachable_dimension
 from .theory.approximation import aitchison_error as aitchison_error
 from .theory.approximation import kl_lower_bound as kl_lower_bound
 from .theory.approximation import nearest_head as nearest_head

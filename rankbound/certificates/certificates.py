@@ -143,6 +143,20 @@ class OrthogonalWeights(Certificate):
     weights: Matrix
 
 
+class SelectingQueries(Certificate):
+    """One query per set, sets in the order of size and then of members."""
+
+    kind = "selecting-queries"
+    queries: Matrix
+
+
+class RadonWeights(Certificate):
+    """Weights, n × 1, of sum 0 and positive on the set only, that the keys map to zero."""
+
+    kind = "radon-partition"
+    weights: Matrix
+
+
 def read_certificate(text: str | bytes) -> Certificate:
     """Return the certificate that a JSON text stands for; written again it gives the same bytes.
 

@@ -184,6 +184,22 @@ class Unreachable(Statement):
     tokens: Matrix
 
 
+class Selectable(Statement):
+    """Every set of at most `most` keys has a query that scores each of them above each other."""
+
+    kind = "selectable"
+    keys: Matrix
+    most: int
+
+
+class Unselectable(Statement):
+    """No query scores each of these keys above each other key."""
+
+    kind = "unselectable"
+    keys: Matrix
+    members: tuple[int, ...]
+
+
 class UnreachableMasked(Statement):
     """The same under a mask, which holds 1 where a key is visible, else 0."""
 

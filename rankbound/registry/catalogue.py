@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rankbound.registry import any_tokens, approximation, bhojanapalli2020, theorems, variants
+from rankbound.registry import (
+    any_tokens,
+    approximation,
+    bhojanapalli2020,
+    selection,
+    theorems,
+    variants,
+)
 from rankbound.registry.claim import Claim, by_id
 
 claims: Mapping[str, Claim] = by_id(
@@ -13,4 +20,5 @@ claims: Mapping[str, Claim] = by_id(
     *bhojanapalli2020.CLAIMS,
     *variants.CLAIMS,
     *approximation.CLAIMS,
+    *selection.CLAIMS,
 )

@@ -306,6 +306,32 @@ class UnreachableWithin(Statement):
         )
 
 
+class Selectable(Statement):
+    """Every set of at most so many keys is selected by some query."""
+
+    keys: Table
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"of the {self.keys.columns} keys given, in dimension {self.keys.rows}, every set of "
+            f"at most {self.most} has a query that scores each of them above each other key"
+        )
+
+
+class Unselectable(Statement):
+    """No query selects these keys."""
+
+    keys: Table
+    members: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"of the {self.keys.columns} keys given, in dimension {self.keys.rows}, no query "
+            f"scores each of {list(self.members)} above each other key"
+        )
+
+
 def _heads(layer: Layer) -> str:
     return f"{layer.heads} head{'' if layer.heads == 1 else 's'} of size {layer.head_size}"
 
@@ -491,6 +517,17 @@ def _unreachable_masked_within(data: dict[str, object]) -> UnreachableMaskedWith
     return UnreachableMaskedWithin(context, visible, ratio, _tokens(data["tokens"], context))
 
 
+def _selectable(data: dict[str, object]) -> Selectable:
+    keys = read_table(data["keys"], "the matrix of keys", ANY)
+    return Selectable(keys, fields.size(data["most"], "the size of sets", 1, keys.columns))
+
+
+def _unselectable(data: dict[str, object]) -> Unselectable:
+    keys = read_table(data["keys"], "the matrix of keys", ANY)
+    members = fields.distinct_indices(data["members"], "the members", keys.columns)
+    return Unselectable(keys, tuple(members))
+
+
 def _mask(value: object, square: Table) -> Rows:
     """Rows of 0 and 1, 1 where a key is visible; every query sees one."""
     visible = read_table(value, "the mask", INTEGER, shape=square.shape).numerators
@@ -566,6 +603,8 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "layers-differ": (("f", "g", "tokens", "gap"), _layers_differ),
     "unreachable": (("logits", "tokens"), _unreachable),
     "unreachable-within": (("context", "ratio", "tokens"), _unreachable_within),
+    "selectable": (("keys", "most"), _selectable),
+    "unselectable": (("keys", "members"), _unselectable),
     "unreachable-masked": (("logits", "mask", "tokens"), _unreachable_masked),
     "unreachable-masked-within": (
         ("context", "mask", "ratio", "tokens"),
