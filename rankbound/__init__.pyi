@@ -52,6 +52,7 @@ from .theory.certified import certified_log_rank as certified_log_rank
 from .theory.decision import least_head_size as least_head_size
 from .theory.decision import log_rank as log_rank
 from .theory.decision import represent as represent
+from .theory.planning import head_size_for_kl as head_size_for_kl
 from .theory.sign_rank import sign_rank_bound as sign_rank_bound
 from .theory.sparse import sparse_head as sparse_head
 from .theory.theorem_2 import Separation as Separation

@@ -144,6 +144,8 @@ def _equations(visible: Mask) -> Equations:
 
 def _system(rows: Rationals, equations: Equations) -> Rationals:
     """The coefficients of M, r × r by rows, in each equation."""
+    if not rows:
+        return [[] for _ in equations]
     columns = transposed(rows)
     return [
         [(x - y) * z for x, y in zip(columns[i], columns[first], strict=True) for z in columns[j]]
@@ -206,12 +208,13 @@ def masked_representation(L: Rationals, tokens: Tokens, visible: Mask) -> Repres
         return None
     rows = sorted(prove_rank(tokens.rationals).rows)
     d = len(tokens.rationals)
-    chosen = [[Fraction(int(i == row)) for i in range(d)] for row in rows]
+    chosen = [[Fraction(int(i == row)) for i in range(d)] for row in rows] or [[Fraction(0)] * d]
+    M = M or [[Fraction(0)]]
     statement = RepresentedMasked(
         Matrix.of_rationals(L),
         _mask_matrix(visible),
-        Matrix.of_rationals(chosen, columns=d),
-        Matrix.of_rationals(rational_product(M, chosen) if rows else [], columns=d),
+        Matrix.of_rationals(chosen),
+        Matrix.of_rationals(rational_product(M, chosen)),
         Matrix.of_rationals(tokens.rationals),
     )
     return Representation(statement)

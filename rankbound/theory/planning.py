@@ -24,7 +24,7 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.theory.approximation import kl_lower_bound, phi_low, unmasked
-from rankbound.theory.softmax_gauge import logs_of
+from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
 
 
@@ -38,8 +38,8 @@ def spectral_kl_bounds(
 ) -> tuple[float, float]:
     """Lower and upper bound of the least mean KL divergence of a head of this size, in nats.
 
-    The formulas of :mod:`rankbound.theory.planning`, in floats, with s = τ_k: what the spectrum and
-    the largest and least probability say by themselves.
+    The formulas of :mod:`rankbound.theory.planning`, in floats: what the truncated singular value
+    decomposition and the largest and least probability say by themselves.
 
     Parameters
     ----------
@@ -51,15 +51,17 @@ def spectral_kl_bounds(
     >>> import rankbound as rb
     >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.01)
     >>> lower, upper = spectral_kl_bounds(P, 16)
-    >>> 1 < upper / lower < 1.7, lower <= rb.fit_head(P, 16).kl <= upper
+    >>> 1 < upper / lower < 1.5, lower <= rb.fit_head(P, 16).kl <= upper
     (True, True)
     """
     k = check_head_size(head_size)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
-    logs, n = logs_of(context), context.n
-    tail = float(np.ldexp(np.linalg.norm(logs.singular_values[k:]), int(logs.exponent[0, 0])))
+    D, n = centre(logs_of(context).unscaled()), context.n
+    left, values, right = np.linalg.svd(D)
+    tail = float(np.linalg.norm(values[k:]))
+    largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
     least, largest = float(context.P.min()), float(context.P.max())
-    upper = largest * math.exp(min(2 * tail, 700.0)) * tail**2 / (2 * n)
+    upper = largest * math.exp(min(2 * largest_miss, 700.0)) * tail**2 / (2 * n)
     return least / n * float(phi_low(np.asarray(tail))), upper
 
 
@@ -125,7 +127,7 @@ def _uniform_is_too_far(P: Array, budget: float) -> bool:
 def truncated_kl(P: Array, log_P: Array) -> Array:
     """Mean KL divergence from P of the softmax of ``C log P`` truncated to rank 0, 1, …, n - 1."""
     n = len(P)
-    D = log_P - log_P.mean(axis=0)
+    D = centre(log_P)
     left, values, right = np.linalg.svd(D)
     normal, missed = log_column_softmax(D), D
     found = np.zeros(n)
