@@ -9,13 +9,17 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
+.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
 
+# On all cores, a file of tests in one process; pytest alone runs them one by one.
 test: .venv/dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist loadfile
+
+test-fast: .venv/dev
+	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 check: .venv/dev
 	$(BIN)/ruff check .

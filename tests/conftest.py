@@ -5,8 +5,6 @@ from importlib.util import find_spec
 
 import pytest
 from hypothesis import settings
-from hypothesis.internal.conjecture import providers
-from hypothesis.internal.constants_ast import Constants
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # read when NumPy is first imported, by the tests
@@ -14,8 +12,12 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded, nor asked
 
 # Hypothesis draws from the literals of the modules that happen to be loaded: then a test's examples
 # hang on which tests ran before it, and on every edit of the package. tests/test_examples.py
-_no_literals = Constants()
-providers._get_local_constants = lambda: _no_literals
+if find_spec("hypothesis.internal.constants_ast"):  # older versions draw from none
+    from hypothesis.internal.conjecture import providers
+    from hypothesis.internal.constants_ast import Constants
+
+    _no_literals = Constants()
+    providers._get_local_constants = lambda: _no_literals
 
 settings.register_profile(
     "rankbound", derandomize=True, deadline=None, print_blob=True, max_examples=50

@@ -25,6 +25,8 @@ import pytest
 
 import rankbound as rb
 
+pytestmark = pytest.mark.slow
+
 CASES = int(os.environ.get("SAME_ANSWER", "150"))
 PER_TEST = 10
 TORCH, PANDAS = find_spec("torch") is not None, find_spec("pandas") is not None

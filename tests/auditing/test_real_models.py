@@ -12,6 +12,8 @@ import rankbound as rb
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.cli.main import main
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent
 LICENSE = HERE / "python_license.txt"  # the beginning of the standard library's LICENSE.txt
 GETTYSBURG = HERE.parents[1] / "scripts" / "gettysburg.txt"

@@ -11,6 +11,8 @@ from rankbound.cli.main import main
 from rankbound.experiments.report import make_report
 from rankbound.experiments.results import Arm, gather, pick, read_results
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -23,6 +23,8 @@ from rankbound.registry.claim import Claim, Instance, Trial
 from rankbound.registry.verification import prove, statement_kinds
 from rankbound.verdict import Verdict
 
+pytestmark = pytest.mark.slow
+
 Capture = pytest.CaptureFixture[str]
 CLAIMS: Mapping[str, list[str]] = json.loads(
     (resources.files("rankbound.certificates") / "claims.json").read_text(encoding="utf-8")

@@ -2,7 +2,11 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.sweeps.killing import kill_and_resume
+
+pytestmark = pytest.mark.slow
 
 
 def test_a_sweep_killed_twenty_times_is_the_sweep_left_in_peace(tmp_path: Path) -> None:
