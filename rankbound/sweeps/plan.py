@@ -84,11 +84,7 @@ def make_plan(
     names: dict[str, None] = {}
     for place, parameters in enumerate(_points(grid)):
         plain = {key: _plain(f"{key} in cell {place}", v) for key, v in parameters.items()}
-        seeded = (
-            signature is not None
-            and _takes_seed(signature)
-            and "seed" not in plain.keys() | unrecorded.keys()
-        )
+        seeded = signature is not None and _takes_seed(signature) and "seed" not in plain
         _check_call(name, signature, plain, unrecorded, seeded)
         text = canonical(plain, f"cell {place}")
         key = sha256(canonical([name, version, text]).encode()).hexdigest()[:32]
@@ -170,7 +166,7 @@ def _held(function: Any, name: str, seen: set[int]) -> str | None:
         if not isinstance(value, (type, FunctionType)) or not (
             free == "__class__"  # of a method that calls super()
             or value.__qualname__ == name
-            or value.__qualname__.rpartition(".")[0] == scope
+            or ("<locals>" in scope and value.__qualname__.rpartition(".")[0] == scope)
         ):
             return f"{free}, of type {type(value).__name__}, from the scope around it"
         held = _held(value, value.__qualname__, seen)

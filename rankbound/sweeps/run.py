@@ -162,7 +162,7 @@ class Sweep:
 
         None, and no value at all, is nothing; a word stands in quotes, also an empty one; a number
         or a truth value is its JSON, NaN and Infinity as Python spells them; a list or a dict is
-        its JSON in quotes. Half a surrogate pair, which UTF-8 does not have, is written as ``\ud800``.
+        its JSON in quotes. Half a surrogate pair, which UTF-8 lacks, is written as ``\ud800``.
         """
         lines = (self.columns, *(row.values() for row in self.rows()))
         text = "".join(f"{','.join(map(_field, line))}\n" for line in lines)

@@ -65,7 +65,7 @@ def test_whatever_a_cell_does_is_its_own_failure(how: str, store: Path, tmp_path
     errors = {cell.parameters["what"]: cell.error for cell in done.failed}
     assert errors.keys() == SAID.keys()
     for what, said in SAID.items():
-        place = r" \[functions\.py, line \d+\]"
+        place = r" \[(functions|workers)\.py, line \d+\]"
         assert re.match(said, str(errors[what])), errors[what]
         assert bool(re.search(f"{place}$", str(errors[what]))) is (
             what not in ("explosive", "error")

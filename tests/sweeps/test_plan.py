@@ -222,7 +222,7 @@ def through(value: Any) -> Any:
     return function
 
 
-def decorated(times: int | None) -> Any:
+def decorated(times: Any) -> Any:
     def decorate(function: Any) -> Any:
         @wraps(function)
         def wrapper(**parameters: Any) -> Any:
@@ -277,6 +277,7 @@ def named_partial(**parameters: Any) -> Any:
 
 
 HOLDS = ("expected one that holds nothing but its code", "Make it", "unrecorded=")
+SEED = {"seed": 1}
 LOOP: list[Any] = []
 LOOP.append(LOOP)
 FIT = ("does not fit drawn(", "unexpected keyword argument 'z'")
@@ -330,6 +331,10 @@ VALUE, TYPE = rb.InputError, rb.InputTypeError
         case("over a class", VALUE, ("value, of type type",), plan, closure(Heir)),
         case("through", VALUE, ("helper, which holds value, of type int",), plan, through(3)),
         case("a decorator's", VALUE, ("times, of type int",), plan, decorated(3)),
+        case("its call", VALUE, ("times, of type function",), plan, decorated(named_partial)),
+        case(
+            "told a seed", VALUE, ("values for", "'seed'"), plan, functions.drawn, unrecorded=SEED
+        ),
         case("half a version", VALUE, ("version is '\\ud800'",), plan, version="\ud800"),
         case("twice a name", VALUE, ("'red' twice",), plan, grid=[{"red": 1, Odd("red"): 2}]),
         case("a date", TYPE, ("of type datetime64",), plan, grid={"x": [np.datetime64(3, "ns")]}),
