@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from typing import NoReturn
 
 from rankbound.cli import Commands, in_flags
@@ -36,10 +38,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _hear_ctrl_c() -> None:
+    """A script starts what it runs in the background with SIGINT ignored; runs can be resumed."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, on these arguments or ``sys.argv[1:]``, and return its exit code."""
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+    _hear_ctrl_c()
     options = argparse.Namespace()
     try:
         parser = _parser()
