@@ -480,7 +480,7 @@ def require_memory(name: str, value: int | None, *shape: int) -> None:
     says = f"has {entries}" if value is None else f"is {shown(value)}, which needs {entries}"
     raise InputError(
         f"{name} {says} entries; expected at most {MOST_ENTRIES}, and no more than this machine "
-        "has room for: such an array would not fit into memory."
+        "has room for: it would not fit into memory."
     )
 
 

@@ -155,9 +155,8 @@ def broken_rule(one: Case, error: BaseException) -> str:
     if not re.search(r"expected|must ", message):
         return "does not say what was expected"
     names = {*one.target.table, "token", "logit", "prefix", "sliding"}
-    if not any(
-        re.search(rf"(?<!\w){re.escape(name.rstrip('s'))}s?(?!\w)", message) for name in names
-    ):
+    names |= {name.removesuffix("s") for name in names}  # one of them
+    if not any(re.search(rf"(?<!\w){re.escape(name)}s?(?!\w)", message) for name in names):
         return "names no argument"
     together = sum(bool(re.search(rf"(?<!\w){name}(?!\w)", message)) for name in one.target.table)
     if together < 2 and not any(piece in message for piece in pieces(one)):
@@ -184,7 +183,7 @@ def pieces(one: Case) -> Iterator[str]:
 
     yield from STRUCTURAL
     for given in one.arguments.values():
-        yield type(given).__name__[:50]
+        yield from (type(given).__name__[:50], _piece(repr, given))
         value = given
         with contextlib.suppress(Exception):
             path = str(os.fspath(given))

@@ -109,9 +109,9 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
             "of an installed package. Save a loaded model with model.save_pretrained(folder)."
         )
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):  # False also of names that no file system takes
         return _directory(path, path.resolve().name)
-    if path.is_file():
+    if os.path.isfile(path):
         return _file(path)
     return _package(str(model))
 
@@ -122,7 +122,7 @@ def _file(path: Path) -> ModelFiles:
     if any(path.match(pattern) for pattern in PICKLES):
         raise _pickle(path.name)
     raise InputError(
-        f"model is {path.name}; expected a directory or a .gguf file; for "
+        f"model is {path.name}, neither a directory nor a .gguf file; expected one of them: for "
         "safetensors the directory that holds them and config.json."
     )
 

@@ -89,8 +89,8 @@ def certified_log_rank(
     if context.exact is not None:
         if ratio is not None:
             raise InputTypeError(
-                f"ratio is {shown(ratio)} beside logits; expected it with P alone: logits are "
-                "read as the exact numbers they are. "
+                f"ratio is {shown(ratio)} beside logits; expected none: ratio goes with P; logits "
+                "are read as the exact numbers they are. "
                 "Pass rb.column_softmax(logits) as P for an answer within a ratio."
             )
         return _exact(context.exact)
