@@ -38,7 +38,7 @@ same-answer: .venv/models
 fuzz: .venv/dev
 	$(BIN)/python scripts/fuzz_certificates.py
 
-# 100,000 calls with odd and bad input, each answered rightly or refused clearly; two hours. `make
+# 100,000 calls with odd and bad input, each answered rightly or refused clearly; an hour or two. `make
 # test` tries 1,000.
 fuzz-input: .venv/dev
 	$(BIN)/python scripts/fuzz_input.py

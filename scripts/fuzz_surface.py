@@ -953,6 +953,7 @@ class Command(Target):
         way = draw.randrange(4)
         if way == 0:
             label, word = draw.choice(WORDS)
+            word = word.replace("\ud800", "\udcff").replace("\0", "")  # what a shell can pass
         elif way == 1:
             label = draw.choice(FILES)
             word = str(files / label)
