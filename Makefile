@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
+.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -41,6 +41,11 @@ same-answer: .venv/models
 # A long search for a wrong certificate; `make test` runs a small sample of it.
 fuzz: .venv/dev
 	$(BIN)/python scripts/fuzz_certificates.py
+
+# 100,000 calls with odd and bad input, each answered rightly or refused clearly; an hour or two. `make
+# test` tries 1,000.
+fuzz-input: .venv/dev
+	$(BIN)/python scripts/fuzz_input.py
 
 # A thousand opponents of layers of fixed head size, each told apart; about a minute.
 separate: .venv/core

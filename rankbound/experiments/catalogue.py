@@ -11,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rankbound._validate import check_word
 from rankbound.errors import BackendMissing, InputError
 from rankbound.experiments.language import language, read_corpus
-from rankbound.experiments.layers import check_word
 from rankbound.experiments.synthetic import context, farthest, lookup, mixing, separation
 from rankbound.sweeps.run import Sweep, Tick, sweep
 from rankbound.sweeps.store import store_path

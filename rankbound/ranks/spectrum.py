@@ -12,8 +12,17 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, Storage, check_matrix, check_real, frozen_copy, storage_dtype
-from rankbound.errors import InputError, InputTypeError
+from rankbound._validate import (
+    Array,
+    Storage,
+    check_bool,
+    check_head,
+    check_matrix,
+    check_real,
+    frozen_copy,
+    storage_dtype,
+)
+from rankbound.errors import InputError
 from rankbound.exact.rounding import weyl_threshold
 
 
@@ -92,7 +101,8 @@ def count_above(
     `values` and `tolerance` are those of the matrix divided by ``2**scale``.
     """
     if rtol is not None:
-        tolerance = rtol * values[..., 0]
+        with np.errstate(over="ignore"):  # nothing is above an infinite threshold
+            tolerance = rtol * values[..., 0]
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
@@ -205,11 +215,12 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     >>> rb.logit_spectrum(head, rb.random_tokens(16, 1000, seed=1)).shape
     (4,)
     """
-    if not (hasattr(head, "queries") and hasattr(head, "keys")):
-        raise InputTypeError(
-            f"head is a {type(head).__name__}; expected an AttentionHead. For an array of logits "
-            "use rb.spectrum; for queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
-        )
+    centred = check_bool("centred", centred, "logits less their mean over keys")
+    check_head(
+        head,
+        "For an array of logits use rb.spectrum; for queries and keys, "
+        "rb.AttentionHead(W_q=queries, W_k=keys).",
+    )
     return spectrum_of_factors(head.keys(X), head.queries(X), head.scale, centred=centred)
 
 

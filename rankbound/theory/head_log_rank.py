@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, storage_dtype
+from rankbound._validate import Array, check_head, check_matrix, storage_dtype
 from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Mask, check_mask, nested_chain
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import spectrum_of_factors
@@ -51,8 +51,8 @@ def log_rank_of_head(
         visible = None
     if visible is not None and rtol is not None:
         raise InputError(
-            "rtol and mask are not taken together: under a mask rows are compared with spans, "
-            "and no singular value is counted."
+            "rtol and mask are not taken together; expected one: under a mask rows are compared "
+            "with spans, and no singular value is counted."
         )
     if head.scale == 0:
         return 0
@@ -89,11 +89,7 @@ def log_rank_of_head(
 
 
 def _require_head(head: Any) -> None:
-    if not (hasattr(head, "queries") and hasattr(head, "keys")):
-        raise InputTypeError(
-            f"head is a {type(head).__name__}; expected an AttentionHead. "
-            "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
-        )
+    check_head(head, "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys).")
     if getattr(head, "soft_cap", None) is not None:
         raise InputError(
             "the head caps its logits, which then have no factors of its size; expected a head "
