@@ -437,7 +437,7 @@ def spectra(rng: Rng) -> None:
     A = single(L) if cast else floats(L)
     found = rb.spectrum(A, stored="float32" if cast else None)
     truth = singular(A)
-    rounding = n * EPS * truth[0]
+    rounding = 2 * n * EPS * truth[0]
     off = max(abs(x - y) for x, y in zip(truth, found.values.tolist(), strict=True))
     require(off <= rounding, "values", float(off), float(rounding), A.tolist())
     tolerance = (EPS32 if cast else EPS) * frobenius(A) + rounding

@@ -96,7 +96,7 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
 def test_the_attack_catches(mutant: str, monkeypatch: pytest.MonkeyPatch) -> None:
     family, (where, name, wrong) = MUTANTS[mutant]
     monkeypatch.setattr(where, name, wrong)
-    found = (attack_numbers.attack(family, 1, case) for case in range(100))
+    found = (attack_numbers.attack(family, 1, case) for case in range(300))
     why = next((why for outcome, why in found if outcome == "wrong"), None)
     assert why is not None and why.startswith("Wrong: "), why
 

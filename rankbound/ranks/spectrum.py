@@ -42,7 +42,7 @@ def spectrum(
     By Weyl's inequality a perturbation E moves no singular value by more than ``‖E‖_2``. Two
     perturbations are bounded: the entries of `A` are each within one ``eps`` of the dtype in which
     it was computed, so ``‖E‖_2 <= ‖E‖_F <= eps(stored) ‖A‖_F``; and the decomposition in float64
-    is backward stable, ``‖E‖_2 <= max(m, n) eps(float64) ‖A‖_2`` (LAPACK Users' Guide, 4.9).
+    is backward stable, ``‖E‖_2 <= (m + n) eps(float64) ‖A‖_2`` (LAPACK Users' Guide, 4.9).
     The threshold is their sum. Where `A` is a long product computed in low precision its entries
     are further off than one ``eps``: pass `rtol`.
 
