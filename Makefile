@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input clean
+.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -54,6 +54,10 @@ separate: .venv/core
 # Ten thousand small contexts: no fitted head may come below its proved bound; about 20 minutes.
 attack: .venv/core
 	$(BIN)/python scripts/attack_brackets.py
+
+# Numbers that are hard for floats, 26,000 cases judged by exact arithmetic; 10 to 20 minutes.
+attack-numbers: .venv/core
+	$(BIN)/python scripts/attack_numbers.py
 
 # Sweeps killed at random moments, resumed, compared with sweeps left in peace; two minutes.
 kill-sweeps: .venv/dev
