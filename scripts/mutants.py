@@ -27,10 +27,11 @@ import time
 import traceback
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cache, partial
 from importlib.machinery import SourceFileLoader
-from itertools import islice
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ RECORD = ROOT / "tests" / "mutants.json"
 COVERED = ROOT / ".mutants-coverage.json"
 SAMPLE, SEED = 60, 14  # of CI
 FIRST, GRACE, FACTOR = 8, 60.0, 10.0  # tests of the first round; seconds; times the usual duration
+MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
@@ -232,8 +234,9 @@ def forked(work: Any, limit: float) -> Any:
     end = time.monotonic() + limit
     while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
         time.sleep(0.005)
-    if not done:
+    with suppress(ProcessLookupError):  # its workers too, which may outlive it
         os.killpg(child, signal.SIGKILL)
+    if not done:
         os.waitpid(child, 0)
     with os.fdopen(reading) as answer:
         text = answer.read() if done else ""
@@ -281,12 +284,17 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that execute its statement, or else, if that ran at import, any of its module."""
+    """The tests that execute its statement; if that ran at import, any of its module and room."""
     lines = known["lines"].get(mutant.path, {})
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
     if not tests and any(str(line) in lines for line in mutant.lines):
         tests = {test for those in lines.values() for test in those}
-    return sorted(tests, key=lambda test: (known["seconds"].get(test, math.inf), test))
+        room = f"tests/{mutant.path.split('/')[1]}/"  # what a module holds is read elsewhere too
+        tests |= {test for test in known["seconds"] if test.startswith(room)}
+    seconds = {test: known["seconds"].get(test, math.inf) for test in tests}
+    order = sorted(tests, key=lambda test: (seconds[test], test))
+    spent = accumulate(seconds[test] for test in order)
+    return [test for test, so_far in zip(order, spent, strict=True) if so_far <= MOST] or order[:1]
 
 
 class Judge:
@@ -304,7 +312,7 @@ class Judge:
         return self.sound[key]
 
     def judge(self, mutant: Mutant, tests: Sequence[str]) -> tuple[str, str]:
-        """Word and killer: killed, survived, timeout, uncovered."""
+        """Word and killer: killed, survived, timeout, died, uncovered."""
         if not tests:
             return "uncovered", ""
         source, seconds = mutant.source(), self.known["seconds"]
@@ -315,8 +323,10 @@ class Judge:
             answer = forked(partial(tested, now, mutant.path, source), limit)
             if answer == "timeout":
                 return "timeout", now[0]
+            if answer is None:  # out of memory, a signal: seen, but by no test
+                return "died", now[0]
             if answer != [0]:  # a test failed, or all did: the module was not even imported
-                failed = (answer or [0])[1:] or now
+                failed = answer[1:] or now
                 if self.passes(failed):
                     return "killed", failed[0]
                 rest = [test for test in now if test not in failed] + rest
@@ -356,7 +366,7 @@ def run(drawn: list[Mutant], record: dict[str, str], known: Any, log: Any) -> di
 def report(outcome: dict[str, list[Any]]) -> None:
     """The figures, and each mutant that was not killed."""
     explained = listed()
-    for word in ("survived", "uncovered", "timeout"):
+    for word in ("survived", "uncovered", "timeout", "died"):
         for mutant, _ in outcome[word]:
             note = " (explained)" if mutant.id in explained else ""
             print(f"{word} {mutant.id} {mutant.path}:{mutant.line}{note}")
@@ -382,6 +392,7 @@ def main() -> int:
     parser.add_argument("--ci", action="store_true", help="the sample of CI, by its record")
     args = parser.parse_args()
     os.chdir(ROOT)
+    sys.dont_write_bytecode = False  # what is sound is compiled once, not for each mutant
     for name in PRELOADED:
         importlib.import_module(name)
     drawn = every(args.file)
