@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers clean
+.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -74,6 +74,11 @@ time-audit: .venv/models
 # Where trained embeddings stop realising all pairs, beside the published numbers; two minutes.
 pairs: .venv/core
 	$(BIN)/python scripts/critical_pairs.py
+
+# Small wrong changes that no fast test notices (docs/mutants.md); all of them take days.
+MUTANTS = --sample 300
+mutants: .venv/dev
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 # The paper's experiments, their tables and figures; PRESET=laptop takes ten minutes on two cores,
 # overnight an hour and a half. Needs torch; a run that was stopped is resumed.

@@ -60,6 +60,14 @@ def test_references_are_known_and_used() -> None:
     assert used == known
 
 
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_says_what_it_states_where_it_stands_and_what_it_rests_on(claim: Claim) -> None:
+    assert isinstance(claim.hypotheses, tuple) and claim.hypotheses
+    for text in (claim.statement, claim.source.place, claim.source.note, *claim.hypotheses):
+        assert isinstance(text, str)
+    assert claim.statement and claim.source.place and all(claim.hypotheses)
+
+
 def test_registry_cannot_be_changed() -> None:
     with pytest.raises(TypeError):
         rb.claims["x"] = CLAIMS[0]  # type: ignore[index]
