@@ -102,12 +102,21 @@ Instances = Iterator[Instance]
 Formula = Callable[..., Any]  # an argument of a check by keyword, which a mutant may replace
 
 
+MutantKind = Literal["wrong", "factor", "idle"]
+LACKS = ("measured", "factor", "idle")  # what a claim may state a reason for not having
+
+
 @dataclass(frozen=True, eq=False)
 class Mutant:
-    """A deliberately wrong version of a claim, which its check must catch."""
+    """A deliberately wrong version of a claim, which its check must catch.
+
+    Kind "factor": a number that is bounded is off by a factor of 1.5, or by the least that must
+    show. Kind "idle": what is trained or iterated does not train or does not converge.
+    """
 
     name: str  # what is wrong
     formulas: Mapping[str, Formula]  # in place of the check's keyword arguments
+    kind: MutantKind = "wrong"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +144,11 @@ class Claim:
 
     Every instance meets the hypotheses. The status is the evidence that verification is registered
     to reach, ``REFUTED`` for false statements; ``check(trial, **formulas)`` yields the instances.
+
+    Of the mutants one changes the measured side and not the predicted one; where a number is
+    bounded, by <=, >= or a tolerance, one is of kind "factor"; where something is trained or
+    iterated, one is "idle". `without` says why a claim has none: "measured", "factor" or "idle" and
+    the reason. tests/registry reads this off what the mutated checks do.
     """
 
     id: str
@@ -145,6 +159,15 @@ class Claim:
     status: Verdict
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
+    without: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for lacking, reason in self.without.items():
+            if lacking not in LACKS or not reason:
+                raise InputError(
+                    f"{self.id}: without is {dict(self.without)!r}; expected one of "
+                    f"{', '.join(LACKS)} and the reason for each."
+                )
 
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""
@@ -202,9 +225,11 @@ def make_claim(
     hypotheses: tuple[str, ...],
     relation: Relation | Literal["=", "<=", ">=", "iff", "exists"] = "=",
     status: Verdict = Verdict.CERTIFIED,
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
-    return Claim(id, statement, source, hypotheses, Relation(relation), status, check, mutants)
+    relation = Relation(relation)
+    return Claim(id, statement, source, hypotheses, relation, status, check, mutants, without)
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:

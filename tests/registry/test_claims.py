@@ -2,23 +2,36 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
+from threadpoolctl import threadpool_limits
 
 import rankbound as rb
-from rankbound.registry.claim import Claim, Instance, Relation, by_id
+from rankbound.fitting import descent
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial, by_id
 from rankbound.registry.verification import run_claim
 from rankbound.verdict import Verdict
 
 CLAIMS = list(rb.claims.values())
-MUTANTS = [(claim, mutant) for claim in CLAIMS for mutant in claim.mutants]
+MUTANTS = [
+    pytest.param(claim, mutant, id=f"{claim.id}-{mutant.name}")
+    for claim in CLAIMS
+    for mutant in claim.mutants
+]
+each_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@each_claim
 @pytest.mark.parametrize("seed", [0, 1])
 def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
     row = run_claim(claim, "quick", seed)
@@ -26,9 +39,65 @@ def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
     assert row.instances >= 1
 
 
-@pytest.mark.parametrize(("claim", "mutant"), MUTANTS, ids=lambda x: getattr(x, "name", None))
-def test_check_catches_mutant(claim: Claim, mutant: object) -> None:
-    row = run_claim(claim, "quick", 0, mutant.formulas)  # type: ignore[attr-defined]
+# ---- the mutants
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a check yielded on the quick trial of seed 0, what stopped it, and whether it fitted."""
+
+    instances: tuple[Instance, ...]
+    error: Exception | None
+    fitted: bool
+
+    def check(self, trial: Trial, **formulas: Any) -> Iterator[Instance]:
+        """The check again, without its work."""
+        yield from self.instances
+        if self.error is not None:
+            raise self.error
+
+    def sides(self) -> dict[tuple[str, int], tuple[float, float]]:
+        """Measured and predicted, by label; a repeated label is numbered."""
+        seen: Counter[str] = Counter()
+        found = {}
+        for one in self.instances:
+            found[one.label, seen[one.label]] = float(one.measured), float(one.predicted)
+            seen[one.label] += 1
+        return found
+
+
+@cache
+def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
+    """One run of a check, as it is or mutated.
+
+    All that the package fits is fitted by Newton's method or by SciPy, and these two are watched.
+    """
+    instances: list[Instance] = []
+    error, fitted = None, False
+
+    def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
+        def watch(*given: Any, **named: Any) -> Any:
+            nonlocal fitted
+            fitted = True
+            return minimiser(*given, **named)
+
+        return watch
+
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
+        for module, name in ((descent, "newton"), (scipy.optimize, "minimize")):
+            patch.setattr(module, name, watched(getattr(module, name)))
+        try:
+            formulas = {} if mutant is None else mutant.formulas
+            instances.extend(claim.check(claim.trial("quick", 0), **formulas))
+        except Exception as stopped:
+            error = stopped
+    return Run(tuple(instances), error, fitted)
+
+
+@pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
+def test_check_catches_mutant(claim: Claim, mutant: Mutant) -> None:
+    played = replace(claim, check=run_of(claim, mutant).check)
+    row = run_claim(played, "quick", 0, mutant.formulas)
     assert not row.ok
     # caught by what it measures, not by falling over: the relation fails, or that of a false
     # statement holds; a certificate of the wrong matrix may be rejected as well
@@ -36,10 +105,52 @@ def test_check_catches_mutant(claim: Claim, mutant: object) -> None:
     assert not row.reason or row.reason.startswith(("certificate ", "not built: "))
 
 
-def test_every_claim_has_a_mutant_and_says_what_it_assumes() -> None:
-    for claim in CLAIMS:
-        assert claim.mutants, claim.id
-        assert claim.hypotheses, claim.id
+def measured_side(claim: Claim, mutant: Mutant) -> bool:
+    """Whether the mutant changes what is measured of some instance, and not what is predicted."""
+    right, wrong = run_of(claim).sides(), run_of(claim, mutant).sides()
+    return any(
+        wrong[label][0] != measured and wrong[label][1] == predicted
+        for label, (measured, predicted) in right.items()
+        if label in wrong
+    )
+
+
+def iterates(claim: Claim) -> bool:
+    """Whether the check fits anything, or takes steps that are to converge."""
+    return run_of(claim).fitted or "step" in inspect.signature(claim.check).parameters
+
+
+@each_claim
+def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> None:
+    """On the measured side; by a factor where a number is bounded; idle where something trains."""
+    assert claim.hypotheses
+    assert claim.mutants
+    kinds = {mutant.kind for mutant in claim.mutants}
+    has = {
+        "measured": any(measured_side(claim, mutant) for mutant in claim.mutants),
+        "factor": "factor" in kinds,
+        "idle": "idle" in kinds,
+    }
+    bounded = claim.relation in (Relation.LE, Relation.GE)
+    bounded |= any(one.tolerance for one in run_of(claim).instances)
+    bounded &= claim.status is not Verdict.REFUTED  # what is false bounds nothing
+    needed = {"measured": True, "factor": bounded, "idle": iterates(claim)}
+    lacking = {kind for kind in needed if needed[kind] and not has[kind]}
+    assert lacking == set(claim.without)  # no reason is missing, none is out of date
+
+
+def test_a_claim_that_fits_is_seen_to_fit() -> None:
+    """By Newton's method, by SciPy on layers and on directions; and one that does neither."""
+    fitted = ("trained-reaches", "b20-theorem2-separation-imitating", "price-of-scale")
+    assert all(run_of(rb.claims[name]).fitted for name in fitted)
+    assert iterates(rb.claims["causal-dense"])
+    assert not iterates(rb.claims["softmax-gauge"])
+
+
+@pytest.mark.parametrize("without", [{"wrong": "it has none"}, {"factor": ""}])
+def test_what_a_claim_lacks_needs_a_reason(without: dict[str, str]) -> None:
+    with pytest.raises(rb.InputError, match=r"expected one of measured, factor, idle and the reas"):
+        replace(CLAIMS[0], without=without)
 
 
 def test_issue_of_the_paper_is_covered() -> None:
@@ -124,7 +235,6 @@ def test_certified_without_a_certificate_is_supported() -> None:
     assert claim.judge(bare) is Verdict.UNDECIDED
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@each_claim
 def test_every_instance_called_certified_carries_a_certificate(claim: Claim) -> None:
-    instances = list(claim.check(claim.trial("quick", 0)))
-    assert all(i.certificates for i in instances if i.evidence is Verdict.CERTIFIED)
+    assert all(i.certificates for i in run_of(claim).instances if i.evidence is Verdict.CERTIFIED)
