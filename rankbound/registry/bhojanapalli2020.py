@@ -30,7 +30,7 @@ from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
-from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS, U
 from rankbound.fitting.layer import fit_layer
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
@@ -56,9 +56,12 @@ from rankbound.registry.populations import (
     construction_error,
     exact_logits,
     identity_logits,
+    one_coordinate_less,
     pretrained_contexts,
+    query_centred,
     random_contexts,
     represented,
+    rescaled,
     spread_tokens,
     trained_contexts,
     trained_heads,
@@ -74,7 +77,9 @@ Integers = list[list[int]]
 CENTRES_OVER_QUERIES = "centres over queries instead of keys"
 HEAD_SIZE_OFF_BY_ONE = "head size off by one"
 MEASURES_P = "measures the rank of P"
-OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1})
+# a rank at its bound: 1 is the least by which it can be off
+OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1}, "factor")
+ONLY_A_SAMPLE = "training only draws the contexts, and any others would do"
 POSITIONAL = "adds |i - j| to the logits"
 
 NECESSITY = "Theorem A, necessity"
@@ -128,7 +133,7 @@ def check_first_exact(
         yield Instance(label, float(miss), 0.0, Verdict.CERTIFIED, certificates=proofs)
 
 
-def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
+def _first(suffix: str, contexts: Contexts, of: str, **without: str) -> Claim:
     def check(trial: Trial, *, construct: Formula = represent) -> Instances:
         for label, P in contexts(trial):
             X = spread_tokens(len(P), trial)
@@ -146,17 +151,22 @@ def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
         f"stated as tolerance: {of}.",
         check,
         Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
+        Mutant(
+            "logits half as large again",
+            {"construct": lambda P, **sizes: rescaled(represent(P, **sizes))},
+            "factor",
+        ),
         Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
         Mutant(
             "keeps P for its transpose",
             {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
         ),
+        without=without,
     )
 
 
 def _query_centred(P: Array, **sizes: Any) -> AttentionHead:
-    log_P = np.log(P)
-    return represent(logits=log_P - log_P.mean(axis=1, keepdims=True), **sizes)
+    return represent(logits=query_centred(P), **sizes)
 
 
 def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
@@ -167,10 +177,6 @@ def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
 def _transposed_factors(M: Integers) -> Any:
     A, B = exact_factors(transposed(as_rationals(M)))
     return B, A
-
-
-def _one_coordinate_less(M: Integers) -> Any:
-    return tuple(f[:-1] or [[Fraction(0)] * len(M)] for f in exact_factors(M))
 
 
 # Theorem 1, second half: for d < n some X and P fail
@@ -214,6 +220,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         trial: Trial,
         *,
         tokens: Formula = lambda n: np.eye(n - 1, n),  # the last is zero
+        floor: Formula = lambda last, n: kl_divergence(last, np.full((n, 1), -np.log(n))) / n,
     ) -> Instances:
         for count, (label, P) in enumerate(contexts(trial)):
             if count == trial.count(most, 10**6):
@@ -222,8 +229,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             X = tokens(n)
             # started at the optimum in Aitchison distance, a few steps say what can be reached
             fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
-            last = P[:, -1:]
-            bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
+            bound = floor(P[:, -1:], n)
             rounding = 8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))  # of both sums
             reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
             yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
@@ -234,9 +240,16 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         f"that token: {of}.",
         check,
         Mutant("no token is zero", {"tokens": np.eye}),
+        # the fitted heads attain the bound
+        Mutant(
+            "half as much again",
+            {"floor": lambda last, n: 1.5 * kl_divergence(last, np.full((n, 1), -np.log(n))) / n},
+            "factor",
+        ),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
         relation=">=",
         status=Verdict.SUPPORTED,
+        without={"idle": "it holds for every head, fitted or not; that it is attained shows a fit"},
     )
 
 
@@ -304,8 +317,8 @@ def _rank_of_context(keys: Any, queries: Any) -> RankBounds:
     return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
 
 
-def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
-    return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
+def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool = True) -> RankBounds:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
 
 
 # Theorem 2: fixed head size is strictly more expressive
@@ -332,14 +345,22 @@ _parameters = partial(
 )
 
 
-def check_inclusion(trial: Trial, *, rows: Formula = lambda W, zeros: [[W], [zeros]]) -> Instances:
-    """Zero rows and columns change no product, for every size at once."""
+def check_inclusion(
+    trial: Trial,
+    *,
+    rows: Formula = lambda W, zeros: [[W], [zeros]],
+    factor: Formula = lambda d_p, h, d: (d_p * h / d) ** Fraction(1, 2),
+) -> Instances:
+    """Zero rows and columns change no product, and W_q absorbs the scale, for every size at once.
+
+    The last instance has the scales of F and G: d = h k, d_p = k + e.
+    """
     import sympy
 
-    d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
+    d, h, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dhkve")
 
     def pad(W: Any) -> Any:
-        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
+        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, W.cols)))
 
     W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
     wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
@@ -348,16 +369,47 @@ def check_inclusion(trial: Trial, *, rows: Formula = lambda W, zeros: [[W], [zer
     W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
     wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
     yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
+    W_q, W_k = (W.subs(d, h * k) for W in (W_q, W_k))
+    wide = sympy.block_collapse(pad(W_k).T * pad(factor(k + e, h, h * k) * W_q)) / sympy.sqrt(k + e)
+    scale, product = wide.as_coeff_mmul()
+    # of the logits of f: 1/sqrt(d/h)
+    same = product == W_k.T * W_q and sympy.simplify(scale * sympy.sqrt(k) - 1) == 0
+    yield Instance("scaled logits, all d, h, d_p and weights", same, True, Verdict.PROVED)
 
 
 def check_widened(trial: Trial, *, wider: Formula = widen) -> Instances:
-    """Layers and their widened forms: no tokens are claimed to separate them."""
+    """Layers and their widened forms: no tokens are claimed to separate them.
+
+    With the scale kept every real number is the same; with the scale of its own head size the wider
+    layer has a W_q that is rounded.
+    """
     for d, h, head_size, _ in SHAPES:
         f = random_multihead(d, h, trial.rng)
-        for n in (1, 2, 4):
-            gap = separating_tokens(f, wider(f, head_size), n).gap
-            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
-            yield Instance(label, gap, 0, Verdict.SUPPORTED)
+        for own in (False, True):
+            g = wider(f, head_size, default_scale=own)
+            for n in (1, 2, 4):
+                found = separating_tokens(f, g, n)
+                X = found.tokens
+                tolerance = rounded_queries_error(f, X) if own and X is not None else 0.0
+                label = f"d = {d}, h = {h}, d_p = {head_size}, {'own' if own else 'same'} scale"
+                yield Instance(f"{label}, n = {n}", found.gap, 0, Verdict.SUPPORTED, tolerance)
+
+
+def rounded_queries_error(f: MultiHead, X: Array) -> float:
+    """By how much the outputs on X move at most, in Frobenius norm, when W_q absorbs a scale.
+
+    Three roundings, of the factor, of its product with W_q and of the new scale, move logits by at
+    most ``E = 4 u s (|W_k| |X|)^T (|W_q| |X|)``, log-probabilities of a column by twice its largest
+    entry e_j, and a column of P by ``(e^{2 e_j} - 1) P_j``; a convex combination of the columns of
+    ``|W_o| |W_v| |X|`` is at most their row-wise maximum a. (The fourth u is for this sum itself.)
+    """
+    size, total = np.abs(X), 0.0
+    W_o = np.split(np.abs(f.W_o), f.heads, axis=1)
+    for W_q, W_k, W_v, out in zip(*(np.abs(W) for W in (f.W_q, f.W_k, f.W_v)), W_o, strict=True):
+        E = 4 * U * abs(f.scale) * (W_k @ size).T @ (W_q @ size)
+        a = (out @ W_v @ size).max(axis=1)
+        total += float(np.linalg.norm(a) * np.linalg.norm(np.expm1(2 * E.max(axis=0))))
+    return total
 
 
 def _separated(label: str, found: Separation) -> Instance:
@@ -406,22 +458,29 @@ def check_parameters(trial: Trial, *, count: Formula = lambda d, h, k: 4 * d * h
     yield Instance("standard head size d/h: 4 d²", standard, True, Verdict.PROVED)
 
 
-def check_costs(trial: Trial, *, cost: Formula = lambda cost: cost.parameters) -> Instances:
+def check_costs(
+    trial: Trial, *, counted: Formula = lambda layer: layer.parameter_count
+) -> Instances:
     """Layers counted against the formula."""
     for d, h, head_size, heads in SHAPES:
         for layer in (random_multihead(d, h, 0), random_fixed_layer(d, heads, head_size, 0)):
             size = LayerCost(d, layer.heads, layer.head_size)
             label = f"d = {d}, h = {layer.heads}, head size {layer.head_size}"
-            yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
+            yield Instance(label, counted(layer), size.parameters, Verdict.SUPPORTED)
 
 
 def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
     return separating_tokens(f, widen(f, f.head_size + 1), n)
 
 
-def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
+def _rescaled(layer: MultiHead, head_size: int, default_scale: bool) -> MultiHead:
     wide = widen(layer, head_size)
     return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
+
+
+def _widened_and_more(layer: MultiHead, head_size: int, default_scale: bool) -> MultiHead:
+    wide = widen(layer, head_size, default_scale=default_scale)
+    return MultiHead(1.5 * wide.W_q, wide.W_k, wide.W_v, wide.W_o, wide.scale)
 
 
 BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
@@ -436,6 +495,7 @@ def _separation(
     pair: Pair,
     *mutants: Mutant,
     shapes: Sequence[tuple[int, ...]] = SHAPES,
+    **without: str,
 ) -> Claim:
     def check(trial: Trial, *, search: Search = separating_tokens) -> Instances:
         for d, h, head_size, *heads in shapes:
@@ -453,6 +513,7 @@ def _separation(
         *mutants,
         hypotheses=(STANDARD, FIXED, "n >= 2"),
         relation="exists",
+        without=without,
     )
 
 
@@ -464,10 +525,10 @@ CLAIMS = (
         check_first_exact,
         Mutant("X^T for the left inverse", {"inverse": transposed}),
         Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
-        Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
+        Mutant("one coordinate too few", {"factors": one_coordinate_less}),
     ),
     _first("random", random_contexts, "random contexts"),
-    _first("trained", trained_contexts, "contexts of heads trained here"),
+    _first("trained", trained_contexts, "contexts of heads trained here", idle=ONLY_A_SAMPLE),
     _first("pretrained", pretrained_contexts, "contexts of a pretrained encoder"),
     _second_half(
         "b20-theorem1-second-example",
@@ -524,24 +585,28 @@ CLAIMS = (
         "log-rank-trained",
         "Contexts of heads trained here have log-rank equal to their head size.",
         check_trained,
-        OFF_BY_ONE,
         Mutant(MEASURES_P, {"rank": numerical_rank}),
+        Mutant("centres over queries", {"rank": lambda P: numerical_rank(query_centred(P))}),
         hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
         status=Verdict.SUPPORTED,
+        without={"idle": ONLY_A_SAMPLE},
     ),
     _bottleneck(
         "logit-rank-pretrained",
         "Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
         compare_ranks(_pretrained, partial(exact_logit_rank, centre=False), floordiv),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads - 1}),
         Mutant(MEASURES_P, {"rank": _rank_of_context}),
+        Mutant(
+            "drops a coordinate",
+            {"rank": partial(_without_last_coordinate, centre=False)},
+        ),
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
     ),
     _bottleneck(
         "log-rank-pretrained",
         "Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
         compare_ranks(_pretrained, partial(exact_logit_rank, centre=True), floordiv),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads + 1}),
+        Mutant(MEASURES_P, {"rank": _rank_of_context}),
         Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
@@ -561,16 +626,20 @@ CLAIMS = (
         "the same outputs: F is contained in G.",
         check_inclusion,
         Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
-        hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
+        Mutant("W_q keeps its size", {"factor": lambda d_p, h, d: 1}),
+        Mutant("without the root", {"factor": lambda d_p, h, d: d_p * h / d}),
+        hypotheses=("any layer; the scale is kept, or W_q takes the factor sqrt(d_p h/d)",),
         relation="exists",
         status=Verdict.PROVED,
     ),
     _theorem_2(
         "b20-theorem2-inclusion-widened",
-        "No tokens are found to tell a layer from its widened form.",
+        "No tokens are found to tell a layer from its widened form, but for the rounding of a W_q "
+        "that absorbs the scale.",
         check_widened,
         Mutant("the temperature of the larger head size", {"wider": _rescaled}),
-        hypotheses=("the scale is kept",),
+        Mutant("W_q half as large again", {"wider": _widened_and_more}, "factor"),
+        hypotheses=("the scale is kept, or that of the larger head size",),
         status=Verdict.SUPPORTED,
     ),
     _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
@@ -590,7 +659,13 @@ CLAIMS = (
         SINGLE,
         shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
     ),
-    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
+    _separation(
+        "imitating",
+        "trained to imitate g",
+        _against(_imitator),
+        shapes=SHAPES[:2],
+        idle="layers that are not trained are told apart as well (-random)",
+    ),
     _theorem_2(
         "b20-theorem2-single-token",
         "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
@@ -612,7 +687,11 @@ CLAIMS = (
         "b20-parameters-counted",
         "The weights of layers are as many as the formula says.",
         check_costs,
-        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
+        Mutant(
+            "the output projection forgotten",
+            {"counted": lambda layer: layer.parameter_count - layer.W_o.size},
+        ),
+        Mutant("one head counted", {"counted": lambda layer: layer.parameter_count // layer.heads}),
         status=Verdict.SUPPORTED,
     ),
 )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rankbound.registry import approximation, bhojanapalli2020, theorems, variants
+from rankbound.registry import approximation, bhojanapalli2020, theorem_c, theorems, variants
 from rankbound.registry.claim import Claim, by_id
 
 claims: Mapping[str, Claim] = by_id(
     *theorems.CLAIMS,
+    *theorem_c.CLAIMS,
     *bhojanapalli2020.CLAIMS,
     *variants.CLAIMS,
     *approximation.CLAIMS,

@@ -17,9 +17,10 @@ import scipy.optimize
 from threadpoolctl import threadpool_limits
 
 import rankbound as rb
+from rankbound.certificates.certificates import Certificate
 from rankbound.fitting import descent
 from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial, by_id
-from rankbound.registry.verification import run_claim
+from rankbound.registry.verification import prove, run_claim
 from rankbound.verdict import Verdict
 
 CLAIMS = list(rb.claims.values())
@@ -56,12 +57,12 @@ class Run:
         if self.error is not None:
             raise self.error
 
-    def sides(self) -> dict[tuple[str, int], tuple[float, float]]:
-        """Measured and predicted, by label; a repeated label is numbered."""
+    def by_label(self) -> dict[tuple[str, int], Instance]:
+        """The instances; a repeated label is numbered."""
         seen: Counter[str] = Counter()
         found = {}
         for one in self.instances:
-            found[one.label, seen[one.label]] = float(one.measured), float(one.predicted)
+            found[one.label, seen[one.label]] = one
             seen[one.label] += 1
         return found
 
@@ -105,14 +106,16 @@ def test_check_catches_mutant(claim: Claim, mutant: Mutant) -> None:
     assert not row.reason or row.reason.startswith(("certificate ", "not built: "))
 
 
-def measured_side(claim: Claim, mutant: Mutant) -> bool:
-    """Whether the mutant changes what is measured of some instance, and not what is predicted."""
-    right, wrong = run_of(claim).sides(), run_of(claim, mutant).sides()
-    return any(
-        wrong[label][0] != measured and wrong[label][1] == predicted
-        for label, (measured, predicted) in right.items()
+def changed(claim: Claim, mutant: Mutant) -> list[tuple[Instance, Instance]]:
+    """The instances, right and wrong, of which the mutant changes the measured side only."""
+    right, wrong = (run_of(claim, one).by_label() for one in (None, mutant))
+    return [
+        (one, wrong[label])
+        for label, one in right.items()
         if label in wrong
-    )
+        and wrong[label].measured != one.measured
+        and wrong[label].predicted == one.predicted
+    ]
 
 
 def iterates(claim: Claim) -> bool:
@@ -127,7 +130,7 @@ def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> No
     assert claim.mutants
     kinds = {mutant.kind for mutant in claim.mutants}
     has = {
-        "measured": any(measured_side(claim, mutant) for mutant in claim.mutants),
+        "measured": any(changed(claim, mutant) for mutant in claim.mutants),
         "factor": "factor" in kinds,
         "idle": "idle" in kinds,
     }
@@ -137,6 +140,21 @@ def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> No
     needed = {"measured": True, "factor": bounded, "idle": iterates(claim)}
     lacking = {kind for kind in needed if needed[kind] and not has[kind]}
     assert lacking == set(claim.without)  # no reason is missing, none is out of date
+
+
+def stated(instance: Instance) -> list[dict[str, Any]]:
+    """What the certificates of an instance state, as far as they are built and accepted."""
+    (proved,), _ = prove(None, [instance])
+    whole = [one for one in proved.certificates if isinstance(one, Certificate)]
+    return [one.statement.to_data() for one in whole[: proved.accepted]]
+
+
+@pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
+def test_certificates_are_of_the_measured_side(claim: Claim, mutant: Mutant) -> None:
+    """Where something else is measured the same certificates are not there."""
+    for right, wrong in changed(claim, mutant)[:8]:
+        if right.evidence is Verdict.CERTIFIED and wrong.evidence is Verdict.CERTIFIED:
+            assert stated(wrong) != stated(right), right.label
 
 
 def test_a_claim_that_fits_is_seen_to_fit() -> None:
