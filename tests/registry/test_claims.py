@@ -123,11 +123,8 @@ def iterates(claim: Claim) -> bool:
     return run_of(claim).fitted or "step" in inspect.signature(claim.check).parameters
 
 
-@each_claim
-def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> None:
-    """On the measured side; by a factor where a number is bounded; idle where something trains."""
-    assert claim.hypotheses
-    assert claim.mutants
+def lacking(claim: Claim) -> set[str]:
+    """Mutants that it needs and has not: of the measured side, by a factor, idle."""
     kinds = {mutant.kind for mutant in claim.mutants}
     has = {
         "measured": any(changed(claim, mutant) for mutant in claim.mutants),
@@ -138,8 +135,25 @@ def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> No
     bounded |= any(one.tolerance for one in run_of(claim).instances)
     bounded &= claim.status is not Verdict.REFUTED  # what is false bounds nothing
     needed = {"measured": True, "factor": bounded, "idle": iterates(claim)}
-    lacking = {kind for kind in needed if needed[kind] and not has[kind]}
-    assert lacking == set(claim.without)  # no reason is missing, none is out of date
+    return {kind for kind in needed if needed[kind] and not has[kind]}
+
+
+@each_claim
+def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> None:
+    """On the measured side; by a factor where a number is bounded; idle where something trains."""
+    assert claim.hypotheses
+    assert claim.mutants
+    assert lacking(claim) == set(claim.without)  # no reason is missing, none is out of date
+
+
+def test_what_a_claim_lacks_is_seen() -> None:
+    trained, ranks = rb.claims["trained-reaches"], rb.claims["sharp-necessary"]
+    for kind in ("factor", "idle"):
+        others = tuple(mutant for mutant in trained.mutants if mutant.kind != kind)
+        assert lacking(replace(trained, mutants=others)) == {kind}
+    predicted_only = Mutant("n, as in B20", {"predicted": lambda n: n})
+    assert lacking(replace(ranks, mutants=(predicted_only,))) == {"measured"}
+    assert lacking(replace(ranks, mutants=())) == {"measured"}
 
 
 def stated(instance: Instance) -> list[dict[str, Any]]:
@@ -149,12 +163,38 @@ def stated(instance: Instance) -> list[dict[str, Any]]:
     return [one.statement.to_data() for one in whole[: proved.accepted]]
 
 
+def of_the_predicted_side(claim: Claim, mutant: Mutant) -> list[str]:
+    """Instances whose certificates are the same when something else is measured."""
+    return [
+        right.label
+        for right, wrong in changed(claim, mutant)[:8]
+        if right.evidence is wrong.evidence is Verdict.CERTIFIED and stated(wrong) == stated(right)
+    ]
+
+
 @pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
 def test_certificates_are_of_the_measured_side(claim: Claim, mutant: Mutant) -> None:
-    """Where something else is measured the same certificates are not there."""
-    for right, wrong in changed(claim, mutant)[:8]:
-        if right.evidence is Verdict.CERTIFIED and wrong.evidence is Verdict.CERTIFIED:
-            assert stated(wrong) != stated(right), right.label
+    assert not of_the_predicted_side(claim, mutant)
+
+
+def test_a_certificate_of_the_predicted_side_is_seen() -> None:
+    """Of a rank of 2, whatever is measured; and of the rank of what is measured."""
+    answer = Mutant("answers 99", {"size": lambda rank: 99})
+    larger = Mutant("a larger matrix", {"size": lambda rank: rank + 1})
+
+    def identity(size: int) -> rb.RankBounds:
+        return rb.exact_rank(np.eye(size, dtype=int))
+
+    def one_sided(trial: Trial, *, size: Callable[[int], int] = int) -> Iterator[Instance]:
+        yield replace(Instance.of_bounds("case", identity(2), 2), measured=size(2))
+
+    def sound(trial: Trial, *, size: Callable[[int], int] = int) -> Iterator[Instance]:
+        yield Instance.of_bounds("case", identity(size(2)), 2)
+
+    for check, mutant, found in ((one_sided, answer, ["case"]), (sound, larger, [])):
+        claim = replace(rb.claims["sharp-necessary"], check=check)
+        assert changed(claim, mutant)
+        assert of_the_predicted_side(claim, mutant) == found
 
 
 def test_a_claim_that_fits_is_seen_to_fit() -> None:
