@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rankbound.registry import approximation, bhojanapalli2020, theorems, variants
+from rankbound.registry import (
+    approximation,
+    bhojanapalli2020,
+    theorem_2,
+    theorem_c,
+    theorems,
+    variants,
+)
 from rankbound.registry.claim import Claim, by_id
 
 claims: Mapping[str, Claim] = by_id(
     *theorems.CLAIMS,
+    *theorem_c.CLAIMS,
     *bhojanapalli2020.CLAIMS,
+    *theorem_2.CLAIMS,
     *variants.CLAIMS,
     *approximation.CLAIMS,
 )
