@@ -9,6 +9,8 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     selection,
+    theorem_2,
+    theorem_c,
     theorems,
     variants,
 )
@@ -16,8 +18,10 @@ from rankbound.registry.claim import Claim, by_id
 
 claims: Mapping[str, Claim] = by_id(
     *theorems.CLAIMS,
+    *theorem_c.CLAIMS,
     *any_tokens.CLAIMS,
     *bhojanapalli2020.CLAIMS,
+    *theorem_2.CLAIMS,
     *variants.CLAIMS,
     *approximation.CLAIMS,
     *selection.CLAIMS,

@@ -88,7 +88,7 @@ def log_rank(
     """
     rtol = check_rtol(rtol)
     if head is not None:
-        if P is not None or logits is not None or rows:
+        if P is not None or logits is not None or rows is not False:
             raise InputError(
                 "head is given beside P, logits or rows=True; expected a head alone: its context "
                 "is [key, query] already."
@@ -96,7 +96,8 @@ def log_rank(
         return log_rank_of_head(head, X, mask, rtol, stored)
     if X is not None:
         raise InputError(
-            "X is given without head; the log-rank of P or of logits does not depend on tokens. "
+            "X is given without head; expected P or logits alone, or head with X: the log-rank of "
+            "P or of logits does not depend on tokens. "
             "For the least head size on tokens use rb.least_head_size(P, X=X)."
         )
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
@@ -267,8 +268,8 @@ def decide(context: Context, tokens: Tokens | None, rtol: float | None) -> Reach
     if context.mask is not None:
         if rtol is not None:
             raise InputError(
-                "rtol and mask are not taken together: under a mask rows are compared with spans, "
-                "and no singular value is counted."
+                "rtol and mask are not taken together; expected one: under a mask rows are "
+                "compared with spans, and no singular value is counted."
             )
         return _masked(logs, tokens)
     if rtol is None:

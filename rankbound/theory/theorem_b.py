@@ -167,7 +167,7 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
     if reason:
         doubtful = max(sizes) <= grown * lost_by_large_logits(logs, space, D)
         return Reach(math.inf, D, logs.exponent, data, reason, space, doubtful), certain
-    threshold = tolerance if rtol is None else rtol * values[0]
+    threshold = tolerance if rtol is None else rtol * float(values[0])
     least = int(np.count_nonzero(values > threshold))
     return Reach(least, inside, logs.exponent, data, space=space), certain
 
