@@ -22,6 +22,7 @@ import rankbound as rb
 from rankbound.fitting.layer import LayerFit, fit_layer
 from rankbound.fitting.objective import Objective, kl_divergence
 from rankbound.plots import cliff, head_sizes_by_mask, reach_by_length, student_errors
+from tests.helpers import refused
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
@@ -436,7 +437,8 @@ def test_the_reach_is_that_of_the_theorem(row: dict[str, Any]) -> None:
 def test_the_picture_of_the_reach_shows_the_shares() -> None:
     axes = reach_by_length(REACH_ROWS, Figure().subplots())
     (line,) = (line for line in axes.lines if line.get_gid() == "causal")
-    shares = dict(zip(*line.get_data(), strict=True))
+    x, y = (np.asarray(values, float).tolist() for values in line.get_data())
+    shares = dict(zip(x, y, strict=True))
     assert shares[1.0] == shares[9 / 8] == 1.0 > shares[10 / 8]  # one missing dimension
     with refused(rb.InputError, "rows[0]['series'] is 'left'", "expected one of"):
         reach_by_length([REACH_ROWS[0] | {"series": "left"}], axes)

@@ -73,6 +73,7 @@ def random_cases(trial: Trial) -> Iterator[tuple[str, Logits, Logits, Mask]]:
         mask = causal_mask(n)
         if case % 2:
             mask = (trial.rng.random((n, n)) < 0.7) | np.eye(n, dtype=np.bool_)
+            mask[0, 1] = False
         L = trial.rng.integers(-3, 4, (n, n))
         if case % 4 < 2:
             M = trial.rng.integers(-2, 3, (d, d))

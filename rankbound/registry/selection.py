@@ -53,7 +53,7 @@ def check_needed(trial: Trial, *, size: Formula = set_selection_size) -> Instanc
             if less:
                 keys = trial.integers(less, n, bound=99)
                 proof = unselectable_certificate(keys, q)
-                label = f"n = {n}, q = {q}, head size {less}"
+                label = f"n = {n}, q = {q}"
                 yield Instance(
                     label,
                     proof is not None,
@@ -169,7 +169,11 @@ CLAIMS = (
         "g sqrt(q(n-1)(n-q))/n in every dimension; the centred simplex attains it.",
         check_margin,
         Mutant("half the length of queries", {"measure": lambda K, q: margin_scale(K, q) / 2}),
-        Mutant("the bound times 1.5", {"bound": lambda n, q, g: 1.5 * set_margin_scale(n, q, g)}),
+        Mutant(
+            "the bound times 1.5",
+            {"bound": lambda n, q, g: 1.5 * set_margin_scale(n, q, g)},
+            "factor",
+        ),
         source=SETS,
         hypotheses=("queries along mean of the set less mean of the rest",),
         relation=">=",
