@@ -108,6 +108,7 @@ class Mutant:
 
     name: str  # what is wrong
     formulas: Mapping[str, Formula]  # in place of the check's keyword arguments
+    kind: Literal["wrong", "factor", "idle"] = "wrong"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,6 +146,7 @@ class Claim:
     status: Verdict
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
+    without: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""
@@ -202,9 +204,11 @@ def make_claim(
     hypotheses: tuple[str, ...],
     relation: Relation | Literal["=", "<=", ">=", "iff", "exists"] = "=",
     status: Verdict = Verdict.CERTIFIED,
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
-    return Claim(id, statement, source, hypotheses, Relation(relation), status, check, mutants)
+    relation = Relation(relation)
+    return Claim(id, statement, source, hypotheses, relation, status, check, mutants, without)
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:
