@@ -9,8 +9,15 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     cordonnier2020,
+    dong2021,
+    grivas2022,
+    kajitsuka2024,
+    kobayashi2024,
+    lesens2025,
     lialin2023,
+    likhosherstov2023,
     mahdavi2024,
+    sanford2023,
     song2024,
     sui2026,
     theorems,
@@ -24,16 +31,23 @@ from rankbound.registry.claim import Claim, by_id
 
 # the papers that cite or sharpen B20, as docs/papers.md tells them
 PAPERS = (
+    grivas2022,
+    likhosherstov2023,
+    sanford2023,
     weller2025,
     adler2025,
     yao2026,
+    sui2026,
+    lesens2025,
+    kajitsuka2024,
     mahdavi2024,
     cordonnier2020,
-    sui2026,
     xiao2024,
     yan2021,
     song2024,
     lialin2023,
+    dong2021,
+    kobayashi2024,
 )
 
 claims: Mapping[str, Claim] = by_id(
