@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from rankbound.registry import (
     adler2025,
+    amsel2024,
     approximation,
     bhojanapalli2020,
     cordonnier2020,
@@ -36,6 +37,7 @@ PAPERS = (
     sanford2023,
     weller2025,
     adler2025,
+    amsel2024,
     yao2026,
     sui2026,
     lesens2025,

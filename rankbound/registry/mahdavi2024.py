@@ -7,12 +7,13 @@ rank T. Logits are integers times log 2, so that softmax weights are rational.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
 
+from rankbound.exact.rational import Rationals, as_rationals, transposed
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
-from rankbound.registry.adler2025 import Integers, logits_of
 from rankbound.registry.claim import (
     Cases,
     Formula,
@@ -24,23 +25,20 @@ from rankbound.registry.claim import (
     compare_ranks,
     make_claim,
 )
+from rankbound.registry.populations import exact_logits
 from rankbound.verdict import Verdict
 
 
-def softmax(logits: list[int], base: int = 2) -> list[Fraction]:
+def softmax(logits: Sequence[int | Fraction], base: int = 2) -> list[Fraction]:
     """The weights ``base^l/Σ base^l``."""
     weights = unnormalised(logits, base)
     total = sum(weights)
     return [x / total for x in weights]
 
 
-def unnormalised(logits: list[int], base: int = 2) -> list[Fraction]:
+def unnormalised(logits: Sequence[int | Fraction], base: int = 2) -> list[Fraction]:
     """``base^l``."""
-    return [Fraction(base) ** x for x in logits]
-
-
-def _columns(M: Integers) -> Integers:
-    return [list(column) for column in zip(*M, strict=True)]
+    return [Fraction(base) ** int(x) for x in logits]
 
 
 # one context for all examples: the weights of the heads, side by side
@@ -51,13 +49,15 @@ def _shared(trial: Trial) -> Cases:
     for heads, n, k in ((1, 3, 2), (2, 3, 2), (2, 4, 3), (3, 4, 3))[: trial.count(3, 4)]:
         examples = heads * n + 2
         logits = [
-            _columns(logits_of(trial.integers(k, n, bound=3), trial.integers(k, examples, bound=3)))
+            transposed(
+                exact_logits(trial.integers(k, n, bound=3), trial.integers(k, examples, bound=3))
+            )
             for _ in range(heads)
         ]
         yield f"{heads} heads of size {k}, n = {n}", (logits,), (heads, n)
 
 
-def _weights_rank(logits: list[Integers], *, weights: Formula = softmax) -> RankBounds:
+def _weights_rank(logits: list[Rationals], *, weights: Formula = softmax) -> RankBounds:
     rows = zip(*logits, strict=True)  # an example's logits, head by head
     return exact_rank([[x for head in row for x in weights(head)] for row in rows])
 
@@ -77,9 +77,13 @@ def check_upper(
 # contexts of their own: the guarantee of Theorem 1
 
 
-def _kruskal(queries: Integers, n: int) -> bool:
+def _draw(trial: Trial, *shape: int) -> Rationals:
+    return as_rationals(trial.integers(*shape, bound=2))
+
+
+def _kruskal(queries: Rationals, n: int) -> bool:
     """Whether every n of the columns are independent."""
-    columns = _columns(queries)
+    columns = transposed(queries)
     return all(int(exact_rank(part)) == n for part in itertools.combinations(columns, n))
 
 
@@ -94,32 +98,30 @@ def check_guarantee(
     """The rank of what random heads hand on, for as many examples as are guaranteed."""
     for heads, n, k in ((1, 3, 3), (2, 4, 3), (3, 4, 3))[: trial.count(2, 3)]:
         d, examples = n, guaranteed(heads, n, k)
-        queries = trial.integers(d, max(examples, n), bound=2)
+        queries = _draw(trial, d, max(examples, n))
         while not _kruskal(queries, n):
-            queries = trial.integers(d, max(examples, n), bound=2)
-        contexts: list[Integers] = []
+            queries = _draw(trial, d, max(examples, n))
+        contexts: list[Rationals] = []
         while len(contexts) < examples:
-            E = trial.integers(d, n, bound=2)
+            E = _draw(trial, d, n)
             contexts += [E] if int(exact_rank(E)) == n else []
-        projections = [
-            (trial.integers(k, d, bound=2), trial.integers(k, d, bound=2)) for _ in range(heads)
-        ]
+        projections = [(_draw(trial, k, d), _draw(trial, k, d)) for _ in range(heads)]
         Z = [
             [x for W in projections for x in _attended(W, E, query, weights)]
-            for E, query in zip(contexts, _columns(queries), strict=False)
+            for E, query in zip(contexts, transposed(queries), strict=False)
         ]
         label = f"{heads} heads of size {k}, n = {n}, {examples} examples"
         yield Instance.of_bounds(label, exact_rank(Z), count(heads, n, k))
 
 
 def _attended(
-    projections: tuple[Integers, Integers], E: Integers, query: list[int], weights: Formula
+    projections: tuple[Rationals, Rationals], E: Rationals, query: list[Fraction], weights: Formula
 ) -> list[Fraction]:
     """What a head makes of a context for one query, its values being the tokens."""
     W_k, W_q = projections
-    keys = logits_of(_columns(W_k), E)
-    asked = logits_of(_columns(W_q), [[x] for x in query])
-    P = weights([row[0] for row in logits_of(keys, asked)])
+    keys = exact_logits(transposed(W_k), E)
+    asked = exact_logits(transposed(W_q), [[x] for x in query])
+    P = weights([row[0] for row in exact_logits(keys, asked)])
     return [sum((x * p for x, p in zip(row, P, strict=True)), Fraction(0)) for row in E]
 
 

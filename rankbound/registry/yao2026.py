@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from functools import partial
 
+from rankbound.exact.rational import as_rationals, transposed
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_logit_rank
 from rankbound.registry.adler2025 import Integers, logits_of, parabola, selects
@@ -22,7 +23,7 @@ from rankbound.registry.claim import (
     compare_ranks,
     make_claim,
 )
-from rankbound.registry.populations import represented
+from rankbound.registry.populations import exact_logits, represented
 from rankbound.verdict import Verdict
 
 _refuted = partial(make_claim, status=Verdict.REFUTED)
@@ -61,7 +62,7 @@ def _latents(trial: Trial) -> Cases:
 
 def whole_latent(shared: Integers, up: Integers, queries: Integers, share: int) -> RankBounds:
     """The rank of a head's logits whose keys are made of the whole latent."""
-    return exact_logit_rank(logits_of([list(x) for x in zip(*up, strict=True)], shared), queries)
+    return exact_logit_rank(exact_logits(transposed(as_rationals(up)), shared), queries)
 
 
 def slice_of_latent(shared: Integers, up: Integers, queries: Integers, share: int) -> RankBounds:

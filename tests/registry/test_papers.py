@@ -209,3 +209,12 @@ def test_the_boltzmann_operator_is_attention_of_size_one() -> None:
 @given(st.lists(st.integers(-50, 50), min_size=1, max_size=4))
 def test_keys_on_the_sphere_have_length_one(point: list[int]) -> None:
     assert sum(x[0] ** 2 for x in on_sphere([point])) == 1
+
+
+def test_heads_of_size_one_reach_the_upper_bound_on_memory() -> None:
+    """What refutes the cap is as much as any head can hand on (`mahdavi-upper`)."""
+    claim = rb.claims["mahdavi-size-caps"]
+    for one in claim.check(claim.trial("full", 0)):
+        heads, n = int(one.label[0]), int(one.label[-1])
+        assert one.measured == heads * (n - 1) + 1
+        assert one.predicted == 1
