@@ -73,8 +73,8 @@ def _less_one_per_pair(keys: Rationals, queries: Rationals, thresholds: Rational
 CLAIMS = (
     make_claim(
         "weller-table",
-        "Unit vectors whose queries prefer every set of q of n keys by a margin γ = 0.1 have at "
-        "least as many coordinates as Table 1 prints: the least d with (1 + 1/γ)^d >= C(n, q).",
+        "Table 1 prints the least d with (1 + 1/γ)^d >= C(n, q), the bound on coordinates in "
+        "which unit queries prefer every set of q of n unit keys by a margin γ = 0.1.",
         check_table,
         Mutant("1/γ", {"base": lambda margin: 1 / margin}),
         Mutant("1 + 3/2γ", {"base": lambda margin: 1 + Fraction(3, 2) / margin}, "factor"),
