@@ -11,9 +11,11 @@ from fractions import Fraction
 from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
-from rankbound.exact.rational import Rationals, transposed
+from rankbound.exact.flint import left_inverse
+from rankbound.exact.rational import Rationals, as_rationals, transposed
+from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
-from rankbound.registry.populations import exact_logits
+from rankbound.registry.populations import exact_logits, identity_logits
 from rankbound.verdict import Verdict
 
 
@@ -34,6 +36,12 @@ def off_sphere(points: list[list[int]]) -> Rationals:
     return transposed([[x / (i + 1) for x in key] for i, key in enumerate(columns)])
 
 
+def each_wins(M: Rationals) -> bool:
+    """Whether the diagonal is strictly the largest entry of every column."""
+    columns = enumerate(transposed(M))
+    return all(c[i] > max(c[:i] + c[i + 1 :]) for i, c in columns)
+
+
 def check_unit(trial: Trial, *, keys: Formula = on_sphere) -> Instances:
     """Whether each key scores above all others for the query along it."""
     for k in (2, 3, 5):
@@ -44,8 +52,7 @@ def check_unit(trial: Trial, *, keys: Formula = on_sphere) -> Instances:
                 points += [point] if point not in points else []
             K = keys(points)
             M = exact_logits(K, K)
-            columns = transposed(M)
-            wins = all(c[i] > max(c[:i] + c[i + 1 :]) for i, c in enumerate(columns))
+            wins = each_wins(M)
             proof = Representation(
                 RepresentedExactly(*(Matrix.of_rationals(rows) for rows in (M, K, K)))
             )
@@ -53,7 +60,42 @@ def check_unit(trial: Trial, *, keys: Formula = on_sphere) -> Instances:
             yield Instance(label, wins, True, Verdict.CERTIFIED, certificates=(proof,))
 
 
+def dual_queries(keys: Rationals) -> Rationals:
+    """Queries that score 1 on one key and 0 on the others, up to one constant each."""
+    points = [[*key, Fraction(1)] for key in transposed(keys)]
+    return left_inverse(points)[:-1]
+
+
+def check_few(trial: Trial, *, queries: Formula = dual_queries) -> Instances:
+    """Whether k + 1 affinely independent keys all win; the head's context is that of identity."""
+    for k in (2, 3, 5, 8)[: trial.count(3, 4)]:
+        for repeat in range(trial.count(2, 5)):
+            K = as_rationals(trial.integers(k, k + 1, bound=9))
+            while int(exact_rank([*K, [1] * (k + 1)])) <= k:
+                K = as_rationals(trial.integers(k, k + 1, bound=9))
+            Q = queries(K)
+            same = Matrix.of_integers(identity_logits(k + 1))
+            proof = Representation(
+                RepresentedExactly(same, *(Matrix.of_rationals(rows) for rows in (K, Q)))
+            )
+            label = f"{k + 1} keys, head size {k}, draw {repeat}"
+            wins = each_wins(exact_logits(K, Q))
+            yield Instance(label, wins, True, Verdict.CERTIFIED, certificates=(proof,))
+
+
 CLAIMS = (
+    make_claim(
+        "grivas-few-keys",
+        "At most k + 1 keys in general position can all win at head size k: one that cannot takes "
+        "k + 2 or more.",
+        check_few,
+        Mutant("queries along the keys", {"queries": lambda keys: keys}),
+        source=Source(
+            "grivas2022", "remark on few classes", "read in the code's comments; our words"
+        ),
+        hypotheses=("integer keys, affinely independent: tested exactly",),
+        relation="exists",
+    ),
     make_claim(
         "grivas-unit-keys",
         "Keys of one length can all win, at every head size from 2 on.",
