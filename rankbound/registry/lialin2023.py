@@ -33,7 +33,7 @@ def _merged_rank(A: Any, B: Any, *, restarted: bool = True) -> RankBounds:
 CLAIMS = (
     make_claim(
         "relora-rank",
-        "l updates of rank r that are merged and restarted add up to rank min(n, l r).",
+        "The l updates of rank r drawn, merged and restarted, add up to rank min(n, l r).",
         compare_ranks(_updates, _merged_rank, lambda n, r, restarts: min(n, r * restarts)),
         Mutant("keeps one factor", {"rank": partial(_merged_rank, restarted=False)}),
         Mutant("the rank of one", {"predicted": lambda n, r, restarts: r}),

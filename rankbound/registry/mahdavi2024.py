@@ -161,7 +161,7 @@ CLAIMS = (
     ),
     make_claim(
         "mahdavi-guarantee",
-        "H heads of size d_h memorise H (min(n, d_h) - 1) + 1 examples.",
+        "H heads of size d_h drawn at random memorise H (min(n, d_h) - 1) + 1 examples.",
         check_guarantee,
         Mutant("uniform weights", {"weights": partial(softmax, base=1)}),
         Mutant(

@@ -33,7 +33,8 @@ def _sum_rank(A: Any, B: Any, masks: Any, *, shared: bool = False) -> RankBounds
 CLAIMS = (
     make_claim(
         "capaboost-rank",
-        "The sum of l masked copies of one update of rank r has rank l r, at no more parameters.",
+        "Each sum drawn of l masked copies of one update of rank r has rank l r, at no more "
+        "parameters.",
         compare_ranks(_masked, _sum_rank, lambda n, r, parts: min(n, r * parts)),
         Mutant("one mask for all", {"rank": partial(_sum_rank, shared=True)}),
         Mutant("the rank of one", {"predicted": lambda n, r, parts: r}),

@@ -29,8 +29,8 @@ def _agreeing(trial: Trial) -> Cases:
 CLAIMS = (
     make_claim(
         "sui-visible-dimension",
-        "A head of size k whose keys agree along m directions has a context of log-rank k - m: "
-        "the visible dimension of its interaction.",
+        "Each head drawn of size k whose keys agree along m directions has a context of log-rank "
+        "k - m, the visible dimension of its interaction.",
         compare_ranks(
             _agreeing, partial(exact_logit_rank, centre=True), lambda k, shared: k - shared
         ),

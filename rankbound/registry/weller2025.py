@@ -87,8 +87,8 @@ CLAIMS = (
     ),
     make_claim(
         "weller-sign-rank",
-        "Scores at head size d less a threshold for each query have rank d + 1, so what they "
-        "select has sign rank at most d + 1.",
+        "The scores drawn at head size d, less a threshold for each query, have rank d + 1, the "
+        "most there can be; so what they select has sign rank at most d + 1.",
         compare_ranks(
             _thresholds, lambda *head: exact_rank(_less_one_per_query(*head)), lambda d: d + 1
         ),

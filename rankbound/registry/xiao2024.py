@@ -60,7 +60,8 @@ def _rank(mix: Any, *case: Table) -> RankBounds:
 CLAIMS = (
     make_claim(
         "dcmha-query-wise",
-        "Logits of h heads of size k, mixed with a weight for each head and query, have rank h k.",
+        "The logits drawn of h heads of size k, mixed with a weight for each head and query, have "
+        "rank h k, the most there can be.",
         compare_ranks(_composed, partial(_rank, by_query), lambda heads, k: heads * k),
         Mutant("one head's bound", {"predicted": lambda heads, k: k}),
         Mutant("multiplies the logits", {"rank": partial(_rank, by_product)}),

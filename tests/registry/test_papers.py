@@ -18,7 +18,14 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 
 import rankbound as rb
-from rankbound.registry import catalogue, dong2021, kajitsuka2024, kobayashi2024, sanford2023
+from rankbound.registry import (
+    catalogue,
+    dong2021,
+    kajitsuka2024,
+    kobayashi2024,
+    mahdavi2024,
+    sanford2023,
+)
 from rankbound.registry.adler2025 import logits_of, parabola, selects
 from rankbound.registry.claim import Claim
 from rankbound.registry.grivas2022 import on_sphere
@@ -161,6 +168,35 @@ def test_the_residual_lies_between_its_bounds(d: int, n: int) -> None:
         least = _least_residual(X)
         assert lower <= least * (1 + 1e-6)
         assert least <= upper * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(("level", "count"), [("quick", 12), ("full", 24)])
+def test_every_stack_meets_the_hypotheses_and_none_is_dropped(level: str, count: int) -> None:
+    stacks = list(dong2021.stacks(rb.claims["dong-collapse"].trial(level, 0)))
+    assert len(stacks) == count
+    for stack in stacks:
+        assert 4 * stack.rate * dong2021.residual(stack.X)[1] ** 2 < 1
+        assert stack.widest <= dong2021.SMALL
+
+
+def test_the_width_of_exponents_is_that_of_residuals() -> None:
+    """``E = R W_QK R^T/√d_qk``, R the tokens less their mean, a row for each token."""
+    layer = rb.random_multihead(d=4, heads=2, seed=1)
+    X = np.random.default_rng(0).standard_normal((4, 5))
+    R = (X - X.mean(axis=1, keepdims=True)).T
+    widths = []
+    for W_q, W_k in zip(layer.W_q, layer.W_k, strict=True):
+        E = R @ W_q.T @ W_k @ R.T * layer.scale
+        widths.append(np.ptp(E, axis=1).max())
+    assert dong2021.Stack("", (layer,), X).widest == pytest.approx(max(widths))
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_kruskal_rank_is_tested(i: int, j: int) -> None:
+    columns = [[Fraction(t**p) for t in range(1, 5)] for p in range(3)]  # Vandermonde
+    assert mahdavi2024._kruskal(columns, 3)
+    repeated = [[*row, row[i] + row[j]] for row in columns]
+    assert not mahdavi2024._kruskal(repeated, 3)
 
 
 def test_the_pair_attains_an_eighth_of_the_bound_and_no_more() -> None:
