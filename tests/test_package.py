@@ -105,12 +105,12 @@ def test_readme_names_its_commands() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    """At most 150 modules and 28,000 lines: what goes is repetition, and no line is squeezed.
+    """At most 160 modules and 31,000 lines: what goes is repetition, and no line is squeezed.
 
-    Made straight it had 24,500; claims with power, the reach of heads under masks and bounds by
-    signs are what came since.
+    Made straight it had 24,500; claims with power, the papers around B20, heads under masks and
+    bounds by signs are what came since.
     """
     modules = list((ROOT / "rankbound").rglob("*.py"))
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)
-    assert len(modules) <= 150
-    assert lines <= 28_000
+    assert len(modules) <= 160
+    assert lines <= 31_000
