@@ -36,8 +36,8 @@ def reach_by_length(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     --------
     >>> from matplotlib.figure import Figure
     >>> row = {"series": "causal", "n": 3, "d": 2, "dimension": 3, "contexts": 3}
-    >>> reach_by_length([row], Figure().subplots()).get_ylim()[0]
-    0.0
+    >>> reach_by_length([row], Figure().subplots()).get_xlabel()
+    'tokens over coordinates, n/d'
     """
     keys = ("series", "n", "d", "dimension", "contexts")
     points = canvas.read_points(rows, keys, ("series", "n"), _read_point)
