@@ -1,6 +1,7 @@
 """One BLAS thread and one Hypothesis profile, so that a run can be repeated."""
 
 import os
+import signal
 from importlib.util import find_spec
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import settings
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # read when NumPy is first imported, by the tests
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded, nor asked for
 
 # Hypothesis draws from the literals of the modules that happen to be loaded: then a test's examples

@@ -198,7 +198,7 @@ class Claim:
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""
         if level not in LEVELS:
-            raise InputError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+            raise InputError(f"level is {shown(level)}; expected one of {', '.join(LEVELS)}.")
         stable = int.from_bytes(hashlib.sha256(self.id.encode()).digest()[:8], "big")
         stream = np.random.SeedSequence([seed, stable])
         return Trial(np.random.default_rng(stream), level)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rankbound._validate import check_int, shown
+from rankbound._validate import check_int, check_word, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
@@ -124,35 +126,57 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         claims = [claims]
     if isinstance(claims, Mapping):
         claims = list(claims.values())
-    if not isinstance(claims, Iterable):
-        raise InputTypeError(f"claims is {claims!r}; expected ids, claims or a mapping of them.")
+    try:
+        given = list(claims)
+    except Exception:  # what is no iterable, or a foreign one that raises
+        raise InputTypeError(
+            f"claims is {shown(claims)}; expected ids, claims or a mapping of them."
+        ) from None
     chosen = []
-    for claim in claims:
+    for claim in given:
         if isinstance(claim, Claim):
             chosen.append(claim)
         elif not isinstance(claim, str):
-            raise InputTypeError(f"{claim!r} is no claim; expected a Claim or the id of one.")
+            raise InputTypeError(f"claims holds {shown(claim)}; expected Claims or ids of some.")
         elif claim in registered:
             chosen.append(registered[claim])
         else:
+            near = get_close_matches(claim, registered, n=3)
+            hint = f"Did you mean {' or '.join(near)}? " if near else ""
             raise InputError(
-                f"no claim {claim!r}; expected one of {', '.join(registered)} "
-                "(`rankbound claims` lists them)."
+                f"claims holds {shown(claim)}; expected ids of registered claims. {hint}"
+                "`rankbound claims` lists them."
             )
     return chosen
+
+
+def _folder(certificates: str | Path | None) -> Path | None:
+    """The folder for certificates, made if it is not there."""
+    if certificates is None:
+        return None
+    if not isinstance(certificates, str | os.PathLike):
+        raise InputTypeError(
+            f"certificates is {shown(certificates)}; expected the path of a folder, or None."
+        )
+    try:
+        folder = Path(certificates)
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"certificates is {shown(str(certificates))}; expected a folder that can be made and "
+            f"written: {getattr(error, 'strerror', None) or error}."
+        ) from None
+    return folder
 
 
 def run(
     claims: list[Claim], level: str, seed: int, jobs: int, certificates: str | Path | None = None
 ) -> Iterator[Row]:
     """Yield one row per claim, in order, as each is done."""
-    if level not in LEVELS:
-        raise InputError(f"level is {level!r}; expected one of {', '.join(LEVELS)}.")
+    level = check_word("level", level, LEVELS)
     seed = check_int("seed", seed, least=0)
-    jobs = check_int("jobs", jobs, least=1)
-    folder = None if certificates is None else Path(certificates)
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
+    jobs = min(check_int("jobs", jobs, least=1), max(len(claims), 1))
+    folder = _folder(certificates)
     if jobs == 1 or len(claims) < 2:
         return (run_claim(claim, level, seed, folder=folder) for claim in claims)
     from joblib import Parallel, delayed

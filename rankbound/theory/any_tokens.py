@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_int
+from rankbound._validate import Array, check_bool, check_int
 from rankbound.attention.masks import Mask, check_mask, full_mask
 from rankbound.certificates.certificates import OrthogonalWeights, Representation
 from rankbound.certificates.checker import check
@@ -121,6 +121,7 @@ def causal_dimension(n: int, d: int, *, holds_ones: bool = False) -> int:
     [6, 10, 13, 16, 16]
     """
     n, d = check_int("n", n, least=1), check_int("d", d, least=1)
+    holds_ones = check_bool("holds_ones", holds_ones, "1 is in the row space")
     missing = max(n - d, 0)
     if holds_ones:
         return n * (n - 1) // 2 - missing**2 if n < 2 * d else d * d - d

@@ -19,11 +19,11 @@ from itertools import combinations
 from math import sqrt
 from typing import Any
 
-from rankbound._validate import check_int, check_real
+from rankbound._validate import check_int, check_real, shown
 from rankbound.certificates.certificates import RadonWeights, SelectingQueries
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import Selectable, Unselectable
-from rankbound.errors import InputError
+from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import null_space
 from rankbound.exact.rational import Rationals, rational_matrix
 
@@ -46,6 +46,7 @@ def set_selecting_keys(n: int, q: int) -> list[list[int]]:
     On the moment curve at t = 0, …, n - 1, or the simplex where that is smaller.
     """
     size = set_selection_size(n, q)
+    n, q = int(n), int(q)
     if size < 2 * q:
         return [[int(i == j + 1) for i in range(n)] for j in range(n - 1)]
     return [[t**power for t in range(n)] for power in range(1, size + 1)]
@@ -63,7 +64,13 @@ def set_selecting_query(n: int, q: int, keys: Any) -> list[int]:
     [0, 16, 12, 12, 16, 0]
     """
     size = set_selection_size(n, q)
-    chosen = sorted({check_int("key", i, least=0, most=n - 1, why="a key's number") for i in keys})
+    try:
+        members = list(keys)
+    except Exception:  # what is no iterable, or a foreign one that raises
+        raise InputTypeError(f"keys is {shown(keys)}; expected numbers of keys.") from None
+    n, q = int(n), int(q)
+    why = "the number of a key"
+    chosen = sorted({check_int("keys", i, least=0, most=n - 1, why=why) for i in members})
     if not 0 < len(chosen) <= q:
         raise InputError(f"keys are {chosen}; expected 1 to q = {q} different ones.")
     if size < 2 * q:
@@ -83,7 +90,8 @@ def selectable_certificate(n: int, q: int) -> SelectingQueries:
 
     It holds one query per set: sum over s <= q of n choose s.
     """
-    keys = Matrix.of_integers(set_selecting_keys(n, q), columns=n)
+    keys = Matrix.of_integers(set_selecting_keys(n, q), columns=int(n))
+    n, q = int(n), int(q)
     sets = (S for size in range(1, q + 1) for S in combinations(range(n), size))
     queries = [set_selecting_query(n, q, S) for S in sets]
     columns = list(map(list, zip(*queries, strict=True)))
@@ -129,6 +137,7 @@ def radon_partition(keys: Any) -> RadonPartition | None:
 
 def unselectable_certificate(keys: Any, q: int) -> RadonWeights | None:
     """The proof that no query selects some set of at most q of these keys, if Radon gives one."""
+    q = check_int("q", q, least=1)
     rows, _ = rational_matrix("keys", keys, floats=True)
     found = radon_partition(keys)
     if found is None or len(found.inside) > q:

@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import as_array, check_head_size, check_real, frozen_copy, plain, shown
+from rankbound._validate import (
+    as_array,
+    check_head_size,
+    check_int,
+    check_real,
+    frozen_copy,
+    plain,
+    shown,
+)
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
@@ -79,6 +87,7 @@ def largest_rectangle(H: npt.ArrayLike, rank: int) -> int:
     >>> largest_rectangle(hadamard(16), 2)
     64
     """
+    rank = check_int("rank", rank, least=0)
     return min(_root(rank ** (2 * p) * bound, p) for bound, p in _norm_bounds(_signs(H)))
 
 

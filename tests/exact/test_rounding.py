@@ -50,6 +50,6 @@ def test_the_error_of_a_product(m: int, scale: float) -> None:
 
 
 def test_weyl_adds_the_decomposition_to_the_error() -> None:
-    """max(m, n) eps times the largest singular value, of the last two axes."""
-    assert weyl_threshold(0.0, (7, 3, 5), 2.0) == 5 * FLOAT64_EPS * 2.0
+    """(m + n) eps times the largest singular value, of the last two axes."""
+    assert weyl_threshold(0.0, (7, 3, 5), 2.0) == 8 * FLOAT64_EPS * 2.0
     assert weyl_threshold(1.0, (7, 5, 3), 0.0) == 1.0

@@ -173,5 +173,5 @@ def test_head_sizes_that_are_none() -> None:
         fit_path(P, [])
     with refused(rb.InputError, "head_sizes is [1, 2, 1]", "once"):
         fit_path(P, [1, 2, 1])
-    with refused(rb.InputError, "head_size is 0"):
+    with refused(rb.InputError, "head_sizes is 0", "at least 1"):
         fit_path(P, [1, 0])

@@ -459,14 +459,14 @@ BAD_MATRICES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
     "batch of large integers": (LONG[None], KIND, ("int64", "not hold exactly", "rb.exact_rank")),
 }
 BAD_ERRORS: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
-    "negative": (-0.1, VALUE, ("error holds", "negative", "expected >= 0")),
-    "nan": (math.nan, VALUE, ("not finite",)),
-    "infinite": (math.inf, VALUE, ("not finite",)),
+    "negative": (-0.1, VALUE, ("error holds -0.1", "expected finite numbers of at least 0")),
+    "nan": (math.nan, VALUE, ("error holds nan", "expected finite numbers")),
+    "infinite": (math.inf, VALUE, ("error holds inf", "expected finite numbers")),
     "of another shape": (np.ones(3), VALUE, ("error has shape (3,)", "A (2, 2)")),
     "of more axes": (np.ones((2, 2, 2)), VALUE, ("error has shape (2, 2, 2)", "A (2, 2)")),
     "of no numbers": ([], VALUE, ("error has shape (0,)",)),
     "in words": ("small", KIND, ("expected numbers",)),
-    "beyond float64": (np.longdouble("1e400"), VALUE, ("not finite",)),
+    "beyond float64": (np.longdouble("1e400"), VALUE, ("error holds inf",)),
     "masked": (np.ma.masked_array(0 * TWO), KIND, ("masked array",)),
 }
 BAD = [

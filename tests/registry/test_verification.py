@@ -89,12 +89,15 @@ def test_an_infinite_residual_is_still_json() -> None:
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"claims": "nope"}, rb.InputError, r"no claim 'nope'; expected one of softmax-gauge"),
+        ({"claims": "nope"}, rb.InputError, r"claims holds 'nope'; expected ids of registered"),
         ({"claims": 42}, rb.InputTypeError, r"claims is 42; expected ids, claims or a mapping"),
-        ({"claims": [3]}, rb.InputTypeError, r"3 is no claim; expected a Claim or the id"),
+        ({"claims": [3]}, rb.InputTypeError, r"claims holds 3; expected Claims or ids"),
         ({"level": "slow"}, rb.InputError, r"level is 'slow'; expected one of quick, full"),
         ({"seed": -1}, rb.InputError, r"seed is -1; expected at least 0"),
         ({"seed": 0.5}, rb.InputTypeError, r"seed is 0.5 of type float; expected an integer"),
+        ({"claims": ["theorem-z"]}, rb.InputError, r"Did you mean theorem-"),
+        ({"certificates": 3}, rb.InputTypeError, r"certificates is 3; expected the path of a"),
+        ({"certificates": __file__}, rb.InputError, r"certificates is .* expected a folder"),
         ({"jobs": 0}, rb.InputError, r"jobs is 0; expected at least 1"),
     ],
 )
