@@ -37,16 +37,16 @@ Qed.
 End Real.
 
 (* The headline theorems over the reals, one by one; the statements stand in main.v. *)
-Definition real_lemma_1 (R : realType) := @lemma_1 (realExp R).
-Definition real_necessary (R : realType) := @main_necessary (realExp R).
-Definition real_sharp (R : realType) := @main_sharp (realExp R).
-Definition real_theorem_1_first (R : realType) := @main_theorem_1_first (realExp R).
-Definition real_theorem_1_second (R : realType) := @main_theorem_1_second (realExp R).
-Definition real_almost_every (R : realType) := @main_almost_every (realExp R).
-Definition real_theorem_b (R : realType) := @main_theorem_b (realExp R).
-Definition real_theorem_c (R : realType) := @main_theorem_c (realExp R).
-Definition real_causal (R : realType) := @main_causal (realExp R).
-Definition real_theorem_2_inclusion (R : realType) := @main_theorem_2_inclusion (realExp R).
-Definition real_theorem_2_separation (R : realType) := @main_theorem_2_separation (realExp R).
-Definition real_theorem_2_witness (R : realType) := @main_theorem_2_witness (realExp R).
-Definition real_folklore (R : realType) := @main_folklore (realExp R).
+Definition real_lemma_1 (R : realType) := @main.lemma_1 (realExp R).
+Definition real_necessary (R : realType) := @main.necessary (realExp R).
+Definition real_sharp (R : realType) := @main.sharp (realExp R).
+Definition real_theorem_1_first (R : realType) := @main.theorem_1_first (realExp R).
+Definition real_theorem_1_second (R : realType) := @main.theorem_1_second (realExp R).
+Definition real_almost_every (R : realType) := @main.almost_every (realExp R).
+Definition real_theorem_b (R : realType) := @main.theorem_b (realExp R).
+Definition real_theorem_c (R : realType) := @main.theorem_c (realExp R).
+Definition real_causal_heads (R : realType) := @main.causal_heads (realExp R).
+Definition real_theorem_2_inclusion (R : realType) := @main.theorem_2_inclusion (realExp R).
+Definition real_theorem_2_separation (R : realType) := @main.theorem_2_separation (realExp R).
+Definition real_theorem_2_witness (R : realType) := @main.theorem_2_witness (realExp R).
+Definition real_folklore (R : realType) := @main.folklore (realExp R).

@@ -20,8 +20,7 @@ Qed.
 (* every nonzero p leaves something: the 'exists p' statements are not empty *)
 Lemma generic_nonempty (A : 'M[R]_3) : exists t, logrank (softmax (A + t%:M)) = 2%N.
 Proof.
-have [p p0 h] := almost_every A (erefl : (0 < 3)%N).
-by have [t /h e _] := avoid_roots p0 (ltr01 : 0 < 1 :> R); exists t.
+by have [t h _] := almost_all_small (almost_every A (erefl : (0 < 3)%N)) (ltr01 : 0 < 1 :> R); exists t.
 Qed.
 Lemma centre_idem n : (0 < n)%N -> centre R n *m centre R n = centre R n /\ (centre R n)^T = centre R n.
 Proof.

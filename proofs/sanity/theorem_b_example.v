@@ -52,4 +52,5 @@ split; [by apply/right10; rewrite !mxE e | exact: left10 |].
 by rewrite -ltnS; apply: logrank_lt; rewrite ?pnatr_eq0.
 Qed.
 End S.
-Check (fun R : expField => @theorem_2_b20_separation R 2 1 2 erefl erefl 0 erefl).
+(* the hypotheses of Theorem 2 can be met: two heads of size 1 against two of size 2 *)
+Definition theorem_2_met (R : expField) := @theorem_2_b20_witness R 2 1 2 erefl erefl erefl.
