@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings clean
+.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -42,6 +42,11 @@ same-answer: .venv/models
 fuzz: .venv/dev
 	$(BIN)/python scripts/fuzz_certificates.py
 
+# 100,000 calls with odd and bad input, each answered rightly or refused clearly; an hour or two. `make
+# test` tries 1,000.
+fuzz-input: .venv/dev
+	$(BIN)/python scripts/fuzz_input.py
+
 # A thousand opponents of layers of fixed head size, each told apart; about a minute.
 separate: .venv/core
 	$(BIN)/python scripts/separate_opponents.py
@@ -49,6 +54,10 @@ separate: .venv/core
 # Ten thousand small contexts: no fitted head may come below its proved bound; about 20 minutes.
 attack: .venv/core
 	$(BIN)/python scripts/attack_brackets.py
+
+# Numbers that are hard for floats, 26,000 cases judged by exact arithmetic; 10 to 20 minutes.
+attack-numbers: .venv/core
+	$(BIN)/python scripts/attack_numbers.py
 
 # Sweeps killed at random moments, resumed, compared with sweeps left in peace; two minutes.
 kill-sweeps: .venv/dev
@@ -65,6 +74,11 @@ time-audit: .venv/models
 # Where trained embeddings stop realising all pairs, beside the published numbers; two minutes.
 pairs: .venv/core
 	$(BIN)/python scripts/critical_pairs.py
+
+# Small wrong changes that no fast test notices (docs/mutants.md); all of them take days.
+MUTANTS = --sample 300
+mutants: .venv/dev
+	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
 # The paper's experiments, their tables and figures; PRESET=laptop takes ten minutes on two cores,
 # overnight an hour and a half. Needs torch; a run that was stopped is resumed.

@@ -42,6 +42,8 @@ from .registry.verification import Report as Report
 from .registry.verification import verify as verify
 from .sweeps.run import Sweep as Sweep
 from .sweeps.run import sweep as sweep
+from .theory.any_tokens import causal_dimension as causal_dimension
+from .theory.any_tokens import reachable_dimension as reachable_dimension
 from .theory.approximation import aitchison_error as aitchison_error
 from .theory.approximation import kl_lower_bound as kl_lower_bound
 from .theory.approximation import nearest_head as nearest_head
@@ -50,6 +52,7 @@ from .theory.certified import certified_log_rank as certified_log_rank
 from .theory.decision import least_head_size as least_head_size
 from .theory.decision import log_rank as log_rank
 from .theory.decision import represent as represent
+from .theory.planning import head_size_for_kl as head_size_for_kl
 from .theory.sign_rank import sign_rank_bound as sign_rank_bound
 from .theory.sparse import sparse_head as sparse_head
 from .theory.theorem_2 import Separation as Separation

@@ -6,23 +6,28 @@ which the rest of the package computes, or raises one message: got, expected, ru
 
 from __future__ import annotations
 
+import math
 import operator
 import os
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from numbers import Integral, Rational
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, RankboundError
 
 Array = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 MOST_ENTRIES = 2**34  # of one array; 128 GiB of float64
+MOST_BITS = 128  # of an integer, a seed's too
+MOST_LISTED = 2**16  # entries of an iterable, which may have no end
 LARGEST_EXACT = 2**53  # integers up to it are float64 numbers
 
 
@@ -53,13 +58,15 @@ STORAGES = {
 
 
 def shown(value: Any, most: int = 80) -> str:
-    """``repr(value)``, shortened; also of integers that Python does not print."""
-    if isinstance(value, Integral) and abs(int(value)).bit_length() > 1000:
-        return f"an integer of about {int(abs(int(value)).bit_length() * 0.30103) + 1} digits"
+    """``repr(value)``, shortened; also where there is none that Python prints."""
     try:
+        if isinstance(value, Integral) and abs(int(value)).bit_length() > 1000:
+            return f"an integer of about {int(abs(int(value)).bit_length() * 0.30103) + 1} digits"
         text = repr(value)
     except ValueError:  # a Fraction of such integers
         return f"a {type(value).__name__} of too many digits to print"
+    except Exception as error:  # a foreign object may raise anything
+        return f"a {type(value).__name__} without repr ({type(error).__name__})"
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
@@ -71,27 +78,50 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
     or Fractions would be rounded, or where there is something other than a number. Returned beside
     it: the dtype of the data where NumPy has none of that name (bfloat16).
     """
-    kind = type(value).__name__
+    array, stored = guarded(name, value, lambda: _read(name, value))
+    require_memory(name, None, *array.shape)  # a view of few numbers may have any shape
+    return array, stored
+
+
+def guarded(name: str, value: Any, read: Callable[[], T]) -> T:
+    """What is read of a foreign object, which may raise anything when it is looked at."""
+    try:
+        if hasattr(value, "__len__") and not hasattr(value, "dtype"):
+            require_memory(name, None, len(value))  # a range has any length
+        return read()
+    except RankboundError:
+        raise
+    except Exception as error:
+        raise InputTypeError(
+            f"{name} is a {type(value).__name__} that cannot be read as an array of numbers "
+            f"({type(error).__name__}{': ' if str(error) else ''}{str(error)[:160]}); expected a "
+            "matrix of numbers."
+        ) from None
+
+
+def _read(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
     if isinstance(value, np.ma.MaskedArray):
         raise InputTypeError(
             f"{name} is a masked array; expected a plain one: what it hides would be read. "
             "Fill it, or pass mask= where attention is masked."
         )
     if isinstance(value, (bytes, bytearray, memoryview)):
-        raise InputTypeError(f"{name} is {kind}; expected a matrix of numbers.")
+        raise InputTypeError(f"{name} is {type(value).__name__}; expected a matrix of numbers.")
     if isinstance(value, (str, os.PathLike)):
-        return plain(name, _load(name, value))
-    if callable(getattr(value, "queries", None)) and callable(getattr(value, "keys", None)):
+        return _read(name, _load(name, value))
+    if is_head(value):
         raise InputTypeError(
-            f"{name} is a head ({kind}); expected a matrix. Pass its context, head.context(X), or "
-            "head= where a function has it."
+            f"{name} is a head ({type(value).__name__}); expected a matrix. Pass its context, "
+            "head.context(X), or head= where a function has it."
         )
     if isinstance(value, (Mapping, Set, Iterator)):
-        raise InputTypeError(f"{name} is a {kind}; expected a matrix, for example a list of rows.")
+        raise InputTypeError(
+            f"{name} is a {type(value).__name__}; expected a matrix, for example a list of rows."
+        )
     home = type(value).__module__.partition(".")[0]
     if hasattr(value, "toarray") or hasattr(value, "todense"):
         raise InputTypeError(
-            f"{name} is a sparse {kind}; expected a dense matrix: {name}.toarray()."
+            f"{name} is a sparse {type(value).__name__}; expected a dense matrix: {name}.toarray()."
         )
     if home == "torch" and hasattr(value, "detach"):
         return _from_torch(name, value)
@@ -100,6 +130,22 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
     if hasattr(value, "to_numpy"):
         return _from_frame(name, value), None
     return _from_numpy(name, value)
+
+
+def check_head(value: Any, remedy: str) -> None:
+    """Refuse what has no keys and queries as a head has."""
+    if not is_head(value):
+        raise InputTypeError(
+            f"head is a {type(value).__name__}; expected an AttentionHead. {remedy}"
+        )
+
+
+def is_head(value: Any) -> bool:
+    """Whether something has the keys and queries of a head; no class is imported for it."""
+    try:
+        return callable(getattr(value, "queries", None)) and callable(getattr(value, "keys", None))
+    except Exception:  # a foreign object may raise anything
+        return False
 
 
 def _load(name: str, path: Any) -> Any:
@@ -124,8 +170,9 @@ def _load(name: str, path: Any) -> Any:
     except Exception as error:  # NumPy raises what the bytes of a damaged file happen to raise
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise InputError(
-            f"{name}: {text} cannot be read ({type(error).__name__}: {reason}); expected an array "
-            "of numbers that numpy.save or numpy.savez wrote."
+            f"{name}: {text} cannot be read ({type(error).__name__}: "
+            f"{str(reason)[:160]}); expected an array of numbers that numpy.save or "
+            "numpy.savez wrote."
         ) from None
 
 
@@ -159,7 +206,7 @@ def _from_numpy(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None
         array = _objects(value)
     except ValueError as error:
         raise InputError(
-            f"{name} is ragged: every row must have the same length. ({error})"
+            f"{name} is ragged: every row must have the same length. ({str(error)[:160]})"
         ) from None
     except TypeError as error:  # foreign arrays of a dtype that NumPy does not have
         raise InputTypeError(f"{name} cannot be read as an array of numbers: {error}.") from None
@@ -339,9 +386,10 @@ def storage(
         return stored
     if stored is None:
         return hint or STORAGES.get(array.dtype.name, FLOAT64)
+    data = isinstance(stored, (np.generic, np.ndarray)) and not isinstance(stored, str)
     try:
-        found = STORAGES.get(np.dtype(stored).name)
-    except (TypeError, ValueError):  # "bfloat16", or a dtype of torch or JAX
+        found = None if data else STORAGES.get(np.dtype(stored).name)
+    except Exception:  # "bfloat16", a dtype of torch or JAX, or an object that raises anything
         found = STORAGES.get(shown(stored).rpartition(".")[2].strip("'"))
     if found is None:
         raise InputTypeError(
@@ -357,6 +405,14 @@ def storage_dtype(name: str, value: Any, stored: npt.DTypeLike | None) -> Storag
     return storage(name, array, stored, hint)
 
 
+def check_word(name: str, value: Any, words: Iterable[str]) -> str:
+    """Return a word that is one of these."""
+    words = tuple(words)
+    if not isinstance(value, str) or value not in words:
+        raise InputError(f"{name} is {shown(value)}; expected one of {', '.join(words)}.")
+    return str(value)
+
+
 def check_bool(name: str, value: Any, meaning: str) -> bool:
     """Return `value` as a bool; anything else is refused."""
     if not isinstance(value, (bool, np.bool_)):
@@ -367,17 +423,41 @@ def check_bool(name: str, value: Any, meaning: str) -> bool:
 def check_int(name: str, value: Any, *, least: int, most: int | None = None, why: str = "") -> int:
     """Return `value` as an int in ``[least, most]``; bools and floats are refused."""
     if isinstance(value, (bool, np.bool_)):
-        raise InputTypeError(f"{name} is {value!r}; expected an integer, not a truth value.")
+        raise InputTypeError(f"{name} is {shown(value)}; expected an integer, not a truth value.")
     try:
         number = operator.index(value)
-    except TypeError:
+    except Exception:  # a foreign object may raise anything
         raise InputTypeError(
             f"{name} is {shown(value)} of type {type(value).__name__}; expected an integer."
         ) from None
     if number < least or (most is not None and number > most):
         span = f"at least {least}" if most is None else f"from {least} to {most}"
         raise InputError(f"{name} is {shown(number)}; expected {span}{': ' + why if why else ''}.")
+    if number.bit_length() > MOST_BITS:  # NumPy takes minutes for a seed of a million digits
+        raise InputError(f"{name} is {shown(number)}; expected an integer below 2^{MOST_BITS}.")
     return number
+
+
+def listed(name: str, values: Any, expected: str) -> list[Any]:
+    """What an iterable holds, which is no text and ends; `expected` is a clause of the message."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise InputTypeError(f"{name} is {shown(values)}; expected {expected}.")
+    try:
+        found = list(islice(values, MOST_LISTED + 1))
+    except Exception as error:  # a foreign object may raise anything
+        raise InputTypeError(
+            f"{name} is {shown(values)}, which cannot be listed ({type(error).__name__}); expected "
+            f"{expected}."
+        ) from None
+    if len(found) > MOST_LISTED:
+        raise InputError(f"{name} is {shown(values)}; expected {expected}, at most {MOST_LISTED}.")
+    return found
+
+
+def check_ints(name: str, values: Any, *, least: int, example: list[int]) -> list[int]:
+    """Return the integers of an iterable, each at least `least`."""
+    found = listed(name, values, f"integers, for example {example}")
+    return [check_int(name, value, least=least) for value in found]
 
 
 def check_head_size(value: Any) -> int:
@@ -387,29 +467,37 @@ def check_head_size(value: Any) -> int:
     )
 
 
-def require_memory(name: str, value: int, *shape: int) -> None:
-    """Refuse a size for which an array of this shape is beyond any memory."""
-    if np.prod([float(x) for x in shape]) > MOST_ENTRIES:
-        raise InputError(
-            f"{name} is {shown(value)}, which needs an array of {' × '.join(map(shown, shape))} "
-            f"entries; expected at most {MOST_ENTRIES}: it would not fit into memory."
-        )
+def require_memory(name: str, value: int | None, *shape: int) -> None:
+    """Refuse a size for which an array of this shape is beyond memory; of None, the array."""
+    if math.prod(shape) <= MOST_ENTRIES:
+        try:
+            np.empty(math.prod(shape))  # only asked for: no page of it is touched
+        except MemoryError:
+            pass
+        else:
+            return
+    entries = " × ".join(map(shown, shape))
+    says = f"has {entries}" if value is None else f"is {shown(value)}, which needs {entries}"
+    raise InputError(
+        f"{name} {says} entries; expected at most {MOST_ENTRIES}, and no more than this machine "
+        "has room for: it would not fit into memory."
+    )
 
 
 def check_real(
     name: str, value: Any, *, above: float | None = None, least: float | None = None
 ) -> float:
     """Return `value` as a finite float, above or at least a bound."""
-    if isinstance(value, (str, bytes, bool)) or value is None:
+    if not _is_scalar(value):
         raise InputTypeError(f"{name} is {shown(value)}; expected a real number.")
     try:
         number = float(value)
-    except (TypeError, ValueError):
-        raise InputTypeError(f"{name} is {shown(value)}; expected a real number.") from None
     except OverflowError:
         raise InputError(
-            f"{name} is above 1.8e308; expected a number that float64 holds."
+            f"{name} is above 1.8e308 in magnitude; expected a number that float64 holds."
         ) from None
+    except Exception:  # a foreign object may raise anything
+        raise InputTypeError(f"{name} is {shown(value)}; expected a real number.") from None
     if not np.isfinite(number):
         raise InputError(f"{name} is {number}; expected a finite number.")
     if above is not None and not number > above:
@@ -417,6 +505,15 @@ def check_real(
     if least is not None and not number >= least:
         raise InputError(f"{name} is {number}; expected a number of at least {least}.")
     return number
+
+
+def _is_scalar(value: Any) -> bool:
+    """Whether ``float(value)`` may be asked for: no text, truth value, date or array."""
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value is not np.ma.masked and value.ndim == 0 and value.dtype.kind in "iuf"
+    return not isinstance(value, bool) and (
+        hasattr(type(value), "__float__") or hasattr(type(value), "__index__")
+    )
 
 
 def check_seed(seed: Any) -> np.random.Generator:

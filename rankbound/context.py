@@ -31,6 +31,7 @@ from rankbound._validate import (
     loses,
     plain,
     refuse_mixture,
+    shown,
     storage,
 )
 from rankbound.attention.masks import Mask, check_mask
@@ -120,8 +121,8 @@ class Context:
                 f"{'neither' if P is None else 'both'} of P and logits given; expected exactly "
                 "one: the context matrix, or the logits it is the softmax of."
             )
-        if floats not in ("refuse", "exact"):
-            raise InputError(f'floats is {floats!r}; expected "refuse" or "exact".')
+        if not isinstance(floats, str) or floats not in ("refuse", "exact"):
+            raise InputError(f'floats is {shown(floats)}; expected "refuse" or "exact".')
         name = "P" if logits is None else "logits"
         rows = check_bool("rows", rows, "rows sum to 1")
         given, hint = plain(name, P if logits is None else logits)

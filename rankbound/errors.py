@@ -10,7 +10,17 @@ from typing import Any
 
 
 class RankboundError(Exception):
-    """Base of all errors that rankbound raises on purpose."""
+    """Base of all errors that rankbound raises on purpose; what users wrote cannot break a line."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(on_one_line(message))
+
+
+def on_one_line(message: str) -> str:
+    """A message as one line that can be printed, its longest words shortened."""
+    words = message.split() if "\n" in message else message.split(" ")
+    text = " ".join(word if len(word) <= 160 else f"{word[:120]}…" for word in words)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class InputError(RankboundError, ValueError):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from rankbound.errors import InputTypeError
+
 
 class Verdict(Enum):
     """How sure an answer is.
@@ -41,6 +43,11 @@ class Verdict(Enum):
     @staticmethod
     def weakest(verdicts: list[Verdict]) -> Verdict:
         """The weakest of the verdicts that speak for a statement; undecided if there is none."""
+        if type(verdicts) is not list or not all(isinstance(v, Verdict) for v in verdicts):
+            raise InputTypeError(
+                f"verdicts is a {type(verdicts).__name__[:60]} of other things; expected a list of "
+                "Verdict."
+            )
         return min(verdicts, key=_STRENGTH.index, default=Verdict.UNDECIDED)
 
 

@@ -21,7 +21,8 @@ from matplotlib.figure import Figure
 import rankbound as rb
 from rankbound.fitting.layer import LayerFit, fit_layer
 from rankbound.fitting.objective import Objective, kl_divergence
-from rankbound.plots import cliff, head_sizes_by_mask, student_errors
+from rankbound.plots import cliff, head_sizes_by_mask, reach_by_length, student_errors
+from tests.helpers import refused
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 
@@ -413,6 +414,36 @@ def test_bad_rows_of_masks_are_refused(
 def test_axes_of_the_masks_are_one() -> None:
     with pytest.raises(rb.InputTypeError, match="expected Axes"):
         head_sizes_by_mask([MASK_ROW], pair_of_axes())  # type: ignore[arg-type]
+
+
+# the reach
+
+
+REACH_ROWS = published("reach")
+
+
+@pytest.mark.parametrize("row", REACH_ROWS, ids=lambda row: f"{row['series']}-{row['n']}")
+def test_the_reach_is_that_of_the_theorem(row: dict[str, Any]) -> None:
+    n, d = row["n"], row["d"]
+    if row["series"] == "full":
+        assert row["dimension"] == min(d * d, n * (n - 1))
+    else:
+        ones = row["series"] == "causal-bias"
+        assert row["dimension"] == rb.causal_dimension(n, d, holds_ones=ones)
+    if n <= 6:
+        assert importlib.import_module("recipes.reach").reach_row(row["series"], n, d) == row
+
+
+def test_the_picture_of_the_reach_shows_the_shares() -> None:
+    axes = reach_by_length(REACH_ROWS, Figure().subplots())
+    (line,) = (line for line in axes.lines if line.get_gid() == "causal")
+    x, y = (np.asarray(values, float).tolist() for values in line.get_data())
+    shares = dict(zip(x, y, strict=True))
+    assert shares[1.0] == shares[9 / 8] == 1.0 > shares[10 / 8]  # one missing dimension
+    with refused(rb.InputError, "rows[0]['series'] is 'left'", "expected one of"):
+        reach_by_length([REACH_ROWS[0] | {"series": "left"}], axes)
+    with refused(rb.InputError, "rows[0]['dimension'] is 99"):
+        reach_by_length([REACH_ROWS[0] | {"dimension": 99}], axes)
 
 
 # the separation

@@ -105,8 +105,12 @@ def test_readme_names_its_commands() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    """LIMITS: 135 modules and 24,500 lines, by removing repetition, not by squeezing code."""
+    """At most 160 modules and 31,000 lines: what goes is repetition, and no line is squeezed.
+
+    Made straight it had 24,500; claims with power, the papers around B20, heads under masks and
+    bounds by signs are what came since.
+    """
     modules = list((ROOT / "rankbound").rglob("*.py"))
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)
-    assert len(modules) <= 135
-    assert lines <= 24_500
+    assert len(modules) <= 160
+    assert lines <= 31_000

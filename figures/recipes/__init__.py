@@ -7,6 +7,7 @@ from recipes.atlas import ATLAS
 from recipes.cliff import CLIFF
 from recipes.experiments import LAPTOP, OVERNIGHT, TRAINED_HEADS
 from recipes.masks import MASKS
+from recipes.reach import REACH
 from recipes.recipe import Recipe, Row
 from recipes.separation import SEPARATION
 
@@ -19,6 +20,7 @@ FIGURES: Mapping[str, Recipe] = MappingProxyType(
         "experiments-laptop": LAPTOP,
         "experiments-overnight": OVERNIGHT,
         "masks": MASKS,
+        "reach": REACH,
         "separation": SEPARATION,
         "trained-heads": TRAINED_HEADS,
     }

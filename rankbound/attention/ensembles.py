@@ -15,8 +15,8 @@ from rankbound._validate import (
     check_int,
     check_real,
     check_seed,
+    check_word,
     require_memory,
-    shown,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead, standard_head_size
@@ -136,9 +136,7 @@ def random_context(n: int, seed: Seed, law: str = "dirichlet", **parameters: flo
     """
     n = check_int("n", n, least=1)
     require_memory("n", n, n, n)
-    if not isinstance(law, str) or law not in LAWS:
-        raise InputError(f"law is {shown(law)}; expected one of {', '.join(LAWS)}.")
-    draw = LAWS[law]
+    draw = LAWS[check_word("law", law, LAWS)]
     known = list(inspect.signature(draw).parameters)[2:]
     unknown = [name for name in parameters if name not in known]
     if unknown:

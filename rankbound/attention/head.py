@@ -19,6 +19,7 @@ from rankbound._validate import (
     check_real,
     frozen_copy,
     plain,
+    shown,
     storage_dtype,
 )
 from rankbound.attention.masks import Mask, check_mask
@@ -195,8 +196,8 @@ def without_overflow(name: str, compute: Callable[[], Array]) -> Array:
 def _own_mask(mask: npt.ArrayLike) -> Mask:
     if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
         raise InputTypeError(
-            f"mask is {mask!r}; expected a bool matrix (n, n): a head's own mask is of one length. "
-            "Pass rb.causal_mask(n), or the name to head.context(X, mask=...)."
+            f"mask is {shown(mask)}; expected a bool matrix (n, n): a head's own mask is "
+            "of one length. Pass rb.causal_mask(n), or the name to head.context(X, mask=...)."
         )
     array = plain("mask", mask)[0]
     if array.ndim != 2 or array.shape[0] != array.shape[1]:

@@ -113,7 +113,8 @@ def _stack(name: str, value: Any) -> Array:
         expected = "(d, h * v)" if axes == 2 else "(h, size, d)"
         raise InputError(f"{name} has shape {array.shape}; expected {expected}, no axis empty.")
     if not np.isfinite(array).all():
-        raise InputError(f"{name} holds an entry that is not finite; expected finite weights.")
+        bad = array[~np.isfinite(array)].flat[0]
+        raise InputError(f"{name} holds {bad}, which is not finite; expected finite weights.")
     return array
 
 

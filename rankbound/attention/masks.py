@@ -29,10 +29,14 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask
         visible = _named(mask, shape[-1])
     else:
         visible = plain("mask", mask)[0]
+        if visible.dtype == object and all(isinstance(x, (bool, np.bool_)) for x in visible.flat):
+            visible = visible.astype(np.bool_)
         if visible.dtype != np.bool_:
-            kind = f"dtype {visible.dtype}" if visible.dtype != object else "entries of other types"
+            what = f"dtype {visible.dtype}"
+            if visible.dtype == object:
+                what = f"entries of other types, for example {shown(next(visible.flat, None), 40)}"
             raise InputTypeError(
-                f"mask has {kind}; expected bool, {_axes(rows)}, True = visible. "
+                f"mask has {what}; expected bool, {_axes(rows)}, True = visible. "
                 "An additive mask of 0 and -inf is `mask == 0`."
             )
         if visible.shape[-2:] != shape[-2:] or visible.ndim < 2:

@@ -10,14 +10,14 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from rankbound._validate import check_int
+from rankbound._validate import check_bool, check_ints
 from rankbound.attention.head import AttentionHead
 from rankbound.auditing import capture, models
 from rankbound.auditing.capture import Captured, Reproduction, Samples
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.models import LoadedModel, ModelFacts, TextFacts, run
 from rankbound.auditing.page import write_page
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.table import Table, Tabular
 
@@ -171,8 +171,11 @@ def audit(
         A KeyboardInterrupt with what is finished.
     """
     text = models.check_text(text)
-    chosen = None if layers is None else _numbers("layers", layers, [0, 5])
-    sizes = _numbers("head_sizes", head_sizes, [8, 16])
+    context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
+    chosen = None
+    if layers is not None:
+        chosen = frozenset(check_ints("layers", layers, least=0, example=[0, 5]))
+    sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
     loaded = models.load(models.find_model(model), dtype)
@@ -181,12 +184,6 @@ def audit(
         measure_heads, unit=loaded.facts.unit, context_rank=context_rank, head_sizes=sizes
     )
     return _Run(loaded, facts, chosen, measured, progress).audit(cut)
-
-
-def _numbers(name: str, numbers: Iterable[int], example: list[int]) -> frozenset[int]:
-    if isinstance(numbers, (str, bytes)) or not isinstance(numbers, Iterable):
-        raise InputTypeError(f"{name} is {numbers!r}; expected integers, for example {example}.")
-    return frozenset(check_int(name, number, least=0) for number in numbers)
 
 
 @dataclass

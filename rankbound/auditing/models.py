@@ -23,7 +23,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES, check_int
+from rankbound._validate import STORAGES, check_int, shown
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 from rankbound.sweeps.workers import installed
 
@@ -109,9 +109,9 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
             "of an installed package. Save a loaded model with model.save_pretrained(folder)."
         )
     path = Path(model)
-    if path.is_dir():
+    if os.path.isdir(path):  # False also of names that no file system takes
         return _directory(path, path.resolve().name)
-    if path.is_file():
+    if os.path.isfile(path):
         return _file(path)
     return _package(str(model))
 
@@ -122,8 +122,8 @@ def _file(path: Path) -> ModelFiles:
     if any(path.match(pattern) for pattern in PICKLES):
         raise _pickle(path.name)
     raise InputError(
-        f"{path.name}: neither a directory nor a .gguf file; for safetensors give the directory "
-        "that holds them and config.json."
+        f"model is {path.name}, neither a directory nor a .gguf file; expected one of them: for "
+        "safetensors the directory that holds them and config.json."
     )
 
 
@@ -132,8 +132,9 @@ def _package(name: str) -> ModelFiles:
     spec = find_spec(module) if module.isidentifier() else None
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            f"{name}: no such model; expected a directory with config.json and safetensors, a "
-            ".gguf file, or an installed package that carries one. Nothing is downloaded."
+            f"{name}: no such model; expected a directory with config.json and "
+            "safetensors, a .gguf file, or an installed package that carries one. "
+            "Nothing is downloaded."
         )
     root = Path(next(iter(spec.submodule_search_locations)))
     folders = sorted({p.parent for p in root.rglob(WHOLE)} | {p.parent for p in root.rglob(INDEX)})
@@ -308,10 +309,10 @@ class LoadedModel:
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
     """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
-    if dtype not in COMPUTE:
+    if not isinstance(dtype, str) or dtype not in COMPUTE:
         raise InputError(
-            f"dtype is {dtype!r}; expected one of {', '.join(COMPUTE)}: whatever the weights are "
-            "stored in, the model runs in a dtype in which its attention can be reproduced."
+            f"dtype is {shown(dtype)}; expected one of {', '.join(COMPUTE)}: whatever the weights "
+            "are stored in, the model runs in a dtype in which its attention can be reproduced."
         )
     torch = require("torch", "an audit")
     require_transformers()

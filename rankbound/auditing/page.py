@@ -20,6 +20,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from rankbound._validate import shown
 from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.errors import InputTypeError
 from rankbound.table import finite
@@ -33,7 +34,9 @@ Record = Mapping[str, Any]
 def write_page(path: str | os.PathLike[str], record: Record) -> None:
     """Write the page of an audit's record to a file; OSError if it cannot be written."""
     if not isinstance(path, (str, os.PathLike)):
-        raise InputTypeError(f"path is {path!r}; expected the path of a file, ending in .html.")
+        raise InputTypeError(
+            f"path is {shown(path)}; expected the path of a file, ending in .html."
+        )
     # A path may hold what UTF-8 cannot: it is shown as a question mark.
     Path(path).write_bytes(page(record).encode("utf-8", "replace"))
 

@@ -136,6 +136,27 @@ class UnreachableWitness(Certificate):
     right: Matrix
 
 
+class OrthogonalWeights(Certificate):
+    """W, n × n and visible: ``<W, L>`` is 0 for the logits of every head, and not for these."""
+
+    kind = "orthogonal-weights"
+    weights: Matrix
+
+
+class SelectingQueries(Certificate):
+    """One query per set, sets in the order of size and then of members."""
+
+    kind = "selecting-queries"
+    queries: Matrix
+
+
+class RadonWeights(Certificate):
+    """Weights, n × 1, of sum 0 and positive on the set only, that the keys map to zero."""
+
+    kind = "radon-partition"
+    weights: Matrix
+
+
 def read_certificate(text: str | bytes) -> Certificate:
     """Return the certificate that a JSON text stands for; written again it gives the same bytes.
 

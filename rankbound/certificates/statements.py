@@ -130,6 +130,20 @@ class RepresentedWithin(Statement):
     tokens: Matrix | None = None
 
 
+class RepresentedMasked(Statement):
+    """``(keys tokens)^T (queries tokens)`` is `logits` on the mask, but for the gauge.
+
+    `mask` holds 1 where a key is visible, else 0; tokens None: the identity.
+    """
+
+    kind = "represented-masked"
+    logits: Matrix
+    mask: Matrix
+    keys: Matrix
+    queries: Matrix
+    tokens: Matrix | None = None
+
+
 class MaskedLogRank(Statement):
     """``lower <=`` least rank of logits that agree with these on the mask ``<= upper``.
 
@@ -167,6 +181,41 @@ class Unreachable(Statement):
 
     kind = "unreachable"
     logits: Matrix
+    tokens: Matrix
+
+
+class Selectable(Statement):
+    """Every set of at most `most` keys has a query that scores each of them above each other."""
+
+    kind = "selectable"
+    keys: Matrix
+    most: int
+
+
+class Unselectable(Statement):
+    """No query scores each of these keys above each other key."""
+
+    kind = "unselectable"
+    keys: Matrix
+    members: tuple[int, ...]
+
+
+class UnreachableMasked(Statement):
+    """The same under a mask, which holds 1 where a key is visible, else 0."""
+
+    kind = "unreachable-masked"
+    logits: Matrix
+    mask: Matrix
+    tokens: Matrix
+
+
+class UnreachableMaskedWithin(Statement):
+    """No head has, under the mask, a context within e^±ratio of `context`, 0 where hidden."""
+
+    kind = "unreachable-masked-within"
+    context: Matrix
+    mask: Matrix
+    ratio: float
     tokens: Matrix
 
 

@@ -35,9 +35,12 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def write(file: Path | None, content: str) -> None:
-    """Write a file where one is asked for."""
+    """Write a file where one is asked for; the error of a full disk names it."""
     if file is not None:
-        file.write_text(content, encoding="utf-8")
+        try:
+            file.write_text(content, encoding="utf-8")
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(file)) from None
 
 
 def in_flags(message: str, options: argparse.Namespace) -> str:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from rankbound.auditing.audit import Audit
     from rankbound.context import Context
 
+MOST_TEXT = 2**28  # bytes of a text
 WRITTEN = "expected an array written by numpy.save"
 
 
@@ -218,8 +219,12 @@ def run_audit(options: argparse.Namespace) -> int:
 
 def read_text(file: Path) -> str:
     """The content of a text file in UTF-8."""
+    with file.open("rb") as stream:
+        content = stream.read(MOST_TEXT + 1)  # a device may have no end
+    if len(content) > MOST_TEXT:
+        raise InputError(f"{file}: more than {MOST_TEXT} bytes; expected a text.")
     try:
-        return file.read_text(encoding="utf-8")
+        return content.decode("utf-8")
     except UnicodeDecodeError:
         raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
 
@@ -254,12 +259,18 @@ def load_array(path: Path) -> npt.NDArray[Any]:
         raise InputError(f"{path}: no such file; {WRITTEN}.")
     if path.is_dir():
         raise InputError(f"{path}: a directory; {WRITTEN}.")
-    content = path.read_bytes()
-    if content[:6] != b"\x93NUMPY":
-        kind = "an .npz archive or another zip" if content[:2] == b"PK" else "no .npy file"
-        raise InputError(f"{path}: {kind}; {WRITTEN}.")
     try:
-        array: npt.NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        with path.open("rb") as file:
+            begin = file.peek(6)
+            if begin[:6] != b"\x93NUMPY":
+                kind = "an .npz archive or another zip" if begin[:2] == b"PK" else "no .npy file"
+                raise InputError(f"{path}: {kind}; {WRITTEN}.")
+            # what the header claims is read and no more; by read, as a pipe has no position
+            array: npt.NDArray[Any] = np.lib.format.read_array(
+                SimpleNamespace(read=file.read), allow_pickle=False
+            )
+    except (InputError, OSError):
+        raise
     except Exception as error:  # NumPy evaluates the header: a hostile one raises anything
         if "Object arrays" in str(error):
             raise InputError(

@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
+import threading
 from typing import NoReturn
 
 from rankbound.cli import Commands, in_flags
-from rankbound.errors import RankboundError
+from rankbound.errors import RankboundError, on_one_line
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message} (see `{self.prog} --help`)\n")
+        self.exit(2, f"{self.prog}: {on_one_line(message)} (see `{self.prog} --help`)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -36,10 +38,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _hear_ctrl_c() -> None:
+    """A script starts what it runs in the background with SIGINT ignored; runs can be resumed."""
+    ignored = signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    if ignored and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, on these arguments or ``sys.argv[1:]``, and return its exit code."""
     if sys.stdout is None:  # closed by whoever started us
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+    _hear_ctrl_c()
     options = argparse.Namespace()
     try:
         parser = _parser()
@@ -57,14 +67,14 @@ def main(arguments: list[str] | None = None) -> int:
     except SystemExit as stop:  # argparse: 0 for --help, 2 for bad usage
         return stop.code if isinstance(stop.code, int) else 2
     except RankboundError as error:
-        message = " ".join(in_flags(str(error), options).split())
-        sys.stderr.write(f"rankbound: {message}\n")
+        sys.stderr.write(f"rankbound: {in_flags(str(error), options)}\n")
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):  # the reader went away: nothing is left to tell
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
-        sys.stderr.write(f"rankbound: {error.filename or 'file'}: {error.strerror}\n")
+        where = on_one_line(str(error.filename or "standard output"))
+        sys.stderr.write(f"rankbound: {where}: {error.strerror}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("rankbound: interrupted\n")

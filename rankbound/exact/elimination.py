@@ -219,7 +219,7 @@ def extend_exactly(table: Rationals, visible: list[list[bool]]) -> ExactCompleti
         part = [[above[j] for j in seen] for above in found.basis]
         witness = _annihilator(part, row)
         if witness is None:
-            found.coefficients.append(solve_rows(part, row))
+            found.coefficients.append(solve_rows(part, row) or [])
             continue
         whole = [Fraction(0)] * columns
         for j, x in zip(seen, witness, strict=True):

@@ -46,16 +46,18 @@ def null_space(rows: Rationals) -> Rationals:
     return [[Fraction(int(kernel[i, k])) for i in range(len(rows[0]))] for k in range(nullity)]
 
 
-def solve_rows(part: Rationals, row: list[Fraction]) -> list[Fraction]:
-    """Return coefficients c with ``c · part = row``, for a row in the span of `part`."""
+def solve_rows(part: Rationals, row: list[Fraction]) -> list[Fraction] | None:
+    """Return coefficients c with ``c · part = row``; None if the row is not in the span."""
     if not part or not any(row):
-        return [Fraction(0)] * len(part)
+        return None if any(row) else [Fraction(0)] * len(part)
     stacked = [[*column, x] for column, x in zip(zip(*part, strict=True), row, strict=True)]
     echelon, rank = _rational_flint(stacked).rref()
     reduced = _fractions(echelon)
     coefficients = [Fraction(0)] * len(part)
     for i in range(rank):
-        pivot = next(j for j in range(len(part)) if reduced[i][j])
+        pivot = next(j for j in range(len(part) + 1) if reduced[i][j])
+        if pivot == len(part):
+            return None
         coefficients[pivot] = reduced[i][-1]
     return coefficients
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import plain, shown
+from rankbound._validate import guarded, plain, shown
 from rankbound.errors import InputError, InputTypeError
 
 IntegerMatrix = list[list[int]]
@@ -44,10 +44,11 @@ def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rat
     Its entries are ints, Fractions or SymPy numbers, which may share one irrational factor, as in
     ``log(2) * M``; floats, read as the exact rationals they are, only with ``floats=True``.
     """
-    table = _table(name, value)
+    table = guarded(name, value, lambda: _table(name, value))
     if not table or not isinstance(table[0], list) or not table[0]:
         raise InputError(
-            f"{name} is no matrix, or is empty; expected a matrix of at least one row and column."
+            f"{name} is no matrix, or is empty: {shown(value)}; expected a matrix of at least one "
+            "row and column."
         )
     if any(not isinstance(row, list) or len(row) != len(table[0]) for row in table):
         raise InputError(f"{name} is ragged or has more than 2 axes; expected one matrix (m, n).")

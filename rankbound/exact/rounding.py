@@ -53,10 +53,11 @@ def weyl_threshold(error: Any, shape: Sequence[int], largest: Any) -> Any:
     """What rounding can move a singular value by, for matrices of this shape (..., m, n).
 
     No singular value moves by more than the spectral norm of the perturbation (Weyl). `error`
-    bounds that of the entries; the decomposition in float64 adds at most ``max(m, n) eps`` times
-    the largest singular value (LAPACK Users' Guide, 4.9).
+    bounds that of the entries; the decomposition in float64 adds at most ``(m + n) eps`` times the
+    largest singular value: one ``eps`` for each reflection from the left and from the right
+    (LAPACK Users' Guide, 4.9, leaves a modest function of m and n open; max(m, n) is too small).
     """
-    return error + max(shape[-2:]) * FLOAT64_EPS * largest
+    return error + sum(shape[-2:]) * FLOAT64_EPS * largest
 
 
 def check_model() -> None:

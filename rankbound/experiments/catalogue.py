@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -12,9 +11,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+from rankbound._validate import check_word
 from rankbound.errors import BackendMissing, InputError
 from rankbound.experiments.language import language, read_corpus
-from rankbound.experiments.layers import check_word
 from rankbound.experiments.synthetic import context, farthest, lookup, mixing, separation
 from rankbound.sweeps.run import Sweep, Tick, sweep
 from rankbound.sweeps.store import store_path
@@ -208,15 +207,22 @@ def run_experiment(
                 f"the experiment {name} needs {package}, which is not installed: "
                 'pip install "rankbound[experiments]"'
             )
-    cells = GRIDS[name][preset]
-    function = experiment.function
+    cells, places = GRIDS[name][preset], None
     if name == "language":
-        cells, function = _placed(cells, function, Path(store), text)
+        cells, places = _placed(cells, Path(store), text)
     elif text is not None:
         raise InputError(
             f"a text was given to the experiment {name}; expected none: only language learns one."
         )
-    return sweep(function, list(cells), store, jobs, version=experiment.version, progress=progress)
+    return sweep(
+        experiment.function,
+        list(cells),
+        store,
+        jobs,
+        version=experiment.version,
+        unrecorded=places,
+        progress=progress,
+    )
 
 
 def checkpoint_folder(store: str | os.PathLike[str]) -> Path:
@@ -226,19 +232,15 @@ def checkpoint_folder(store: str | os.PathLike[str]) -> Path:
 
 
 def _placed(
-    cells: Cells, function: Callable[..., Any], store: Path, text: str | os.PathLike[str] | None
-) -> tuple[Cells, Callable[..., Any]]:
-    """Cells that name their corpus, and a function that knows where it and checkpoints are."""
+    cells: Cells, store: Path, text: str | os.PathLike[str] | None
+) -> tuple[Cells, dict[str, Any]]:
+    """Cells that name their corpus, and where it and checkpoints are.
+
+    Paths are no parameters: a cell is known by the text's hash, wherever the file is.
+    """
     corpus = read_corpus(text)
-    told = {
+    places = {
         "text": None if text is None else str(Path(text).resolve()),
         "checkpoints": str(checkpoint_folder(store).resolve()),
     }
-
-    # Paths are no parameters: a cell is known by the text's hash, wherever the file is. The name
-    # of the function, by which the sweep knows it, stays.
-    @functools.wraps(function)
-    def placed(**cell: Any) -> Any:
-        return function(**cell, **told)
-
-    return tuple({**cell, "corpus": corpus.sha256} for cell in cells), placed
+    return tuple({**cell, "corpus": corpus.sha256} for cell in cells), places

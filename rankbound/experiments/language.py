@@ -17,10 +17,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankbound._validate import check_word
 from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments import layers
-from rankbound.experiments.layers import Sizes, check_word, layer_sizes
+from rankbound.experiments.layers import Sizes, layer_sizes
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 FIXED = 16  # the head size of the arms `fixed` and `matched`

@@ -67,13 +67,6 @@ def layer_sizes(
     return Sizes(d, heads, d_k, d_v)
 
 
-def check_word(name: str, value: object, words: tuple[str, ...]) -> str:
-    """Return a word that is one of these."""
-    if value not in words:
-        raise InputError(f"{name} is {value!r}; expected one of {', '.join(words)}.")
-    return str(value)
-
-
 def gaussian(*shape: int, generator: Any, scale: float | None = None) -> Tensor:
     """A map to be trained: Gaussian, scaled by its number of inputs unless a scale is given."""
     import torch

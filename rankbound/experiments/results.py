@@ -11,9 +11,9 @@ from dataclasses import asdict, dataclass, fields
 from statistics import fmean, median
 from typing import Any
 
+from rankbound._validate import check_word
 from rankbound.errors import InputError
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, Experiment
-from rankbound.experiments.layers import check_word
 from rankbound.sweeps.plan import canonical
 from rankbound.sweeps.store import Record, by_function, open_store, store_path
 from rankbound.sweeps.workers import DONE, FAILED

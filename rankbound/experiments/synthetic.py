@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from rankbound._validate import check_int
+from rankbound._validate import check_int, check_word
 from rankbound.errors import InputError
 from rankbound.experiments import layers
 from rankbound.experiments.layers import Sizes, Tensor, Weights, attention, layer_sizes
@@ -82,7 +82,7 @@ def separation(
     """
     import torch
 
-    layers.check_word("teacher", teacher, ("common", "distinct"))
+    check_word("teacher", teacher, ("common", "distinct"))
     sizes = layer_sizes(d, heads, head_size, value_size)
     with layers.one_thread(seed) as generator:
         U = torch.randn(1 if teacher == "common" else TEACHERS, d, d, generator=generator)

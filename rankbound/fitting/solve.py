@@ -13,15 +13,18 @@ import numpy.typing as npt
 
 from rankbound._validate import (
     Array,
+    check_bool,
     check_head_size,
     check_int,
+    check_ints,
     check_real,
     frozen_copy,
     require_memory,
+    shown,
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.context import read_context
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError
 from rankbound.fitting.descent import (
     METHODS,
     SMOOTHINGS,
@@ -156,6 +159,7 @@ class Fitting:
         numbers = {
             "tolerance": check_real("gradient_tolerance", self.tolerance, above=0.0),
             "limit": check_int("max_iterations", self.limit, least=1),
+            "spectral_start": check_bool("spectral_start", self.spectral_start, "one more start"),
             "seed": check_int("seed", self.seed, least=0, why=why),
             "random_starts": check_int("random_starts", self.random_starts, least=0),
         }
@@ -209,7 +213,7 @@ class Fitting:
 def _check_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
     if not isinstance(value, str) or value not in choices:
         expected = ", ".join(repr(choice) for choice in choices)
-        raise InputError(f"{name} is {value!r}; expected one of {expected}.")
+        raise InputError(f"{name} is {shown(value)}; expected one of {expected}.")
 
 
 def _check_positive(problem: Problem) -> None:
@@ -275,9 +279,7 @@ def fit_path(
 
 
 def _check_sizes(head_sizes: Any) -> list[int]:
-    if isinstance(head_sizes, (str, bytes)) or not isinstance(head_sizes, Iterable):
-        raise InputTypeError(f"head_sizes is {head_sizes!r}; expected integers, such as [1, 2, 4].")
-    sizes = [check_head_size(size) for size in head_sizes]
+    sizes = check_ints("head_sizes", head_sizes, least=1, example=[1, 2, 4])
     if not sizes:
         raise InputError("head_sizes is empty; expected at least one head size.")
     if len(set(sizes)) < len(sizes):

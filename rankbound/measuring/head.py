@@ -1,7 +1,7 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
 A head comes as an `AttentionHead` on the identity, its queries and keys themselves. The two are
-balanced first (theory/head_log_rank.py), so that a coordinate that is large in the keys and small
+balanced first (ranks/spectrum.py), so that a coordinate that is large in the keys and small
 in the queries does not raise the threshold of the others.
 """
 
@@ -21,8 +21,8 @@ from rankbound.attention.masks import Chain, Mask, nested_chain
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.ranks.spectrum import effective_rank_of_values, spectrum_of_factors
-from rankbound.theory.head_log_rank import balanced, chain_log_rank
+from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
+from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
 

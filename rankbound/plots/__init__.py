@@ -12,6 +12,7 @@ from rankbound.plots.layers import (
     spectra_of_trained_heads,
     student_errors,
 )
+from rankbound.plots.reach import reach_by_length
 
 __all__ = [
     "atlas_intervals",
@@ -19,6 +20,7 @@ __all__ = [
     "errors_by_heads",
     "head_sizes_by_mask",
     "ranks_of_trained_heads",
+    "reach_by_length",
     "spectra_of_trained_heads",
     "student_errors",
 ]

@@ -174,7 +174,8 @@ def _check_error(error: Any, shape: tuple[int, ...]) -> Array:
             "broadcasts to that of A."
         ) from None
     if not (np.isfinite(array).all() and array.min() >= 0):
-        raise InputError("error holds a number that is negative or not finite; expected >= 0.")
+        bad = array[~(np.isfinite(array) & (array >= 0))].flat[0]
+        raise InputError(f"error holds {bad}; expected finite numbers of at least 0.")
     return array
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
+from rankbound._validate import shown
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import LogitRank, Rank, Statement
 from rankbound.errors import InputError
@@ -43,8 +44,8 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
     >>> int(rb.exact_rank([[Fraction(1, 3), 1], [1, 3]]))
     1
     """
-    if floats not in ("refuse", "exact"):
-        raise InputError(f'floats is {floats!r}; expected "refuse" or "exact".')
+    if not isinstance(floats, str) or floats not in ("refuse", "exact"):
+        raise InputError(f'floats is {shown(floats)}; expected "refuse" or "exact".')
     rows, _ = rational_matrix("A", A, floats=floats == "exact")
     proof = prove_rank(rows)
     upper = "the shape" if proof.factors is None else "an exact factorisation"

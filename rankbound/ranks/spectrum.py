@@ -12,9 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, Storage, check_matrix, check_real, frozen_copy, storage_dtype
-from rankbound.errors import InputError, InputTypeError
+from rankbound._validate import (
+    Array,
+    Storage,
+    check_bool,
+    check_head,
+    check_matrix,
+    check_real,
+    frozen_copy,
+    storage_dtype,
+)
+from rankbound.errors import InputError
 from rankbound.exact.rounding import weyl_threshold
+
+Exponents = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +51,7 @@ def spectrum(
     By Weyl's inequality a perturbation E moves no singular value by more than ``‖E‖_2``. Two
     perturbations are bounded: the entries of `A` are each within one ``eps`` of the dtype in which
     it was computed, so ``‖E‖_2 <= ‖E‖_F <= eps(stored) ‖A‖_F``; and the decomposition in float64
-    is backward stable, ``‖E‖_2 <= max(m, n) eps(float64) ‖A‖_2`` (LAPACK Users' Guide, 4.9).
+    is backward stable, ``‖E‖_2 <= (m + n) eps(float64) ‖A‖_2`` (LAPACK Users' Guide, 4.9).
     The threshold is their sum. Where `A` is a long product computed in low precision its entries
     are further off than one ``eps``: pass `rtol`.
 
@@ -92,7 +103,8 @@ def count_above(
     `values` and `tolerance` are those of the matrix divided by ``2**scale``.
     """
     if rtol is not None:
-        tolerance = rtol * values[..., 0]
+        with np.errstate(over="ignore"):  # nothing is above an infinite threshold
+            tolerance = rtol * values[..., 0]
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
@@ -182,7 +194,8 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     """Singular values of a head's logits, from the factors.
 
     ``L = scale * K^T Q`` with K, Q of shape (k, n). QR of the two factors leaves the singular
-    values of a k × k matrix: time O(n k²), memory O(n k).
+    values of a k × k matrix: time O(n k²), memory O(n k). Each is right to rounding of the sum over
+    coordinates t of ``scale ‖K_t‖ ‖Q_t‖``, however the sizes of K_t and Q_t differ.
 
     Parameters
     ----------
@@ -205,22 +218,53 @@ def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool
     >>> rb.logit_spectrum(head, rb.random_tokens(16, 1000, seed=1)).shape
     (4,)
     """
-    if not (hasattr(head, "queries") and hasattr(head, "keys")):
-        raise InputTypeError(
-            f"head is a {type(head).__name__}; expected an AttentionHead. For an array of logits "
-            "use rb.spectrum; for queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
-        )
+    centred = check_bool("centred", centred, "logits less their mean over keys")
+    check_head(
+        head,
+        "For an array of logits use rb.spectrum; for queries and keys, "
+        "rb.AttentionHead(W_q=queries, W_k=keys).",
+    )
     return spectrum_of_factors(head.keys(X), head.queries(X), head.scale, centred=centred)
 
 
 def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
-    """Singular values of ``scale * keys^T queries``, keys and queries (..., k, n)."""
-    left, left_scale = _triangle(keys, centred)
-    right, right_scale = _triangle(queries, False)
-    core = left @ np.swapaxes(right, -1, -2)
+    """Singular values of ``scale * keys^T queries``, keys and queries (..., k, n).
+
+    The factors are balanced first, so that a coordinate that is large in the keys and small in the
+    queries is not lost: the error is of the size of rounding ``Σ_t ‖keys_t‖ ‖queries_t‖``.
+    """
+    left, right, exponent = balanced(keys, queries)
+    core = _triangle(left, centred) @ np.swapaxes(_triangle(right, False), -1, -2)
     values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
-    scales = (left_scale + right_scale)[..., 0]
-    return _unscaled(values, scales, "the logits have", "the keys", "no rank changes")
+    return _unscaled(values, exponent[..., None], "the logits have", "the keys", "no rank changes")
+
+
+def balanced(keys: Array, queries: Array) -> tuple[Array, Array, Any]:
+    """Factors of shape (..., k, n) balanced, and the exponent e of ``keys^T queries / 2**e``.
+
+    Each coordinate is multiplied in one and divided in the other by a power of two, so that its
+    largest entries are of one size in both; exact, apart from underflow far below the largest
+    product. The sum over coordinates of the products of norms bounds what rounding does to the
+    logits; it is that of the norms of the whole factors once they are balanced (Cauchy–Schwarz).
+    """
+    left, right, exponent = balancing(keys, queries)
+    return np.ldexp(keys, left), np.ldexp(queries, right), exponent
+
+
+def balancing(keys: Array, queries: Array) -> tuple[Exponents, Exponents, Any]:
+    """The powers of two, (..., k, 1), that balance keys and queries, and the exponent."""
+    rows, sizes = zip(*map(unit_rows, (keys, queries)), strict=True)
+    idle = ~(rows[0].any(axis=-1, keepdims=True) & rows[1].any(axis=-1, keepdims=True))
+    total = np.where(idle, -4000, sizes[0] + sizes[1])
+    exponent = total.max(axis=(-2, -1), keepdims=True)
+    half = (total - exponent) // 2
+    return half - sizes[0], total - exponent - half - sizes[1], exponent[..., 0, 0]
+
+
+def unit_rows(factor: Array) -> tuple[Array, Exponents]:
+    """Rows over powers of two, so that their largest entries are in [1/2, 1), and the powers."""
+    sizes = np.frexp(np.max(np.abs(factor), axis=-1, keepdims=True))[1]
+    return np.ldexp(factor, -sizes), sizes
 
 
 def _unscaled(values: Array, scale: Any, subject: str, divide: str, since: str) -> Array:
@@ -234,10 +278,8 @@ def _unscaled(values: Array, scale: Any, subject: str, divide: str, since: str) 
     return unscaled
 
 
-def _triangle(factor: Array, centred: bool) -> tuple[Array, npt.NDArray[np.int32]]:
-    """R of the QR of ``factor^T / 2**scale``, and `scale`, so that nothing overflows."""
-    scale = np.frexp(np.max(np.abs(factor), axis=(-2, -1), keepdims=True))[1]
-    scaled = np.ldexp(factor, -scale)
+def _triangle(factor: Array, centred: bool) -> Array:
+    """R of the QR of ``factor^T``, rows of the factor less their means first where centred."""
     if centred:
-        scaled = scaled - scaled.mean(axis=-1, keepdims=True)
-    return np.asarray(np.linalg.qr(np.swapaxes(scaled, -1, -2), mode="r")), scale
+        factor = factor - factor.mean(axis=-1, keepdims=True)
+    return np.asarray(np.linalg.qr(np.swapaxes(factor, -1, -2), mode="r"))

@@ -1,15 +1,13 @@
-"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorems 1 and 2, and the bottleneck.
+"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorem 1 and the bottleneck.
 
 Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
 and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,
-on random, trained and pretrained heads. Theorem 2 says that a fixed head size is more expressive.
+on random, trained and pretrained heads. Theorem 2 is in theorem_2.py.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from fractions import Fraction
 from functools import partial
 from operator import floordiv
 from typing import Any
@@ -17,21 +15,12 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.attention.adversarial_layers import (
-    nearest_products,
-    random_fixed_layer,
-    same_values,
-    skew_pair,
-)
-from rankbound.attention.ensembles import random_multihead
 from rankbound.attention.head import AttentionHead
-from rankbound.attention.layer import LayerCost, MultiHead
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.exact.flint import left_inverse, rational_product
 from rankbound.exact.rational import as_rationals, centred, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.fitting.layer import fit_layer
 from rankbound.fitting.objective import kl_divergence
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.bounds import RankBounds
@@ -56,16 +45,18 @@ from rankbound.registry.populations import (
     construction_error,
     exact_logits,
     identity_logits,
+    one_coordinate_less,
     pretrained_contexts,
+    query_centred,
     random_contexts,
     represented,
+    rescaled,
     spread_tokens,
     trained_contexts,
     trained_heads,
 )
 from rankbound.theory.certified import certified_log_rank, certify_head
 from rankbound.theory.decision import log_rank, represent
-from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.theory.theorem_a import exact_factors
 from rankbound.verdict import Verdict
 
@@ -74,7 +65,9 @@ Integers = list[list[int]]
 CENTRES_OVER_QUERIES = "centres over queries instead of keys"
 HEAD_SIZE_OFF_BY_ONE = "head size off by one"
 MEASURES_P = "measures the rank of P"
-OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1})
+# a rank at its bound: 1 is the least by which it can be off
+OFF_BY_ONE = Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda head_size: head_size - 1}, "factor")
+ONLY_A_SAMPLE = "training only draws the contexts, and any others would do"
 POSITIONAL = "adds |i - j| to the logits"
 
 NECESSITY = "Theorem A, necessity"
@@ -128,7 +121,7 @@ def check_first_exact(
         yield Instance(label, float(miss), 0.0, Verdict.CERTIFIED, certificates=proofs)
 
 
-def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
+def _first(suffix: str, contexts: Contexts, of: str, **without: str) -> Claim:
     def check(trial: Trial, *, construct: Formula = represent) -> Instances:
         for label, P in contexts(trial):
             X = spread_tokens(len(P), trial)
@@ -146,17 +139,22 @@ def _first(suffix: str, contexts: Contexts, of: str) -> Claim:
         f"stated as tolerance: {of}.",
         check,
         Mutant("missing 1/sqrt(head size)", {"construct": _unscaled}),
+        Mutant(
+            "logits half as large again",
+            {"construct": lambda P, **sizes: rescaled(represent(P, **sizes))},
+            "factor",
+        ),
         Mutant(CENTRES_OVER_QUERIES, {"construct": _query_centred}),
         Mutant(
             "keeps P for its transpose",
             {"construct": lambda P, **sizes: represent(P.T / P.T.sum(0), **sizes)},
         ),
+        without=without,
     )
 
 
 def _query_centred(P: Array, **sizes: Any) -> AttentionHead:
-    log_P = np.log(P)
-    return represent(logits=log_P - log_P.mean(axis=1, keepdims=True), **sizes)
+    return represent(logits=query_centred(P), **sizes)
 
 
 def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
@@ -167,10 +165,6 @@ def _unscaled(P: Array, **sizes: Any) -> AttentionHead:
 def _transposed_factors(M: Integers) -> Any:
     A, B = exact_factors(transposed(as_rationals(M)))
     return B, A
-
-
-def _one_coordinate_less(M: Integers) -> Any:
-    return tuple(f[:-1] or [[Fraction(0)] * len(M)] for f in exact_factors(M))
 
 
 # Theorem 1, second half: for d < n some X and P fail
@@ -214,6 +208,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         trial: Trial,
         *,
         tokens: Formula = lambda n: np.eye(n - 1, n),  # the last is zero
+        floor: Formula = lambda last, n: kl_divergence(last, np.full((n, 1), -np.log(n))) / n,
     ) -> Instances:
         for count, (label, P) in enumerate(contexts(trial)):
             if count == trial.count(most, 10**6):
@@ -222,8 +217,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
             X = tokens(n)
             # started at the optimum in Aitchison distance, a few steps say what can be reached
             fit = fit_head(P, n, X=X, random_starts=0, max_iterations=30)
-            last = P[:, -1:]
-            bound = kl_divergence(last, np.full((n, 1), -np.log(n))) / n
+            bound = floor(P[:, -1:], n)
             rounding = 8 * n * FLOAT64_EPS * float(np.max(np.abs(np.log(P))))  # of both sums
             reached = kl_divergence(P, log_column_softmax(fit.head.logits(X)))
             yield Instance(label, reached, bound, Verdict.SUPPORTED, rounding)
@@ -234,9 +228,16 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         f"that token: {of}.",
         check,
         Mutant("no token is zero", {"tokens": np.eye}),
+        # the fitted heads attain the bound
+        Mutant(
+            "half as much again",
+            {"floor": lambda last, n: 1.5 * kl_divergence(last, np.full((n, 1), -np.log(n))) / n},
+            "factor",
+        ),
         hypotheses=("X = [I 0] with d = n - 1", POSITIVE, "the fitted head may have any size"),
         relation=">=",
         status=Verdict.SUPPORTED,
+        without={"idle": "it holds for every head, fitted or not; that it is attained shows a fit"},
     )
 
 
@@ -304,156 +305,8 @@ def _rank_of_context(keys: Any, queries: Any) -> RankBounds:
     return certified_rank(AttentionHead(W_q=queries, W_k=keys).context())
 
 
-def _without_last_coordinate(keys: Any, queries: Any) -> RankBounds:
-    return exact_logit_rank(keys[:-1], queries[:-1], centre=True)
-
-
-# Theorem 2: fixed head size is strictly more expressive
-
-STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
-FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
-SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
-
-Search = Callable[[MultiHead, MultiHead, int], Separation]
-Pair = Callable[..., tuple[MultiHead, MultiHead]]  # of d, h, d_p, perhaps the heads of g, a seed
-
-_theorem_2 = partial(
-    make_claim,
-    source=Source(
-        "bhojanapalli2020",
-        "Theorem 2",
-        "in our words; the witness is computed, where the paper shows that one exists",
-    ),
-)
-_parameters = partial(
-    make_claim,
-    source=Source("bhojanapalli2020", "Section 3", "in our words"),
-    hypotheses=("query, key and value size d_p", "no biases"),
-)
-
-
-def check_inclusion(trial: Trial, *, rows: Formula = lambda W, zeros: [[W], [zeros]]) -> Instances:
-    """Zero rows and columns change no product, for every size at once."""
-    import sympy
-
-    d, k, v, e = (sympy.Symbol(name, integer=True, positive=True) for name in "dkve")
-
-    def pad(W: Any) -> Any:
-        return sympy.BlockMatrix(rows(W, sympy.ZeroMatrix(e, d)))
-
-    W_q, W_k = (sympy.MatrixSymbol(name, k, d) for name in ("W_q", "W_k"))
-    wide = sympy.block_collapse(pad(W_k).T * pad(W_q))
-    same = wide == W_k.T * W_q
-    yield Instance("W_k^T W_q, all d, k, d_p and weights", same, True, Verdict.PROVED)
-    W_o, W_v = sympy.MatrixSymbol("W_o", d, v), sympy.MatrixSymbol("W_v", v, d)
-    wide = sympy.block_collapse(pad(W_o.T).T * pad(W_v))
-    yield Instance("W_o W_v, all d, v and weights", wide == W_o * W_v, True, Verdict.PROVED)
-
-
-def check_widened(trial: Trial, *, wider: Formula = widen) -> Instances:
-    """Layers and their widened forms: no tokens are claimed to separate them."""
-    for d, h, head_size, _ in SHAPES:
-        f = random_multihead(d, h, trial.rng)
-        for n in (1, 2, 4):
-            gap = separating_tokens(f, wider(f, head_size), n).gap
-            label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}"
-            yield Instance(label, gap, 0, Verdict.SUPPORTED)
-
-
-def _separated(label: str, found: Separation) -> Instance:
-    apart = found.gap > 0
-    evidence = Verdict.CERTIFIED if apart else Verdict.SUPPORTED
-    proofs = (lambda: found.certificate,) if apart else ()
-    return Instance(label, apart, True, evidence, certificates=proofs)
-
-
-def _against(opponent: Callable[[MultiHead, int, int], MultiHead]) -> Pair:
-    """A random g and what is set against it, given g, h and a seed."""
-
-    def pair(d: int, h: int, head_size: int, heads: int, seed: int) -> tuple[MultiHead, MultiHead]:
-        g = random_fixed_layer(d, heads, head_size, seed)
-        return opponent(g, h, seed), g
-
-    return pair
-
-
-def _imitator(g: MultiHead, h: int, seed: int) -> MultiHead:
-    return fit_layer(g, h, n=3, sequences=48, seed=seed, max_iterations=150).layer
-
-
-def check_single_token(
-    trial: Trial, *, output: Formula = lambda layer, x: layer.output(x)
-) -> Instances:
-    """Layers with the same values on single tokens of integers: every product is exact."""
-    for d, h, head_size, heads in SHAPES:
-        g = random_fixed_layer(d, heads, head_size, trial.rng)
-        f = same_values(g, h, trial.rng)
-        x = np.array(trial.integers(d, 1, bound=64), dtype=np.float64)
-        gap = float(np.max(np.abs(output(f, x) - output(g, x))))
-        yield Instance(f"d = {d}, h = {h}, d_p = {head_size}", gap, 0, Verdict.SUPPORTED)
-
-
-def check_parameters(trial: Trial, *, count: Formula = lambda d, h, k: 4 * d * h * k) -> Instances:
-    """The weights of each projection counted, for every size at once."""
-    import sympy
-
-    d, h, k = sympy.symbols("d h k", integer=True, positive=True)
-    shapes = [(h * k, d)] * 3 + [(d, h * k)]  # W_q, W_k, W_v, W_o, all heads together
-    total = sum(rows * columns for rows, columns in shapes)
-    fixed = sympy.simplify(total - count(d, h, k)) == 0
-    yield Instance("fixed head size d_p: 4 d d_p h", fixed, True, Verdict.PROVED)
-    standard = sympy.simplify(count(d, h, d / h) - 4 * d**2) == 0
-    yield Instance("standard head size d/h: 4 d²", standard, True, Verdict.PROVED)
-
-
-def check_costs(trial: Trial, *, cost: Formula = lambda cost: cost.parameters) -> Instances:
-    """Layers counted against the formula."""
-    for d, h, head_size, heads in SHAPES:
-        for layer in (random_multihead(d, h, 0), random_fixed_layer(d, heads, head_size, 0)):
-            size = LayerCost(d, layer.heads, layer.head_size)
-            label = f"d = {d}, h = {layer.heads}, head size {layer.head_size}"
-            yield Instance(label, layer.parameter_count, cost(size), Verdict.SUPPORTED)
-
-
-def _blind(f: MultiHead, g: MultiHead, n: int) -> Separation:
-    return separating_tokens(f, widen(f, f.head_size + 1), n)
-
-
-def _rescaled(layer: MultiHead, head_size: int) -> MultiHead:
-    wide = widen(layer, head_size)
-    return MultiHead(wide.W_q, wide.W_k, wide.W_v, wide.W_o)
-
-
-BLIND = Mutant("tokens of a layer against itself, widened", {"search": _blind})
-SINGLE = Mutant(
-    "one token instead of n >= 2", {"search": lambda f, g, n: separating_tokens(f, g, 1)}
-)
-
-
-def _separation(
-    name: str,
-    opponents: str,
-    pair: Pair,
-    *mutants: Mutant,
-    shapes: Sequence[tuple[int, ...]] = SHAPES,
-) -> Claim:
-    def check(trial: Trial, *, search: Search = separating_tokens) -> Instances:
-        for d, h, head_size, *heads in shapes:
-            for _ in range(trial.count(1, 6)):
-                seed, n = int(trial.rng.integers(2**31)), int(trial.rng.integers(2, 5))
-                label = f"d = {d}, h = {h}, d_p = {head_size}, n = {n}, seed {seed}"
-                f, g = pair(d, h, head_size, *heads, seed)
-                yield _separated(label, search(f, g, n))
-
-    return _theorem_2(
-        f"b20-theorem2-separation-{name}",
-        f"Some tokens tell g from f, where f is {opponents}.",
-        check,
-        BLIND,
-        *mutants,
-        hypotheses=(STANDARD, FIXED, "n >= 2"),
-        relation="exists",
-    )
+def _without_last_coordinate(keys: Any, queries: Any, *, centre: bool = True) -> RankBounds:
+    return exact_logit_rank(keys[:-1], queries[:-1], centre=centre)
 
 
 CLAIMS = (
@@ -464,10 +317,10 @@ CLAIMS = (
         check_first_exact,
         Mutant("X^T for the left inverse", {"inverse": transposed}),
         Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
-        Mutant("one coordinate too few", {"factors": _one_coordinate_less}),
+        Mutant("one coordinate too few", {"factors": one_coordinate_less}),
     ),
     _first("random", random_contexts, "random contexts"),
-    _first("trained", trained_contexts, "contexts of heads trained here"),
+    _first("trained", trained_contexts, "contexts of heads trained here", idle=ONLY_A_SAMPLE),
     _first("pretrained", pretrained_contexts, "contexts of a pretrained encoder"),
     _second_half(
         "b20-theorem1-second-example",
@@ -524,24 +377,28 @@ CLAIMS = (
         "log-rank-trained",
         "Contexts of heads trained here have log-rank equal to their head size.",
         check_trained,
-        OFF_BY_ONE,
         Mutant(MEASURES_P, {"rank": numerical_rank}),
+        Mutant("centres over queries", {"rank": lambda P: numerical_rank(query_centred(P))}),
         hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
         status=Verdict.SUPPORTED,
+        without={"idle": ONLY_A_SAMPLE},
     ),
     _bottleneck(
         "logit-rank-pretrained",
         "Logits of all 72 heads of all-MiniLM-L6-v2 have rank d/h = 32, their bound.",
         compare_ranks(_pretrained, partial(exact_logit_rank, centre=False), floordiv),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads - 1}),
         Mutant(MEASURES_P, {"rank": _rank_of_context}),
+        Mutant(
+            "drops a coordinate",
+            {"rank": partial(_without_last_coordinate, centre=False)},
+        ),
         hypotheses=("queries and keys after biases, float32 read as exact rationals",),
     ),
     _bottleneck(
         "log-rank-pretrained",
         "Contexts of all 72 heads of all-MiniLM-L6-v2 have log-rank exactly 32.",
         compare_ranks(_pretrained, partial(exact_logit_rank, centre=True), floordiv),
-        Mutant(HEAD_SIZE_OFF_BY_ONE, {"predicted": lambda d, heads: d // heads + 1}),
+        Mutant(MEASURES_P, {"rank": _rank_of_context}),
         Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
@@ -554,65 +411,5 @@ CLAIMS = (
         Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
         relation="exists",
-    ),
-    _theorem_2(
-        "b20-theorem2-inclusion",
-        "Zero rows and columns turn a layer of head size k into one of any d_p >= k with "
-        "the same outputs: F is contained in G.",
-        check_inclusion,
-        Mutant("projections repeated instead of padded", {"rows": lambda W, zeros: [[W], [W]]}),
-        hypotheses=("any layer; the scale is kept, or absorbed by W_q",),
-        relation="exists",
-        status=Verdict.PROVED,
-    ),
-    _theorem_2(
-        "b20-theorem2-inclusion-widened",
-        "No tokens are found to tell a layer from its widened form.",
-        check_widened,
-        Mutant("the temperature of the larger head size", {"wider": _rescaled}),
-        hypotheses=("the scale is kept",),
-        status=Verdict.SUPPORTED,
-    ),
-    _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
-    _separation(
-        "same-values", "one with Σ W_o W_v = V_o V_v exactly", _against(same_values), SINGLE
-    ),
-    _separation(
-        "nearest-products",
-        "one with the same values and W_k^T W_q the best approximation of U of rank d/h",
-        _against(nearest_products),
-        SINGLE,
-    ),
-    _separation(
-        "skew",  # the third case of the paper's proof
-        "one with the same values and U - W_k^T W_q skew-symmetric",
-        skew_pair,
-        SINGLE,
-        shapes=((4, 2, 4), (6, 3, 4), (8, 4, 6), (8, 8, 3)),
-    ),
-    _separation("imitating", "trained to imitate g", _against(_imitator), shapes=SHAPES[:2]),
-    _theorem_2(
-        "b20-theorem2-single-token",
-        "On one token (n = 1) a layer is Σ W_o W_v: layers with the same values agree, "
-        "whatever their heads.",
-        check_single_token,
-        Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
-        hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
-        status=Verdict.SUPPORTED,
-    ),
-    _parameters(
-        "b20-parameters",
-        "A layer has 4 d d_p h weights; with head size d/h that is 4 d², whatever h.",
-        check_parameters,
-        Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
-        relation="exists",
-        status=Verdict.PROVED,
-    ),
-    _parameters(
-        "b20-parameters-counted",
-        "The weights of layers are as many as the formula says.",
-        check_costs,
-        Mutant("4 d² for every layer", {"cost": lambda cost: 4 * cost.d**2}),
-        status=Verdict.SUPPORTED,
     ),
 )

@@ -14,6 +14,11 @@ import numpy as np
 
 from rankbound._validate import shown
 from rankbound.certificates.certificates import Certificate
+from rankbound.certificates.statements import (
+    RankAboveHeadSize,
+    RepresentedExactly,
+    RepresentedWithin,
+)
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
@@ -29,6 +34,11 @@ class Relation(Enum):
     GE = ">="
     IFF = "iff"
     EXISTS = "exists"
+
+    @property
+    def is_of_numbers(self) -> bool:
+        """Whether it compares numbers, such as those that certificates bound; else truth values."""
+        return self in (Relation.EQ, Relation.LE, Relation.GE)
 
     def residual(self, measured: float, predicted: float) -> float:
         """By how much the relation fails; 0 where it holds. Truth values count as 0 and 1."""
@@ -89,6 +99,13 @@ class Instance:
         earned = real and self.certificates and self.accepted == len(self.certificates)
         return Verdict.CERTIFIED if earned else Verdict.SUPPORTED
 
+    @property
+    def proved(self) -> tuple[float, float]:
+        """What the certificates prove of a rank or a head size: at least, at most."""
+        sides = [_sides(one) for one in self.certificates if isinstance(one, Certificate)]
+        lower, upper = zip((0.0, math.inf), *sides, strict=True)
+        return max(lower), min(upper)
+
     @classmethod
     def of_bounds(cls, label: str, bounds: RankBounds, predicted: int) -> Instance:
         """The instance of a rank whose two sides meet, with what proves them."""
@@ -98,16 +115,34 @@ class Instance:
         return cls(label, int(bounds), predicted, Verdict.CERTIFIED, certificates=proofs)
 
 
+def _sides(certificate: Certificate) -> tuple[float, float]:
+    statement = certificate.statement
+    if isinstance(statement, RankAboveHeadSize):
+        return statement.keys.rows + 1, math.inf
+    if isinstance(statement, RepresentedExactly | RepresentedWithin):
+        return 0, statement.keys.rows
+    return getattr(statement, "lower", 0), getattr(statement, "upper", math.inf)
+
+
 Instances = Iterator[Instance]
 Formula = Callable[..., Any]  # an argument of a check by keyword, which a mutant may replace
 
 
+MutantKind = Literal["wrong", "factor", "idle"]
+LACKS = ("measured", "factor", "idle")  # what a claim may state a reason for not having
+
+
 @dataclass(frozen=True, eq=False)
 class Mutant:
-    """A deliberately wrong version of a claim, which its check must catch."""
+    """A deliberately wrong version of a claim, which its check must catch.
+
+    Kind "factor": a number that is bounded is off by a factor of 1.5, or by the least that must
+    show. Kind "idle": what is trained or iterated does not train or does not converge.
+    """
 
     name: str  # what is wrong
     formulas: Mapping[str, Formula]  # in place of the check's keyword arguments
+    kind: MutantKind = "wrong"
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +170,11 @@ class Claim:
 
     Every instance meets the hypotheses. The status is the evidence that verification is registered
     to reach, ``REFUTED`` for false statements; ``check(trial, **formulas)`` yields the instances.
+
+    Of the mutants one changes the measured side and not the predicted one; where a number is
+    bounded, by <=, >= or a tolerance, one is of kind "factor"; where something is trained or
+    iterated, one is "idle". `without` says why a claim has none: "measured", "factor" or "idle" and
+    the reason. tests/registry reads this off what the mutated checks do.
     """
 
     id: str
@@ -145,6 +185,15 @@ class Claim:
     status: Verdict
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
+    without: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        for lacking, reason in self.without.items():
+            if lacking not in LACKS or not reason:
+                raise InputError(
+                    f"{self.id}: without is {dict(self.without)!r}; expected one of "
+                    f"{', '.join(LACKS)} and the reason for each."
+                )
 
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""
@@ -157,18 +206,35 @@ class Claim:
     def judge(self, instances: list[Instance]) -> Verdict:
         """Turn instances into a word of evidence.
 
-        A violated instance refutes the claim when it is itself proved or certified; elsewhere it
-        leaves the claim undecided. Where none is violated the weakest evidence counts. Certified
-        are instances whose certificates were built and accepted, and no others.
+        A violated instance refutes the claim when its certificates do; elsewhere it leaves the
+        claim undecided. Where none is violated the weakest evidence counts. Certified are instances
+        whose certificates were built and accepted, and do not contradict what was measured.
         """
         if not all(math.isfinite(i.tolerance) for i in instances):
             return Verdict.UNDECIDED  # such a tolerance would hold anything
         broken = [i for i in instances if self.residual(i) > i.tolerance]
-        if any(i.word in (Verdict.PROVED, Verdict.CERTIFIED) for i in broken):
+        if any(self._refutes(i) for i in broken):
             return Verdict.REFUTED
         if broken:
             return Verdict.UNDECIDED
-        return Verdict.weakest([i.word for i in instances])
+        return Verdict.weakest([self._earned(i) for i in instances])
+
+    def _earned(self, instance: Instance) -> Verdict:
+        lower, upper = instance.proved
+        silent = self.relation.is_of_numbers and not lower <= instance.measured <= upper
+        return Verdict.SUPPORTED if silent and instance.certificates else instance.word
+
+    def _refutes(self, broken: Instance) -> bool:
+        """Whether accepted certificates speak of what was measured, and exclude what is predicted.
+
+        One that is of the predicted side excludes nothing; and an argument that did not go through,
+        or a witness that does not show that something exists, is none against it.
+        """
+        if not self.relation.is_of_numbers or self._earned(broken) is not Verdict.CERTIFIED:
+            return False
+        lower, upper = broken.proved
+        nearest = min(max(float(broken.predicted), lower), upper)
+        return self.relation.residual(nearest, broken.predicted) > broken.tolerance
 
     def residual(self, instance: Instance) -> float:
         """By how much an instance fails the relation; a NaN fails it infinitely."""
@@ -202,9 +268,11 @@ def make_claim(
     hypotheses: tuple[str, ...],
     relation: Relation | Literal["=", "<=", ">=", "iff", "exists"] = "=",
     status: Verdict = Verdict.CERTIFIED,
+    without: Mapping[str, str] = MappingProxyType({}),
 ) -> Claim:
     """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
-    return Claim(id, statement, source, hypotheses, Relation(relation), status, check, mutants)
+    relation = Relation(relation)
+    return Claim(id, statement, source, hypotheses, relation, status, check, mutants, without)
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:

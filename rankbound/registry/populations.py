@@ -1,14 +1,16 @@
-"""What claims are checked on: random, trained and pretrained contexts, and exact logits."""
+"""What claims are checked on: contexts and exact logits; and wrong heads, to be caught."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.ensembles import random_context, random_tokens
+from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.attention.pretrained import PretrainedHead, pretrained_heads
 from rankbound.certificates.certificates import Representation
@@ -21,6 +23,7 @@ from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
 from rankbound.registry.claim import Trial
 from rankbound.theory.certified import certified_log_rank
+from rankbound.theory.theorem_a import exact_factors
 
 Contexts = Callable[[Trial], Iterator[tuple[str, Array]]]  # a label and a context each
 POSITIVE = "P is positive and column-stochastic"
@@ -90,6 +93,29 @@ pretrained_contexts = _contexts_of(pretrained_sample)
 def spread_tokens(n: int, trial: Trial) -> Array:
     """Gaussian tokens of full column rank, d a little above n."""
     return random_tokens(n + int(trial.rng.integers(0, 4)), n, trial.rng)
+
+
+# wrong versions that several claims must catch
+
+
+def query_centred(P: Array) -> Array:
+    """Log P less the mean over queries, where the softmax asks for that over keys."""
+    log_P = np.log(P)
+    return np.asarray(log_P - log_P.mean(axis=1, keepdims=True), np.float64)
+
+
+def rescaled(head: AttentionHead, factor: float = 1.5) -> AttentionHead:
+    """The head with its logits multiplied by a factor."""
+    return AttentionHead(W_q=head.W_q, W_k=head.W_k, scale=factor * head.scale)
+
+
+def one_coordinate_less(M: Any) -> tuple[Rationals, Rationals]:
+    """The exact factors, without their last coordinate."""
+    A, B = (f[:-1] or [[Fraction(0)] * len(M)] for f in exact_factors(M))
+    return A, B
+
+
+# tolerances
 
 
 def construction_error(log_P: Array, X: Array) -> float:

@@ -5,20 +5,19 @@ Its results are data, a row per cell; its progress goes to a callback, or to a b
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rankbound._validate import check_int, check_real
-from rankbound.errors import InputError
-from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, make_plan
+from rankbound.errors import InputError, InputTypeError
+from rankbound.sweeps.plan import COLUMNS, Function, Grid, canonical, keyed, make_plan
 from rankbound.sweeps.store import PENDING, Record, by_function, locked, open_store, store_path
 from rankbound.sweeps.workers import DONE, FAILED, Portable, Work, outcomes
 from rankbound.table import Column, Table
@@ -34,6 +33,7 @@ def sweep(
     version: str = "1",
     seed: int = 0,
     *,
+    unrecorded: Mapping[str, Any] | None = None,
     progress: Callable[[Tick], object] | None = None,
 ) -> Sweep:
     """Run a function over a grid, each cell once, and keep its outcome.
@@ -44,7 +44,8 @@ def sweep(
 
     A cell is known by the function's ``__qualname__``, the version and its parameters, so a sweep
     resumes also from another script or a larger grid. **Raise the version when the function
-    changes**: its code is not looked at.
+    changes**: its code is not looked at. A function that holds what is in neither is refused: a
+    lambda, a closure over a value, a method of an object, a partial.
 
     Parameters
     ----------
@@ -70,6 +71,9 @@ def sweep(
         Of the function.
     seed : int
         From which the cells' seeds are derived.
+    unrecorded : dict, optional
+        Keywords of every call that are no part of what a cell is known by, such as the folder where
+        data lie on this machine. Results must not depend on them.
     progress : callable, optional
         Called with a :class:`~rankbound.sweeps.run.Tick` at the start and after each cell. By
         default a bar on standard error if it is a terminal, and nothing otherwise.
@@ -94,9 +98,12 @@ def sweep(
     >>> [cell.result["y"] for cell in done.cells]
     [10, 40]
     """
-    plan = make_plan(function, grid, version, seed)
+    if unrecorded is not None and not isinstance(unrecorded, Mapping):
+        raise InputTypeError(f"unrecorded is {unrecorded!r}; expected a dict of keywords.")
+    unrecorded = keyed("unrecorded", unrecorded or {})
+    plan = make_plan(function, grid, version, seed, unrecorded)
     work = Work(
-        function=Portable(function),
+        function=Portable(function, unrecorded),
         retries=check_int("retries", retries, least=0),
         time_limit=None if time_limit is None else check_real("time_limit", time_limit, above=0.0),
     )
@@ -151,13 +158,16 @@ class Sweep:
         return Table.of(self.rows(), self.columns).to_frame()
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write one line per cell; nothing where there is no value, JSON for nested parameters."""
+        r"""Write a line of names, and one per cell.
+
+        None, and no value at all, is nothing; a word stands in quotes, also an empty one; a number
+        or a truth value is its JSON, NaN and Infinity as Python spells them; a list or a dict is
+        its JSON in quotes. Half a surrogate pair, which UTF-8 lacks, is written as ``\ud800``.
+        """
+        lines = (self.columns, *(row.values() for row in self.rows()))
+        text = "".join(f"{','.join(map(_field, line))}\n" for line in lines)
         try:
-            with Path(path).open("w", newline="", encoding="utf-8") as file:
-                writer = csv.DictWriter(file, self.columns, lineterminator="\n")
-                writer.writeheader()
-                for row in self.rows():
-                    writer.writerow({name: _written(value) for name, value in row.items()})
+            Path(path).write_bytes(text.encode("utf-8", "backslashreplace"))
         except (OSError, TypeError, ValueError) as error:  # no path, or one with a zero byte
             raise InputError(
                 f"path is {path!r}, which cannot be written: {error}; expected that of a CSV file."
@@ -172,8 +182,11 @@ def _row(cell: Record) -> dict[str, Any]:
     return {**cell.parameters, **(cell.result or {}), **dict(zip(COLUMNS, values, strict=True))}
 
 
-def _written(value: Any) -> Any:
-    return json.dumps(value) if isinstance(value, (list, dict)) else value
+def _field(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value if isinstance(value, str) else json.dumps(value)
+    return '"' + text.replace('"', '""') + '"' if isinstance(value, (str, list, dict)) else text
 
 
 def store_table(records: Iterable[Record]) -> Table:

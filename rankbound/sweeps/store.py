@@ -10,7 +10,7 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -149,9 +149,18 @@ def store_path(store: Any) -> Path:
     name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
-    path = Path(os.path.realpath(name))
-    if path.is_dir():
-        raise InputError(f"{path} is a directory; expected the path of an SQLite file.")
+    try:
+        path = Path(os.path.realpath(name))
+        with suppress(FileNotFoundError, NotADirectoryError):
+            path.with_name(f"{path.name}-journal").stat()  # the longest name that SQLite makes
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"store is {name!r}, no path here: {error}; expected the path of an SQLite file. "
+            "Choose another."
+        ) from None
+    if path.exists() and not path.is_file():
+        what = "a directory" if path.is_dir() else "no regular file"
+        raise InputError(f"{path} is {what}; expected the path of an SQLite file.")
     if not path.parent.is_dir():
         raise InputError(f"{path.parent} is no directory; expected one for the store to be in.")
     return path
@@ -182,7 +191,8 @@ def locked(path: Path) -> Iterator[None]:
         ) from None
     try:
         os.ftruncate(descriptors[0], 0)
-        os.write(descriptors[0], f"{os.getpid()}\n".encode("ascii"))
+        with suppress(OSError):  # a full disk; it only tells others who holds the store
+            os.write(descriptors[0], f"{os.getpid()}\n".encode("ascii"))
         yield
     finally:
         os.ftruncate(descriptors[0], 0)
@@ -201,13 +211,13 @@ def _holder(lock_file: str) -> str:
 def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
     """Open a store, whole and of this schema, or make it; its path is from :func:`store_path`.
 
-    To read it alone it must exist; that is allowed while a run is at work.
+    To read it alone it must exist; that is allowed while a run is at work, and where nobody may
+    write.
     """
     if read_only and not path.exists():
         raise InputError(f"{path}: no such file; expected the store of a sweep.")
-    uri = f"{path.as_uri()}?mode={'rw' if read_only else 'rwc'}"
     with _reported(path):
-        connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+        connection = _reader(path) if read_only else _connection(path, "mode=rwc")
     try:
         store = Store(path, connection)
         with _reported(path):
@@ -215,6 +225,46 @@ def open_store(path: Path, *, read_only: bool = False) -> Iterator[Store]:
         yield store
     finally:
         connection.close()
+
+
+def _connection(path: Path, mode: str) -> sqlite3.Connection:
+    uri = f"{path.as_uri()}?{mode}"
+    connection = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=60.0)
+    try:
+        connection.execute("SELECT name FROM sqlite_schema").fetchall()  # opens the files
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _reader(path: Path) -> sqlite3.Connection:
+    """A connection to read by: open for writing, so that SQLite tidies up behind a killed run.
+
+    Where it may not write, the file is read as it stands; but not where it has a log, which would
+    be passed over: SQLite reads that, if it can.
+    """
+    try:
+        return _connection(path, "mode=rw")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in _NO_WRITING:
+            raise
+    if not _log(path).exists():
+        return _connection(path, "mode=ro&immutable=1")
+    try:
+        return _connection(path, "mode=ro")
+    except sqlite3.OperationalError as error:
+        raise InputError(
+            f"{path} cannot be read: SQLite says {error}; a killed run left {_log(path).name}, "
+            "which is read where one may write. Copy both to such a folder, and read it there."
+        ) from None
+
+
+_NO_WRITING = (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY)
+
+
+def _log(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
 
 
 def _check(path: Path, connection: sqlite3.Connection, read_only: bool) -> None:
@@ -249,7 +299,10 @@ def _reported(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.OperationalError as error:
-        raise InputError(f"{path} cannot be read or written: SQLite says {error}.") from None
+        raise InputError(
+            f"{path} cannot be read or written: SQLite says {error}; expected a file that can, "
+            "and room on its disk. What was recorded is kept: see to it, and call again."
+        ) from None
     except sqlite3.DatabaseError as error:
         raise InputError(
             f"{path} is no store, or a damaged one: SQLite says {error}. Restore it, or name "

@@ -1,5 +1,8 @@
 """Run cells: each under one thread, with its outcome whatever it is; in joblib's workers.
 
+Whatever a cell does becomes its outcome in one place, :func:`attempt`, in the process that ran it.
+Only plain data leaves that process, so nothing that a cell returns or raises is ever unpickled.
+
 joblib's active backend decides where the workers are: on this machine, or on a cluster
 (``joblib.parallel_config(backend="dask")``). Neither joblib nor an executor of loky can kill one
 call and let the others go on, so an attempt with a time limit gets one process of loky.
@@ -17,19 +20,21 @@ import sys
 import threading
 import time
 import traceback
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from importlib import metadata
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
 
 from rankbound.errors import InputError, InputTypeError
-from rankbound.sweeps.plan import COLUMNS, Cell, plain_scalar
+from rankbound.sweeps.plan import COLUMNS, Cell, keyed, plain_scalar
 
 DONE, FAILED = "done", "failed"
 MOST_ERROR = 4000  # characters of an error that are kept
@@ -72,61 +77,99 @@ class Portable:
     """A function that goes to another process as it stands, even one of ``__main__``.
 
     In this process it is the function itself. It is pickled once, for all cells, and unpickled
-    once in each process.
+    once in each process, by the first cell there: what fails then is that cell's failure.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], keywords: Mapping[str, Any]) -> None:
         from cloudpickle import dumps
 
-        self.function = function
+        self.function: Callable[..., Any] | None = partial(function, **keywords)
         try:
-            self.pickled: bytes = dumps(function)
+            self.pickled: bytes = dumps(self.function)
         except Exception as error:  # a lock says TypeError, a cycle of objects whatever it likes
             raise InputTypeError(
                 f"function {function.__qualname__} cannot be pickled ({error}), so it cannot go to "
-                "another process; expected one that holds no lock, generator, socket or open "
-                "connection. Make these inside the function."
+                "another process; expected one that holds, also by unrecorded=, no lock, "
+                "generator, socket or open connection. Make these inside the function."
             ) from None
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _unpack, (self.pickled,)
+    def __getstate__(self) -> dict[str, Any]:
+        return {"function": None, "pickled": self.pickled}
+
+    def load(self) -> Callable[..., Any]:
+        """Return the function."""
+        return _unpickled(self.pickled) if self.function is None else self.function
 
 
 @lru_cache(maxsize=4)
-def _unpack(pickled: bytes) -> Portable:
+def _unpickled(pickled: bytes) -> Callable[..., Any]:
     from cloudpickle import loads
 
-    portable = Portable.__new__(Portable)
-    portable.function, portable.pickled = loads(pickled), pickled
-    return portable
+    function: Callable[..., Any] = loads(pickled)
+    return function
 
 
-def attempt(function: Callable[..., Any], arguments: dict[str, Any]) -> Outcome:
-    """Call the function once. Only an interruption gets out."""
-    names = set(arguments)
-    with one_thread():
-        start = time.perf_counter()
+def attempt(
+    portable: Portable, arguments: dict[str, Any], ready: Callable[[], object] = lambda: None
+) -> Outcome:
+    """Call the function once, and make the outcome of whatever comes of it.
+
+    Only Ctrl-C gets out, as KeyboardInterrupt: a SIGINT that came in the call. `ready` is called
+    when the function is here, before the call.
+    """
+    start: float | None = None
+    with one_thread(), _interruptions() as came:
         try:
+            function = portable.load()
+            ready()
+            start = time.perf_counter()
             value = function(**arguments)
-        except (Exception, SystemExit) as error:  # sys.exit in a cell ends the cell
-            return _failure(describe(error), time.perf_counter() - start)
-        seconds = time.perf_counter() - start
-    try:
-        result = json.dumps(_scalars(value, names))
-    except (TypeError, ValueError) as error:
-        return _failure(f"{type(error).__name__}: {error}", seconds)
-    return Outcome(DONE, result=result, wall_time=seconds)
+            seconds = time.perf_counter() - start
+            result = json.dumps(_scalars(value, set(arguments)))
+            return Outcome(DONE, result=result, wall_time=seconds)
+        except BaseException as error:  # a cell may raise anything, and end nothing but itself
+            taken = None if start is None else time.perf_counter() - start
+            outcome = _failure(describe(error), taken)
+        if came:
+            raise KeyboardInterrupt
+        return outcome
 
 
 def describe(error: BaseException) -> str:
     """Class, message, and the place in the user's code, without the folders of this machine."""
     try:
-        text = str(error)
-    except Exception:  # an error that cannot say what it is
+        text = str.__str__(str(error))  # of a subclass, the word alone
+    except BaseException:  # an error that cannot say what it is
         text = "(no message: its __str__ fails)"
-    frames = traceback.extract_tb(error.__traceback__)[1:]  # the first is the call here
-    place = f" [{Path(frames[-1].filename).name}, line {frames[-1].lineno}]" if frames else ""
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        file = frame.f_code.co_filename
+        # what this module finds wrong with a result is in no line of theirs
+        place = "" if file == __file__ else f" [{Path(file).name}, line {line}]"
     return f"{type(error).__name__}: {text}"[:MOST_ERROR] + place
+
+
+@contextmanager
+def _interruptions() -> Iterator[list[int]]:
+    """The SIGINTs that come: by these Ctrl-C differs from a KeyboardInterrupt that a cell raises.
+
+    Python hands signals to the main thread alone; one that is ignored stays so.
+    """
+    came: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(before):
+        yield came
+        return
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        before(number, frame)
+
+    signal.signal(signal.SIGINT, handler)
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _scalars(value: Any, taken: set[str]) -> dict[str, Any]:
@@ -135,15 +178,14 @@ def _scalars(value: Any, taken: set[str]) -> dict[str, Any]:
             f"the function returned {_short(value)} of type {type(value).__name__}; expected a "
             'dict of scalars, such as {"kl": 0.5}.'
         )
-    for name in value:
-        if not isinstance(name, str):
-            raise InputTypeError(f"the result has the key {name!r}; expected a word.")
+    result = keyed("the result", value)
+    for name in result:
         if name in taken or name in COLUMNS:
             raise InputError(
                 f"the result names {name!r}, which is a parameter or a column of its own; "
                 "expected another name, as each is a column of one table."
             )
-    return {str(name): _scalar(name, entry) for name, entry in value.items()}
+    return {name: _scalar(name, entry) for name, entry in result.items()}
 
 
 def _scalar(name: str, value: Any) -> Any:
@@ -163,7 +205,7 @@ def _scalar(name: str, value: Any) -> Any:
 def _short(value: Any) -> str:
     try:
         text = repr(value)
-    except Exception:  # what is returned may be anything
+    except BaseException:  # what is returned may be anything
         return "an object"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -208,7 +250,7 @@ def outcomes(cells: list[Cell], work: Work, jobs: int) -> Iterator[tuple[Cell, O
             for cell, outcome in _stream(list(left.values()), work, jobs, taken):
                 del left[cell.id]
                 yield cell, outcome
-        except Exception:  # whatever a backend raises where a worker is lost
+        except (Exception, CancelledError):  # whatever a backend raises where a worker is lost
             suspects = [cell for cell in left.values() if cell.id in taken]
             if work.apart or not suspects:
                 raise
@@ -253,7 +295,7 @@ def _run(cell: Cell, work: Work) -> tuple[Cell, Outcome]:
         if work.apart or work.time_limit is not None:
             outcome = _isolated(work.function, cell.arguments(), work.time_limit)
         else:
-            outcome = attempt(work.function.function, cell.arguments())
+            outcome = attempt(work.function, cell.arguments())
         if outcome.status == DONE or attempts > work.retries:
             return cell, replace(outcome, attempts=attempts)
 
@@ -286,7 +328,7 @@ def _isolated(portable: Portable, arguments: dict[str, Any], limit: float | None
 
     context = get_context("loky")  # unlike Python's own, it leaves the user's __main__ alone
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs, portable.pickled, arguments))
+    process = context.Process(target=_serve, args=(theirs, portable, arguments))
     with _children_allowed():
         process.start()
     theirs.close()
@@ -322,23 +364,17 @@ def _converse(process: Connection, limit: float | None) -> Outcome | str:
         return when
 
 
-def _serve(owner: Connection, pickled: bytes, arguments: dict[str, Any]) -> None:
+def _serve(owner: Connection, portable: Portable, arguments: dict[str, Any]) -> None:
     """In the process: say None when it is ready, call, and answer with the outcome."""
-    from cloudpickle import loads
-
     if hasattr(os, "setsid"):
         os.setsid()  # the leader of a group: all that the function starts is killed with it
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is for the owner, who kills this process
     os.dup2(2, 1)  # what the function prints is no output of the sweep's
     threading.Thread(target=_follow, args=(owner,), daemon=True).start()
-    try:
-        function = loads(pickled)
-    except Exception as error:
-        owner.send(_failure(f"the function cannot be unpickled: {describe(error)}"))
-        return
-    owner.send(None)
-    outcome = attempt(function, arguments)
+    outcome = attempt(portable, arguments, lambda: owner.send(None))
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        with suppress(BaseException):  # the function may have closed it, or put anything there
+            stream.flush()
     owner.send(outcome)
 
 
@@ -374,7 +410,9 @@ def _children_allowed() -> Iterator[None]:
 
 
 def _failure(message: str, wall_time: float | None = None) -> Outcome:
-    return Outcome(FAILED, error=message, wall_time=wall_time)
+    # half a surrogate pair in it, which UTF-8 and so the store does not have, is spelled out
+    error = message.encode("utf-8", "backslashreplace").decode("utf-8")
+    return Outcome(FAILED, error=error, wall_time=wall_time)
 
 
 def _kill(process: Any) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_int, frozen_copy
+from rankbound._validate import Array, check_int, check_real, frozen_copy
 from rankbound.errors import InputError
 
 
@@ -38,9 +38,14 @@ def _record(
     return HardMatrix(name, tuple(tuple(row) for row in entries), rank)
 
 
+def _side(n: int, *, least: int = 1, most: int = 1024) -> int:
+    n = check_int("n", n, least=least)
+    return check_int("n", n, least=least, most=most, why="the gallery is of small matrices")
+
+
 def hilbert(n: int) -> HardMatrix:
     """``1/(i + j + 1)`` in Fractions: nonsingular, condition number about e^{3.5 n}."""
-    n = check_int("n", n, least=1)
+    n = _side(n)
     table = [[Fraction(1, i + j + 1) for j in range(n)] for i in range(n)]
     return _record(f"Hilbert, n = {n}", table, n)
 
@@ -51,7 +56,9 @@ def kahan(n: int, sine: float = 0.9) -> HardMatrix:
     Row i is ``s^i`` times ``(0, …, 0, 1, -c, …, -c)``, ``s² + c² = 1``. Upper triangular with a
     positive diagonal, hence nonsingular.
     """
-    n = check_int("n", n, least=1)
+    n, sine = _side(n), check_real("sine", sine, above=0.0)
+    if not sine < 1:
+        raise InputError(f"sine is {sine}; expected one between 0 and 1, of an acute angle.")
     cosine = float(np.sqrt(1 - sine * sine))
     A = np.eye(n) - cosine * np.triu(np.ones((n, n)), k=1)
     for i in range(1, n):  # products, not powers: they do not depend on libm
@@ -61,7 +68,7 @@ def kahan(n: int, sine: float = 0.9) -> HardMatrix:
 
 def unit_upper_triangular(n: int) -> HardMatrix:
     """1 on the diagonal, -1 above it: determinant 1, smallest singular value about 2^-n."""
-    n = check_int("n", n, least=1)
+    n = _side(n)
     return _record(f"unit upper triangular, n = {n}", np.eye(n) - np.triu(np.ones((n, n)), 1), n)
 
 
@@ -90,6 +97,7 @@ def powers_of_two(n: int) -> HardMatrix:
 
     A column scaling of the Vandermonde matrix of 1, 2, 4, …: its nodes differ.
     """
+    n = _side(n, most=128)
     rows = exponential_of_rank_one(n).matrix
     sums = [sum(column) for column in zip(*rows, strict=True)]
     table = [[Fraction(x, y) for x, y in zip(row, sums, strict=True)] for row in rows]
@@ -98,7 +106,7 @@ def powers_of_two(n: int) -> HardMatrix:
 
 def exponential_of_rank_one(n: int) -> HardMatrix:
     """``2^{ij}`` in ints, n² bits: the context above before normalising."""
-    n = check_int("n", n, least=1)
+    n = _side(n, most=128)
     table = [[2 ** (i * j) for j in range(n)] for i in range(n)]
     return _record(f"2^(ij), n = {n}", table, n)
 
@@ -140,7 +148,7 @@ def magic_square(n: int) -> HardMatrix:
     Full rank for odd n, 3 for n divisible by 4, n/2 + 2 for the other even n (Moler, Experiments
     with MATLAB, 2011, chapter 10).
     """
-    n = check_int("n", n, least=3)
+    n = _side(n, least=3)
     i, j = np.indices((n, n))
     name = f"magic square, n = {n}"
     if n % 2:
@@ -168,7 +176,7 @@ def _odd_magic(n: int) -> npt.NDArray[np.int64]:
 
 def hadamard(n: int) -> HardMatrix:
     """Sylvester's ±1 matrix: all singular values are √n."""
-    n = check_int("n", n, least=1)
+    n = _side(n)
     if n & (n - 1):
         raise InputError(f"n is {n}; expected a power of 2, where Sylvester's matrix exists.")
     from scipy.linalg import hadamard as sylvester
@@ -178,7 +186,7 @@ def hadamard(n: int) -> HardMatrix:
 
 def permutation(n: int) -> HardMatrix:
     """A permutation matrix, the one-hot limit of a context."""
-    n = check_int("n", n, least=1)
+    n = _side(n)
     order = list(range(n))
     Random(n).shuffle(order)
     return _record(f"permutation, n = {n}", np.eye(n)[order], n)
@@ -193,6 +201,7 @@ def scaled(exponent: int) -> HardMatrix:
 
 def vanishing_modulo(prime: int) -> HardMatrix:
     """diag(1, prime, 1): rank 3, and 2 modulo the prime."""
+    prime = check_int("prime", prime, least=2)
     return _record(f"diagonal, singular modulo {prime}", [[1, 0, 0], [0, prime, 0], [0, 0, 1]], 3)
 
 

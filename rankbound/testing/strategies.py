@@ -18,12 +18,12 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_int
+from rankbound._validate import Array, check_int, listed, shown
 from rankbound.attention.ensembles import random_head, random_multihead
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead
 from rankbound.attention.softmax import column_softmax
-from rankbound.errors import BackendMissing, InputError, InputTypeError
+from rankbound.errors import BackendMissing, InputError
 
 try:
     from hypothesis import strategies as st
@@ -36,6 +36,7 @@ except ImportError:
 
 Draw = Any  # st.DrawFn, whose generic call a table of functions cannot state
 Kinds = str | Iterable[str] | None
+LARGEST = 1024  # size that is drawn
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ def _drawn(
         name: size if size is None else check_int(name, size, least=1)
         for name, size in sizes.items()
     }
+    for name, size in (("largest", largest), *fixed.items()):
+        check_int(name, size or 1, least=1, most=LARGEST)
     # a kind such as d < n may need one more than the size that is given
     most = max([largest, *(size + 1 for size in fixed.values() if size is not None)])
     spans = [range(1, most + 1) if size is None else (size,) for size in fixed.values()]
@@ -96,17 +99,18 @@ def _chosen(
 ) -> list[str]:
     if kinds is None:
         return [name for name in possible if possible[name]]
-    if not isinstance(kinds, (str, Iterable)):
-        raise InputTypeError(f"kinds is {kinds!r}; expected a name or several names.")
-    names = [kinds] if isinstance(kinds, str) else list(kinds)
+    names = [kinds] if isinstance(kinds, str) else listed("kinds", kinds, "a name or several names")
     if not names:
         raise InputError(f"kinds is empty; expected some of {', '.join(possible)}.")
     for name in names:
-        if name not in possible:
-            raise InputError(f"{what}: no kind {name!r}; expected some of {', '.join(possible)}.")
+        if not isinstance(name, str) or name not in possible:
+            known = ", ".join(possible)
+            raise InputError(f"{what}: no kind {shown(name)}; expected some of {known}.")
         if not possible[name]:
             at = ", ".join(f"{key} = {size}" for key, size in fixed.items() if size is not None)
-            raise InputError(f"{what}: kind {name!r} does not exist at {at}; leave a size free.")
+            raise InputError(
+                f"{what}: kind {name!r} does not exist at {at}; expected it left free."
+            )
     return names
 
 

@@ -21,6 +21,7 @@ from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
+from rankbound.theory.sign_rank import largest_rectangle, wrong_side_bound
 from rankbound.theory.softmax_gauge import logs_of, of_each
 from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
 
@@ -36,6 +37,7 @@ SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of quer
 MOST_BLOCKS = 6  # fully visible ones, under a mask
 LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
 SERIES = 1e-3  # below, φ is bounded by its series
+MOST_SIGNS = 512  # tokens up to which patterns of signs are tried
 SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
 TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
 
@@ -193,7 +195,42 @@ def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
         blocks = ([block] for block in _visible_blocks(mask, k))
     low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
     best = max((sum(_bounds(P, low, k, parts)) for parts in blocks), default=0.0)
+    if mask is None and n <= MOST_SIGNS and P.min() > 0:
+        best = max(best, _by_signs(np.log(P), low, k))
     return float(best * (1 - 4 * n * U) / n)
+
+
+def _by_signs(ell: Array, low: Array, k: int) -> float:
+    """The bound by signs, with a threshold in each column that splits it best, or in half."""
+    n, best = len(ell), 0.0
+    order = np.sort(ell, axis=0)
+    t, p = np.diff(order, axis=0), np.exp(order)
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        # the identric mean of two neighbours: a wrong entry at either costs as much
+        mean = (p[1:] * order[1:] - p[:-1] * order[:-1]) / (p[1:] - p[:-1]) - 1
+        gain = np.where(t > 0, p[1:] * (order[1:] - mean) - p[1:] + np.exp(mean), 0.0)
+    mean = np.clip(np.where(t > 0, mean, order[:-1]), order[:-1], order[1:])
+    for place in (np.argmax(gain, axis=0), np.full(n, (n - 1) // 2)):
+        threshold = mean[place, np.arange(n)]
+        signs = np.where(ell > threshold, 1, -1)
+        area = largest_rectangle(signs, k + 1)
+        if area >= n * n:
+            continue
+        distance = np.abs(ell - threshold) * (1 - 4 * U) - 2 * LOG_ERROR * np.abs(ell)
+        distance = np.maximum(distance, 0.0)
+        above = low * phi_low(distance)
+        below = np.exp(threshold) * (1 - 2 * (n + 16) * U) * _psi_low(distance)
+        costs = np.where(signs > 0, above, below) * (1 - 4 * U)
+        best = max(best, wrong_side_bound(costs, area) * (1 - 2 * n * n * U))
+    return best
+
+
+def _psi_low(s: Array) -> Array:
+    """A lower bound of ``1 - (1 + s) e^{-s}``, s >= 0: what probability θ e^{-s} costs at θ."""
+    small = np.minimum(s, SERIES)
+    series = small * small * (0.5 - small / 3) * (1 - 8 * U)
+    direct = np.maximum(1.0 - (1.0 + s) * np.exp(-s) - 16 * U, 0.0)
+    return np.where(s < SERIES, series, direct)
 
 
 def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:

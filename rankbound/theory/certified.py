@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_real
+from rankbound._validate import Array, check_real, shown
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.certificates import Representation
@@ -89,7 +89,8 @@ def certified_log_rank(
     if context.exact is not None:
         if ratio is not None:
             raise InputTypeError(
-                "ratio goes with P; logits are read as the exact numbers they are. "
+                f"ratio is {shown(ratio)} beside logits; expected none: ratio goes with P; logits "
+                "are read as the exact numbers they are. "
                 "Pass rb.column_softmax(logits) as P for an answer within a ratio."
             )
         return _exact(context.exact)
@@ -135,8 +136,8 @@ def _check_ratio(ratio: Any) -> float:
     ) == Fraction(within)
     if not exact:
         raise InputError(
-            f"ratio is {ratio!r}, which float64 does not hold exactly; expected one that it does, "
-            f"since both sides are proved for it. Pass float(ratio), which is {within!r}."
+            f"ratio is {shown(ratio)}, which float64 does not hold exactly; expected one that it "
+            f"does, since both sides are proved for it. Pass float(ratio), which is {within!r}."
         )
     return within
 

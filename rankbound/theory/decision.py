@@ -12,6 +12,7 @@ from rankbound.context import Context, read_context
 from rankbound.errors import InputError, NotRepresentable, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import check_rtol
+from rankbound.theory.any_tokens import least_under_mask
 from rankbound.theory.head_log_rank import log_rank_of_head
 from rankbound.theory.softmax_gauge import Logs, logs_of, of_each, refuse_underflow
 from rankbound.theory.theorem_a import (
@@ -87,7 +88,7 @@ def log_rank(
     """
     rtol = check_rtol(rtol)
     if head is not None:
-        if P is not None or logits is not None or rows:
+        if P is not None or logits is not None or rows is not False:
             raise InputError(
                 "head is given beside P, logits or rows=True; expected a head alone: its context "
                 "is [key, query] already."
@@ -95,13 +96,14 @@ def log_rank(
         return log_rank_of_head(head, X, mask, rtol, stored)
     if X is not None:
         raise InputError(
-            "X is given without head; the log-rank of P or of logits does not depend on tokens. "
+            "X is given without head; expected P or logits alone, or head with X: the log-rank of "
+            "P or of logits does not depend on tokens. "
             "For the least head size on tokens use rb.least_head_size(P, X=X)."
         )
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
     if context.mask is None and not (context.batch and context.rounded):
         return logs_of(context).rank(rtol)
-    return of_each(context, lambda one: decide(one, None, rtol).least)
+    return of_each(context, lambda one: _known(decide(one, None, rtol)))
 
 
 def least_head_size(
@@ -156,7 +158,7 @@ def least_head_size(
     rtol = check_rtol(rtol)
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
     tokens = None if X is None else read_tokens(X, context.n)
-    return of_each(context, lambda one: decide(one, tokens, rtol).least)
+    return of_each(context, lambda one: _known(decide(one, tokens, rtol)))
 
 
 def represent(
@@ -216,8 +218,8 @@ def represent(
             least_head_size=math.inf,
             reason=answer.reason,
         )
-    least = int(answer.least)
-    size = max(least, 1) if wanted is None else wanted
+    least = int(answer.least if answer.undecided is None else answer.undecided.bounds.lower)
+    size = max(int(_known(answer)), 1) if wanted is None else wanted
     if size < least:
         nearest = "rb.nearest_head" if context.mask is None else "rb.fit_head"
         raise NotRepresentable(
@@ -227,7 +229,16 @@ def represent(
             least_head_size=least,
             reason=f"log-rank {least} > head size {size}",
         )
+    if size < answer.least:
+        _known(answer)
     return _head(logs_of(context), tokens, answer, size, ratio + answer.allowed)
+
+
+def _known(answer: Reach) -> float:
+    """The least head size, or the error that holds its bounds."""
+    if answer.undecided is not None:
+        raise answer.undecided
+    return answer.least
 
 
 def _head(
@@ -257,8 +268,8 @@ def decide(context: Context, tokens: Tokens | None, rtol: float | None) -> Reach
     if context.mask is not None:
         if rtol is not None:
             raise InputError(
-                "rtol and mask are not taken together: under a mask rows are compared with spans, "
-                "and no singular value is counted."
+                "rtol and mask are not taken together; expected one: under a mask rows are "
+                "compared with spans, and no singular value is counted."
             )
         return _masked(logs, tokens)
     if rtol is None:
@@ -280,26 +291,6 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
     else:
         known = RankBounds(int(answer.least), n - 1, Verdict.SUPPORTED, "Theorem C; the shape")
     refuse_underflow(logs, min(int(answer.least), int(known.lower)), "pass logits=")
-    if tokens is not None and tokens.numerical_rank < n and tokens.rank < n:
-        raise Undecided(
-            f"X has rank {tokens.rank} < n = {n} and there is a mask; with both, a head needs at "
-            f"least size {known.lower}, and whether any has P is not decided here. "
-            "Without the mask, or with X of full column rank, it is.",
-            bounds=RankBounds(
-                known.lower,
-                n - 1,
-                Verdict.SUPPORTED,
-                "lower: Theorem C; upper: the shape, if any head has P",
-            ),
-            remedy="no mask, or tokens of full column rank",
-        )
-    if answer.least > known.lower:
-        raise Undecided(
-            f"the mask is not nested, and the least head size lies in [{known.lower}, "
-            f"{known.upper}] ({known.method}).",
-            bounds=known,
-            remedy="a nested mask (rb.is_nested)",
-        )
     if answer.doubtful:
         raise Undecided(
             f"the rows of log P are so nearly dependent that rounding leaves the least head size "
@@ -307,5 +298,15 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
             bounds=RankBounds(0, n - 1, Verdict.SUPPORTED, "the shape"),
             remedy="logits= in exact numbers",
         )
+    if tokens is not None and tokens.numerical_rank < n and tokens.rank < n:
+        return least_under_mask(logs, tokens, known)
+    if answer.least > known.lower:
+        undecided = Undecided(
+            f"the mask is not nested, and the least head size lies in [{known.lower}, "
+            f"{known.upper}] ({known.method}).",
+            bounds=known,
+            remedy="a nested mask (rb.is_nested)",
+        )
+        answer = replace(answer, undecided=undecided)
     space = None if tokens is None else tokens.space
     return replace(answer, space=space)

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_matrix, storage_dtype
+from rankbound._validate import Array, check_head, check_matrix, storage_dtype
 from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Mask, check_mask, nested_chain
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import spectrum_of_factors
+from rankbound.ranks.spectrum import balanced, balancing, spectrum_of_factors, unit_rows
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
@@ -30,6 +30,7 @@ from rankbound.verdict import Verdict
 PRIMES = (2147483629, 2147483587, 2147483579, 2147483563)
 
 Integers = npt.NDArray[np.int64]
+Factors = tuple[Array, Array]  # keys and queries, (k, n)
 
 
 def log_rank_of_head(
@@ -51,25 +52,27 @@ def log_rank_of_head(
         visible = None
     if visible is not None and rtol is not None:
         raise InputError(
-            "rtol and mask are not taken together: under a mask rows are compared with spans, "
-            "and no singular value is counted."
+            "rtol and mask are not taken together; expected one: under a mask rows are compared "
+            "with spans, and no singular value is counted."
         )
     if head.scale == 0:
         return 0
     own = getattr(head, "stored", None) if stored is None else None
     eps = (own or storage_dtype("head", keys, stored)).eps
     unit = eps if tokens is None else eps * len(tokens)  # one rounding for each product
+    errors = None if tokens is None else _product_errors(head, tokens)
     if visible is None:
-        count = unmasked_log_rank(keys, queries, unit, rtol)
+        count = unmasked_log_rank(keys, queries, unit, rtol, errors)
         if rtol is not None:
             return count
         order, seen = np.arange(n), np.full(n, n)
     else:
         chain = nested_chain(visible)
         if chain is None:
-            return _bounded(keys, queries, visible, unit)
+            return _bounded(keys, queries, visible, unit, errors)
         order, seen = chain.keys, chain.seen
-        count = chain_log_rank(keys[:, order], queries, seen, unit)
+        shown = None if errors is None else (errors[0][:, order], errors[1])
+        count = chain_log_rank(keys[:, order], queries, seen, unit, shown)
     most = max(0, min(len(keys), int(seen.max()) - 1))
     if count == most:
         return count
@@ -83,17 +86,21 @@ def log_rank_of_head(
     whole = given is not None and (X is None or as_given is not None)
     if exact == count or (whole and exact > count):
         return exact
-    if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit)):
+    if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit, errors)):
         return count  # every head within rounding has this log-rank or more, and one has it
     raise _left_open(count, exact, most, eps)
 
 
+def _product_errors(head: Any, tokens: Array) -> Factors:
+    """What float64 commits in ``W X``: where it cancels, much more than a share of the result."""
+    size, unit = np.abs(tokens), (len(tokens) + 1) * FLOAT64_EPS
+    with np.errstate(over="ignore"):
+        keys, queries = (unit * (np.abs(W) @ size) for W in (head.W_k, head.W_q))
+    return keys, queries
+
+
 def _require_head(head: Any) -> None:
-    if not (hasattr(head, "queries") and hasattr(head, "keys")):
-        raise InputTypeError(
-            f"head is a {type(head).__name__}; expected an AttentionHead. "
-            "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys)."
-        )
+    check_head(head, "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys).")
     if getattr(head, "soft_cap", None) is not None:
         raise InputError(
             "the head caps its logits, which then have no factors of its size; expected a head "
@@ -114,10 +121,15 @@ def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
     )
 
 
-def _bounded(keys: Array, queries: Array, visible: Mask, unit: float) -> int:
+def _bounded(
+    keys: Array, queries: Array, visible: Mask, unit: float, errors: Factors | None
+) -> int:
     """The log-rank under a mask that is not nested, from the formed logits, if its bounds meet."""
     left, right, _ = balanced(keys, queries)
-    products = (2 * unit + (len(keys) + 2) * FLOAT64_EPS) * (np.abs(left).T @ np.abs(right))
+    wrong_left, wrong_right = _balanced_errors(keys, queries, unit, errors)
+    size, width = np.abs(left), np.abs(right) + wrong_right
+    products = wrong_left.T @ width + size.T @ wrong_right
+    products += (len(keys) + 2) * FLOAT64_EPS * (size.T @ width)
     values, error = (np.where(visible, matrix, 0.0) for matrix in (left.T @ right, products))
     _, known = bounds_under_mask(Logs(values, error, np.zeros((1, 1), np.int32), visible))
     upper = min(int(known.upper), len(keys))
@@ -131,58 +143,64 @@ def _bounded(keys: Array, queries: Array, visible: Mask, unit: float) -> int:
     )
 
 
-def balanced(keys: Array, queries: Array) -> tuple[Array, Array, int]:
-    """Factors of shape (k, n) balanced, and the exponent e of ``keys^T queries / 2**e``.
-
-    Each coordinate is multiplied in one and divided in the other by a power of two, so that its
-    largest entries are of one size in both; exact, apart from underflow far below the largest
-    product. The sum over coordinates of the products of norms bounds what rounding does to the
-    logits; it is that of the norms of the whole factors once they are balanced (Cauchy–Schwarz).
-    """
-    rows, sizes = zip(*map(_unit_rows, (keys, queries)), strict=True)
-    idle = ~(rows[0].any(axis=1, keepdims=True) & rows[1].any(axis=1, keepdims=True))
-    total = np.where(idle, -4000, sizes[0] + sizes[1])
-    exponent = int(total.max())
-    half = (total - exponent) // 2
-    return np.ldexp(rows[0], half), np.ldexp(rows[1], total - exponent - half), exponent
+def _balanced_errors(keys: Array, queries: Array, unit: float, errors: Factors | None) -> Factors:
+    """Bounds on the errors of balanced factors: `unit` of each entry, and `errors`."""
+    powers = balancing(keys, queries)[:2]
+    given = (np.zeros_like(keys), np.zeros_like(queries)) if errors is None else errors
+    left, right = (
+        np.ldexp(unit * np.abs(factor) + error, power)
+        for factor, error, power in zip((keys, queries), given, powers, strict=True)
+    )
+    return left, right
 
 
-def _unit_rows(factor: Array) -> tuple[Array, npt.NDArray[np.int32]]:
-    """Rows over powers of two, so that their largest entries are in [1/2, 1), and the powers."""
-    sizes = np.frexp(np.max(np.abs(factor), axis=1, keepdims=True))[1]
-    return np.ldexp(factor, -sizes), sizes
-
-
-def unmasked_log_rank(keys: Array, queries: Array, unit: float, rtol: float | None) -> int:
+def unmasked_log_rank(
+    keys: Array,
+    queries: Array,
+    unit: float,
+    rtol: float | None,
+    errors: Factors | None = None,
+) -> int:
     """Rank of ``C keys^T queries``, keys and queries (k, n) with entries right to `unit`.
 
     By Weyl no singular value moves by more than the error of the product, which is below
     ``2 unit ‖keys‖_F ‖queries‖_F`` of the balanced factors, and what the QR of the factors adds.
-    Nor is the rank below that of both factors less k (Sylvester), however their rows are scaled.
+    Where they are products themselves, `errors` bounds what these committed beside `unit`. Nor is
+    the rank below that of both factors less k (Sylvester), however their rows are scaled.
     """
     left, right, _ = balanced(keys, queries)
     values = spectrum_of_factors(left, right, 1.0, centred=True)
-    sizes = float(np.linalg.norm(left)) * float(np.linalg.norm(right))
-    relative = 2 * unit + sum(keys.shape) * FLOAT64_EPS
-    threshold = relative * sizes if rtol is None else rtol * float(values[0])
+    wrong = _balanced_errors(keys, queries, unit, errors)
+    size, width, wrong_size, wrong_width = (float(np.linalg.norm(x)) for x in (left, right, *wrong))
+    threshold = wrong_size * (width + wrong_width) + size * wrong_width
+    threshold += sum(keys.shape) * FLOAT64_EPS * size * width
+    if rtol is not None:
+        threshold = rtol * float(values[0])
     count = int(np.count_nonzero(values > threshold))
     if rtol is not None or count == min(len(keys), keys.shape[1] - 1):
         return count
-    return max(count, sum(_ranks_within(keys, queries, unit)) - len(keys))
+    return max(count, sum(_ranks_within(keys, queries, unit, errors)) - len(keys))
 
 
-def _ranks_within(keys: Array, queries: Array, unit: float) -> list[int]:
-    """Ranks of the centred keys and of the queries, rows scaled, beyond an error of `unit`."""
+def _ranks_within(
+    keys: Array, queries: Array, unit: float, errors: Factors | None = None
+) -> list[int]:
+    """Ranks of the centred keys and of the queries, rows scaled, beyond `unit` and `errors`."""
     found = []
-    for factor, centred in ((_unit_rows(keys)[0], True), (_unit_rows(queries)[0], False)):
+    given = (np.zeros_like(keys), np.zeros_like(queries)) if errors is None else errors
+    for whole, beside, centred in zip((keys, queries), given, (True, False), strict=True):
+        factor, sizes = unit_rows(whole)
         error = (unit + sum(factor.shape) * FLOAT64_EPS) * float(np.linalg.norm(factor))
+        error += float(np.linalg.norm(np.ldexp(beside, -sizes)))
         shown = factor - factor.mean(axis=1, keepdims=True) if centred else factor
         values = np.linalg.svd(shown, compute_uv=False)
         found.append(int(np.count_nonzero(values > error)))
     return found
 
 
-def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> int:
+def chain_log_rank(
+    keys: Array, queries: Array, seen: Integers, unit: float, errors: Factors | None = None
+) -> int:
     """The masked log-rank (Theorem C) where query j sees the first ``seen[j]`` keys.
 
     Row i of the logits, less the first, is ``(a_i - a_1)^T b_j`` for the queries j that see key i.
@@ -192,14 +210,16 @@ def chain_log_rank(keys: Array, queries: Array, seen: Integers, unit: float) -> 
     telling = np.flatnonzero(seen > 1)
     if not len(telling):
         return 0
+    wrong_keys, wrong_queries = _balanced_errors(keys, queries, unit, errors)
     keys, queries, _ = balanced(keys, queries)
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))
-    kept = telling[new_rows(columns, unit * np.abs(columns), width)]
-    few = queries[:, kept]
+    kept = telling[new_rows(columns, wrong_queries[:, telling].T, width)]
+    few, wrong_few = queries[:, kept], wrong_queries[:, kept]
     D = (keys - keys[:, :1]).T @ few
-    error = 2 * unit * (np.abs(keys) + np.abs(keys[:, :1])).T @ np.abs(few)
+    error = (wrong_keys + wrong_keys[:, :1]).T @ (np.abs(few) + wrong_few)
+    error += (np.abs(keys) + np.abs(keys[:, :1])).T @ wrong_few
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
     return len(new_rows(D[1:], error[1:], shown[1:]))
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from rankbound._validate import (
     Array,
     as_array,
+    check_head,
     check_head_size,
     check_int,
     check_matrix,
@@ -136,6 +137,7 @@ def head_scale(head: AttentionHead, *, X: npt.ArrayLike | None = None) -> float:
     No logit is larger in magnitude. Tokens X None mean the identity; the bound is infinite where
     the squares overflow.
     """
+    check_head(head, "For queries and keys, rb.AttentionHead(W_q=queries, W_k=keys).")
     check_model()
     tokens = None if X is None else check_matrix("X", X, ndim=2)
     keys, queries = np.abs(head.keys(tokens)), np.abs(head.queries(tokens))

@@ -19,7 +19,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import product
 from rankbound.exact.rational import as_rationals, centred
-from rankbound.exact.rounding import check_model
+from rankbound.exact.rounding import U, check_model
 from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
@@ -48,19 +48,61 @@ def sign_rank_bound(H: npt.ArrayLike) -> int:
     [2, 2, 3, 4]
     """
     signs = _signs(H)
+    return max(_least_root(signs.size, bound, p) for bound, p in _norm_bounds(signs))
+
+
+def _norm_bounds(signs: Signs) -> list[tuple[int, int]]:
+    """Integers B, and p, with ``‖H‖_2^{2p} <= B``."""
     check_model()
-    area = signs.size
     # sums of ±1 are integers below 2^53, so each order of summation gives them exactly
     Hf = signs.astype(np.float64)
     grams = [Hf @ Hf.T, Hf.T @ Hf]
-    sums = [int(np.abs(G).sum(axis=1).max()) for G in grams]
-    best = max(_least_root(area, total, 1) for total in sums)
+    found = [(int(np.abs(G).sum(axis=1).max()), 1) for G in grams]
     small = grams[0] if len(grams[0]) <= len(grams[1]) else grams[1]
     if len(small) <= MOST_ROWS:
         power, p = [[int(x) for x in row] for row in small.tolist()], 1
         while p < MOST_POWER:
             power, p = product(power, power), 2 * p
-            best = max(best, _least_root(area, max(sum(map(abs, row)) for row in power), p))
+            found.append((max(sum(map(abs, row)) for row in power), p))
+    return found
+
+
+def largest_rectangle(H: npt.ArrayLike, rank: int) -> int:
+    """The most entries of a submatrix of H whose signs some matrix of this rank may have.
+
+    By Forster's theorem on the submatrix, whose spectral norm is at most that of H, at most
+    ``rank² ‖H‖_2²``; an integer, rounded down.
+
+    Examples
+    --------
+    >>> from scipy.linalg import hadamard
+    >>> largest_rectangle(hadamard(16), 2)
+    64
+    """
+    return min(_root(rank ** (2 * p) * bound, p) for bound, p in _norm_bounds(_signs(H)))
+
+
+def _root(x: int, p: int) -> int:
+    """The largest integer whose p-th power is at most x, p a power of 2."""
+    while p > 1:
+        x, p = math.isqrt(x), p // 2
+    return x
+
+
+def wrong_side_bound(costs: npt.NDArray[np.float64], area: int) -> float:
+    """What wrong signs cost at least, where rectangles without one have at most `area` entries.
+
+    Cut the rows into blocks of r. In each the columns without a wrong entry form a rectangle with
+    the block, so all but ``area/r`` columns hold one, and pay their cheapest. The best over
+    r = n, n/2, n/4, …, not rounded down.
+    """
+    n, best = len(costs), 0.0
+    for parts in (2**i for i in range(n.bit_length())):
+        total = 0.0
+        for block in np.array_split(costs, parts):
+            spared = area // len(block)
+            total += float(np.sort(block.min(axis=0))[: max(costs.shape[1] - spared, 0)].sum())
+        best = max(best, total)
     return best
 
 
@@ -213,22 +255,31 @@ def selection_head_size(H: npt.ArrayLike) -> RankBounds:
 def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> float:
     """Lower bound of the KL divergence from P ∝ exp(epsilon H) at this head size.
 
-    *Forster for KL* (docs/theory.md, section 5). Let H be square, [key, query], Z_j the column sums
-    of exp(ε H), and k + 1 < signrank(H). Every context Q of a head of size k has
+    *Forster for KL, robustly* (docs/theory.md, section 5). Let H be square, [key, query], Z_j the
+    column sums of exp(ε H), and put a threshold at ``e^{ε coth ε - 1}/Z_j``, the identric mean of
+    the two values of column j. An entry of Q on the wrong side of it costs at least
+    ``c_j = (e^{ε coth ε - 1} - ε/sinh ε)/Z_j``, and a submatrix without such an entry has the signs
+    of H at rank k + 1, so at most ``(k + 1)² ‖H‖_2²`` entries. For every context Q of a head of
+    size k and every r
+
+        ``n KL(P ‖ Q) >= ⌊n/r⌋ Σ c_j``, over the cheapest ``n - ⌊(k + 1)² ‖H‖_2²/r⌋`` columns,
+
+    of order ``min(ε², 1)/(k + 1)²`` for Hadamard matrices, whatever n. Where k + 1 < signrank(H)
+    is known otherwise, one entry is on the wrong side of ``cosh(ε)/Z_j``, and
 
         ``n KL(P ‖ Q) >= min_j max(2 δ_j², δ_j²/(2 a_j) + δ_j²/(2 b_j))``,
 
-    with ``δ_j = sinh(ε)/Z_j``, ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j``: some entry of Q is
-    on the wrong side of ``cosh(ε)/Z_j``, for otherwise Q had the signs of H at rank k + 1.
+    with ``δ_j = sinh(ε)/Z_j``, ``a_j = e^ε/Z_j`` and ``b_j = 1 - e^{-ε}/Z_j``.
 
     The bound is a mean over queries, in nats, rounded down from an enclosure; it is 0 where
-    :func:`sign_rank_bounds` does not show that k + 1 is below the sign rank.
+    :func:`sign_rank_bounds` does not show that k + 1 is below the sign rank. For small ε
+    :func:`rankbound.kl_lower_bound`, by column budgets, is larger, and positive for k < n - 1.
 
     Examples
     --------
     >>> from scipy.linalg import hadamard
-    >>> bound = sign_pattern_kl_bound(hadamard(16), epsilon=0.1, head_size=2)
-    >>> 1e-5 < bound < 1e-4, sign_pattern_kl_bound(hadamard(16), epsilon=0.1, head_size=3)
+    >>> bound = sign_pattern_kl_bound(hadamard(64), epsilon=6, head_size=3)
+    >>> 0.011 < bound < 0.012, sign_pattern_kl_bound(hadamard(16), epsilon=0.1, head_size=3)
     (True, 0.0)
     """
     signs, k = _signs(H), check_head_size(head_size)
@@ -240,15 +291,35 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
     n = len(signs)
     positive = {int(count) for count in (signs > 0).sum(axis=0)}
     least = min(column_bound(n, count, epsilon) for count in positive)
+    area = largest_rectangle(signs, k + 1)
+    costs = {count: wrong_entry_cost(n, count, epsilon) for count in positive}
+    each = np.array([costs[int(count)] for count in (signs > 0).sum(axis=0)])
+    wrong = wrong_side_bound(np.broadcast_to(each, (n, n)), area)
+    least = max(least, wrong * (1 - 2 * n * n * U))
     return max(0.0, math.nextafter(least, 0.0))
+
+
+def wrong_entry_cost(n: int, positive: int, epsilon: float) -> float:
+    """``c_j/n`` for a column with so many entries 1: a number near its lower end."""
+    iv = _enclosing()
+    e = iv.mpf(epsilon)
+    grown, shrunk = iv.exp(e), iv.exp(-e)
+    sinh = (grown - shrunk) / 2
+    mean = iv.exp(e * (grown + shrunk) / (2 * sinh) - 1)
+    return float(((mean - e / sinh) / (positive * grown + (n - positive) * shrunk) / n).a)
+
+
+def _enclosing() -> Any:
+    from mpmath.ctx_iv import MPIntervalContext
+
+    iv: Any = MPIntervalContext()
+    iv.prec = 212  # the difference loses about 2 log2(1/ε) of them
+    return iv
 
 
 def column_bound(n: int, positive: int, epsilon: float) -> float:
     """The bound of a column with so many entries 1, divided by n: a number near its lower end."""
-    from mpmath.ctx_iv import MPIntervalContext
-
-    iv: Any = MPIntervalContext()
-    iv.prec = 106
+    iv = _enclosing()
     grown, shrunk = iv.exp(iv.mpf(epsilon)), iv.exp(-iv.mpf(epsilon))
     Z = positive * grown + (n - positive) * shrunk
     square = ((grown - shrunk) / (2 * Z)) ** 2

@@ -8,6 +8,7 @@ error that data and logarithm carry, and the rank that this shows.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -26,6 +27,7 @@ from rankbound.exact.rational import Rationals, centred
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.spectrum import Spectrum, count_above
+from rankbound.tokens import RowSpace
 from rankbound.verdict import Verdict
 
 CLEAR = 100.0  # a gap of this factor in what is counted shows the rounding of another dtype
@@ -179,6 +181,21 @@ def _exact_values(context: Context) -> tuple[Array, int]:
     exponent = largest.numerator.bit_length() - largest.denominator.bit_length()
     power = Fraction(2) ** -exponent
     return np.array([[float(x * power) for x in row] for row in shifted]) * context.unit, exponent
+
+
+def lost_by_large_logits(logs: Logs, space: RowSpace, D: Array) -> float:
+    """What the logits ``X^T M X`` that gave P may have lost before the softmax.
+
+    Each has an error of up to ``2(d + 1) eps |X|^T |M| |X|``, which P need not show.
+    """
+    eps = 0.0 if logs.exact is not None else logs.stored.eps
+    size = float(np.max(np.abs(space.tokens), initial=0.0)) or 1.0
+    try:
+        M = np.abs(space.weights(space.weights(D).T * size)) * size
+    except InputError:  # weights that overflow
+        return math.inf
+    moduli = np.abs(space.tokens) / size
+    return 2 * (len(M) + 1) * eps * float(np.linalg.norm(moduli.T @ M @ moduli))
 
 
 def guarded(logs: Logs, answer: Callable[[float], Any]) -> Any:

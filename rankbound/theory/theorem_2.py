@@ -14,7 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_head_size, check_int, frozen_copy, require_memory
+from rankbound._validate import (
+    Array,
+    check_bool,
+    check_head_size,
+    check_int,
+    frozen_copy,
+    require_memory,
+)
 from rankbound.attention.layer import MultiHead
 from rankbound.certificates.certificates import LayerSeparation
 from rankbound.certificates.checker import check
@@ -66,6 +73,7 @@ def widen(
     (2, 8, True)
     """
     check_layer("layer", layer)
+    default_scale = check_bool("default_scale", default_scale, "the scale of the larger size")
     k = check_head_size(head_size)
     v = layer.value_size if value_size is None else check_int("value_size", value_size, least=1)
     for name, asked, own in (

@@ -40,6 +40,7 @@ class Reach:
     reason: str = ""  # where no head has it: which condition failed, by how much, for which query
     space: RowSpace | None = None  # of the tokens; None for any of full column rank
     doubtful: bool = False  # whether it rests on cancellation in the data
+    undecided: Undecided | None = None  # where the least is not known: its bounds; `least` is upper
 
     @property
     def allowed(self) -> float:

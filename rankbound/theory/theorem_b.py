@@ -23,18 +23,19 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array, check_real
-from rankbound.certificates.certificates import UnreachableWitness
+from rankbound.certificates.certificates import OrthogonalWeights, UnreachableWitness
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import Unreachable, UnreachableWithin
 from rankbound.context import read_context
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, Undecided
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import left_inverse, null_space, rational_product
 from rankbound.exact.rational import Rationals, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.softmax_gauge import Logs
+from rankbound.theory.any_tokens import exact_logits, masked_unreachability
+from rankbound.theory.softmax_gauge import Logs, lost_by_large_logits
 from rankbound.theory.theorem_a import (
     Reach,
     guarded_reach,
@@ -164,26 +165,11 @@ def _reach(logs: Logs, space: RowSpace, rtol: float | None) -> tuple[Reach, bool
     certain &= not any(data + rounding < x <= known for x in values) or grown < 1 / PLAIN
     reason = _failure(across, along, tolerance, forced)
     if reason:
-        doubtful = max(sizes) <= grown * _lost_by_large_logits(logs, space, D)
+        doubtful = max(sizes) <= grown * lost_by_large_logits(logs, space, D)
         return Reach(math.inf, D, logs.exponent, data, reason, space, doubtful), certain
-    threshold = tolerance if rtol is None else rtol * values[0]
+    threshold = tolerance if rtol is None else rtol * float(values[0])
     least = int(np.count_nonzero(values > threshold))
     return Reach(least, inside, logs.exponent, data, space=space), certain
-
-
-def _lost_by_large_logits(logs: Logs, space: RowSpace, D: Array) -> float:
-    """What the logits ``X^T M X`` that gave P may have lost before the softmax.
-
-    Each has an error of up to ``2(d + 1) eps |X|^T |M| |X|``, which P need not show.
-    """
-    eps = 0.0 if logs.exact is not None else logs.stored.eps
-    size = float(np.max(np.abs(space.tokens), initial=0.0)) or 1.0
-    try:
-        M = np.abs(space.weights(space.weights(D).T * size)) * size
-    except InputError:  # weights that overflow
-        return math.inf
-    moduli = np.abs(space.tokens) / size
-    return 2 * (len(M) + 1) * eps * float(np.linalg.norm(moduli.T @ M @ moduli))
 
 
 def _failure(across: Array, along: Array, tolerance: float, forced: bool) -> str:
@@ -239,9 +225,10 @@ def unreachability_certificate(
     *,
     X: Any = None,
     logits: Any = None,
+    mask: Any = None,
     ratio: float = 0.0,
     rows: bool = False,
-) -> UnreachableWitness | None:
+) -> UnreachableWitness | OrthogonalWeights | None:
     """Return the proof that no head of any size has this context on tokens X, if there is one.
 
     Theorem B restated: P has a head on X iff ``C log P v = 0`` for every v with ``X v = 0`` and
@@ -251,7 +238,7 @@ def unreachability_certificate(
 
     Parameters
     ----------
-    P, logits, rows : as in `Context`
+    P, logits, mask, rows : as in `Context`
         A float P stands for the exact numbers that its floats are; logits must be exact.
     X : array_like or sympy.Matrix, shape (d, n)
         Tokens, read exactly, floats too.
@@ -260,9 +247,10 @@ def unreachability_certificate(
 
     Returns
     -------
-    UnreachableWitness or None
-        With logits, None if and only if some head has the context; with P, None if no proof was
-        found (n is at most 256 there). See docs/certificates.md, kind unreachable.
+    UnreachableWitness, OrthogonalWeights or None
+        Weights W under a mask (:mod:`rankbound.theory.any_tokens`). With logits, None if and only
+        if some head has the context; with P, None if no proof was found (n is at most 256 there).
+        See docs/certificates.md, kinds unreachable and orthogonal-weights.
 
     Examples
     --------
@@ -275,9 +263,11 @@ def unreachability_certificate(
     True
     """
     ratio = check_real("ratio", ratio, least=0.0)
-    context = read_context(P, logits=logits, rows=rows)
+    context = read_context(P, logits=logits, mask=mask, rows=rows)
     if X is None:
         raise InputError("X is None; expected tokens: on some, every context has a head.")
+    if context.mask is not None:
+        return masked_unreachability(context, read_tokens(X, context.n), ratio)
     tokens = read_tokens(X, context.n).rationals
     if context.name == "P":
         floats = context.values.tolist()
@@ -286,15 +276,9 @@ def unreachability_certificate(
         within = UnreachableWithin(Matrix.of_floats(floats), ratio, Matrix.of_rationals(tokens))
         found = _strongest(logs, tokens, within)
         return found if found is not None and check(found).accepted else None
-    if context.exact is None:
-        raise InputTypeError(
-            "logits are not exact; expected ints, Fractions or SymPy numbers, since rounded ones "
-            "have no exact answer. Pass the context P and a ratio."
-        )
-    if ratio:
-        raise InputTypeError(f"ratio is {ratio} with logits; expected 0, as they are exact.")
-    statement = Unreachable(Matrix.of_rationals(context.exact), Matrix.of_rationals(tokens))
-    return _strongest(context.exact, tokens, statement)
+    exact = exact_logits(context, ratio)
+    statement = Unreachable(Matrix.of_rationals(exact), Matrix.of_rationals(tokens))
+    return _strongest(exact, tokens, statement)
 
 
 def _strongest(

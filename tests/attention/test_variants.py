@@ -374,3 +374,12 @@ FOREIGN: dict[str, Any] = {
 def test_what_is_no_number_is_refused_in_words(call: Callable[[Any], Any], value: Any) -> None:
     with pytest.raises(rb.RankboundError):
         call(value)
+
+
+@pytest.mark.parametrize("wrong", ["columns", "cos", "sin"])
+def test_a_rotation_names_the_argument_it_cannot_read(wrong: str) -> None:
+    given = {"columns": np.ones((2, 3)), "cos": np.ones((1, 3)), "sin": np.zeros((1, 3))}
+    given[wrong] = np.full_like(given[wrong], np.nan)
+    with pytest.raises(rb.InputError) as caught:
+        rotate(given["columns"], cos=given["cos"], sin=given["sin"])
+    assert str(caught.value).startswith(f"{wrong} ")

@@ -468,6 +468,65 @@ def unreachable_within(ratio: float = 0.5) -> Doc:
     return document("unreachable", statement, data)
 
 
+CAUSAL = [[1, 1, 1], [0, 1, 1], [0, 0, 1]]
+
+
+def orthogonal_weights() -> Doc:
+    """Causal, X = (1, 2, 4): X W X^T = 2 (-2 + 4) + 4 (1 - 2) = 0, and <W, L> = -2 + 2 - 1."""
+    statement = {
+        "kind": "unreachable-masked",
+        "logits": table("integer", [[0, 1, 2], [0, 0, 1], [0, 0, 5]]),
+        "mask": table("integer", CAUSAL),
+        "tokens": table("integer", [[1, 2, 4]]),
+    }
+    data = {"weights": table("integer", [[0, -2, 1], [0, 2, -1], [0, 0, 0]])}
+    return document("orthogonal-weights", statement, data)
+
+
+def orthogonal_weights_within(ratio: float = 0.25) -> Doc:
+    """X = (1, 1, 1): every visible logit of a column is the same, and log 2 is 0.69."""
+    statement = {
+        "kind": "unreachable-masked-within",
+        "context": table("float", [[1.0, 0.5, 0.5], [0.0, 0.5, 0.25], [0.0, 0.0, 0.25]]),
+        "mask": table("integer", CAUSAL),
+        "ratio": ratio.hex(),
+        "tokens": table("float", [[1.0, 1.0, 1.0]]),
+    }
+    data = {"weights": table("integer", [[0, 0, 2], [0, 0, -1], [0, 0, -1]])}
+    return document("orthogonal-weights", statement, data)
+
+
+def represented_masked(tokens: list[list[Any]] | None) -> Doc:
+    """Keys (1, 2, 3) and queries (0, 1, 2): logits in another gauge, anything where hidden."""
+    statement = {
+        "kind": "represented-masked",
+        "logits": table("rational", [[7, 1, 5], [9, 2, 7], [Fraction(1, 2), -9, 9]]),
+        "mask": table("integer", CAUSAL),
+        "keys": table("integer", [[1, 2, 3]] if tokens is None else [[1, 1]]),
+        "queries": table("integer", [[0, 1, 2]] if tokens is None else [[0, 1]]),
+        "tokens": None if tokens is None else table("integer", tokens),
+    }
+    return document("representation", statement, {})
+
+
+def selecting_queries() -> Doc:
+    """Of three keys on a line the outer ones, and in the plane all pairs too."""
+    statement = {
+        "kind": "selectable",
+        "keys": table("integer", [[0, 1, 0], [0, 0, 1]]),
+        "most": 2,
+    }
+    queries = [[-1, 1, 0, 0, -1, 1], [-1, 0, 1, -1, 0, 1]]
+    return document("selecting-queries", statement, {"queries": table("integer", queries)})
+
+
+def radon_partition() -> Doc:
+    """On a line no query prefers the middle one: 1 = (0 + 2)/2."""
+    statement = {"kind": "unselectable", "keys": table("integer", [[0, 1, 2]]), "members": [1]}
+    weights = table("rational", [[Fraction(-1, 2)], [1], [Fraction(-1, 2)]])
+    return document("radon-partition", statement, {"weights": weights})
+
+
 CENTRED_TOKENS = [[1, 0, -1], [0, 2, -2], [3, -1, -2]]  # what projects them is centred already
 FIRST = [[Fraction(1)], [Fraction(0)], [Fraction(0)]]
 FIRST_TWO = [row[:2] for row in identity(3)]
@@ -514,6 +573,12 @@ EXAMPLES: dict[str, Doc] = {
     ),
     "unreachable, by keys": unreachable([[1, 1, 1], [0, 1, 3]], [2, -3, 1], [1, 0, 0]),
     "unreachable, within": unreachable_within(),
+    "orthogonal weights": orthogonal_weights(),
+    "orthogonal weights, within": orthogonal_weights_within(),
+    "representation, masked": represented_masked(None),
+    "representation, masked, on tokens": represented_masked([[1, 1, 1], [0, 1, 2]]),
+    "selecting queries": selecting_queries(),
+    "Radon partition": radon_partition(),
     "separation": separated(),
     "separation, one token": separated_exactly(),
 }

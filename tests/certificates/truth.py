@@ -7,7 +7,8 @@ specification calls malformed raises, and counts as false.
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise, product
+from itertools import combinations, pairwise, product
+from math import isqrt
 from typing import Any
 
 import mpmath
@@ -273,6 +274,87 @@ def _unreachable_within(statement: Doc) -> bool:
     return max(abs(x[0] - y[0]) for x, y in zip(logs, fitted, strict=True)) > ratio
 
 
+def _visible(statement: Doc, n: int) -> list[int]:
+    """The places of what the mask shows among n² numbers, row by row."""
+    mask = [x for row in matrix(statement["mask"]) for x in row]
+    assert len(mask) == n * n and all(x in (0, 1) for x in mask)
+    assert all(sum(mask[j::n]) for j in range(n))
+    return [place for place, x in enumerate(mask) if x]
+
+
+def _unreachable_masked(statement: Doc) -> bool:
+    L = [x for row in matrix(statement["logits"]) for x in row]
+    n = isqrt(len(L))
+    shown = _visible(statement, n)
+    spanned = [[row[place] for place in shown] for row in _heads_and_gauges(statement, n)]
+    return rank([*spanned, [L[place] for place in shown]]) > rank(spanned)
+
+
+def _unreachable_masked_within(statement: Doc) -> bool:
+    """Necessary: the head nearest in least squares is not within the ratio."""
+    P, ratio = matrix(statement["context"]), number(statement["ratio"])
+    n = len(P)
+    shown = _visible(statement, n)
+    entries = [x for row in P for x in row]
+    assert all((x > 0) == (place in shown) and x >= 0 for place, x in enumerate(entries))
+    spanned = [[row[place] for place in shown] for row in _heads_and_gauges(statement, n)]
+    basis = [spanned[i] for i in eliminated(spanned)[0]]
+    positive = [[x if x > 0 else Fraction(1) for x in row] for row in P]
+    with mpmath.workdps(60):
+        logs = [
+            [Fraction(str(mpmath.nstr(mpmath.log(_real(x)), 50)))] for row in positive for x in row
+        ]
+    wanted = [logs[place] for place in shown]
+    fitted = times(transposed(basis), times(left_inverse(transposed(basis)), wanted))
+    return max(abs(x[0] - y[0]) for x, y in zip(wanted, fitted, strict=True)) > ratio
+
+
+def _represented_masked(statement: Doc) -> bool:
+    K, Q, L = (matrix(statement[name]) for name in ("keys", "queries", "logits"))
+    assert len(K[0]) == len(Q[0]) and len(K) == len(Q)
+    if statement.get("tokens") is not None:
+        X = matrix(statement["tokens"])
+        assert len(X) == len(K[0])
+        K, Q = times(K, X), times(Q, X)
+    own, n = times(transposed(K), Q), len(L)
+    assert len(own) == len(L[0]) == n
+    off: dict[int, set[Fraction]] = {}
+    for place in _visible(statement, n):
+        i, j = divmod(place, n)
+        off.setdefault(j, set()).add(own[i][j] - L[i][j])
+    return all(len(different) == 1 for different in off.values())
+
+
+def _selected(keys: Matrix, members: tuple[int, ...]) -> bool:
+    """By linear programming: small whole numbers, for which a gap of 1 is far from rounding."""
+    from scipy.optimize import linprog
+
+    points = transposed(keys)
+    outside = [i for i in range(len(points)) if i not in members]
+    rows = [
+        [float(y - x) for x, y in zip(points[i], points[o], strict=True)]
+        for i in members
+        for o in outside
+    ]
+    if not rows:
+        return True
+    found = linprog([0.0] * len(keys), rows, [-1.0] * len(rows), bounds=(None, None))
+    return bool(found.status == 0)
+
+
+def _selectable(statement: Doc) -> bool:
+    keys, most = matrix(statement["keys"]), statement["most"]
+    n = len(keys[0])
+    assert 1 <= most <= n
+    return all(_selected(keys, S) for s in range(1, most + 1) for S in combinations(range(n), s))
+
+
+def _unselectable(statement: Doc) -> bool:
+    keys, members = matrix(statement["keys"]), statement["members"]
+    assert len(set(members)) == len(members) and all(0 <= i < len(keys[0]) for i in members)
+    return not _selected(keys, tuple(members))
+
+
 def _output(layer: Doc, X: Matrix) -> Any:
     """Σ_i W_o^i W_v^i X softmax(scale (W_k^i X)^T (W_q^i X)), head by head."""
     W_q, W_k, W_v, W_o = (matrix(layer[name]) for name in ("queries", "keys", "values", "output"))
@@ -314,4 +396,9 @@ ORACLES = {
     "layers-differ": _layers_differ,
     "unreachable": _unreachable,
     "unreachable-within": _unreachable_within,
+    "unreachable-masked": _unreachable_masked,
+    "unreachable-masked-within": _unreachable_masked_within,
+    "represented-masked": _represented_masked,
+    "selectable": _selectable,
+    "unselectable": _unselectable,
 }

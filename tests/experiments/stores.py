@@ -39,10 +39,11 @@ def sizes_of(name: str, cell: Cell) -> dict[str, int]:
 
 def stand_in(name: str, value: Value = ones, torch: str = "0.0") -> Callable[..., dict[str, Any]]:
     """A function that is known by the experiment's name and trains nothing."""
-    experiment = EXPERIMENTS[name]
+    experiment, given = EXPERIMENTS[name], (name, value, torch)
 
     @functools.wraps(experiment.function)
-    def placed(**cell: Any) -> dict[str, Any]:
+    def placed(*, experiment: Any = experiment, given: Any = given, **cell: Any) -> dict[str, Any]:
+        name, value, torch = given
         told = {"torch": torch} if "torch" in experiment.needs else {}
         cell = {key: value for key, value in cell.items() if key not in ("text", "checkpoints")}
         return {experiment.measure: value(cell), **sizes_of(name, cell), **told}

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 import rankbound as rb
+from rankbound._validate import check_word
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS, PRESETS, RATES
 from rankbound.experiments.language import ARMS, FIXED, arm_sizes
-from rankbound.experiments.layers import Sizes, check_word, layer_sizes
+from rankbound.experiments.layers import Sizes, layer_sizes
 from rankbound.sweeps.plan import canonical
 from tests.experiments.stores import WIDTH, sizes_of
 from tests.helpers import refused

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import resources
+from typing import Any
 
 import numpy as np
 import pytest
+import scipy.optimize
+from threadpoolctl import threadpool_limits
 
 import rankbound as rb
-from rankbound.registry.claim import Claim, Instance, Relation, by_id
-from rankbound.registry.verification import run_claim
+from rankbound.certificates.certificates import Certificate
+from rankbound.fitting import descent
+from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial, by_id
+from rankbound.registry.verification import prove, run_claim
 from rankbound.verdict import Verdict
 
 CLAIMS = list(rb.claims.values())
-MUTANTS = [(claim, mutant) for claim in CLAIMS for mutant in claim.mutants]
+MUTANTS = [
+    pytest.param(claim, mutant, id=f"{claim.id}-{mutant.name}")
+    for claim in CLAIMS
+    for mutant in claim.mutants
+]
+each_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@each_claim
 @pytest.mark.parametrize("seed", [0, 1])
 def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
     row = run_claim(claim, "quick", seed)
@@ -26,9 +40,65 @@ def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
     assert row.instances >= 1
 
 
-@pytest.mark.parametrize(("claim", "mutant"), MUTANTS, ids=lambda x: getattr(x, "name", None))
-def test_check_catches_mutant(claim: Claim, mutant: object) -> None:
-    row = run_claim(claim, "quick", 0, mutant.formulas)  # type: ignore[attr-defined]
+# ---- the mutants
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a check yielded on the quick trial of seed 0, what stopped it, and whether it fitted."""
+
+    instances: tuple[Instance, ...]
+    error: Exception | None
+    fitted: bool
+
+    def check(self, trial: Trial, **formulas: Any) -> Iterator[Instance]:
+        """The check again, without its work."""
+        yield from self.instances
+        if self.error is not None:
+            raise self.error
+
+    def by_label(self) -> dict[tuple[str, int], Instance]:
+        """The instances; a repeated label is numbered."""
+        seen: Counter[str] = Counter()
+        found = {}
+        for one in self.instances:
+            found[one.label, seen[one.label]] = one
+            seen[one.label] += 1
+        return found
+
+
+@cache
+def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
+    """One run of a check, as it is or mutated.
+
+    All that the package fits is fitted by Newton's method or by SciPy, and these two are watched.
+    """
+    instances: list[Instance] = []
+    error, fitted = None, False
+
+    def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
+        def watch(*given: Any, **named: Any) -> Any:
+            nonlocal fitted
+            fitted = True
+            return minimiser(*given, **named)
+
+        return watch
+
+    with pytest.MonkeyPatch.context() as patch, threadpool_limits(1, "blas"):
+        for module, name in ((descent, "newton"), (scipy.optimize, "minimize")):
+            patch.setattr(module, name, watched(getattr(module, name)))
+        try:
+            formulas = {} if mutant is None else mutant.formulas
+            instances.extend(claim.check(claim.trial("quick", 0), **formulas))
+        except Exception as stopped:
+            error = stopped
+    return Run(tuple(instances), error, fitted)
+
+
+@pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
+def test_check_catches_mutant(claim: Claim, mutant: Mutant) -> None:
+    played = replace(claim, check=run_of(claim, mutant).check)
+    row = run_claim(played, "quick", 0, mutant.formulas)
     assert not row.ok
     # caught by what it measures, not by falling over: the relation fails, or that of a false
     # statement holds; a certificate of the wrong matrix may be rejected as well
@@ -36,10 +106,109 @@ def test_check_catches_mutant(claim: Claim, mutant: object) -> None:
     assert not row.reason or row.reason.startswith(("certificate ", "not built: "))
 
 
-def test_every_claim_has_a_mutant_and_says_what_it_assumes() -> None:
-    for claim in CLAIMS:
-        assert claim.mutants, claim.id
-        assert claim.hypotheses, claim.id
+def changed(claim: Claim, mutant: Mutant) -> list[tuple[Instance, Instance]]:
+    """The instances, right and wrong, of which the mutant changes the measured side only."""
+    right, wrong = (run_of(claim, one).by_label() for one in (None, mutant))
+    return [
+        (one, wrong[label])
+        for label, one in right.items()
+        if label in wrong
+        and wrong[label].measured != one.measured
+        and wrong[label].predicted == one.predicted
+    ]
+
+
+def iterates(claim: Claim) -> bool:
+    """Whether the check fits anything, or takes steps that are to converge."""
+    return run_of(claim).fitted or "step" in inspect.signature(claim.check).parameters
+
+
+def lacking(claim: Claim) -> set[str]:
+    """Mutants that it needs and has not: of the measured side, by a factor, idle."""
+    kinds = {mutant.kind for mutant in claim.mutants}
+    has = {
+        "measured": any(changed(claim, mutant) for mutant in claim.mutants),
+        "factor": "factor" in kinds,
+        "idle": "idle" in kinds,
+    }
+    bounded = claim.relation in (Relation.LE, Relation.GE)
+    bounded |= any(one.tolerance for one in run_of(claim).instances)
+    bounded &= claim.status is not Verdict.REFUTED  # what is false bounds nothing
+    needed = {"measured": True, "factor": bounded, "idle": iterates(claim)}
+    return {kind for kind in needed if needed[kind] and not has[kind]}
+
+
+@each_claim
+def test_claim_has_the_mutants_that_it_needs_or_says_why_not(claim: Claim) -> None:
+    """On the measured side; by a factor where a number is bounded; idle where something trains."""
+    assert claim.hypotheses
+    assert claim.mutants
+    assert lacking(claim) == set(claim.without)  # no reason is missing, none is out of date
+
+
+def test_what_a_claim_lacks_is_seen() -> None:
+    trained, ranks = rb.claims["trained-reaches"], rb.claims["sharp-necessary"]
+    for kind in ("factor", "idle"):
+        others = tuple(mutant for mutant in trained.mutants if mutant.kind != kind)
+        assert lacking(replace(trained, mutants=others)) == {kind}
+    predicted_only = Mutant("n, as in B20", {"predicted": lambda n: n})
+    assert lacking(replace(ranks, mutants=(predicted_only,))) == {"measured"}
+    assert lacking(replace(ranks, mutants=())) == {"measured"}
+
+
+def stated(instance: Instance) -> list[dict[str, Any]]:
+    """What the certificates of an instance state, as far as they are built and accepted."""
+    (proved,), _ = prove(None, [instance])
+    whole = [one for one in proved.certificates if isinstance(one, Certificate)]
+    return [one.statement.to_data() for one in whole[: proved.accepted]]
+
+
+def of_the_predicted_side(claim: Claim, mutant: Mutant) -> list[str]:
+    """Instances whose certificates are the same when something else is measured."""
+    return [
+        right.label
+        for right, wrong in changed(claim, mutant)[:8]
+        if right.evidence is wrong.evidence is Verdict.CERTIFIED and stated(wrong) == stated(right)
+    ]
+
+
+@pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
+def test_certificates_are_of_the_measured_side(claim: Claim, mutant: Mutant) -> None:
+    assert not of_the_predicted_side(claim, mutant)
+
+
+def test_a_certificate_of_the_predicted_side_is_seen() -> None:
+    """Of a rank of 2, whatever is measured; and of the rank of what is measured."""
+    answer = Mutant("answers 99", {"size": lambda rank: 99})
+    larger = Mutant("a larger matrix", {"size": lambda rank: rank + 1})
+
+    def identity(size: int) -> rb.RankBounds:
+        return rb.exact_rank(np.eye(size, dtype=int))
+
+    def one_sided(trial: Trial, *, size: Callable[[int], int] = int) -> Iterator[Instance]:
+        yield replace(Instance.of_bounds("case", identity(2), 2), measured=size(2))
+
+    def sound(trial: Trial, *, size: Callable[[int], int] = int) -> Iterator[Instance]:
+        yield Instance.of_bounds("case", identity(size(2)), 2)
+
+    for check, mutant, found in ((one_sided, answer, ["case"]), (sound, larger, [])):
+        claim = replace(rb.claims["sharp-necessary"], check=check)
+        assert changed(claim, mutant)
+        assert of_the_predicted_side(claim, mutant) == found
+
+
+def test_a_claim_that_fits_is_seen_to_fit() -> None:
+    """By Newton's method, by SciPy on layers and on directions; and one that does neither."""
+    fitted = ("trained-reaches", "b20-theorem2-separation-imitating", "price-of-scale")
+    assert all(run_of(rb.claims[name]).fitted for name in fitted)
+    assert iterates(rb.claims["causal-dense"])
+    assert not iterates(rb.claims["softmax-gauge"])
+
+
+@pytest.mark.parametrize("without", [{"wrong": "it has none"}, {"factor": ""}])
+def test_what_a_claim_lacks_needs_a_reason(without: dict[str, str]) -> None:
+    with pytest.raises(rb.InputError, match=r"expected one of measured, factor, idle and the reas"):
+        replace(CLAIMS[0], without=without)
 
 
 def test_issue_of_the_paper_is_covered() -> None:
@@ -58,6 +227,14 @@ def test_references_are_known_and_used() -> None:
     known = set(re.findall(r"^@\w+\{(\w+),", bib, flags=re.MULTILINE))
     used = {claim.source.key for claim in CLAIMS}
     assert used == known
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+def test_a_claim_says_what_it_states_where_it_stands_and_what_it_rests_on(claim: Claim) -> None:
+    assert isinstance(claim.hypotheses, tuple) and claim.hypotheses
+    for text in (claim.statement, claim.source.place, claim.source.note, *claim.hypotheses):
+        assert isinstance(text, str)
+    assert claim.statement and claim.source.place and all(claim.hypotheses)
 
 
 def test_registry_cannot_be_changed() -> None:
@@ -124,7 +301,6 @@ def test_certified_without_a_certificate_is_supported() -> None:
     assert claim.judge(bare) is Verdict.UNDECIDED
 
 
-@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)
+@each_claim
 def test_every_instance_called_certified_carries_a_certificate(claim: Claim) -> None:
-    instances = list(claim.check(claim.trial("quick", 0)))
-    assert all(i.certificates for i in instances if i.evidence is Verdict.CERTIFIED)
+    assert all(i.certificates for i in run_of(claim).instances if i.evidence is Verdict.CERTIFIED)

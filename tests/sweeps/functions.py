@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +156,139 @@ def mutates(values: list[int]) -> dict[str, Any]:
 def process(x: int) -> dict[str, Any]:
     time.sleep(0.05)
     return {"process": os.getpid()}
+
+
+class Own(BaseException):
+    """Neither an Exception nor one of Python's."""
+
+
+class Unpicklable(Exception):
+    def __reduce__(self) -> Any:
+        raise TypeError("no pickle of this")
+
+
+class Unreadable(Exception):
+    """Its pickle cannot be read."""
+
+    def __init__(self, one: str, two: str) -> None:
+        super().__init__(one)
+
+
+class Silent(Exception):
+    def __str__(self) -> str:
+        raise GeneratorExit("no words")
+
+
+class Word(str):
+    """A word that lies about itself."""
+
+    def __str__(self) -> str:
+        return "a lie"
+
+    def __format__(self, how: str) -> str:
+        raise Own("no format")
+
+
+class Sly(Exception):
+    def __str__(self) -> str:
+        return Word("the truth")
+
+
+class Shut(Mapping[str, Any]):
+    """A mapping that cannot be read."""
+
+    def __getitem__(self, key: str) -> Any:
+        raise Own("not this key")
+
+    def __iter__(self) -> Iterator[str]:
+        raise Own("not these keys")
+
+    def __len__(self) -> int:
+        raise Own("not this length")
+
+
+class Scalar:
+    """Like a tensor without axes, and its number cannot be had."""
+
+    shape = ()
+
+    def item(self) -> float:
+        raise asyncio.CancelledError("no number")
+
+
+def burst(what: str) -> Any:
+    raise SystemExit(what)
+
+
+class Explosive:
+    """It can be pickled, and not unpickled."""
+
+    def __reduce__(self) -> Any:
+        return burst, ("it went off",)
+
+    def __repr__(self) -> str:
+        raise Own("no repr")
+
+
+RAISED: dict[str, BaseException] = {
+    "surrogate": ValueError("half a pair \ud800"),
+    "cancelled": asyncio.CancelledError("why"),
+    "generator": GeneratorExit("why"),
+    "interrupt": KeyboardInterrupt("why"),
+    "exit": SystemExit("why"),
+    "stop": StopIteration("why"),
+    "own": Own("why"),
+    "unpicklable": Unpicklable("why"),
+    "unreadable": Unreadable("why", ""),
+    "silent": Silent("why"),
+    "sly": Sly("why"),
+}
+RETURNED: dict[str, Any] = {
+    "shut": Shut(),
+    "scalar": {"y": Scalar()},
+    "explosive": {"y": Explosive()},
+    "error": {"y": Unpicklable("why")},
+}
+
+
+def misbehaves(what: str, folder: str) -> Any:
+    """Counts its calls in a file, and does as it is told."""
+    named(what, folder)
+    if what in RAISED:
+        raise RAISED[what]
+    return RETURNED.get(what, {"length": len(what)})
+
+
+def interrupted(how: str, folder: str) -> dict[str, Any]:
+    """SIGINT comes while it is called, and it says something else, or nothing at all."""
+    named("calls", folder)
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt:
+        if how == "raised":
+            raise
+        if how == "disguised":
+            raise RuntimeError("something went wrong") from None
+    return {"y": 1}
+
+
+def stops(x: int) -> dict[str, Any]:
+    """As a process, not as a call: by a signal from without, or with its output closed."""
+    if x == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+    if x == 2:
+        sys.stdout.close()
+    if x == 3:
+        sys.stdout = sys.stderr = None
+    if x == 4:
+        os.closerange(3, 256)
+    return {"y": x}
+
+
+def kinds(**values: Any) -> dict[str, Any]:
+    return {f"{name} came as": f"{type(v).__name__} {v!r}" for name, v in values.items()}
+
+
+def placed(x: int, folder: str, value: Any = None) -> dict[str, Any]:
+    return {"y": x, "there": Path(folder).is_dir()}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from functools import partial
+from collections import OrderedDict, namedtuple
+from enum import Enum, IntEnum, IntFlag, StrEnum
+from functools import lru_cache, partial, update_wrapper, wraps
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,96 @@ def test_numpy_values_and_tuples_count_as_what_json_reads_back() -> None:
     assert ids({"x": [(1, (2, 3))]}) == ids({"x": [[1, [2, 3]]]})
 
 
+class Colour(str, Enum):  # noqa: UP042 - its str is not its word, as that of a StrEnum is
+    RED = "red"
+
+
+class Shape(StrEnum):
+    ROUND = "round"
+
+
+class Size(IntEnum):
+    BIG = 3
+
+
+class Flag(IntFlag):
+    UP = 4
+
+
+class Liar(float):
+    def __float__(self) -> float:
+        return 99.0
+
+
+class Count(int):
+    def __int__(self) -> int:
+        return 99
+
+    __index__ = __int__
+
+    def __repr__(self) -> str:
+        return "a lie"
+
+
+class Odd(str):
+    """A key of its own beside the same word."""
+
+    def __hash__(self) -> int:
+        return 7
+
+
+class Half(np.float64):
+    def item(self, *place: Any) -> float:
+        return 99.0
+
+
+Pair = namedtuple("Pair", "left right")
+HELD: list[tuple[Any, Any]] = [
+    (Colour.RED, "red"),
+    (Shape.ROUND, "round"),
+    (Size.BIG, 3),
+    (Flag.UP, 4),
+    (functions.Word("so"), "so"),
+    (Count(3), 3),
+    (Liar(0.5), 0.5),
+    (Half(0.5), 0.5),
+    (np.float64(0.5), 0.5),
+    (np.bool_(True), True),
+    (np.str_("w"), "w"),
+    (Pair(Colour.RED, Size.BIG), ["red", 3]),
+    (OrderedDict({Colour.RED: Shape.ROUND}), {"red": "round"}),
+]
+
+
+@pytest.mark.parametrize(("value", "holds"), HELD, ids=[type(v).__name__ for v, _ in HELD])
+def test_of_a_subclass_arrives_what_the_type_of_json_holds(
+    value: Any, holds: Any, tmp_path: Path
+) -> None:
+    """In the first run as in one that reads the store, as a parameter and as a result."""
+    grid = {"x": [value, [value]]}
+    done = rb.sweep(functions.kinds, grid, tmp_path / "s.sqlite")
+    expected = [f"{type(v).__name__} {v!r}" for v in (holds, [holds])]
+    assert [cell.result for cell in done.cells] == [{"x came as": text} for text in expected]
+    again = rb.sweep(functions.kinds, {"x": [holds, [holds]]}, tmp_path / "s.sqlite")
+    assert [cell.attempts for cell in again.cells] == [1, 1]
+    if not isinstance(holds, (list, dict)):
+
+        def given(y: int, held: Any = value) -> dict[str, Any]:
+            return {"x": held}
+
+        (cell,) = rb.sweep(given, {"y": [1]}, tmp_path / "t.sqlite").cells
+        assert cell.result == {"x": holds}
+        assert type(cell.result["x"]) is type(holds)
+
+
+def test_names_and_versions_are_words_too(tmp_path: Path) -> None:
+    done = rb.sweep(functions.kinds, {Colour.RED: [1]}, tmp_path / "s.sqlite", version=Shape.ROUND)
+    assert done.names == ("red",)
+    assert type(done.names[0]) is str
+    assert done.rows()[0]["red"] == 1
+    assert (done.cells[0].version, done.cells[0].parameters) == ("round", {"red": 1})
+
+
 def test_a_product_runs_in_the_order_of_its_lists() -> None:
     made = make_plan(anything, {"b": [2, 1], "a": ["u", "v"]}, "1", 0)
     assert made.names == ("b", "a")
@@ -97,6 +189,82 @@ class Callable:
     def __call__(self, x: int) -> dict[str, Any]:
         return {}
 
+    def method(self, x: int) -> dict[str, Any]:
+        return {}
+
+    @classmethod
+    def of_class(cls, x: int) -> dict[str, Any]:
+        return {}
+
+    @staticmethod
+    def static(x: int) -> dict[str, Any]:
+        return {}
+
+
+class Heir(Callable):
+    pass
+
+
+def closure(value: Any) -> Any:
+    def function(x: int) -> dict[str, Any]:
+        return {"y": value}
+
+    return function
+
+
+def through(value: Any) -> Any:
+    def helper() -> Any:
+        return value
+
+    def function(x: int) -> dict[str, Any]:
+        return {"y": helper()}
+
+    return function
+
+
+def decorated(times: Any) -> Any:
+    def decorate(function: Any) -> Any:
+        @wraps(function)
+        def wrapper(**parameters: Any) -> Any:
+            return function(**parameters)
+
+        @wraps(function)
+        def repeated(**parameters: Any) -> Any:
+            return [function(**parameters) for _ in range(times or 1)][-1]
+
+        return wrapper if times is None else repeated
+
+    return decorate(anything)
+
+
+def clean() -> Any:
+    """Code alone: it calls itself, a neighbour and a class of its scope."""
+
+    class Scale:
+        factor = 2
+
+    def double(x: int) -> int:
+        return Scale.factor * x
+
+    def function(x: int) -> dict[str, Any]:
+        return {"y": double(x) if x else function(1)["y"]}
+
+    return function
+
+
+@pytest.mark.parametrize(
+    "function",
+    [anything, clean(), decorated(None), Callable.of_class, Callable.static, Heir.static, dict],
+    ids=["def", "scope", "decorated", "classmethod", "staticmethod", "inherited", "class"],
+)
+def test_a_function_of_code_alone(function: Any) -> None:
+    assert plan(function).function == function.__qualname__
+
+
+def test_a_neighbour_goes_to_the_workers_with_its_function(tmp_path: Path) -> None:
+    done = rb.sweep(clean(), {"x": [0, 1, 2]}, tmp_path / "s.sqlite", jobs=2)
+    assert [cell.result for cell in done.cells] == [{"y": 2}, {"y": 2}, {"y": 4}]
+
 
 def plan(function: Any = anything, grid: Any = None, **settings: Any) -> Any:
     grid = [{"x": 1}] if grid is None else grid
@@ -104,6 +272,12 @@ def plan(function: Any = anything, grid: Any = None, **settings: Any) -> Any:
     return make_plan(function, grid, **chosen)
 
 
+def named_partial(**parameters: Any) -> Any:
+    return update_wrapper(partial(anything, **parameters), anything)
+
+
+HOLDS = ("expected one that holds nothing but its code", "Make it", "unrecorded=")
+SEED = {"seed": 1}
 LOOP: list[Any] = []
 LOOP.append(LOOP)
 FIT = ("does not fit drawn(", "unexpected keyword argument 'z'")
@@ -120,7 +294,7 @@ VALUE, TYPE = rb.InputError, rb.InputTypeError
         case("complex", TYPE, ("of type complex",), plan, grid={"x": [1j]}),
         case("NumPy complex", TYPE, ("of type complex",), plan, grid={"x": [np.complex64(1)]}),
         case("function", TYPE, ("of type function",), plan, grid={"x": [plan]}),
-        case("integer keys", TYPE, ("of type dict", "keyed by words"), plan, grid={"x": [{1: 2}]}),
+        case("integer keys", TYPE, ("in cell 0 has the key 1", "word"), plan, grid={"x": [{1: 2}]}),
         case("nan", VALUE, ("x in cell 1 is nan", "finite"), plan, grid={"x": [1, math.nan]}),
         case("nan inside", VALUE, ("is nan", "None"), plan, grid=[{"x": [[math.nan]]}]),
         case("NumPy nan", VALUE, ("is nan",), plan, grid={"x": np.array([np.nan])}),
@@ -136,15 +310,36 @@ VALUE, TYPE = rb.InputError, rb.InputTypeError
         case("a matrix", TYPE, ("grid['x'] is of type ndarray",), plan, grid={"x": np.eye(2)}),
         case("a grid of words", TYPE, ("of type str",), plan, grid="abc"),
         case("a grid of numbers", TYPE, ("grid[1] is 3",), plan, grid=[{"x": 1}, 3]),
-        case("an integer name", TYPE, ("key 1", "name"), plan, grid={1: [1]}),
+        case("an integer name", TYPE, ("the grid has the key 1", "word"), plan, grid={1: [1]}),
         case("twice", VALUE, ('{"x":1}', "replicate"), plan, grid={"x": [1, 2, 1]}),
         case("twice in JSON", VALUE, ("cell 1",), plan, grid={"x": [[1], (1,)]}),
         case("a column", VALUE, ("cell_id", "another name"), plan, grid={"cell_id": [1]}),
         case("no such parameter", VALUE, FIT, plan, functions.drawn, {"x": [1], "z": [1]}),
         case("one too few", VALUE, ("missing", "'seconds'"), plan, functions.sleeper, [{}]),
         case("no function", TYPE, ("function is 3",), plan, 3),
-        case("a partial", TYPE, ("no __qualname__", "def"), plan, partial(anything, y=1)),
-        case("a callable", TYPE, ("no __qualname__",), plan, Callable()),
+        case("a partial", TYPE, ("type partial", "def"), plan, partial(anything, y=1)),
+        case("a named partial", TYPE, ("type partial",), plan, named_partial(y=1)),
+        case("a cache", TYPE, ("type _lru_cache_wrapper",), plan, lru_cache(anything)),
+        case("a callable", TYPE, ("type Callable",), plan, Callable()),
+        case("a method", VALUE, (*HOLDS, "bound to, of type Callable"), plan, Callable().method),
+        case("an heir's", VALUE, ("bound to, of type type",), plan, Heir.of_class),
+        case("a list's", VALUE, ("append holds", "of type list"), plan, [].append),
+        case("a closure", VALUE, (*HOLDS, "value, of type int"), plan, closure(3)),
+        case("over None", VALUE, ("value, of type NoneType",), plan, closure(None)),
+        case("over code", VALUE, ("value, of type function",), plan, closure(anything)),
+        case("over a module", VALUE, ("value, of type module",), plan, closure(math)),
+        case("over a class", VALUE, ("value, of type type",), plan, closure(Heir)),
+        case("through", VALUE, ("helper, which holds value, of type int",), plan, through(3)),
+        case("a decorator's", VALUE, ("times, of type int",), plan, decorated(3)),
+        case("its call", VALUE, ("times, of type function",), plan, decorated(named_partial)),
+        case(
+            "told a seed", VALUE, ("values for", "'seed'"), plan, functions.drawn, unrecorded=SEED
+        ),
+        case("half a version", VALUE, ("version is '\\ud800'",), plan, version="\ud800"),
+        case("twice a name", VALUE, ("'red' twice",), plan, grid=[{"red": 1, Odd("red"): 2}]),
+        case("a date", TYPE, ("of type datetime64",), plan, grid={"x": [np.datetime64(3, "ns")]}),
+        case("half told", VALUE, ("unrecorded names x",), plan, unrecorded={"x": 1}),
+        case("told too much", VALUE, FIT, plan, functions.drawn, unrecorded={"z": 1}),
         case("a lambda", VALUE, ("is a lambda", "def"), plan, lambda x: {"y": x}),
         case("version 2", TYPE, ("version is 2",), plan, version=2),
         case("no version", TYPE, ("version is ''",), plan, version=""),
@@ -172,6 +367,9 @@ def run(tmp_path: Path, **settings: Any) -> Any:
         ({"time_limit": math.nan}, VALUE, "time_limit is nan"),
         ({"time_limit": math.inf}, VALUE, "time_limit is inf"),
         ({"time_limit": "1"}, TYPE, "time_limit is '1'"),
+        ({"time_limit": 10**400}, VALUE, "time_limit is"),
+        ({"unrecorded": 3}, TYPE, "unrecorded is 3"),
+        ({"unrecorded": {3: 1}}, TYPE, "unrecorded has the key 3"),
     ],
 )
 def test_settings_refused(
@@ -180,3 +378,8 @@ def test_settings_refused(
     with refused(error, part):
         run(tmp_path, **settings)
     assert not list(tmp_path.iterdir())  # nothing was made
+
+
+@pytest.mark.parametrize("limit", [1e10, 1e308])
+def test_a_time_limit_longer_than_any_clock(limit: float, tmp_path: Path) -> None:
+    assert not run(tmp_path, time_limit=limit).failed

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -217,21 +217,36 @@ def test_what_a_cell_prints_is_not_its_answer(
     assert capfd.readouterr().err == "said by a cell\n" * 2  # and no bar, as it is no terminal
 
 
-def held(value: Any) -> Callable[..., dict[str, Any]]:
-    def function(x: int) -> dict[str, Any]:
-        return {"y": x, "held": str(value)}
-
-    return function
-
-
 def test_a_function_that_cannot_be_pickled_is_refused_at_once(store: Path) -> None:
     connection = sqlite3.connect(":memory:")
     for value in (threading.Lock(), (i for i in range(3)), connection, sys._getframe()):
-        with refused(rb.InputTypeError, "held.<locals>.function cannot be pickled", "inside"):
-            rb.sweep(held(value), {"x": [1]}, store)
+
+        def function(x: int, value: Any = value) -> dict[str, Any]:
+            return {"y": x, "held": str(value)}
+
+        with refused(rb.InputTypeError, "<locals>.function cannot be pickled", "inside"):
+            rb.sweep(function, {"x": [1]}, store)
+        with refused(rb.InputTypeError, "placed cannot be pickled", "unrecorded="):
+            told = {"folder": "/", "value": value}
+            rb.sweep(functions.placed, {"x": [1]}, store, unrecorded=told)
     connection.close()
     assert not store.exists()
-    assert not rb.sweep(held("a word"), {"x": [1, 2]}, store, jobs=2).failed
+
+
+def test_what_is_unrecorded_is_told_to_each_call_and_kept_nowhere(
+    store: Path, tmp_path: Path
+) -> None:
+    ways: list[dict[str, Any]] = [{}, {"jobs": 2}, {"time_limit": 60.0}]
+    for number, settings in enumerate(ways):
+        grid = {"x": [0, number + 1]}
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        told = {"folder": str(folder)}
+        done = rb.sweep(functions.placed, grid, store, unrecorded=told, **settings)
+        assert [cell.result for cell in done.cells] == [{"y": x, "there": True} for x in grid["x"]]
+        assert done.cells[0].attempts == 1  # from another folder, and not run again
+        folder.rmdir()
+    assert str(tmp_path).encode() not in store.read_bytes()
 
 
 def test_a_second_run_says_so_at_once(store: Path) -> None:
@@ -300,8 +315,11 @@ def test_a_function_of_one_script_is_resumed_from_another(tmp_path: Path) -> Non
 
 INTERRUPTED = """
 import sys
+import signal
 import rankbound as rb
 from tests.sweeps import functions
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored, where started so
 
 def show(tick):
     print(tick.finished, flush=True)
@@ -311,19 +329,29 @@ rb.sweep(functions.sleeper, grid, sys.argv[1], jobs=2, progress=show, time_limit
 """
 
 
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])  # in the background
 @pytest.mark.parametrize("limit", ["None", "500.0"])
-def test_ctrl_c_keeps_what_is_done(limit: str, store: Path) -> None:
-    process = subprocess.Popen(
-        [sys.executable, "-c", INTERRUPTED, str(store), limit],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+@pytest.mark.parametrize("whom", ["the owner", "the group"])  # as a terminal does
+def test_ctrl_c_keeps_what_is_done(limit: str, whom: str, inherited: Any, store: Path) -> None:
+    before = signal.signal(signal.SIGINT, inherited)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-c", INTERRUPTED, str(store), limit],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     for line in process.stdout:
         if line.strip() == "8":
             break
-    process.send_signal(signal.SIGINT)
+    if whom == "the group":
+        os.killpg(process.pid, signal.SIGINT)
+    else:
+        process.send_signal(signal.SIGINT)
     assert process.communicate()[1].strip().endswith("KeyboardInterrupt")
     assert process.returncode == -signal.SIGINT
     statuses = [row[5] for row in contents(store)]
@@ -409,6 +437,38 @@ def test_tables(store: Path, tmp_path: Path) -> None:
     assert [row["cell_status"] for row in rows] == ["done", "done", "failed"]
     assert rows[2]["cell_error"].startswith("ValueError: ")
     assert [row["cell_id"] for row in rows] == [cell.id for cell in done.cells]
+
+
+@pytest.mark.parametrize(
+    ("value", "field"),
+    [
+        (None, ""),
+        ("", '""'),
+        ("nothing", '"nothing"'),
+        ("1", '"1"'),
+        (1, "1"),
+        (1.0, "1.0"),
+        (True, "true"),
+        ("true", '"true"'),
+        ([1, "a", None], '"[1, ""a"", null]"'),
+        ({"b": "c,\n"}, '"{""b"": ""c,\\n""}"'),
+        ('a "b",\r\n', '"a ""b"",\r\n"'),
+        ("\ud800 half", '"\\ud800 half"'),
+    ],
+)
+def test_fields_of_a_table(value: Any, field: str, store: Path, tmp_path: Path) -> None:
+    """One that is no word and nothing else; results may also be NaN and infinite."""
+
+    def given(x: Any) -> dict[str, Any]:
+        return {"nan": math.nan, "most": math.inf, "least": -math.inf, "no": None, "empty": ""}
+
+    rb.sweep(given, [{"x": value}], store).to_csv(tmp_path / "rows.csv")
+    head, line = (tmp_path / "rows.csv").read_bytes().decode().split("\n", 1)
+    assert head.startswith('"x","nan","most","least","no","empty","cell_status"')
+    assert line.startswith(f'{field},NaN,Infinity,-Infinity,,"","done",,,1,')
+    file = (tmp_path / "rows.csv").open(newline="", encoding="utf-8")
+    with file:
+        assert len(list(csv.reader(file))[1]) == head.count(",") + 1
 
 
 @pytest.mark.parametrize("path", ["none/rows.csv", ".", "a\0b", 1.5, None])

@@ -233,3 +233,23 @@ def test_status_makes_no_store(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert main(["sweep", "status", str(tmp_path / "none.sqlite")]) == 2
     assert "no such file" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("inherited", [signal.SIG_DFL, signal.SIG_IGN])
+def test_a_command_hears_ctrl_c_also_in_the_background(inherited: Any, tmp_path: Path) -> None:
+    """A shell without job control starts such a command with SIGINT ignored."""
+    path = filled(tmp_path / "s.sqlite")
+    code = (
+        "import signal, sys\nfrom rankbound.cli.main import main\n"
+        "from rankbound.sweeps import store\n"
+        "store.open_store = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"
+        "sys.exit(main(['sweep', 'status', sys.argv[1]]))"
+    )
+    before = signal.signal(signal.SIGINT, inherited)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (done.returncode, done.stderr) == (130, "rankbound: interrupted\n")

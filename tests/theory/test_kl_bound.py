@@ -16,6 +16,7 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
 from rankbound.theory.approximation import (
+    _defect,
     entrywise_lower_bound,
     explained,
     kl_lower_bound,
@@ -106,6 +107,23 @@ def test_a_minorant_comes_near_the_linear_program() -> None:
 
 
 # the unexplained part
+
+
+@given(seed=SEEDS, rows=st.integers(1, 6), size=st.floats(0.0, 3.0))
+def test_the_defect_of_a_basis_is_bounded_from_above_and_at_most_one(
+    seed: int, rows: int, size: float
+) -> None:
+    """Against ‖B B^T - I‖_F² in rationals; 1 leaves nothing of a tail, more changes its sign."""
+    rng = np.random.default_rng(seed)
+    basis = np.linalg.qr(rng.standard_normal((8, rows)))[0].T + size * np.eye(rows, 8)
+    B = [[Fraction(x) for x in row] for row in basis.tolist()]
+    exact = Fraction(0)
+    for i, x in enumerate(B):
+        for j, y in enumerate(B):
+            exact += (sum(s * t for s, t in zip(x, y, strict=True)) - (i == j)) ** 2
+    found = Fraction(_defect(basis))
+    assert found <= 1
+    assert found == 1 or found**2 >= exact
 
 
 def exact_tail(P: Array, a: Array, b: Array, k: int) -> tuple[Any, list[Any]]:

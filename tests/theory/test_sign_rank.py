@@ -203,19 +203,79 @@ def test_one_entry_on_the_wrong_side(epsilon: float, n: int, positive: int, abov
     assert n * column_bound(n, positive, epsilon) <= least * (1 + 1e-9)
 
 
-@given(st.floats(1e-6, 5), st.integers(0, 2**32 - 1))
-def test_kl_bound_by_its_formula_rounded_down(epsilon: float, seed: int) -> None:
+@given(st.floats(1e-6, 5), st.integers(0, 2**32 - 1), st.sampled_from([1, 2]))
+def test_kl_bound_by_its_formula_rounded_down(epsilon: float, seed: int, k: int) -> None:
     H = hadamard(16) * np.random.default_rng(seed).choice([-1, 1], (16, 1))
-    with mpmath.workdps(40):
+    with mpmath.workdps(60):
         e = mpmath.mpf(epsilon)
-        values = []
+        one, costs = [], []
         for count in (H > 0).sum(axis=0):
             Z = int(count) * mpmath.exp(e) + (16 - int(count)) * mpmath.exp(-e)
             d, a, b = mpmath.sinh(e) / Z, mpmath.exp(e) / Z, 1 - mpmath.exp(-e) / Z
-            values.append(max(2 * d**2, d**2 / (2 * a) + d**2 / (2 * b)) / 16)
-        found = sign_pattern_kl_bound(H, epsilon, 1)
-        assert 0 < found <= min(values)
-        assert found >= min(values) * (1 - mpmath.mpf(2) ** -51)
+            one.append(max(2 * d**2, d**2 / (2 * a) + d**2 / (2 * b)) / 16)
+            costs.append((mpmath.exp(e * mpmath.coth(e) - 1) - e / mpmath.sinh(e)) / Z / 16)
+        many = [
+            16 // r * sum(sorted(costs)[: max(0, 16 - (k + 1) ** 2 * 16 // r)])
+            for r in (1, 2, 4, 8, 16)
+        ]
+        expected = max(min(one), *many)
+        found = sign_pattern_kl_bound(H, epsilon, k)
+        assert 0 < found <= expected
+        assert found >= expected * (1 - 1e-12)
+
+
+@given(st.floats(1e-3, 30), st.integers(2, 40), st.integers(0, 40), st.floats(0, 1))
+def test_the_threshold_is_where_both_sides_cost_most(
+    epsilon: float, n: int, positive: int, share: float
+) -> None:
+    """At the identric mean; between the two values the smaller cost is nowhere larger."""
+    from rankbound.theory.sign_rank import wrong_entry_cost
+
+    with mpmath.workdps(60):
+        e = mpmath.mpf(epsilon)
+        Z = min(positive, n) * mpmath.exp(e) + (n - min(positive, n)) * mpmath.exp(-e)
+
+        def least(threshold: mpmath.mpf) -> mpmath.mpf:
+            return min(
+                p * mpmath.log(p / threshold) + threshold - p
+                for p in (mpmath.exp(e) / Z, mpmath.exp(-e) / Z)
+            )
+
+        best = mpmath.exp(e * mpmath.coth(e) - 1) / Z
+        cost = n * wrong_entry_cost(n, min(positive, n), epsilon)
+        assert least(best) * (1 - 1e-9) <= cost <= least(best) * (1 + 1e-15)
+        assert least(mpmath.exp((2 * share - 1) * e) / Z) <= least(best)
+
+
+@pytest.mark.parametrize("parts", [1, 2, 4])
+@pytest.mark.parametrize("area", [0, 7, 16, 40, 64])
+def test_wrong_entries_are_counted_by_blocks(area: int, parts: int) -> None:
+    """Against the cheapest placement of wrong entries that leaves no larger rectangle of a block.
+
+    With r rows a block and `spared` columns without a wrong entry the cheapest choice is explicit.
+    """
+    from rankbound.theory.sign_rank import wrong_side_bound
+
+    costs = np.random.default_rng(area).uniform(1, 2, (8, 8))
+    r = 8 // parts
+    spared = min(8, area // r)
+    blocks = [costs[i * r : (i + 1) * r].min(axis=0) for i in range(parts)]
+    least = sum(float(np.sort(block)[: 8 - spared].sum()) for block in blocks)
+    assert wrong_side_bound(costs, area) >= least * (1 - 1e-15)
+    assert wrong_side_bound(costs, 64) == 0.0
+    assert wrong_side_bound(costs, 0) == pytest.approx(costs.sum(), rel=1e-14)
+
+
+@pytest.mark.parametrize(("k", "epsilon"), [(1, 6.0), (3, 6.0), (3, 2.0), (6, 6.0)])
+def test_no_fitted_head_is_below_the_robust_bound(k: int, epsilon: float) -> None:
+    H = hadamard(64)
+    P = rb.column_softmax(epsilon * H)
+    bound = sign_pattern_kl_bound(H, epsilon, k)
+    fit = rb.fit_head(P, k, seed=0, random_starts=1, max_iterations=60)
+    assert 0 < bound < fit.kl
+    if epsilon == 6:  # here it is the one that binds
+        assert rb.kl_lower_bound(P, k) >= 0.9 * bound
+    assert rb.kl_lower_bound(P, k) < fit.kl
 
 
 @given(st.integers(0, 2**32 - 1), st.floats(0.05, 3))

@@ -14,7 +14,7 @@ from functools import cache
 from importlib.resources import files
 from typing import NoReturn
 
-from rankbound.certificates.checker import fields, heads, ranks
+from rankbound.certificates.checker import fields, heads, ranks, selection
 from rankbound.certificates.checker.fields import Rejected, shown, tree
 from rankbound.certificates.checker.statements import Statement, read_statement
 from rankbound.certificates.checker.tables import Budget
@@ -68,6 +68,9 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "masked-witness": heads.verify_masked_witness,
     "separation": heads.verify_separation,
     "unreachable": heads.verify_unreachable,
+    "orthogonal-weights": heads.verify_orthogonal_weights,
+    "selecting-queries": selection.verify_selecting_queries,
+    "radon-partition": selection.verify_radon_partition,
 }
 
 

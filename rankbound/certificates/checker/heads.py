@@ -22,9 +22,12 @@ from rankbound.certificates.checker.statements import (
     LayersDiffer,
     MaskedLogRank,
     RepresentedExactly,
+    RepresentedMasked,
     RepresentedWithin,
     Statement,
     Unreachable,
+    UnreachableMasked,
+    UnreachableMaskedWithin,
     UnreachableWithin,
 )
 from rankbound.certificates.checker.tables import Budget, Rows, Table
@@ -38,10 +41,12 @@ def verify_representation(statement: Statement, data: object, budget: Budget) ->
             return _exactly(statement, budget)
         case RepresentedWithin():
             return _within(statement, budget)
+        case RepresentedMasked():
+            return _on_the_mask(statement, budget)
         case _:
             raise Rejected(
-                "a representation proves statements of kind represented-exactly and "
-                "represented-within."
+                "a representation proves statements of kind represented-exactly, "
+                "represented-masked and represented-within."
             )
 
 
@@ -67,6 +72,19 @@ def _exactly(statement: RepresentedExactly, budget: Budget) -> str:
     if not tables.equals(own.numerators, [1] * n, own.denominators[0], target, budget):
         raise Rejected("the head's logits are not the logits given, in any gauge.")
     return "the head's logits, centred, are the centred logits exactly"
+
+
+def _on_the_mask(statement: RepresentedMasked, budget: Budget) -> str:
+    n = statement.logits.rows
+    keys, over_keys = tables.cleared_whole(statement.keys, budget)
+    queries, over_queries = tables.cleared_whole(statement.queries, budget)
+    if statement.tokens is not None:
+        tokens, over = tables.cleared_whole(statement.tokens, budget)
+        keys, queries = (tables.multiply(W, tokens, n, budget) for W in (keys, queries))
+        over_keys, over_queries = over_keys * over, over_queries * over
+    scale = over_keys * over_queries
+    _require_on_mask(statement.logits, statement.visible, keys, queries, scale, budget)
+    return "the head's logits are the logits on the mask, up to a constant in each column"
 
 
 def _within(statement: RepresentedWithin, budget: Budget) -> str:
@@ -184,15 +202,25 @@ def _upper(statement: MaskedLogRank, keys: object, queries: object, budget: Budg
         raise Rejected(f"the head has size {first.rows}, above the bound {statement.upper}.")
     left, over_left = tables.cleared_whole(first, budget)
     right, over_right = tables.cleared_whole(second, budget)
-    logits, over = tables.cleared_whole(statement.logits, budget)
-    product = tables.multiply(tables.transposed(left, n), right, n, budget)
     scale = over_left * over_right
-    budget.spend(4 * n * n * 64, "the comparison of logits")
+    _require_on_mask(statement.logits, statement.visible, left, right, scale, budget)
+    return f"a head of size {first.rows} has the logits on the mask"
+
+
+def _require_on_mask(
+    given: Table, visible: Rows, keys: Rows, queries: Rows, scale: int, budget: Budget
+) -> None:
+    """``keys^T queries / scale`` is what is given on the mask, up to a constant in each column."""
+    n = given.rows
+    logits, over = tables.cleared_whole(given, budget)
+    product = tables.multiply(tables.transposed(keys, n), queries, n, budget)
+    length = tables.digits_of(product) * tables.digits_of([[over]])
+    length += tables.digits_of(logits) * tables.digits_of([[scale]])
+    budget.spend(n * n * (100 + length), "the comparison of logits")
     for j in range(n):
-        seen = [i for i in range(n) if statement.visible[i][j]]
+        seen = [i for i in range(n) if visible[i][j]]
         if len({product[i][j] * over - logits[i][j] * scale for i in seen}) > 1:
             raise Rejected(f"column {j} of the head's logits differs from those given.")
-    return f"a head of size {first.rows} has the logits on the mask"
 
 
 # ---- unreachable
@@ -260,6 +288,73 @@ def _beyond_ratio(
     moved = above * sum(map(abs, left)) * sum(map(abs, right)) * enclosures.one
     if max(least, -most) * below <= moved:
         raise Rejected("the product of the logarithms with both vectors is not beyond the ratio.")
+    return "their product with the logarithms is more than the ratio allows"
+
+
+# ---- orthogonal weights
+#
+# W, n × n, zero where the mask hides, whose columns sum to zero, with X W X^T = 0. The logits of a
+# head are X^T M X on the mask up to a constant in each column, so <W, L> = <X W X^T, M> = 0.
+# Where that is not 0 for the logits of a context, no head has it; where for log P it exceeds
+# ratio ‖W‖_1, no head is that near.
+
+
+def verify_orthogonal_weights(statement: Statement, data: object, budget: Budget) -> str:
+    """No head of any size has the context on the tokens given under the mask."""
+    if not isinstance(statement, UnreachableMasked | UnreachableMaskedWithin):
+        raise Rejected(
+            "orthogonal weights prove statements of kind unreachable-masked and "
+            "unreachable-masked-within."
+        )
+    found = fields.keyed(data, "the data", ("weights",))
+    n = statement.tokens.columns
+    table = tables.read_table(found["weights"], "the matrix of weights", tables.EXACT, shape=(n, n))
+    W, _ = tables.cleared_whole(table, budget)
+    for row, seen in zip(W, statement.visible, strict=True):
+        if any(x and not shown for x, shown in zip(row, seen, strict=True)):
+            raise Rejected("a weight lies where the mask hides.")
+    if any(tables.row_sums(tables.transposed(W, n), [1] * n, budget)):
+        raise Rejected("a column of the weights does not sum to zero.")
+    tokens, _ = tables.cleared_by_rows(statement.tokens, budget)
+    d = len(tokens)
+    between = tables.multiply(tokens, W, n, budget)
+    if any(map(any, tables.multiply(between, tables.transposed(tokens, n), d, budget))):
+        raise Rejected("the tokens do not map the weights to zero.")
+    if isinstance(statement, UnreachableMasked):
+        logits, _ = tables.cleared_whole(statement.logits, budget)
+        length = tables.digits_of(W) * tables.digits_of(logits)
+        budget.spend(n * n * (100 + length), "the product with the logits")
+        if not sum(
+            x * y
+            for row, given in zip(W, logits, strict=True)
+            for x, y in zip(row, given, strict=True)
+        ):
+            raise Rejected("the product of the weights with the logits is zero.")
+        how = "their product with the logits is not zero"
+    else:
+        how = _weighed_beyond_ratio(statement, W, budget)
+    return f"the weights are visible, sum to zero, are zero on the tokens, and {how}"
+
+
+def _weighed_beyond_ratio(statement: UnreachableMaskedWithin, W: Rows, budget: Budget) -> str:
+    n = statement.context.rows
+    require_enclosable(n)
+    enclosures = Enclosures(LEAST_GRID, budget)
+    enclosures.spend(n * n)
+    above, below = statement.ratio.as_integer_ratio()
+    budget.spend(n * n * 100 * tables.digits_of(W), "the product with the logarithms")
+    least = most = total = 0
+    context = statement.context
+    for weights, numerators, denominators in zip(
+        W, context.numerators, context.denominators, strict=True
+    ):
+        for w, x, over in zip(weights, numerators, denominators, strict=True):
+            if w:
+                first, last = enclosures.logarithm(x, x, over)
+                ends = w * first, w * last
+                least, most, total = least + min(ends), most + max(ends), total + abs(w)
+    if max(least, -most) * below <= above * total * enclosures.one:
+        raise Rejected("the product of the logarithms with the weights is not beyond the ratio.")
     return "their product with the logarithms is more than the ratio allows"
 
 

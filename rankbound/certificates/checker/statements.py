@@ -13,7 +13,15 @@ from typing import dataclass_transform
 
 from rankbound.certificates.checker import fields, tables
 from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected, shown
-from rankbound.certificates.checker.tables import ANY, EXACT, FLOAT, INTEGER, Table, read_table
+from rankbound.certificates.checker.tables import (
+    ANY,
+    EXACT,
+    FLOAT,
+    INTEGER,
+    Rows,
+    Table,
+    read_table,
+)
 
 
 @dataclass_transform(eq_default=False, frozen_default=True)
@@ -131,6 +139,23 @@ class RepresentedExactly(Statement):
         )
 
 
+class RepresentedMasked(Statement):
+    """(keys tokens)^T (queries tokens) is logits on the mask, up to a constant in each column."""
+
+    logits: Table
+    visible: Rows
+    keys: Table
+    queries: Table
+    tokens: Table | None
+
+    def __str__(self) -> str:
+        return (
+            f"a head of size {self.keys.rows}, on {_on(self.tokens)} and under the mask, has "
+            f"exactly the context P ∝ exp(L) of the {self.logits} logits L, and one has "
+            "P ∝ b^L for every base b > 0"
+        )
+
+
 class RepresentedWithin(Statement):
     """The column softmax of scale keys^T queries is within the ratio of the context."""
 
@@ -235,6 +260,37 @@ class Unreachable(Statement):
         )
 
 
+class UnreachableMasked(Statement):
+    """No head of any size has the context of the logits on the tokens under the mask."""
+
+    logits: Table
+    visible: Rows
+    tokens: Table
+
+    def __str__(self) -> str:
+        return (
+            f"no head of any size has, on the {self.tokens.shape} tokens given and under the mask, "
+            f"the context P ∝ exp(L) of the {self.logits} logits L, nor P ∝ b^L for "
+            "any base b > 0 other than 1"
+        )
+
+
+class UnreachableMaskedWithin(Statement):
+    """No head of any size has a context within the ratio of this on the tokens under the mask."""
+
+    context: Table
+    visible: Rows
+    ratio: float
+    tokens: Table
+
+    def __str__(self) -> str:
+        return (
+            f"no head of any size has, on the {self.tokens.shape} tokens given and under the mask, "
+            f"a context within a factor e^±{self.ratio!r} of the {self.context.shape} context "
+            "given, in every entry that is visible"
+        )
+
+
 class UnreachableWithin(Statement):
     """No head of any size has a context within the ratio of this on the tokens."""
 
@@ -247,6 +303,32 @@ class UnreachableWithin(Statement):
             f"no head of any size has, on the {self.tokens.shape} tokens given, a context within "
             f"a factor e^±{self.ratio!r} of the {self.context.shape} context given, entry by "
             "entry"
+        )
+
+
+class Selectable(Statement):
+    """Every set of at most so many keys is selected by some query."""
+
+    keys: Table
+    most: int
+
+    def __str__(self) -> str:
+        return (
+            f"of the {self.keys.columns} keys given, in dimension {self.keys.rows}, every set of "
+            f"at most {self.most} has a query that scores each of them above each other key"
+        )
+
+
+class Unselectable(Statement):
+    """No query selects these keys."""
+
+    keys: Table
+    members: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return (
+            f"of the {self.keys.columns} keys given, in dimension {self.keys.rows}, no query "
+            f"scores each of {list(self.members)} above each other key"
         )
 
 
@@ -367,14 +449,12 @@ def _head(
 
 def _masked_log_rank(data: dict[str, object]) -> MaskedLogRank:
     logits = _square(data["logits"], "the logits", EXACT)
-    mask = read_table(data["mask"], "the mask", INTEGER, shape=logits.shape)
-    visible = mask.numerators
-    if any(x not in (0, 1) for row in visible for x in row):
-        raise Rejected("an entry of the mask is neither 0 nor 1.")
-    if not all(any(column) for column in tables.transposed(visible, logits.columns)):
-        raise Rejected("the mask hides every key from a query.")
-    lower, upper = _bounds(data)
-    return MaskedLogRank(logits, visible, lower, upper)
+    return MaskedLogRank(logits, _mask(data["mask"], logits), *_bounds(data))
+
+
+def _represented_masked(data: dict[str, object]) -> RepresentedMasked:
+    logits = _square(data["logits"], "the logits", EXACT)
+    return RepresentedMasked(logits, _mask(data["mask"], logits), *_head(data, EXACT, logits))
 
 
 def _rank_above_head_size(data: dict[str, object]) -> RankAboveHeadSize:
@@ -420,6 +500,42 @@ def _unreachable_within(data: dict[str, object]) -> UnreachableWithin:
     context = _context(data["context"])
     ratio = fields.nonnegative(data["ratio"], "the ratio")
     return UnreachableWithin(context, ratio, _tokens(data["tokens"], context))
+
+
+def _unreachable_masked(data: dict[str, object]) -> UnreachableMasked:
+    logits = _square(data["logits"], "the logits", EXACT)
+    return UnreachableMasked(logits, _mask(data["mask"], logits), _tokens(data["tokens"], logits))
+
+
+def _unreachable_masked_within(data: dict[str, object]) -> UnreachableMaskedWithin:
+    context = _square(data["context"], "the context", FLOAT)
+    visible = _mask(data["mask"], context)
+    for row, seen in zip(context.numerators, visible, strict=True):
+        if any((x > 0) != bool(shown) or x < 0 for x, shown in zip(row, seen, strict=True)):
+            raise Rejected("the context is not positive where the mask shows and zero elsewhere.")
+    ratio = fields.nonnegative(data["ratio"], "the ratio")
+    return UnreachableMaskedWithin(context, visible, ratio, _tokens(data["tokens"], context))
+
+
+def _selectable(data: dict[str, object]) -> Selectable:
+    keys = read_table(data["keys"], "the matrix of keys", ANY)
+    return Selectable(keys, fields.size(data["most"], "the size of sets", 1, keys.columns))
+
+
+def _unselectable(data: dict[str, object]) -> Unselectable:
+    keys = read_table(data["keys"], "the matrix of keys", ANY)
+    members = fields.distinct_indices(data["members"], "the members", keys.columns)
+    return Unselectable(keys, tuple(members))
+
+
+def _mask(value: object, square: Table) -> Rows:
+    """Rows of 0 and 1, 1 where a key is visible; every query sees one."""
+    visible = read_table(value, "the mask", INTEGER, shape=square.shape).numerators
+    if any(x not in (0, 1) for row in visible for x in row):
+        raise Rejected("an entry of the mask is neither 0 nor 1.")
+    if not all(any(column) for column in tables.transposed(visible, square.columns)):
+        raise Rejected("the mask hides every key from a query.")
+    return visible
 
 
 def _tokens(value: object, square: Table) -> Table:
@@ -481,9 +597,17 @@ READERS: dict[str, tuple[tuple[str, ...], Reader]] = {
     "log-rank-within": (("context", "ratio", "lower"), _log_rank_within),
     "represented-exactly": (("logits", "keys", "queries"), _represented_exactly),
     "represented-within": (("context", "ratio", "keys", "queries", "scale"), _represented_within),
+    "represented-masked": (("logits", "mask", "keys", "queries"), _represented_masked),
     "masked-log-rank": (("logits", "mask", "lower", "upper"), _masked_log_rank),
     "rank-above-head-size": (("exponents", "keys", "queries"), _rank_above_head_size),
     "layers-differ": (("f", "g", "tokens", "gap"), _layers_differ),
     "unreachable": (("logits", "tokens"), _unreachable),
     "unreachable-within": (("context", "ratio", "tokens"), _unreachable_within),
+    "selectable": (("keys", "most"), _selectable),
+    "unselectable": (("keys", "members"), _unselectable),
+    "unreachable-masked": (("logits", "mask", "tokens"), _unreachable_masked),
+    "unreachable-masked-within": (
+        ("context", "mask", "ratio", "tokens"),
+        _unreachable_masked_within,
+    ),
 }

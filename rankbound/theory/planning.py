@@ -1,0 +1,138 @@
+"""The head size that a context needs within a budget of KL divergence, from its spectrum: no fit.
+
+Let τ_k² be the sum of the squared singular values of ``C log P`` beyond the k-th, s the largest
+entry in magnitude of what the truncation to rank k leaves out (s <= τ_k), and all p_ij in
+``[e^-η/n, e^η/n]``. Then
+
+    e^-η φ(τ_k)/n²  <=  least KL at head size k  <=  e^(η + 2s) τ_k²/(2 n²),   φ(t) = t - 1 + e^-t,
+
+so ``KL = τ_k²/(2 n²)`` to first order: for diffuse attention the cost of every head size is read
+off the spectrum. *Upper:* for Q the truncation, the KL of a column is half the variance of Δ_j
+under some R between the two, at most ``max_i R_i ‖Δ_j‖²/2``, and ``R_i <= p_i e^{2s}``. *Lower:*
+the bound by the least probability (:mod:`rankbound.theory.approximation`).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from rankbound._validate import Array, check_head_size, check_real
+from rankbound.attention.softmax import log_column_softmax
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.ranks.bounds import RankBounds
+from rankbound.theory.approximation import kl_lower_bound, phi_low, unmasked
+from rankbound.theory.softmax_gauge import centre, logs_of
+from rankbound.verdict import Verdict
+
+
+def spectral_kl_bounds(
+    P: Any = None,
+    head_size: int = 1,
+    *,
+    logits: Any = None,
+    rows: bool = False,
+    stored: Any = None,
+) -> tuple[float, float]:
+    """Lower and upper bound of the least mean KL divergence of a head of this size, in nats.
+
+    The formulas of :mod:`rankbound.theory.planning`, in floats: what the truncated singular value
+    decomposition and the largest and least probability say by themselves.
+
+    Parameters
+    ----------
+    P, logits, rows, stored : as in `Context`
+        Positive, without a mask.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.01)
+    >>> lower, upper = spectral_kl_bounds(P, 16)
+    >>> 1 < upper / lower < 1.5, lower <= rb.fit_head(P, 16).kl <= upper
+    (True, True)
+    """
+    k = check_head_size(head_size)
+    context = unmasked(P, logits=logits, rows=rows, stored=stored)
+    D, n = centre(logs_of(context).unscaled()), context.n
+    left, values, right = np.linalg.svd(D)
+    tail = float(np.linalg.norm(values[k:]))
+    largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
+    least, largest = float(context.P.min()), float(context.P.max())
+    upper = largest * math.exp(min(2 * largest_miss, 700.0)) * tail**2 / (2 * n)
+    return least / n * float(phi_low(np.asarray(tail))), upper
+
+
+def head_size_for_kl(
+    P: Any = None,
+    kl: float = 0.01,
+    *,
+    logits: Any = None,
+    rows: bool = False,
+    stored: Any = None,
+) -> RankBounds:
+    """Bound the least head size that comes within a KL divergence of P, without a fit.
+
+    *Upper:* the least size at which the truncated singular value decomposition of ``C log P``, a
+    head (:func:`rankbound.nearest_head`), is within the budget. *Lower:* one more than the largest
+    size that :func:`rankbound.kl_lower_bound` keeps above it, on any tokens. For diffuse attention
+    both are where ``τ_k²/(2 n²)`` crosses the budget (docs/theory.md, section 5).
+
+    Parameters
+    ----------
+    P, logits, rows, stored : as in `Context`
+        Positive, without a mask.
+    kl : float
+        The budget, a mean over queries in nats.
+
+    Returns
+    -------
+    RankBounds
+        Of the least head size: between 0, which is uniform attention, and n - 1.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.1)
+    >>> bounds = rb.head_size_for_kl(P, kl=0.0001)
+    >>> bounds.lower, bounds.upper
+    (43, 46)
+    """
+    budget = check_real("kl", kl, least=0.0)
+    context = unmasked(P, logits=logits, rows=rows, stored=stored)
+    P = context.P
+    fits = np.flatnonzero(truncated_kl(P, logs_of(context).unscaled()) <= budget)
+    upper = int(fits[0]) if len(fits) else context.n - 1
+    low, lower = 1, 0
+    high = upper
+    while low < high:  # sizes below `low` are too small; the bound falls with the size
+        middle = (low + high) // 2
+        if kl_lower_bound(P, middle) > budget:
+            low, lower = middle + 1, middle + 1
+        else:
+            high = middle
+    if upper and not lower and _uniform_is_too_far(P, budget):
+        lower = 1
+    return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")
+
+
+def _uniform_is_too_far(P: Array, budget: float) -> bool:
+    """Whether a head of size 0, uniform attention, is beyond the budget."""
+    n = len(P)
+    return float(np.sum(P * np.log(n * P))) / n * (1 - 8 * n * FLOAT64_EPS) > budget
+
+
+def truncated_kl(P: Array, log_P: Array) -> Array:
+    """Mean KL divergence from P of the softmax of ``C log P`` truncated to rank 0, 1, …, n - 1."""
+    n = len(P)
+    D = centre(log_P)
+    left, values, right = np.linalg.svd(D)
+    normal, missed = log_column_softmax(D), D
+    found = np.zeros(n)
+    for k in range(n):
+        t = normal - log_column_softmax(D - missed)
+        found[k] = np.sum(P * (t + np.expm1(-t))) / n
+        missed = missed - values[k] * np.outer(left[:, k], right[k])
+    return found

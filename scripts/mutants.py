@@ -1,0 +1,420 @@
+"""Mutation of the rooms that decide: which small wrong changes do the fast tests not notice?
+
+    python scripts/mutants.py                       every mutant of the six rooms: hours
+    python scripts/mutants.py --sample 300 --seed 1 a random sample
+    python scripts/mutants.py --file rankbound/ranks/exact.py
+    python scripts/mutants.py --record              the sample of CI, and the tests that kill it
+
+The operators are mutmut's. A mutant lives in memory only: a forked process imports the package with
+one module's source replaced, so nothing that reads the repository or starts another Python sees it,
+and such a test cannot kill. Each mutant meets the tests that execute its statement, the fastest
+first, until one fails; that test must pass without the mutant. docs/mutants.md has the rules.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import hashlib
+import importlib
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import cache, partial
+from importlib.machinery import SourceFileLoader
+from itertools import accumulate, islice
+from pathlib import Path
+from typing import Any
+
+import coverage
+import libcst as cst
+import pytest
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
+from mutmut.mutation.mutators import mutation_operators
+
+ROOT = Path(__file__).resolve().parents[1]
+ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
+RECORD = ROOT / "tests" / "mutants.json"
+COVERED = ROOT / ".mutants-coverage.json"
+SAMPLE, SEED = 60, 14  # of CI
+FIRST, GRACE, FACTOR = 8, 60.0, 10.0  # tests of the first round; seconds; times the usual duration
+MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
+MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
+PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
+OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
+STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
+
+Coverage = dict[str, dict[str, list[str]]]
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One change of one expression or statement."""
+
+    path: str  # from the root
+    line: int
+    lines: tuple[int, int]  # where its statement starts, and the expression
+    operator: str  # mutmut's name
+    was: str
+    now: str
+    start: int  # in bytes
+    length: int
+    id: str  # of path, statement, change: stays when another place is edited
+
+    def source(self) -> str:
+        """The module with the change."""
+        text = (ROOT / self.path).read_bytes()
+        after = text[self.start + self.length :]
+        return (text[: self.start] + self.now.encode() + after).decode()
+
+    def differs(self) -> bool:
+        """Does it compile, and to another program?"""
+        try:
+            changed = ast.parse(self.source())
+        except SyntaxError:
+            return False
+        return ast.dump(changed) != ast.dump(ast.parse((ROOT / self.path).read_bytes()))
+
+
+class _Walk(cst.CSTVisitor):
+    """The changes of one module, less what docs/mutants.md leaves out."""
+
+    METADATA_DEPENDENCIES = (PositionProvider, ByteSpanPositionProvider)
+
+    def __init__(self, module: cst.Module) -> None:
+        super().__init__()
+        self.module, self.depth = module, 0
+        self.statement: list[cst.CSTNode] = []
+        self.raising = 0
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str]] = []
+
+    def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
+            return False
+        if isinstance(node, cst.Expr) and isinstance(node.value, STRINGS):
+            return False  # a docstring
+        if isinstance(node, cst.Call) and _name(node.func) in ("TypeVar", "cast", "ParamSpec"):
+            return False
+        if isinstance(node, cst.SimpleString) and " " in node.value:
+            return False  # prose
+        if self.raising and isinstance(node, STRINGS):
+            return False  # the wording of a message
+        if isinstance(node, cst.Assign) and not self.depth:
+            names = {_name(target.target) for target in node.targets}
+            if "__all__" in names or isinstance(node.value, cst.Subscript):
+                return False  # what is exported; a name for a type
+        self.depth += isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
+        self.raising += _raises(node)
+        if isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
+            self.statement.append(node)
+        for kind, operator in mutation_operators:
+            if isinstance(node, kind) and not (
+                isinstance(node, cst.Call)
+                and (_raises(node) or _name(node.func) in ("len", "isinstance"))
+            ):
+                for new in operator(node):
+                    kind_name = operator.__name__.removeprefix("operator_")
+                    self.found.append((self.statement[-1], node, new, kind_name))
+        return True
+
+    def on_leave(self, node: cst.CSTNode) -> None:
+        self.depth -= isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
+        self.raising -= _raises(node)
+        if self.statement and self.statement[-1] is node:
+            self.statement.pop()
+
+
+def _name(node: cst.CSTNode) -> str:
+    if isinstance(node, cst.Attribute):
+        return node.attr.value
+    return node.value if isinstance(node, cst.Name) else ""
+
+
+def _raises(node: cst.CSTNode) -> bool:
+    """Is it a ``raise``, or the making of an exception?"""
+    return isinstance(node, cst.Raise) or (
+        isinstance(node, cst.Call) and _name(node.func).endswith(RAISED)
+    )
+
+
+def mutants(path: str) -> Iterator[Mutant]:
+    """Each change of one module."""
+    text = (ROOT / path).read_bytes()
+    wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
+    walk = _Walk(wrapper.module)
+    wrapper.visit(walk)
+    lines = wrapper.resolve(PositionProvider)
+    spans = wrapper.resolve(ByteSpanPositionProvider)
+    seen: Counter[str] = Counter()
+    for statement, node, new, operator in walk.found:
+        span, now = spans[node], wrapper.module.code_for_node(new)
+        was = text[span.start : span.start + span.length].decode()
+        whole = spans[statement]
+        around = text[whole.start : whole.start + whole.length].decode()
+        if isinstance(statement, cst.BaseCompoundStatement):
+            around = around.splitlines()[0]
+        key = "\0".join((path, around, was, now))
+        seen[key] += 1
+        digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:10]
+        at = (lines[statement].start.line, lines[node].start.line)
+        yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest)
+
+
+def every(paths: Sequence[str] = ()) -> list[Mutant]:
+    """The mutants of these files, or of the six rooms."""
+    files = [
+        str(p.relative_to(ROOT)) for r in ROOMS for p in (ROOT / "rankbound" / r).rglob("*.py")
+    ]
+    return [mutant for path in sorted(paths or files) for mutant in mutants(path)]
+
+
+def sample(population: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    """The first `count` by a hash of seed and change: an edit elsewhere hardly changes the draw."""
+    mixed = sorted(population, key=lambda m: hashlib.sha256(f"{seed}{m.id}".encode()).digest())
+    return list(islice((mutant for mutant in mixed if mutant.differs()), count))
+
+
+class _Plugin:
+    """Runs the tests in the order given; notes the first that fails; no shrinking of examples."""
+
+    def __init__(self, order: Sequence[str] = (), cover: coverage.Coverage | None = None) -> None:
+        self.place = {test: i for i, test in enumerate(order)}
+        self.cover, self.failed = cover, set[str]()
+        self.seconds: dict[str, float] = defaultdict(float)
+
+    def pytest_collection(self) -> None:
+        from hypothesis import Phase, settings
+
+        phases = (Phase.explicit, Phase.generate)
+        settings.register_profile("mutants", settings.get_profile("rankbound"), phases=phases)
+        settings.load_profile("mutants")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: self.place.get(item.nodeid, math.inf))
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if self.cover:
+            self.cover.switch_context(nodeid)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        self.seconds[report.nodeid] += report.duration
+        if report.failed:
+            self.failed.add(report.nodeid)
+
+
+def forked(work: Any, limit: float) -> Any:
+    """What `work` returns in a process of its own; None if it took longer or died."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        os.setsid()
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        heard, silent = os.dup(2), os.open(os.devnull, os.O_RDWR)
+        for stream in (0, 1, 2):
+            os.dup2(silent, stream)
+        try:
+            os.write(writing, json.dumps(work()).encode())
+        except Exception:  # of this driver: pytest reports those of tests
+            os.write(heard, traceback.format_exc().encode())
+        finally:
+            os._exit(0)
+    os.close(writing)
+    end = time.monotonic() + limit
+    while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
+        time.sleep(0.005)
+    with suppress(ProcessLookupError):  # its workers too, which may outlive it
+        os.killpg(child, signal.SIGKILL)
+    if not done:
+        os.waitpid(child, 0)
+    with os.fdopen(reading) as answer:
+        text = answer.read() if done else ""
+    return json.loads(text) if text else "timeout" if not done else None
+
+
+def tested(tests: Sequence[str], path: str = "", source: str = "") -> list[Any]:
+    """Exit code of pytest on these tests, with the mutated source; and the first that failed."""
+    original, where = SourceFileLoader.get_code, str(ROOT / path)
+
+    def get_code(self: SourceFileLoader, fullname: str) -> Any:
+        if source and self.path == where:
+            return compile(source, where, "exec", dont_inherit=True)
+        return original(self, fullname)
+
+    SourceFileLoader.get_code = get_code  # type: ignore[assignment,method-assign]
+    plugin = _Plugin(tests)
+    code = pytest.main(["-x", *OPTIONS, *tests], plugins=[plugin])
+    return [int(code), *sorted(plugin.failed)[:1]]
+
+
+def covered(paths: Sequence[str]) -> dict[str, Any]:
+    """The tests that pass, their durations, and which execute each line."""
+
+    def work() -> None:
+        cover = coverage.Coverage(
+            data_file=None, include=[f"{ROOT}/rankbound/{r}/*" for r in ROOMS]
+        )
+        plugin = _Plugin(cover=cover)
+        cover.start()
+        pytest.main([*OPTIONS, *paths], plugins=[plugin])
+        cover.stop()
+        data = cover.get_data()
+        lines: Coverage = {}
+        for file in data.measured_files():
+            by_line = data.contexts_by_lineno(file).items()
+            lines[str(Path(file).relative_to(ROOT))] = {
+                str(line): sorted({*tests} - plugin.failed - {""}) for line, tests in by_line
+            }
+        seconds = {t: s for t, s in plugin.seconds.items() if t not in plugin.failed}
+        COVERED.write_text(json.dumps({"seconds": seconds, "lines": lines}))
+
+    forked(work, math.inf)
+    return dict(json.loads(COVERED.read_text()))
+
+
+def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
+    """The tests that execute its statement; if that ran at import, any of its module and room."""
+    lines = known["lines"].get(mutant.path, {})
+    tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
+    if not tests and any(str(line) in lines for line in mutant.lines):
+        tests = {test for those in lines.values() for test in those}
+        room = f"tests/{mutant.path.split('/')[1]}/"  # what a module holds is read elsewhere too
+        tests |= {test for test in known["seconds"] if test.startswith(room)}
+    seconds = {test: known["seconds"].get(test, math.inf) for test in tests}
+    order = sorted(tests, key=lambda test: (seconds[test], test))
+    spent = accumulate(seconds[test] for test in order)
+    return [test for test, so_far in zip(order, spent, strict=True) if so_far <= MOST] or order[:1]
+
+
+class Judge:
+    """Runs mutants, and each test that killed one also without it."""
+
+    def __init__(self, known: dict[str, Any]) -> None:
+        self.known, self.sound = known, dict[tuple[str, ...], bool]()
+
+    def passes(self, tests: Sequence[str]) -> bool:
+        """Do they pass in this way of running them when nothing is mutated?"""
+        key = tuple(tests)
+        if key not in self.sound:
+            answer = forked(lambda: tested(tests), 600)
+            self.sound[key] = answer == [0]
+        return self.sound[key]
+
+    def judge(self, mutant: Mutant, tests: Sequence[str]) -> tuple[str, str]:
+        """Word and killer: killed, survived, timeout, died, uncovered."""
+        if not tests:
+            return "uncovered", ""
+        source, seconds = mutant.source(), self.known["seconds"]
+        rest, size = list(tests), FIRST
+        while rest:
+            now, rest, size = rest[:size], rest[size:], 5 * size
+            limit = GRACE + FACTOR * sum(seconds.get(test, 1.0) for test in now)
+            answer = forked(partial(tested, now, mutant.path, source), limit)
+            if answer == "timeout":
+                return "timeout", now[0]
+            if answer is None:  # out of memory, a signal: seen, but by no test
+                return "died", now[0]
+            if answer != [0]:  # a test failed, or all did: the module was not even imported
+                failed = answer[1:] or now
+                if self.passes(failed):
+                    return "killed", failed[0]
+                rest = [test for test in now if test not in failed] + rest
+        return "survived", ""
+
+
+def interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % interval of a proportion."""
+    z, p = 1.959964, hits / count
+    middle, whole = p + z * z / (2 * count), 1 + z * z / count
+    half = z * math.sqrt(p * (1 - p) / count + z * z / (4 * count * count))
+    return (middle - half) / whole, (middle + half) / whole
+
+
+def listed() -> str:
+    """The survivors explained in docs/mutants.md."""
+    return (ROOT / "docs" / "mutants.md").read_text()
+
+
+def run(drawn: list[Mutant], record: dict[str, str], known: Any, log: Any) -> dict[str, list[Any]]:
+    """Judge each mutant: by the test on record if there is one, else by those that cover it."""
+    judge, outcome = Judge({"seconds": {}}), defaultdict(list)
+    for mutant in drawn:
+        word = ""
+        if mutant.id in record:
+            word, killer = judge.judge(mutant, [record[mutant.id]])
+        if word != "killed":
+            judge.known = known(mutant)
+            word, killer = judge.judge(mutant, killers(mutant, judge.known))
+        outcome[word].append((mutant, killer))
+        print(
+            json.dumps({**asdict(mutant), "outcome": word, "killer": killer}), file=log, flush=True
+        )
+    return outcome
+
+
+def report(outcome: dict[str, list[Any]]) -> None:
+    """The figures, and each mutant that was not killed."""
+    explained = listed()
+    for word in ("survived", "uncovered", "timeout", "died"):
+        for mutant, _ in outcome[word]:
+            note = " (explained)" if mutant.id in explained else ""
+            print(f"{word} {mutant.id} {mutant.path}:{mutant.line}{note}")
+            print(f"    - {mutant.was}\n    + {mutant.now}")
+    for title, left_out in (("all", ""), ("but arguments dropped or None", "arg_removal")):
+        judged = [(w, m) for w in sorted(outcome) for m, _ in outcome[w]]
+        words = Counter(w for w, m in judged if m.operator != left_out)
+        if count := words.total():
+            rate, (low, high) = words["killed"] / count, interval(words["killed"], count)
+            print(f"{title}: {count} mutants, {', '.join(f'{w} {c}' for w, c in words.items())};")
+            print(f"    {rate:.1%} killed, 95 % interval {low:.1%} to {high:.1%}")
+
+
+def main() -> int:
+    """The command line; 1 if a mutant was not killed and docs/mutants.md does not say why."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--sample", type=int, help="as many, at random")
+    parser.add_argument("--seed", type=int, default=SEED)
+    parser.add_argument("--file", action="append", default=[], help="only this file")
+    parser.add_argument("--log", default=".mutants.jsonl", help="one line for each mutant")
+    parser.add_argument("--fresh", action="store_true", help="collect the coverage again")
+    parser.add_argument("--record", action="store_true", help="write tests/mutants.json")
+    parser.add_argument("--ci", action="store_true", help="the sample of CI, by its record")
+    args = parser.parse_args()
+    os.chdir(ROOT)
+    sys.dont_write_bytecode = False  # what is sound is compiled once, not for each mutant
+    for name in PRELOADED:
+        importlib.import_module(name)
+    drawn = every(args.file)
+    count = SAMPLE if args.ci or args.record else args.sample or len(drawn)
+    drawn = sample(drawn, count, args.seed)
+    rooms = cache(lambda room: covered([f"tests/{room}"]))
+    if args.ci:
+        with open(os.devnull, "w") as log:
+            record = json.loads(RECORD.read_text())
+            outcome = run(drawn, record, lambda m: rooms(m.path.split("/")[1]), log)
+    else:
+        whole = not args.fresh and COVERED.exists()
+        known = json.loads(COVERED.read_text()) if whole else covered([f"tests/{r}" for r in ROOMS])
+        with open(args.log, "a") as log:
+            outcome = run(drawn, {}, lambda _: known, log)
+    if args.record:
+        record = {mutant.id: killer for mutant, killer in outcome["killed"]}
+        RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
+    report(outcome)
+    missing = [m for w in outcome if w != "killed" for m, _ in outcome[w] if m.id not in listed()]
+    return 1 if missing else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""Ways in which claims were fooled, each caught now."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rankbound as rb
+from rankbound.errors import Undecided
+from rankbound.registry.claim import Claim, Instance, Relation
+from rankbound.registry.theorem_c import head_near_worst, proofs_of_nearness
+from rankbound.registry.theorems import smaller_heads_miss
+from rankbound.registry.verification import Row, prove, run_claim
+from rankbound.verdict import Verdict
+
+
+def fooled(claim: str, **formulas: Any) -> Row:
+    """The row of a claim whose subject is replaced; it must not be as registered."""
+    row = run_claim(rb.claims[claim], "quick", 0, formulas)
+    assert not row.ok
+    return row
+
+
+# ---- training that does not train
+
+
+@pytest.mark.parametrize("iterations", [1, 5, 10])
+def test_heads_that_are_hardly_trained_do_not_reach(iterations: int) -> None:
+    """However large their gradient, which once was the tolerance."""
+    row = fooled("trained-reaches", train=partial(rb.fit_head, max_iterations=iterations))
+    assert row.evidence is Verdict.UNDECIDED
+    assert row.residual > row.tolerance
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_heads_of_a_size_less_miss_by_more_than_the_tolerance_may_be(seed: int) -> None:
+    """The cap of the tolerance, against the nearest heads and the best ones found."""
+    P = rb.random_context(5, seed=seed)
+    cap = smaller_heads_miss(P)
+    for head in (rb.nearest_head(P, 3), rb.fit_head(P, 3).head):
+        assert np.max(np.abs(head.context() - P)) >= cap > 1e-6
+
+
+# ---- steps that do not converge
+
+
+@pytest.mark.parametrize(
+    "step",
+    [lambda s: 2.0**s, lambda s: 0.5, lambda s: 1.0 / s, lambda s: 1.5 * 2.0**-s],
+    ids=["diverge", "stay", "converge too slowly", "are too long"],
+)
+def test_heads_that_do_not_come_close_are_not_dense(step: Any) -> None:
+    row = fooled("causal-dense", step=step)
+    assert row.evidence is Verdict.UNDECIDED
+    assert row.residual > row.tolerance
+
+
+def test_heads_of_more_coordinates_are_not_what_causal_dense_states() -> None:
+    """Those that have the worst case exactly."""
+
+    def exact(n: int, t: float) -> rb.AttentionHead:
+        keys = np.eye(n)[1:]
+        return rb.AttentionHead(W_q=keys, W_k=keys, scale=math.log(2))
+
+    row = fooled("causal-dense", head=exact)
+    assert math.isinf(row.residual)
+
+
+def test_nearness_is_certified_to_its_last_twentieth() -> None:
+    """At n = 16 the distance is t (1 - 1/17) log 2: nothing much below it is proved."""
+    t, P = 2.0**-10, np.tril(1 + np.eye(16)).T
+    head = head_near_worst(16, t)
+    assert len(proofs_of_nearness(head, P, math.log(2) * t)) == 16
+    with pytest.raises(Undecided, match="query 15 is not shown to be within"):
+        proofs_of_nearness(head, P, 0.94 * math.log(2) * t)
+
+
+# ---- certificates of the predicted side
+
+
+def answers(size: float) -> Any:
+    """A decision that always says the same."""
+    return lambda logits, X: size
+
+
+WRONG = [
+    *((f"theorem-b-{name}", size) for name in ("forced", "free") for size in (99, 0, 2, math.inf)),
+    *(("theorem-b-unreachable", size) for size in (99, 0, 2)),
+]
+
+
+@pytest.mark.parametrize(("claim", "size"), WRONG)
+def test_a_wrong_answer_about_tokens_refutes_nothing(claim: str, size: float) -> None:
+    """Nor is there a certificate of it, for any instance in which it is wrong."""
+    assert fooled(claim, least=answers(size)).evidence is Verdict.UNDECIDED
+    registered = rb.claims[claim]
+    instances = list(registered.check(registered.trial("quick", 0), least=answers(size)))
+    proved, _ = prove(None, instances)
+    for instance in proved:
+        if registered.residual(instance):
+            assert instance.accepted == 0
+
+
+def _of(relation: Relation) -> Claim:
+    return replace(rb.claims["sharp-necessary"], relation=relation)
+
+
+def _with_rank(rank: int, measured: float, predicted: float) -> Instance:
+    """An instance whose certificate, accepted, is of a matrix of this rank."""
+    certificates = rb.exact_rank(np.eye(rank, dtype=int).tolist()).certify().certificates
+    evidence = Verdict.CERTIFIED
+    return Instance("case", measured, predicted, evidence, certificates=certificates, accepted=1)
+
+
+def test_a_certificate_refutes_only_what_it_excludes() -> None:
+    """Of a rank of 2: an answer of 2 where 3 is predicted, none of 99 where 2 is."""
+    refuted, open_ = Verdict.REFUTED, Verdict.UNDECIDED
+    for relation, measured, predicted, word in (
+        (Relation.EQ, 2, 3, refuted),
+        (Relation.LE, 2, 1, refuted),
+        (Relation.GE, 2, 3, refuted),
+        (Relation.EQ, 99, 2, open_),  # of the predicted side
+        (Relation.LE, 99, 2, open_),
+        (Relation.GE, 0, 2, open_),
+        (Relation.EQ, 99, 3, open_),  # of neither side
+        (Relation.EXISTS, False, True, open_),  # another witness may do
+        (Relation.IFF, False, True, open_),
+    ):
+        assert _of(relation).judge([_with_rank(2, measured, predicted)]) is word, relation
+
+
+def test_a_certificate_that_contradicts_what_was_measured_certifies_nothing() -> None:
+    assert _of(Relation.EQ).judge([_with_rank(2, 2, 2)]) is Verdict.CERTIFIED
+    assert _of(Relation.EQ).judge([_with_rank(2, 1, 1)]) is Verdict.SUPPORTED
+
+
+def test_an_argument_that_does_not_go_through_refutes_nothing() -> None:
+    broken = Instance("a simplification", False, True, Verdict.PROVED)
+    assert rb.claims["softmax-gauge"].judge([broken]) is Verdict.UNDECIDED
+
+
+# ---- the scale of a widened layer
+
+
+@pytest.mark.parametrize(
+    "factor",
+    [lambda d_p, h, d: 1, lambda d_p, h, d: d_p * h / d, lambda d_p, h, d: (d / (d_p * h)) ** 0.5],
+    ids=["none", "without the root", "its inverse"],
+)
+def test_inclusion_needs_its_factor(factor: Any) -> None:
+    assert fooled("b20-theorem2-inclusion", factor=factor).evidence is Verdict.UNDECIDED
+
+
+def test_widened_layers_need_it_to_the_last_digits() -> None:
+    """W_q off by 1e-10, far below what separates other layers."""
+
+    def wider(layer: rb.MultiHead, head_size: int, default_scale: bool) -> rb.MultiHead:
+        wide = rb.widen(layer, head_size, default_scale=default_scale)
+        W_q = (1 + 1e-10 * default_scale) * wide.W_q
+        return rb.MultiHead(W_q, wide.W_k, wide.W_v, wide.W_o, wide.scale)
+
+    row = fooled("b20-theorem2-inclusion-widened", wider=wider)
+    assert "own scale" in row.worst
+    assert row.residual > row.tolerance

@@ -1,0 +1,77 @@
+"""The driver of `make mutants`: it can say each of its words, and leaves wording out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from scipy.stats import binomtest
+
+pytest.importorskip("mutmut", reason="make .venv/dev installs it")
+
+ROOT = Path(__file__).parents[1]
+
+# In a Python of its own: the package must not be imported yet when a mutant is.
+EACH_WORD = """
+import json, sys
+from dataclasses import replace
+sys.path.insert(0, "scripts")
+import mutants
+mutants.GRACE = 5.0
+path, sound = "rankbound/attention/softmax.py", "tests/attention/test_softmax.py"
+text = (mutants.ROOT / path).read_text()
+first = next(mutants.mutants(path))
+def word(was, now, tests):
+    start = len(text[: text.index(was)].encode())
+    changed = replace(first, was=was, now=now, start=start, length=len(was.encode()))
+    return mutants.Judge({"seconds": {}}).judge(changed, tests)[0]
+body = "from __future__ import annotations"
+print(json.dumps([
+    word(body, body + "\\nimport nowhere_to_be_found", [sound]),
+    word(body, body + "\\nimport math", [sound]),
+    word(body, body + "\\nimport math", []),
+    word(body, body + "\\nwhile True: pass", [sound]),
+    word(body, body + "\\nimport nowhere_to_be_found", [sound + "::no_such_test"]),
+]))
+print(json.dumps(mutants.interval(57, 60)))
+"""
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+
+
+def test_each_word_is_said() -> None:
+    """Killed, survived, uncovered, timeout; a test that fails without the mutant does not kill."""
+    done = python("-c", EACH_WORD)
+    words, interval = map(json.loads, done.stdout.splitlines()[-2:])
+    assert words == ["killed", "survived", "uncovered", "timeout", "survived"], done.stderr
+    wilson = binomtest(57, 60).proportion_ci(method="wilson")
+    assert interval == pytest.approx([wilson.low, wilson.high], rel=1e-6)
+
+
+def test_wording_is_left_out(tmp_path: Path) -> None:
+    """Annotations, docstrings and the text of messages; the rest of a raise is mutated."""
+    module = tmp_path / "module.py"
+    module.write_text(
+        '"""Words."""\n__all__ = ["f"]\nRows = list[list[int]]\n'
+        'def f(x: "int") -> "int":\n    "words"\n'
+        '    raise InputError(f"no {x + 1}", least=f(2), reason="w")\n'
+    )
+    code = (
+        "import json, sys; from pathlib import Path; sys.path.insert(0, 'scripts'); import mutants;"
+        f"mutants.ROOT = Path({str(tmp_path)!r});"
+        "print(json.dumps([m.was for m in mutants.mutants('module.py')]))"
+    )
+    done = python("-c", code)
+    assert json.loads(done.stdout) == ["f(2)", "2"], done.stderr

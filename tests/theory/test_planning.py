@@ -1,0 +1,68 @@
+"""Head size within a budget of KL divergence, from the spectrum, against fits and heads."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import rankbound as rb
+from rankbound.theory.planning import spectral_kl_bounds, truncated_kl
+from tests.helpers import Array, refused
+
+
+def divergence(P: Array, Q: Array) -> float:
+    """Mean KL by its definition."""
+    return float((P * np.log(P / Q)).sum(axis=0).mean())
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 12), st.floats(0.05, 2), st.floats(1e-4, 0.3))
+def test_no_fit_is_within_the_budget_below_the_lower_bound(
+    seed: int, n: int, scale: float, budget: float
+) -> None:
+    P = rb.random_context(n, seed=seed, law="gibbs", scale=scale)
+    bounds = rb.head_size_for_kl(P, kl=budget)
+    if bounds.lower == 1:
+        assert divergence(P, np.full((n, n), 1 / n)) > budget
+    if bounds.lower > 1:
+        fit = rb.fit_head(P, int(bounds.lower) - 1, random_starts=1, max_iterations=200)
+        assert fit.kl > budget
+    if bounds.upper:
+        head = rb.nearest_head(P, int(bounds.upper))
+        assert divergence(P, head.context()) <= budget * (1 + 1e-9) + 1e-14
+
+
+@pytest.mark.parametrize("scale", [0.003, 0.03, 0.3])
+@pytest.mark.parametrize("k", [1, 5, 14])
+def test_the_formulas_hold_and_meet_for_diffuse_attention(scale: float, k: int) -> None:
+    P = rb.random_context(16, seed=k, law="gibbs", scale=scale)
+    lower, upper = spectral_kl_bounds(P, k)
+    fit = rb.fit_head(P, k, random_starts=1)
+    assert lower <= fit.kl <= upper
+    assert fit.kl <= divergence(P, rb.nearest_head(P, k).context()) * (1 + 1e-9) <= upper * 1.000001
+    if scale < 0.01:  # a bound wrong by 1.5 would show
+        assert upper < 1.5 * fit.kl and fit.kl < 1.5 * lower
+
+
+def test_every_truncation_is_that_of_the_nearest_head() -> None:
+    P = rb.random_context(9, seed=0)
+    found = truncated_kl(P, np.log(P))
+    for k in range(1, 9):
+        expected = divergence(P, rb.nearest_head(P, k).context())
+        assert found[k] == pytest.approx(expected, rel=1e-9, abs=1e-14)
+    assert found[0] == pytest.approx(np.sum(P * np.log(9 * P)) / 9)
+
+
+def test_ends() -> None:
+    P = rb.random_context(6, seed=0)
+    nothing = rb.head_size_for_kl(P, kl=100.0)
+    assert (nothing.lower, nothing.upper) == (0, 0)
+    everything = rb.head_size_for_kl(P, kl=0.0)
+    assert (everything.lower, everything.upper) == (5, 5)
+    with refused(rb.InputError, "kl is -1", "expected"):
+        rb.head_size_for_kl(P, kl=-1.0)
+    causal = rb.random_context(4, seed=0, law="causal")
+    with refused(rb.InputError, "without a mask"):
+        rb.head_size_for_kl(rb.Context(causal, mask="causal"), kl=0.1)
