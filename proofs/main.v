@@ -1,0 +1,140 @@
+(* The headline theorems, outside sections: every hypothesis is visible, and every word that is not
+   mathcomp's is defined in model.v. Throughout, R is any real closed field with an exponential
+   (reals.v: the real numbers are one), X (d x n) holds n tokens in dimension d, s is the scale of
+   the logits. The proofs stand in the files named. *)
+From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
+From rankbound Require Import model exponential linalg almost_all log_rank softmax_gauge theorem_a.
+From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax.
+From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
+From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
+Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
+Import GRing.Theory Num.Theory Order.TTheory.
+Local Open Scope ring_scope.
+
+(* Lemma 1. softmax(L) = softmax(L') iff L - L' = 1 c^T for some c. [softmax_gauge.v] *)
+Theorem lemma_1 (R : expField) m n (L L' : 'M[R]_(m, n)) :
+  softmax L = softmax L' <-> exists c : 'rV_n, L - L' = ones R m *m c.
+Proof. exact: softmax_gauge. Qed.
+
+(* Theorem A. X of full column rank, n >= 1, s <> 0: a positive column-stochastic P is the context
+   of a head of size k on X iff logrank P <= k. [theorem_a.v] *)
+Theorem theorem_a (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P ->
+  reachable k s X P <-> (logrank P <= k)%N.
+Proof. by move=> n0 s0 rX sP; apply: theorem_a. Qed.
+
+(* Theorem A, necessity, for every X and s. [theorem_a.v] *)
+Theorem necessary (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> stochastic P -> reachable k s X P -> (logrank P <= k)%N.
+Proof. by move=> n0 sP [Wk [Wq h]]; apply: logrank_necessary h. Qed.
+
+(* The sharp threshold. On X of full column rank head size n - 1 reaches every P; on no X and at no
+   scale does a smaller head reach P proportional to e^(a I), a <> 0. [theorem_1.v] *)
+Theorem sharp (R : expField) n : (0 < n)%N ->
+  (forall d k (s : R) (X : 'M[R]_(d, n)) P, s != 0 -> \rank X = n -> stochastic P ->
+     (n.-1 <= k)%N -> reachable k s X P) /\
+  (forall d k (s a : R) (X : 'M[R]_(d, n)), a != 0 ->
+     reachable k s X (exp_identity n a) -> (n.-1 <= k)%N).
+Proof.
+move=> n0; split=> [d k s X P s0 rX sP nk | d k s a X a0 [Wk [Wq h]]]; first exact: sharp_threshold.
+exact: exp_identity_needs h.
+Qed.
+
+(* B20, Theorem 1, first half. d >= n, X of full column rank: heads of size d reach every P.
+   [theorem_1.v] *)
+Theorem theorem_1_first (R : expField) d n (s : R) (X : 'M[R]_(d, n)) P :
+  (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P -> reachable d s X P.
+Proof. by move=> n0 s0 rX sP; apply: theorem_1_first. Qed.
+
+(* B20, Theorem 1, second half, for every X of rank below n >= 2: some P is the context of no head
+   of any size at any scale. [theorem_1_more.v] *)
+Theorem theorem_1_second (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  exists2 P : 'M[R]_n, stochastic P & forall s k, ~ reachable k s X P.
+Proof. exact: deficient. Qed.
+
+(* Almost every P needs head size n - 1: on every line of logits A + t I all but finitely many t do,
+   and within any ratio e^e of any P some Q does, on every X. [theorem_1_more.v, theorem_1_dense.v] *)
+Theorem almost_every (R : expField) n : (0 < n)%N ->
+  (forall A : 'M[R]_n, almost_all (fun t : R => logrank (softmax (A + t%:M)) = n.-1)) /\
+  (forall (P : 'M[R]_n) (e : R), stochastic P -> 0 < e -> exists Q : 'M[R]_n,
+     [/\ stochastic Q, forall i j, `|ln (Q i j) - ln (P i j)| <= e &
+         forall d k s (X : 'M_(d, n)), reachable k s X Q -> (n.-1 <= k)%N]).
+Proof.
+by move=> n0; split=> [A | P e sP e0]; [apply: almost_every | apply: unreachable_dense].
+Qed.
+
+(* Theorem B, any tokens. P is the context of a head of size k on X iff C log P v = 0 whenever
+   X v = 0, u^T log P = 0 whenever X u = 0 and 1^T u = 0, and logrank P <= k. So whenever some head
+   has P on X, the least head size is logrank P. [theorem_b_softmax.v] *)
+Theorem theorem_b (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> stochastic P ->
+  reachable k s X P <->
+  [/\ kills_null_right X (logm P), kills_null_left X (logm P) & (logrank P <= k)%N].
+Proof. by move=> n0 s0 sP; apply: theorem_b_softmax. Qed.
+
+(* Theorem C. X of full column rank, a mask that is nested when the keys are taken in the order pi,
+   an anchor key that every query sees, P positive exactly on the mask: P is the masked context of
+   a head of size k iff the number of new rows of log P - 1 (row anchor of log P), rows in the order
+   pi, is at most k. [theorem_c_ordered.v] *)
+Theorem theorem_c (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (pi : 'S_n) (anchor : 'I_n)
+    (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  nested (fun i => vis (pi i)) -> (forall j, vis anchor j) -> s != 0 -> \rank X = n ->
+  mstochastic vis P ->
+  mreachable vis k s X P <->
+  (new_rows (fun i => vis (pi i)) (row_perm pi (log_ratio anchor P)) <= k)%N.
+Proof. by move=> nest seen s0 rX sP; apply: theorem_c_ordered. Qed.
+
+(* Theorem C, causal masks, n + 1 tokens: the count is that of the keys in their own order; it is
+   floor((n + 1)/2) for almost every logits on each line A + t `tilt` (theorem_c_causal.v: powers
+   below a zero row); it is at most n, and n for P proportional to e^(a I), a <> 0.
+   [theorem_c_softmax.v, theorem_c_causal.v] *)
+Theorem causal_heads (R : expField) n :
+  (forall d k (s : R) (X : 'M[R]_(d, n.+1)) P, s != 0 -> \rank X = n.+1 -> mstochastic causal P ->
+     mreachable causal k s X P <-> (masked_logrank causal ord0 P <= k)%N) /\
+  [/\ forall A : 'M[R]_n.+1, almost_all (fun t : R =>
+        masked_logrank causal ord0 (msoftmax causal (A + t *: tilt R n)) = (n.+1)./2),
+      forall P : 'M[R]_n.+1, (masked_logrank causal ord0 P <= n)%N &
+      forall a : R, a != 0 -> masked_logrank causal ord0 (msoftmax causal (a%:M : 'M_n.+1)) = n].
+Proof.
+split=> [d k s X P s0 rX sP | ]; first exact: theorem_c_causal.
+split=> [A | P | a a0]; first exact: causal_generic; last by have [] := causal_worst n a0.
+by have [_] := causal_worst n (oner_neq0 R); apply.
+Qed.
+
+(* B20, Theorem 2, inclusion. h heads of size r >= 1, scale 1/sqrt r, are h heads of size dp >= r,
+   scale 1/sqrt dp: the same function of X, for every number n of tokens. (B20: d = h r.)
+   [theorem_2_b20.v] *)
+Theorem theorem_2_inclusion (R : expField) h r dp
+    (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)) :
+  (0 < r)%N -> (r <= dp)%N ->
+  exists (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+  forall n (X : 'M_(h * r, n)),
+    layer (temperature R dp) Vo Vv Vk Vq X = layer (temperature R r) Wo Wv Wk Wq X.
+Proof. by move=> r0 rdp; apply: theorem_2_b20_inclusion. Qed.
+
+(* B20, Theorem 2, separation. Let d = h r, r >= 1, r < dp, and let g have h heads of size dp with
+   Vk_i^T Vq_i = U for all i, rank U = dp, and Σ Vo_i Vv_i of rank d. Then every layer f of h heads of
+   size r differs from g on some X of n = m + 2 tokens, for every n >= 2; f has the scale 1/sqrt r,
+   g has 1/sqrt dp. [theorem_2_b20.v] *)
+Theorem theorem_2_separation (R : expField) h r dp m
+    (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)) (U : 'M[R]_(h * r)) :
+  (0 < r)%N -> (r < dp)%N -> \rank (\sum_i Vo i *m Vv i)%R = (h * r)%N ->
+  (forall i, (Vk i)^T *m Vq i = U) -> \rank U = dp ->
+  forall (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+  exists X : 'M_(h * r, m.+2),
+    layer (temperature R r) Wo Wv Wk Wq X <> layer (temperature R dp) Vo Vv Vk Vq X.
+Proof. by move=> r0 rdp rA hU rU; apply: theorem_2_b20_separation rA hU rU. Qed.
+
+(* ... and such a g exists whenever dp <= d, one for all lengths. [theorem_2_b20.v] *)
+Theorem theorem_2_witness (R : expField) h r dp : (0 < r)%N -> (r < dp)%N -> (dp <= h * r)%N ->
+  exists (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+  forall m (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+  exists X : 'M_(h * r, m.+2),
+    layer (temperature R r) Wo Wv Wk Wq X <> layer (temperature R dp) Vo Vv Vk Vq X.
+Proof. by move=> r0 rdp dpd; apply: theorem_2_b20_witness. Qed.
+
+(* Refuted: "a context of a head of size k has rank at most k". A head of size 1 has one of rank n,
+   at every scale s <> 0, on X = I. [folklore.v] *)
+Theorem folklore (R : expField) n (s : R) : s != 0 ->
+  exists Wk Wq : 'M[R]_(1, n), \rank (context s 1%:M Wk Wq) = n.
+Proof. exact: folklore_refuted. Qed.

@@ -1,0 +1,96 @@
+"""Write down what the theorems of proofs/ assume, and which files were checked.
+
+``python3 record.py`` asks Coq (``Print Assumptions``) about every Theorem, Corollary and
+Definition over the reals in the compiled files, and writes ``record.txt``: the SHA-256 of each
+source file, and one line per theorem. ``python3 record.py --check`` writes nothing and fails where
+the record differs. Only the standard library is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent
+RECORD = ROOT / "record.txt"
+STATED = re.compile(r"^(?:Theorem|Corollary)\s+(\w+)|^Definition\s+(real_\w+)", re.MULTILINE)
+
+
+def sources(root: Path = ROOT) -> list[str]:
+    """Return the files of _CoqProject, in order of compilation."""
+    lines = (root / "_CoqProject").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line.endswith(".v")]
+
+
+def without_comments(text: str) -> str:
+    """Return Coq text without its comments, which nest."""
+    kept, depth = [], 0
+    for part in re.split(r"(\(\*|\*\))", text):
+        if part == "(*":
+            depth += 1
+        elif part == "*)" and depth:
+            depth -= 1
+        elif not depth:
+            kept.append(part)
+    return "".join(kept)
+
+
+def theorems(root: Path = ROOT) -> list[str]:
+    """Return the qualified names of what is recorded: module, dot, theorem."""
+    names = []
+    for source in sources(root):
+        text = without_comments((root / source).read_text(encoding="utf-8"))
+        module = source.removesuffix(".v").replace("/", ".")
+        names += [f"{module}.{a or b}" for a, b in STATED.findall(text)]
+    return names
+
+
+def digests(root: Path = ROOT) -> list[str]:
+    """Return a line per source file: its SHA-256 and its name."""
+    files = ["_CoqProject", *sources(root)]
+    return [f"{hashlib.sha256((root / f).read_bytes()).hexdigest()}  {f}" for f in files]
+
+
+def assumptions(names: list[str]) -> list[str]:
+    """Return a line per theorem: its name and the axioms it rests on, as Coq prints them."""
+    modules = sorted({f"rankbound.{name.rpartition('.')[0]}" for name in names})
+    asked = [f"Require {module}." for module in modules]
+    for name in names:
+        asked.append(f'Goal True. idtac "== {name}". Abort. Print Assumptions rankbound.{name}.')
+    with tempfile.TemporaryDirectory() as folder:
+        script = Path(folder) / "ask.v"
+        script.write_text("\n".join(asked), encoding="utf-8")
+        command = ["coqc", "-w", "none", "-Q", str(ROOT), "rankbound", str(script)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise SystemExit(f"coqc failed:\n{done.stderr}")
+    lines = []
+    for block in done.stdout.split("== ")[1:]:
+        name, _, answer = block.partition("\n")
+        if answer.strip() == "Closed under the global context":
+            axioms = ["none"]
+        else:
+            axioms = sorted(re.findall(r"^([\w.']+)\s*(?::|$)", answer, re.MULTILINE))
+            axioms.remove("Axioms")
+        lines.append(f"{name}: {', '.join(axioms)}")
+    if [line.partition(":")[0] for line in lines] != names:
+        raise SystemExit("Coq answered for other theorems than it was asked about.")
+    return lines
+
+
+def main() -> None:
+    """Write the record, or compare it."""
+    record = "\n".join([*digests(), "", *assumptions(theorems()), ""])
+    if "--check" not in sys.argv[1:]:
+        RECORD.write_text(record, encoding="utf-8")
+    elif RECORD.read_text(encoding="utf-8") != record:
+        raise SystemExit("record.txt is not what Coq says of these files; run `make proofs`.")
+    print(record.partition("\n\n")[2], end="")
+
+
+if __name__ == "__main__":
+    main()
