@@ -89,7 +89,7 @@ def main() -> None:
         RECORD.write_text(record, encoding="utf-8")
     elif RECORD.read_text(encoding="utf-8") != record:
         raise SystemExit("record.txt is not what Coq says of these files; run `make proofs`.")
-    print(record.partition("\n\n")[2], end="")
+    sys.stdout.write(record.partition("\n\n")[2])
 
 
 if __name__ == "__main__":

@@ -15,7 +15,6 @@ OPEN = {
     "make same-answer",
     "make fuzz-input",
     "make mutants",
-    "make verify",
     "make test-matrix",
     "make bench",
     "make kill-sweeps",
