@@ -59,9 +59,8 @@ def test_good_arguments_are_answered(files: Path) -> None:
     for target in TARGETS:
         if target.name in lazy:
             continue
-        draws = (target.good(Random(seed), files) for seed in range(12))
-        outcomes = [attempted(target, given) for given in draws]
-        assert any(one.word == "answer" for one in outcomes), (target.name, outcomes)
+        draws = (target.good(Random(seed), files) for seed in range(60))
+        assert any(attempted(target, given).word == "answer" for given in draws), target.name
 
 
 def test_a_new_parameter_needs_a_good_value() -> None:
@@ -208,7 +207,7 @@ def test_a_full_disk_is_one_clear_error(
     assert main(target.words(given)) == 2
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
-    assert err.startswith("rankbound: /dev/full: ")
+    assert err.startswith("rankbound: ") and "/dev/full" in err
 
 
 def test_standard_output_on_a_full_disk_is_one_clear_error(files: Path) -> None:
