@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import NoReturn
 
 from rankbound.cli import Commands, in_flags
@@ -70,8 +71,10 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"rankbound: {in_flags(str(error), options)}\n")
         return 2
     except OSError as error:
+        if error.filename is None:  # what standard output still holds is not tried again at exit
+            with suppress(OSError):  # a stand-in for it has no file
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if isinstance(error, BrokenPipeError):  # the reader went away: nothing is left to tell
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             return 0
         where = on_one_line(str(error.filename or "standard output"))
         sys.stderr.write(f"rankbound: {where}: {error.strerror}\n")
