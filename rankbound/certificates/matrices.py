@@ -142,7 +142,7 @@ def encoded(value: Any) -> Any:
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, float):
-        return value.hex()
+        return _written_float(value)
     return value
 
 
@@ -213,6 +213,10 @@ def _require_count(rows: int, columns: int, count: int) -> None:
         raise InputError(f"{rows} × {columns} needs {rows * columns} entries; got {count}.")
 
 
+def _written_float(value: float) -> str:
+    return (value + 0.0).hex()  # the sum turns -0.0 into 0.0: a number has one spelling
+
+
 def _written_rational(value: Any) -> str:
     return f"{hex(value.numerator)}/{hex(value.denominator)}"
 
@@ -227,5 +231,5 @@ def read_rational(text: str) -> Fraction:
 CODECS: dict[str, tuple[Callable[[Any], str], Callable[[str], Number]]] = {
     "integer": (hex, lambda text: int(text, 16)),
     "rational": (_written_rational, read_rational),
-    "float": (float.hex, float.fromhex),
+    "float": (_written_float, float.fromhex),
 }

@@ -1,8 +1,8 @@
 """Which keys a head can select: one per query at a small scale, and every pair at head size 4.
 
 *Price of scale:* how large logits must be for a small head to select one key per query. *Spread
-keys*, of coherence μ, do so at a scale of ``log((n - 1)(1 - ε)/ε)/(1 - μ)``. On the trigonometric
-moment curve each pair of keys is scored above all others. docs/theory.md, section 5.
+keys*, of coherence μ, do so at a scale of ``max(0, log((n - 1)(1 - ε)/ε))/(1 - μ)``. On the
+trigonometric moment curve each pair of keys is scored above all others. docs/theory.md, section 5.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ScaleBounds:
 
     volume: float  # (n^{1/d} - 1)/2 · g, g = log((1 - ε)/ε): balls around keys are disjoint
     caps: float  # caps of the hull of the keys are disjoint; infinite for d = 1 and n > 2
-    average: float  # (1 - 1/n) log((n - 1)(1 - ε)/ε), for every d; reached for d >= n - 1
+    average: float  # (1 - 1/n) sufficient_gap(n, ε), for every d; reached for d >= n - 1
     plane: float  # g/(1 - cos(2π/n)) for d = 2 and n > 2, and 0 elsewhere
 
     @property
@@ -95,6 +95,15 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
         if d == 2 and n > 2:
             plane = _down(gap / (2 * iv.sin(iv.pi / n) ** 2))
     return ScaleBounds(volume, caps, _down(mean_gap * (n - 1) / n), plane)
+
+
+def sufficient_gap(n: int, error: float) -> float:
+    """``max(0, log((n - 1)(1 - ε)/ε))``: how far n - 1 logits must lie below that of a key.
+
+    Then the key has a probability of at least 1 - ε; from ε = 1 - 1/n on equal logits will do, so
+    the gap, and with it the scale of a head, is 0. Unchecked.
+    """
+    return max(0.0, math.log((n - 1) * (1 - error) / error)) if n > 1 else 0.0
 
 
 def check_share(error: Any) -> float:
@@ -237,8 +246,9 @@ def selecting_head(
     """Return the head with these keys whose queries select one key each, at the least scale.
 
     *Spread keys.* Let unit keys have coherence μ < 1. The queries ``q_j = β k_{t_j}`` with
-    ``β = log((n - 1)(1 - ε)/ε)/(1 - μ)`` put a probability of at least 1 - ε on key t_j. In general
-    it is the margin ``m = min_{i != t} u_t·(k_t - k_i)`` of directions u_t that stands for 1 - μ.
+    ``β = max(0, log((n - 1)(1 - ε)/ε))/(1 - μ)`` put a probability of at least 1 - ε on key t_j; no
+    scale is needed for n = 1. In general it is the margin ``m = min_{i != t} u_t·(k_t - k_i)`` of
+    directions u_t that stands for 1 - μ.
 
     The factor of the directions is bisected between 0 and what this asks for; the context is
     computed with a bound on its rounding, and is within `error`.
@@ -341,7 +351,7 @@ def _enough(
     """A factor of the directions that is checked to reach the error."""
     for share in SHARES:
         allowed = share * error
-        factor = max(0.0, math.log(max(n - 1, 1) * (1 - allowed) / allowed)) / margin
+        factor = sufficient_gap(n, allowed) / margin
         if factor * lengths < LARGEST and head_at(factor)[1] <= error:
             return factor
     raise Undecided(
