@@ -291,7 +291,7 @@ def selecting_head(
         raise InputError(
             f"direction {t} prefers key {int(worst[t])} to key {t}, or does not tell them apart in "
             "float64; expected each key to win its own direction. Fewer keys, or a larger head "
-            "size, leave more room; for keys of one length the keys themselves serve."
+            "size, leave more room; for different keys of one length the keys themselves serve."
         )
     V, margin = V[:, chosen], float(margins[chosen].min())
     n, lengths = K.shape[1], longest(K) * longest(V)

@@ -282,7 +282,7 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
 
     The bound is a mean over queries, in nats, rounded down from an enclosure; it is 0 where
     :func:`sign_rank_bounds` does not show that k + 1 is below the sign rank. For small ε
-    :func:`rankbound.kl_lower_bound`, by column budgets, is larger, and positive for k < n - 1.
+    :func:`rankbound.kl_lower_bound`, by column budgets, is larger, and positive for k < rank(C H).
 
     Examples
     --------
