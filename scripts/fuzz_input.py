@@ -37,8 +37,9 @@ from typing import Any
 
 from fuzz_surface import Bad, Target, folder_of_files, surface
 
-SECONDS = 20  # a case; most take milliseconds
-GRACE = 10  # more, for code in C that no signal interrupts
+SECONDS = 20  # of the processor's time for a case; most take milliseconds
+PATIENCE = 10 * SECONDS  # on the clock: one that sleeps or waits, and no machine that is busy
+GRACE = 20  # more, for code in C that no signal interrupts
 MEMORY = 2 * 2**30  # that a child may take beyond what it has when it starts
 LONGEST = 500  # characters of a message
 
@@ -303,6 +304,8 @@ def child(options: argparse.Namespace) -> int:
     def stop(*_: Any) -> None:
         raise Hang
 
+    timers = {signal.ITIMER_PROF: SECONDS, signal.ITIMER_REAL: PATIENCE}
+    signal.signal(signal.SIGPROF, stop)
     signal.signal(signal.SIGALRM, stop)
     files = Path(options.files)
     os.chdir(files / "work")
@@ -311,12 +314,14 @@ def child(options: argparse.Namespace) -> int:
         try:
             one = case(options.seed, index, chosen, files)
             name = str(one)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            for timer, limit in timers.items():
+                signal.setitimer(timer, limit)
             outcome = judged(one)
         except Hang:
             outcome = Outcome("hang", f"more than {SECONDS} s")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for timer in timers:
+                signal.setitimer(timer, 0)
         if (files / "ran").exists():
             (files / "ran").unlink()
             outcome = Outcome("executed", "content of a file was run as code")
@@ -360,14 +365,14 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
         return
     with selectors.DefaultSelector() as waiting:
         waiting.register(out, selectors.EVENT_READ)
-        patience = 120 + SECONDS + GRACE  # it imports torch first
+        patience = 120 + PATIENCE + GRACE  # it imports torch first
         while waiting.select(patience):
             block = os.read(out.fileno(), 2**16)
             if not block:
                 return
             *lines, buffer = (buffer + block).split(b"\n")
             yield from map(json.loads, lines)
-            patience = SECONDS * 2 + GRACE
+            patience = PATIENCE + GRACE
 
 
 def search(options: argparse.Namespace, tally: Counter[str]) -> list[str]:
