@@ -195,6 +195,9 @@ def pieces(one: Case) -> Iterator[str]:
         yield from (_piece(look, value) for look in looks)
         with contextlib.suppress(Exception):
             yield from map(str, np.shape(value))
+        with contextlib.suppress(Exception):  # which NumPy may not be able to hold
+            rows = (row if isinstance(row, list) else [row] for row in value)
+            yield from {type(entry).__name__ for row in rows for entry in row}
         with contextlib.suppress(Exception):
             for entry in np.asarray(value, dtype=object).ravel()[:100].tolist():
                 yield type(entry).__name__

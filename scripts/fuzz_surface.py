@@ -153,7 +153,7 @@ JUNK: Draws = [
     ("raises __getattribute__", lambda: raising("__getattr__")),
     ("raises to_numpy", lambda: raising("to_numpy")),
     ("raises tolist", lambda: raising("__array__", "tolist")),
-    ("str that raises", lambda: raising("__repr__", "__str__", base=str, arguments=("causal",))),
+    ("str that raises", lambda: raising("__repr__", "__str__", base=str, arguments=("causa1",))),
     ("list that raises", lambda: raising("__len__", "__iter__", base=list, arguments=([1],))),
     ("list whose repr raises", lambda: raising("__repr__", base=list, arguments=([[1j]],))),
     ("repr of two lines", type("Two", (), {"__repr__": lambda _: "a\nb"})),

@@ -16,11 +16,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from math import sqrt
+from math import comb, sqrt
 from typing import Any
 
 from rankbound._validate import check_int, check_real, shown
 from rankbound.certificates.certificates import RadonWeights, SelectingQueries
+from rankbound.certificates.checker.selection import MOST_SETS
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import Selectable, Unselectable
 from rankbound.errors import InputError, InputTypeError
@@ -88,8 +89,17 @@ def set_selecting_query(n: int, q: int, keys: Any) -> list[int]:
 def selectable_certificate(n: int, q: int) -> SelectingQueries:
     """The proof that the keys of :func:`set_selecting_keys` let every set of at most q be selected.
 
-    It holds one query per set: sum over s <= q of n choose s.
+    It holds one query per set: sum over s <= q of n choose s, at most 65,536 in all.
     """
+    set_selection_size(n, q)  # checks both
+    count = 0
+    for size in range(1, int(q) + 1):
+        count += comb(int(n), size)
+        if count > MOST_SETS:
+            raise InputError(
+                f"n is {shown(n)} and q is {shown(q)}, so that there are {count} sets or more; "
+                f"expected {MOST_SETS} at most, one query each. Take a smaller n or q."
+            )
     keys = Matrix.of_integers(set_selecting_keys(n, q), columns=int(n))
     n, q = int(n), int(q)
     sets = (S for size in range(1, q + 1) for S in combinations(range(n), size))
