@@ -13,7 +13,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.theory.selection import coherence
-from rankbound.theory.set_selection import selectable_certificate
+from rankbound.theory.set_selection import selectable_certificate, set_selecting_keys
 from tests.helpers import case, refused
 
 NAN, INF = float("nan"), float("inf")
@@ -245,6 +245,8 @@ def theory() -> Iterator[Any]:
     parts = ("n is 1000000 and q is 2", "expected 65536 at most", "smaller n or q")
     few = (rb.InputError, parts, selectable_certificate)
     yield case("selectable_certificate: many sets", *few, 10**6, 2)
+    parts = ("n is 1000000 and q is 3", "6000000 integers", "expected 4194304 at most")
+    yield case("set_selecting_keys: many", rb.InputError, parts, set_selecting_keys, 10**6, 3)
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
     none = {"spectral_start": False, "random_starts": 0}
     yield case("fit_head: no start", rb.InputError, parts, rb.fit_head, P2, 1, **none)

@@ -28,6 +28,8 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import null_space
 from rankbound.exact.rational import Rationals, rational_matrix
 
+MOST_INTEGERS = 2**22  # of a list of keys
+
 
 def set_selection_size(n: int, q: int) -> int:
     """Least head size at which fixed keys let every set of at most q of n keys be selected.
@@ -44,10 +46,16 @@ def set_selection_size(n: int, q: int) -> int:
 def set_selecting_keys(n: int, q: int) -> list[list[int]]:
     """Integer keys, (head_size, n), that let every set of at most q of them be selected.
 
-    On the moment curve at t = 0, …, n - 1, or the simplex where that is smaller.
+    On the moment curve at t = 0, …, n - 1, or the simplex where that is smaller; of at most
+    4,194,304 integers in all.
     """
     size = set_selection_size(n, q)
     n, q = int(n), int(q)
+    if n * size > MOST_INTEGERS:
+        raise InputError(
+            f"n is {n} and q is {q}, which makes {n * size} integers; expected {MOST_INTEGERS} at "
+            "most, in memory. Take a smaller n or q."
+        )
     if size < 2 * q:
         return [[int(i == j + 1) for i in range(n)] for j in range(n - 1)]
     return [[t**power for t in range(n)] for power in range(1, size + 1)]
