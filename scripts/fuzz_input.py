@@ -196,8 +196,9 @@ def pieces(one: Case) -> Iterator[str]:
         with contextlib.suppress(Exception):
             yield from map(str, np.shape(value))
         with contextlib.suppress(Exception):  # which NumPy may not be able to hold
-            rows = (row if isinstance(row, list) else [row] for row in value)
-            yield from {type(entry).__name__ for row in rows for entry in row}
+            rows = () if isinstance(value, (str, bytes)) else list(value)[:100]
+            for entry in (x for row in rows for x in (row if isinstance(row, list) else [row])):
+                yield from (type(entry).__name__, _piece(repr, entry))
         with contextlib.suppress(Exception):
             for entry in np.asarray(value, dtype=object).ravel()[:100].tolist():
                 yield type(entry).__name__

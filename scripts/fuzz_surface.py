@@ -786,7 +786,10 @@ class Target:
     def bad(self, name: str, good: Any, draw: Random, files: Path) -> Bad:
         """A replacement for an argument."""
         kind, make = self.table[name]
-        return odd_and_bad(draw, kind, make(draw) if good is None else good, files)
+        found = odd_and_bad(draw, kind, make(draw) if good is None else good, files)
+        if self.name == "verify" and found.value is None:  # all claims, in many seconds
+            return Bad("more", "more", free=True)
+        return found
 
     def run(self, arguments: dict[str, Any]) -> Any:
         """The answer, with what is lazy in it computed."""
