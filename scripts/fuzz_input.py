@@ -37,10 +37,12 @@ from typing import Any
 
 from fuzz_surface import Bad, Target, folder_of_files, surface
 
-SECONDS = 20  # a case; most take milliseconds
-GRACE = 10  # more, for code in C that no signal interrupts
+SECONDS = 20  # of the processor's time for a case; most take milliseconds
+PATIENCE = 10 * SECONDS  # on the clock: one that sleeps or waits, and no machine that is busy
+GRACE = 20  # more, for code in C that no signal interrupts
 MEMORY = 2 * 2**30  # that a child may take beyond what it has when it starts
 LONGEST = 500  # characters of a message
+OWN = ("prove", "certificate", "given")  # fields that show how the data was spelt
 
 
 class Hang(BaseException):
@@ -194,6 +196,10 @@ def pieces(one: Case) -> Iterator[str]:
         yield from (_piece(look, value) for look in looks)
         with contextlib.suppress(Exception):
             yield from map(str, np.shape(value))
+        with contextlib.suppress(Exception):  # which NumPy may not be able to hold
+            rows = () if isinstance(value, (str, bytes)) else list(value)[:100]
+            for entry in (x for row in rows for x in (row if isinstance(row, list) else [row])):
+                yield from (type(entry).__name__, _piece(repr, entry))
         with contextlib.suppress(Exception):
             for entry in np.asarray(value, dtype=object).ravel()[:100].tolist():
                 yield type(entry).__name__
@@ -251,7 +257,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if hasattr(a, "__dataclass_fields__"):
-        fields = (name for name in a.__dataclass_fields__ if name not in ("prove", "certificate"))
+        fields = (name for name in a.__dataclass_fields__ if name not in OWN)
         return all(same(getattr(a, name), getattr(b, name)) for name in fields)
     return not isinstance(a, (int, str, bool)) or bool(a == b)
 
@@ -303,6 +309,8 @@ def child(options: argparse.Namespace) -> int:
     def stop(*_: Any) -> None:
         raise Hang
 
+    timers = {signal.ITIMER_PROF: SECONDS, signal.ITIMER_REAL: PATIENCE}
+    signal.signal(signal.SIGPROF, stop)
     signal.signal(signal.SIGALRM, stop)
     files = Path(options.files)
     os.chdir(files / "work")
@@ -311,12 +319,14 @@ def child(options: argparse.Namespace) -> int:
         try:
             one = case(options.seed, index, chosen, files)
             name = str(one)
-            signal.setitimer(signal.ITIMER_REAL, SECONDS)
+            for timer, limit in timers.items():
+                signal.setitimer(timer, limit)
             outcome = judged(one)
         except Hang:
             outcome = Outcome("hang", f"more than {SECONDS} s")
         finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+            for timer in timers:
+                signal.setitimer(timer, 0)
         if (files / "ran").exists():
             (files / "ran").unlink()
             outcome = Outcome("executed", "content of a file was run as code")
@@ -360,14 +370,14 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
         return
     with selectors.DefaultSelector() as waiting:
         waiting.register(out, selectors.EVENT_READ)
-        patience = 120 + SECONDS + GRACE  # it imports torch first
+        patience = 120 + PATIENCE + GRACE  # it imports torch first
         while waiting.select(patience):
             block = os.read(out.fileno(), 2**16)
             if not block:
                 return
             *lines, buffer = (buffer + block).split(b"\n")
             yield from map(json.loads, lines)
-            patience = SECONDS * 2 + GRACE
+            patience = PATIENCE + GRACE
 
 
 def search(options: argparse.Namespace, tally: Counter[str]) -> list[str]:

@@ -97,13 +97,14 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
     return ScaleBounds(volume, caps, _down(mean_gap * (n - 1) / n), plane)
 
 
-def sufficient_gap(n: int, error: float) -> float:
+def sufficient_gap(n: int, error: float, share: float = 1.0) -> float:
     """``max(0, log((n - 1)(1 - ε)/ε))``: how far n - 1 logits must lie below that of a key.
 
-    Then the key has a probability of at least 1 - ε; from ε = 1 - 1/n on equal logits will do, so
-    the gap, and with it the scale of a head, is 0. Unchecked.
+    Then the key has a probability of at least 1 - ε, ε a share of the error; from ε = 1 - 1/n on
+    equal logits will do, so the gap, and with it the scale of a head, is 0. Unchecked.
     """
-    return max(0.0, math.log((n - 1) * (1 - error) / error)) if n > 1 else 0.0
+    odds = math.log1p(-share * error) - math.log(share) - math.log(error)  # ε may underflow
+    return max(0.0, math.log(n - 1) + odds) if n > 1 else 0.0
 
 
 def check_share(error: Any) -> float:
@@ -205,7 +206,8 @@ def coherence(keys: npt.ArrayLike) -> float:
     largest = np.abs(K).max(axis=0)
     if not largest.all():
         raise InputError(
-            f"key {int(np.argmin(largest))} is zero; expected keys that have a direction. Drop it."
+            f"keys have shape {K.shape}, and key {int(np.argmin(largest))} is zero; expected keys "
+            "that have a direction. Drop it."
         )
     m, n = K.shape
     if n == 1:
@@ -350,8 +352,7 @@ def _enough(
 ) -> float:
     """A factor of the directions that is checked to reach the error."""
     for share in SHARES:
-        allowed = share * error
-        factor = sufficient_gap(n, allowed) / margin
+        factor = sufficient_gap(n, error, share) / margin
         if factor * lengths < LARGEST and head_at(factor)[1] <= error:
             return factor
     raise Undecided(

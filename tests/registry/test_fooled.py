@@ -178,8 +178,8 @@ def test_a_single_key_is_among_the_instances(
 ) -> None:
     """It needs no scale; the logarithm of its odds is that of 0."""
 
-    def log_odds(n: int, error: float) -> float:
-        return max(0.0, math.log((n - 1) * (1 - error) / error))
+    def log_odds(n: int, error: float, share: float = 1.0) -> float:
+        return max(0.0, math.log((n - 1) * (1 - error) / (share * error)))
 
     monkeypatch.setattr(module, name, log_odds)
     assert "math domain error" in fooled(claim).reason
