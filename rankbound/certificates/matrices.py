@@ -107,6 +107,23 @@ class Minor(Record):
     prime: int
 
 
+class Block(Record):
+    """Keys and queries of a context, and what bounds their part of a KL divergence.
+
+    With a budget θ the weights have ``p φ(√θ/(a b)) >= θ`` in each entry; ``left diag(values)
+    right`` is nearly ``diag(a) log P diag(b)`` with the gauge projected out.
+    """
+
+    keys: tuple[int, ...]
+    queries: tuple[int, ...]
+    budget: Fraction
+    key_weights: Dyadic  # a column
+    query_weights: Dyadic  # a row
+    left: Dyadic
+    values: Dyadic  # a column
+    right: Dyadic
+
+
 class Layer(Record):
     """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`."""
 
@@ -140,7 +157,7 @@ def encoded(value: Any) -> Any:
     if isinstance(value, Fraction):
         return _written_rational(value)
     if isinstance(value, tuple):
-        return list(value)
+        return [encoded(item) if isinstance(item, Record) else item for item in value]
     if isinstance(value, float):
         return _written_float(value)
     return value

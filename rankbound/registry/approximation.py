@@ -30,6 +30,7 @@ from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error, kl_lower_bound
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.decision import log_rank
+from rankbound.theory.divergence import kl_certificate, pattern_certificate, sign_rank_certificate
 from rankbound.theory.sign_rank import (
     sign_change_bound,
     sign_pattern_kl_bound,
@@ -51,8 +52,8 @@ _at_most = partial(make_claim, relation="<=", status=Verdict.SUPPORTED)
 # approximation: KL bounds and sparse patterns
 
 
-def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
-    """The bound against fitted heads, of soft, Gibbs and Dirichlet contexts."""
+def check_kl_bound(trial: Trial, *, prove: Formula = kl_certificate) -> Instances:
+    """The bound, with its certificate, against fitted heads of Gibbs and Dirichlet contexts."""
     laws: tuple[tuple[str, dict[str, float]], ...] = (
         ("gibbs", {"scale": 0.01}),  # here the bound is within a few per cent of what is fitted
         ("gibbs", {"scale": 0.3}),
@@ -65,7 +66,15 @@ def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
             for k in sorted({1, n // 2, n - 2}):
                 fit = fit_head(P, k, random_starts=trial.count(1, 5))
                 label = f"{law} {parameters or ''}, n = {n}, head size {k}"
-                yield Instance(label, bound(P, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
+                proof = prove(P, k)
+                bound, tolerance = proof.statement.bound, 1e-9 * fit.kl
+                yield Instance(label, bound, fit.kl, Verdict.CERTIFIED, tolerance, (proof,))
+
+
+def larger_by_half(P: Array, k: int) -> Any:
+    """The certificate, of 1.5 times the bound."""
+    proof: Any = kl_certificate(P, k)
+    return replace(proof, statement=replace(proof.statement, bound=1.5 * proof.statement.bound))
 
 
 def check_soft(
@@ -114,7 +123,10 @@ def check_forster(trial: Trial, *, bound: Formula = sign_rank_bound) -> Instance
 
     for n in (2, 4, 8, 16, 32, 64, 128)[: trial.count(6, 7)]:
         wanted = math.isqrt(n - 1) + 1
-        yield Instance(f"n = {n}", bound(hadamard(n)), wanted, Verdict.SUPPORTED)
+        H = hadamard(n)
+        found = bound(H)
+        proofs = (partial(sign_rank_certificate, H, found),)
+        yield Instance(f"n = {n}", found, wanted, Verdict.CERTIFIED, certificates=proofs)
 
 
 def check_sign_changes(
@@ -146,7 +158,9 @@ def check_hadamard_kl(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -
             P = np.exp(epsilon * H)
             fit = fit_head(P / P.sum(axis=0), k, random_starts=1)
             label = f"n = {n}, ε = {epsilon}, head size {k}"
-            yield Instance(label, bound(H, epsilon, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
+            found, tolerance = bound(H, epsilon, k), 1e-9 * fit.kl
+            proofs = (partial(pattern_certificate, H, epsilon, k, found),)
+            yield Instance(label, found, fit.kl, Verdict.CERTIFIED, tolerance, proofs)
 
 
 def check_hadamard_counts(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -> Instances:
@@ -316,9 +330,10 @@ CLAIMS = (
         "kl-lower-bound",
         "No head of size k has a mean KL divergence from P below the bound by column budgets.",
         check_kl_bound,
-        Mutant("the bound times 1.5", {"bound": lambda P, k: 1.5 * kl_lower_bound(P, k)}, "factor"),
+        Mutant("the bound times 1.5", {"prove": larger_by_half}, "factor"),
         source=SECTION_5,
         hypotheses=(POSITIVE,),
+        status=Verdict.CERTIFIED,
         without={"idle": HIGHER},
     ),
     _at_most(
@@ -349,7 +364,7 @@ CLAIMS = (
         source=SECTION_5,
         hypotheses=("P is column-stochastic with at most s non-zeros per column",),
     ),
-    _supported(
+    make_claim(
         "forster-hadamard",
         "The sign rank of Sylvester's n × n matrix is at least √n.",
         check_forster,
@@ -375,6 +390,7 @@ CLAIMS = (
         Mutant("ε² for ε²/n²", {"bound": lambda H, e, k: e * e}),
         source=Source("forster2002", "main theorem", "the KL bound is derived here"),
         hypotheses=("k + 1 below the sign rank",),
+        status=Verdict.CERTIFIED,
         without={
             "factor": "no head is known that comes near it; see hadamard-kl-counts",
             "idle": HIGHER,

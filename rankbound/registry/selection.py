@@ -27,6 +27,7 @@ from rankbound.registry.claim import (
     Trial,
     make_claim,
 )
+from rankbound.theory.divergence import scale_certificate
 from rankbound.theory.selection import (
     Pairs,
     ScaleBounds,
@@ -215,7 +216,8 @@ def check_prices(trial: Trial, *, bound: Formula, units: int = 0) -> Instances:
     for label, n, d, error, scale in _heads(trial):
         least = bound(n, d, error)
         rounding = units * least * 2.0**-52 if units else 0.0
-        yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
+        proofs = (partial(scale_certificate, n, d, error, least),)
+        yield Instance(label, least, scale, Verdict.CERTIFIED, rounding, proofs)
 
 
 def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 1.0) -> float:
@@ -397,6 +399,7 @@ CLAIMS = (
         ),
         source=PRICE,
         hypotheses=(SELECTED, "scale max ‖q‖ max ‖k‖"),
+        status=Verdict.CERTIFIED,
         without={"idle": WIDER},
     ),
     _supported(
@@ -422,6 +425,7 @@ CLAIMS = (
             "there for unit vectors, k-subsets and a margin; here for lengths and total variation",
         ),
         hypotheses=(SELECTED, "ε < 1/2; attained by two keys on a line"),
+        status=Verdict.CERTIFIED,
         without={"idle": WIDER},
     ),
     _supported(
