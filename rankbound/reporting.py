@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rankbound.registry.machine_checked import machine_checked, standing
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
@@ -29,7 +30,7 @@ _COLOURS = {
     str(Verdict.REFUTED): "magenta",
     str(Verdict.UNDECIDED): "yellow",
 }
-_PIPE_WIDTH = 160  # no terminal says how wide it is: wide enough that no cell is folded
+_PIPE_WIDTH = 190  # no terminal says how wide it is: wide enough that no cell is folded
 
 
 def console() -> Console:
@@ -72,8 +73,40 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     """Return the registry, one row per claim."""
     status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
     return Table(
-        ["claim", status, "relation", "mutants", "statement", "source"],
-        ((c.id, c.status, c.relation, len(c.mutants), c.statement, c.source) for c in claims),
+        ["claim", status, "relation", "mutants", "statement", "machine-checked", "source"],
+        (
+            (
+                c.id,
+                c.status,
+                c.relation,
+                len(c.mutants),
+                c.statement,
+                _theorem(c.theorem, standing(c), c.theorem_part),
+                c.source,
+            )
+            for c in claims
+        ),
+    )
+
+
+def _theorem(name: str, word: str, part: str = "") -> str | None:
+    """The theorem of a claim, in a column of what is machine-checked."""
+    marks = {"machine-checked": name, "machine-checked in part": f"{name}, in part"}
+    told = f": {part}" if part else ""
+    return marks.get(word, f"not {name}") + told if name else None
+
+
+def theorems_table(names: Iterable[str]) -> Table:
+    """Return the machine-checked theorems of these names: what they assume and state."""
+    known = machine_checked()
+    return Table(
+        ["theorem", "assumes", "statement"],
+        (
+            (name, known[name].axioms or "nothing", known[name].statement)
+            for name in dict.fromkeys(names)
+            if name in known
+        ),
+        title="Machine-checked theorems (docs/machine-checked.md)",
     )
 
 
@@ -82,11 +115,12 @@ def report_table(report: Report) -> Table:
     evidence = Column("evidence", style=lambda words: _COLOURS.get(words, "bold red"))
     residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
     return Table(
-        ["claim", evidence, "instances", residual, tolerance, "source"],
+        ["claim", evidence, "machine-checked", "instances", residual, tolerance, "source"],
         (
             (
                 row.id,
                 f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
+                _theorem(row.theorem, row.machine_checked),
                 row.instances,
                 row.residual,
                 row.tolerance,
