@@ -73,27 +73,17 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     """Return the registry, one row per claim."""
     status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
     return Table(
-        ["claim", status, "relation", "mutants", "statement", "machine-checked", "source"],
-        (
-            (
-                c.id,
-                c.status,
-                c.relation,
-                len(c.mutants),
-                c.statement,
-                _theorem(c.theorem, standing(c), c.theorem_part),
-                c.source,
-            )
-            for c in claims
-        ),
+        ["claim", status, "relation", "mutants", "statement", "source"],
+        ((c.id, c.status, c.relation, len(c.mutants), _told(c), c.source) for c in claims),
     )
 
 
-def _theorem(name: str, word: str, part: str = "") -> str | None:
-    """The theorem of a claim, in a column of what is machine-checked."""
-    marks = {"machine-checked": name, "machine-checked in part": f"{name}, in part"}
-    told = f": {part}" if part else ""
-    return marks.get(word, f"not {name}") + told if name else None
+def _told(claim: Claim) -> str:
+    """The statement, and in a line of its own what is machine-checked of it."""
+    if not claim.theorem:
+        return claim.statement
+    part = f": {claim.theorem_part}." if claim.theorem_part else "."
+    return f"{claim.statement}\n{standing(claim).capitalize()} by {claim.theorem}{part}"
 
 
 def theorems_table(names: Iterable[str]) -> Table:
@@ -120,7 +110,7 @@ def report_table(report: Report) -> Table:
             (
                 row.id,
                 f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
-                _theorem(row.theorem, row.machine_checked),
+                _short(row.theorem, row.machine_checked),
                 row.instances,
                 row.residual,
                 row.tolerance,
@@ -129,6 +119,12 @@ def report_table(report: Report) -> Table:
             for row in report.rows
         ),
     )
+
+
+def _short(theorem: str, word: str) -> str | None:
+    """A theorem in a column headed "machine-checked"."""
+    marks = {"machine-checked": theorem, "machine-checked in part": f"{theorem}, in part"}
+    return marks.get(word, f"not {theorem}") if theorem else None
 
 
 def _size(number: float) -> str:
