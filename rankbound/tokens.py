@@ -15,7 +15,7 @@ from rankbound.exact.elimination import pivots_modulo_prime, prove_rank
 from rankbound.exact.projector import ExactRowSpace, exact_row_space
 from rankbound.exact.rational import Rationals, integer_rows, is_exact, rational_matrix
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.ranks.spectrum import spectrum
+from rankbound.ranks.spectrum import named_spectrum
 
 MOST_EXACT = 256**2  # entries of tokens whose row space is found over the rationals
 
@@ -41,7 +41,10 @@ class RowSpace:
             with np.errstate(over="ignore", invalid="ignore"):  # reported just below
                 W = factors @ self.inverse
         if not np.isfinite(W).all():
-            raise InputError("X is so small that weights on it overflow float64; scale it up.")
+            raise InputError(
+                f"X has entries of at most {np.max(np.abs(self.tokens)):.1e}, on which weights "
+                "overflow float64; expected larger ones. Multiply X by a power of two."
+            )
         return W
 
 
@@ -109,7 +112,7 @@ class Tokens:
 
     @cached_property
     def _spectrum(self) -> Any:
-        return spectrum(self.matrix, stored=self.stored.name)
+        return named_spectrum("X", self.matrix, stored=self.stored.name)
 
     @cached_property
     def numerical(self) -> RowSpace:

@@ -42,6 +42,7 @@ PATIENCE = 10 * SECONDS  # on the clock: one that sleeps or waits, and no machin
 GRACE = 20  # more, for code in C that no signal interrupts
 MEMORY = 2 * 2**30  # that a child may take beyond what it has when it starts
 LONGEST = 500  # characters of a message
+OWN = ("prove", "certificate", "given")  # fields that show how the data was spelt
 
 
 class Hang(BaseException):
@@ -195,6 +196,10 @@ def pieces(one: Case) -> Iterator[str]:
         yield from (_piece(look, value) for look in looks)
         with contextlib.suppress(Exception):
             yield from map(str, np.shape(value))
+        with contextlib.suppress(Exception):  # which NumPy may not be able to hold
+            rows = () if isinstance(value, (str, bytes)) else list(value)[:100]
+            for entry in (x for row in rows for x in (row if isinstance(row, list) else [row])):
+                yield from (type(entry).__name__, _piece(repr, entry))
         with contextlib.suppress(Exception):
             for entry in np.asarray(value, dtype=object).ravel()[:100].tolist():
                 yield type(entry).__name__
@@ -252,7 +257,7 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, (list, tuple)):
         return len(a) == len(b) and all(map(same, a, b))
     if hasattr(a, "__dataclass_fields__"):
-        fields = (name for name in a.__dataclass_fields__ if name not in ("prove", "certificate"))
+        fields = (name for name in a.__dataclass_fields__ if name not in OWN)
         return all(same(getattr(a, name), getattr(b, name)) for name in fields)
     return not isinstance(a, (int, str, bool)) or bool(a == b)
 

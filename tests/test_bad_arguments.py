@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.theory.selection import coherence
+from rankbound.theory.set_selection import selectable_certificate, set_selecting_keys
 from tests.helpers import case, refused
 
 NAN, INF = float("nan"), float("inf")
@@ -236,8 +238,15 @@ def theory() -> Iterator[Any]:
         yield case(f"nearest_head: {title}", rb.InputError, parts, rb.nearest_head, P4, 1, X=X)
         parts = ("no head of any size", "on these tokens", "= 0 fails by", "for query")
         yield case(f"represent: {title}", rb.NotRepresentable, parts, rb.represent, P4, X=X)
-    parts = ("X is zero", "expected tokens that are not", "uniform")
+    parts = ("X is zero", "(3, 2)", "expected tokens that are not", "uniform")
     yield case("fit_head: zero", rb.InputError, parts, rb.fit_head, P2, 1, X=np.zeros((3, 2)))
+    parts = ("keys have shape (2, 3)", "key 0 is zero", "expected keys that have a direction")
+    yield case("coherence: zero", rb.InputError, parts, coherence, np.zeros((2, 3)))
+    parts = ("n is 1000000 and q is 2", "expected 65536 at most", "smaller n or q")
+    few = (rb.InputError, parts, selectable_certificate)
+    yield case("selectable_certificate: many sets", *few, 10**6, 2)
+    parts = ("n is 1000000 and q is 3", "6000000 integers", "expected 4194304 at most")
+    yield case("set_selecting_keys: many", rb.InputError, parts, set_selecting_keys, 10**6, 3)
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
     none = {"spectral_start": False, "random_starts": 0}
     yield case("fit_head: no start", rb.InputError, parts, rb.fit_head, P2, 1, **none)

@@ -72,9 +72,12 @@ def _named(text: str, n: int) -> Mask:
     if name == "causal" and not number:
         return causal_mask(n)
     if name in ("prefix", "sliding") and number.isdecimal() and len(number) < 10:
-        return (prefix_mask if name == "prefix" else sliding_mask)(n, int(number))
+        if name == "prefix":
+            return prefix_mask(n, int(number))
+        if int(number) > 0:
+            return sliding_mask(n, int(number))
     raise InputError(
-        f'mask is {shown(text)}; expected "causal", "prefix:P", "sliding:W" with a length, for '
+        f'mask is {shown(text)}; expected "causal", "prefix:P", "sliding:W" with W >= 1, for '
         'example "prefix:4", a .npy or .npz file of bools, or an array of them.'
     )
 

@@ -87,7 +87,10 @@ def read_problem(P: Any, *, X: Any = None, **given: Any) -> Problem:
         return Problem(target, context.mask, None, None)
     tokens = read_tokens(X, context.n)
     if tokens.numerical.rank == 0:
-        raise InputError("X is zero; expected tokens that are not: every head is uniform on them.")
+        raise InputError(
+            f"X is zero, of shape {tokens.matrix.shape}; expected tokens that are not: every head "
+            "is uniform on them."
+        )
     return Problem(target, context.mask, tokens.matrix, tokens.numerical)
 
 

@@ -70,13 +70,20 @@ def spectrum(
     >>> s.rank
     1
     """
-    dtype = storage_dtype("A", A, stored)
-    matrix, rtol = check_matrix("A", A), check_rtol(rtol)
+    return named_spectrum("A", A, rtol, stored)
+
+
+def named_spectrum(
+    name: str, A: npt.ArrayLike, rtol: float | None = None, stored: npt.DTypeLike | None = None
+) -> Spectrum:
+    """:func:`spectrum` of a matrix that messages call by this name."""
+    dtype = storage_dtype(name, A, stored)
+    matrix, rtol = check_matrix(name, A), check_rtol(rtol)
     values, scale = singular_values(matrix)
     scaled = np.ldexp(matrix, -scale)
     frobenius = np.sqrt(np.sum(scaled * scaled, axis=(-2, -1)))
     tolerance = weyl_threshold(dtype.eps * frobenius, matrix.shape, values[..., 0])
-    return count_above(values, tolerance, rtol, dtype, scale[..., 0])
+    return count_above(values, tolerance, rtol, dtype, scale[..., 0], name)
 
 
 def check_rtol(rtol: float | None) -> float | None:
@@ -97,10 +104,11 @@ def count_above(
     rtol: float | None,
     dtype: Storage,
     scale: npt.NDArray[np.int32] | int = 0,
+    name: str = "A",
 ) -> Spectrum:
     """Build the record: count the values above the tolerance, or above ``rtol * values[0]``.
 
-    `values` and `tolerance` are those of the matrix divided by ``2**scale``.
+    `values` and `tolerance` are those of the matrix, of this name, divided by ``2**scale``.
     """
     if rtol is not None:
         with np.errstate(over="ignore"):  # nothing is above an infinite threshold
@@ -108,7 +116,7 @@ def count_above(
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
-    values = frozen_copy(_unscaled(values, scale, "A has", "A", "its rank does not change"))
+    values = frozen_copy(_unscaled(values, scale, name, name, "its rank does not change"))
     with np.errstate(over="ignore"):
         tolerance = np.ldexp(tolerance[..., None], scale)[..., 0]
     if values.ndim == 1:
@@ -236,7 +244,7 @@ def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: b
     left, right, exponent = balanced(keys, queries)
     core = _triangle(left, centred) @ np.swapaxes(_triangle(right, False), -1, -2)
     values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
-    return _unscaled(values, exponent[..., None], "the logits have", "the keys", "no rank changes")
+    return _unscaled(values, exponent[..., None], "logits", "the keys", "no rank changes")
 
 
 def balanced(keys: Array, queries: Array) -> tuple[Array, Array, Any]:
@@ -267,12 +275,12 @@ def unit_rows(factor: Array) -> tuple[Array, Exponents]:
     return np.ldexp(factor, -sizes), sizes
 
 
-def _unscaled(values: Array, scale: Any, subject: str, divide: str, since: str) -> Array:
+def _unscaled(values: Array, scale: Any, name: str, divide: str, since: str) -> Array:
     with np.errstate(over="ignore"):  # reported just below
         unscaled: Array = np.ldexp(values, scale)
     if not np.isfinite(unscaled).all():
         raise InputError(
-            f"{subject} a singular value above 1.8e308; expected one that float64 holds. "
+            f"{name}: a singular value is above 1.8e308; expected one that float64 holds. "
             f"Divide {divide} by a power of two: {since}."
         )
     return unscaled

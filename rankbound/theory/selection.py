@@ -196,7 +196,8 @@ def coherence(keys: npt.ArrayLike) -> float:
     largest = np.abs(K).max(axis=0)
     if not largest.all():
         raise InputError(
-            f"key {int(np.argmin(largest))} is zero; expected keys that have a direction. Drop it."
+            f"keys have shape {K.shape}, and key {int(np.argmin(largest))} is zero; expected keys "
+            "that have a direction. Drop it."
         )
     m, n = K.shape
     if n == 1:
@@ -341,7 +342,8 @@ def _enough(
     """A factor of the directions that is checked to reach the error."""
     for share in SHARES:
         allowed = share * error
-        factor = max(0.0, math.log(max(n - 1, 1) * (1 - allowed) / allowed)) / margin
+        odds = math.log1p(-allowed) - math.log(share) - math.log(error)  # whose parts may underflow
+        factor = max(0.0, math.log(max(n - 1, 1)) + odds) / margin
         if factor * lengths < LARGEST and head_at(factor)[1] <= error:
             return factor
     raise Undecided(

@@ -16,16 +16,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
-from math import sqrt
+from math import comb, sqrt
 from typing import Any
 
 from rankbound._validate import check_int, check_real, shown
 from rankbound.certificates.certificates import RadonWeights, SelectingQueries
+from rankbound.certificates.checker.selection import MOST_SETS
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import Selectable, Unselectable
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.flint import null_space
 from rankbound.exact.rational import Rationals, rational_matrix
+
+MOST_INTEGERS = 2**22  # of a list of keys
 
 
 def set_selection_size(n: int, q: int) -> int:
@@ -43,10 +46,16 @@ def set_selection_size(n: int, q: int) -> int:
 def set_selecting_keys(n: int, q: int) -> list[list[int]]:
     """Integer keys, (head_size, n), that let every set of at most q of them be selected.
 
-    On the moment curve at t = 0, …, n - 1, or the simplex where that is smaller.
+    On the moment curve at t = 0, …, n - 1, or the simplex where that is smaller; of at most
+    4,194,304 integers in all.
     """
     size = set_selection_size(n, q)
     n, q = int(n), int(q)
+    if n * size > MOST_INTEGERS:
+        raise InputError(
+            f"n is {n} and q is {q}, which makes {n * size} integers; expected {MOST_INTEGERS} at "
+            "most, in memory. Take a smaller n or q."
+        )
     if size < 2 * q:
         return [[int(i == j + 1) for i in range(n)] for j in range(n - 1)]
     return [[t**power for t in range(n)] for power in range(1, size + 1)]
@@ -88,8 +97,17 @@ def set_selecting_query(n: int, q: int, keys: Any) -> list[int]:
 def selectable_certificate(n: int, q: int) -> SelectingQueries:
     """The proof that the keys of :func:`set_selecting_keys` let every set of at most q be selected.
 
-    It holds one query per set: sum over s <= q of n choose s.
+    It holds one query per set: sum over s <= q of n choose s, at most 65,536 in all.
     """
+    set_selection_size(n, q)  # checks both
+    count = 0
+    for size in range(1, int(q) + 1):
+        count += comb(int(n), size)
+        if count > MOST_SETS:
+            raise InputError(
+                f"n is {shown(n)} and q is {shown(q)}, so that there are {count} sets or more; "
+                f"expected {MOST_SETS} at most, one query each. Take a smaller n or q."
+            )
     keys = Matrix.of_integers(set_selecting_keys(n, q), columns=int(n))
     n, q = int(n), int(q)
     sets = (S for size in range(1, q + 1) for S in combinations(range(n), size))

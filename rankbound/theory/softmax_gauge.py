@@ -99,7 +99,9 @@ class Logs:
         return self._count(rtol, self.exponent[..., 0])
 
     def _count(self, rtol: float | None, exponent: Any) -> Spectrum:
-        return count_above(self.singular_values, self.tolerance, rtol, self.stored, exponent)
+        return count_above(
+            self.singular_values, self.tolerance, rtol, self.stored, exponent, "logits"
+        )
 
     def rank(self, rtol: float | None = None) -> Any:
         """Rank of ``C log P``: exact where the logits were, numerical elsewhere, and guarded."""

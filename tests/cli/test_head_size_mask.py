@@ -14,7 +14,7 @@ from rankbound.cli.main import main
 
 Capture = pytest.CaptureFixture[str]
 N = 12
-NAMES = 'expected "causal", "prefix:P", "sliding:W" with a length, for example "prefix:4"'
+NAMES = 'expected "causal", "prefix:P", "sliding:W" with W >= 1, for example "prefix:4"'
 LOGITS = np.random.default_rng(0).standard_normal((N, N))
 
 
@@ -121,7 +121,7 @@ def test_a_mask_and_rank_deficient_tokens(tmp_path: Path) -> None:
         ("prefix:²", NAMES),
         ("sliding", NAMES),
         ("sliding:1.5", NAMES),
-        ("sliding:0", "window is 0; expected at least 1"),
+        ("sliding:0", '"sliding:W" with W >= 1'),
         pytest.param("prefix:" + "1" * 5000, "expected", id="prefix:1...1"),
         ("no-such-file.npy", "no such file"),
         ("ints.npy", "--mask has dtype int64; expected bool"),

@@ -315,3 +315,9 @@ def test_one_key_only() -> None:
     assert found.total_variation <= 0.1 and found.scale < 1e-100
     sink = selecting_head(circle(5), 1e-3, targets=[3] * 5)
     assert (sink.head.context()[3] >= 1 - 1e-3).all()
+
+
+@pytest.mark.parametrize("error", [5e-324, 1e-310, 1e-16])
+def test_errors_that_no_float_resolves_are_undecided(error: float) -> None:
+    with pytest.raises(rb.Undecided, match="select within"):
+        selecting_head(simplex(3), error)
