@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
+.PHONY: verify test test-fast check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -26,6 +26,20 @@ check: .venv/dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
+
+# The theorems in Coq, and what each assumes; about two minutes, and two more where Coq is not installed.
+proofs:
+	$(MAKE) -C proofs get-coq
+	$(MAKE) -C proofs check
+
+# The same, and the compiled files read again by Coq's independent checker.
+check-proofs: proofs
+	$(MAKE) -C proofs compile recheck
+
+# After a change in proofs/: the record, and what is generated from it; a test compares these.
+record: .venv/core
+	$(MAKE) -C proofs
+	$(BIN)/python scripts/make_theorems.py
 
 # All that the tests can use: torch, transformers, two trained models, a cluster for sweeps.
 models: .venv/models

@@ -105,7 +105,8 @@ by rewrite -[RHS]vE e [RHS]mxE !vE [(one *m c) i j]mxE big_ord1 [one _ _]mxE mul
 Qed.
 End Fredholm.
 
-(* masked softmax heads *)
+(* P positive exactly on the mask, s <> 0. Some head, of some size, has P on X iff Σ W_ij log P_ij = 0, the
+   sum over visible (i, j), for every W that is 0 off the mask with 1^T W = 0 and X W X^T = 0. *)
 Theorem any_tokens_softmax (R : expField) d n (vis : 'I_n -> 'I_n -> bool) (X : 'M[R]_(d, n)) s P :
   s != 0 -> mstochastic vis P ->
   (exists k (Wk Wq : 'M_(k, d)), msoftmax vis (logits s X Wk Wq) = P) <->

@@ -80,7 +80,8 @@ by rewrite big1 // => i _; rewrite big1 // => j _; rewrite mxE mul0r.
 Qed.
 End OneMissing.
 
-(* every causal softmax context, by a head of size n, on n + 1 tokens of rank n *)
+(* n + 1 tokens in dimension n, X of rank n, X u = 0 with all u_i <> 0 and Σ u_i <> 0, s <> 0: every
+   causal P is the context of a head of size n. *)
 Theorem causal_one_missing_softmax (R : expField) n s (X : 'M[R]_(n, n.+1)) (u : 'cV_n.+1) P :
   s != 0 -> \rank X = n -> X *m u = 0 -> (forall i, u i 0 != 0) -> \sum_i u i 0 != 0 ->
   mstochastic (@causal n.+1) P ->

@@ -28,7 +28,7 @@ rewrite [y * z]mulrC mulrACA [x * z]mulrC ltNge => /negP; apply.
 by rewrite nmulr_rle0 // -expr2 sqr_ge0.
 Qed.
 
-(* without a mask *)
+(* Head size 1, no mask: at most two keys are the strict favourite of some query. *)
 Theorem two_winners n (k : 'I_n -> R) (S : {set 'I_n}) :
   (forall t, t \in S -> exists x : R, forall i, i != t -> x * k i < x * k t) -> (#|S| <= 2)%N.
 Proof.
@@ -44,6 +44,8 @@ Qed.
 Definition looks_back n c (k q : 'I_n -> R) := forall j t : 'I_n, (j = t + c :> nat)%N ->
   forall i : 'I_n, (i <= j)%N -> i != t -> q j * k i < q j * k t.
 
+(* c >= 2, n >= c + 3: in no head of size 1 does every query j >= c strictly prefer key j - c among the
+   keys i <= j. *)
 Theorem looks_back_impossible n c (k q : 'I_n -> R) :
   (2 <= c)%N -> (c + 3 <= n)%N -> ~ looks_back c k q.
 Proof.
@@ -73,7 +75,8 @@ rewrite /= !mulN1r opprK => i1; rewrite (negPf i1).
 by case: ifP => _; rewrite ?oppr0 ?ltr01 // (lt_trans _ ltr01) // oppr_lt0 ltr01.
 Qed.
 
-(* the previous token *)
+(* For every n, in some head of size 1 every query j >= 1 strictly prefers key j - 1 among the keys
+   i <= j. *)
 Theorem previous_token n : exists k q : 'I_n -> R, looks_back 1 k q.
 Proof.
 exists (fun i => (-1) ^+ i * i.+1%:R), (fun j => (-1) ^+ j.+1) => j t e i ij it.

@@ -23,7 +23,8 @@ Theorem theorem_a (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) 
   reachable k s X P <-> (logrank P <= k)%N.
 Proof. by move=> n0 s0 rX sP; apply: theorem_a. Qed.
 
-(* Theorem A, necessity, for every X and s. [theorem_a.v] *)
+(* Theorem A, necessity, for every X and s: a positive context P of a head of size k has
+   logrank P <= k. [theorem_a.v] *)
 Theorem necessary (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
   (0 < n)%N -> stochastic P -> reachable k s X P -> (logrank P <= k)%N.
 Proof. by move=> n0 sP [Wk [Wq h]]; apply: logrank_necessary h. Qed.
@@ -125,7 +126,8 @@ Theorem theorem_2_separation (R : expField) h r dp m
     layer (temperature R r) Wo Wv Wk Wq X <> layer (temperature R dp) Vo Vv Vk Vq X.
 Proof. by move=> r0 rdp rA hU rU; apply: theorem_2_b20_separation rA hU rU. Qed.
 
-(* ... and such a g exists whenever dp <= d, one for all lengths. [theorem_2_b20.v] *)
+(* B20, Theorem 2, the two sets differ: such a g exists whenever r < dp <= d, one for all lengths.
+   [theorem_2_b20.v] *)
 Theorem theorem_2_witness (R : expField) h r dp : (0 < r)%N -> (r < dp)%N -> (dp <= h * r)%N ->
   exists (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
   forall m (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),

@@ -11,6 +11,8 @@ Variables (R : expField) (d h : nat).
 Lemma pid_mxK r e : (r <= e)%N -> (pid_mx r : 'M[R]_(r, e)) *m (pid_mx r : 'M_(e, r)) = 1%:M.
 Proof. by move=> re; rewrite mul_pid_mx minnn (minn_idPr re) pid_mx_1. Qed.
 
+(* h heads of size k and value size v at scale s are h heads of size k' >= k and value size v' >= v at
+   scale s' <> 0: the same function of X, for every number n of tokens. *)
 Theorem theorem_2_inclusion k v k' v' (s s' : R) Wo Wv Wk Wq :
   (k <= k')%N -> (v <= v')%N -> s' != 0 ->
   exists Wo' Wv' Wk' Wq', forall n (X : 'M_(d, n)),

@@ -97,6 +97,9 @@ rewrite -[n%:R^-1]mul1r eqr_div ?lt0r_neq0 ?ltr0n // mul1r e mulr_natr mulrS.
 rewrite (inj_eq (addrI _)) eqr_pmuln2r //; exact: (inj_eq (@expR_inj R)).
 Qed.
 
+(* h heads of size r and value size v, h v <= d, at scale s; h' heads of size dp > r at scale t <> 0 with
+   Vk_i^T Vq_i = U for all i, rank U = dp and rank Σ Vo_i Vv_i = d. Their outputs differ on some X of
+   n = m + 2 tokens, for every n >= 2. *)
 Theorem theorem_2_separation h h' r v dp v' (s t : R)
     (Wo : 'I_h -> 'M_(d, v)) Wv (Wk Wq : 'I_h -> 'M_(r, d))
     (Vo : 'I_h' -> 'M_(d, v')) Vv (Vk Vq : 'I_h' -> 'M_(dp, d)) (U : 'M_d) :

@@ -24,7 +24,7 @@ Theorem biases d k (X : 'M[R]_(d, n)) (W : 'M_(k, d)) (b : 'cV_k) :
   W *m X + b *m one^T = row_mx W b *m col_mx X one^T.
 Proof. by rewrite mul_row_col. Qed.
 
-(* the key bias is gauge *)
+(* Keys K and queries Q: a bias b on the keys leaves the context as it is. *)
 Theorem key_bias k (K Q : 'M[R]_(k, n)) (b : 'cV_k) :
   softmax ((K + b *m one^T)^T *m Q) = softmax (K^T *m Q).
 Proof.
@@ -35,6 +35,7 @@ Qed.
 (* without a mask: a signed distance m (i - j) costs at most 1 *)
 Definition distances (m : R) : 'M[R]_n := \matrix_(i, j) (m * (i%:R - j%:R)).
 
+(* Logits K^T Q + m (i - j), K and Q of k rows, no mask, n >= 1: log-rank at most k + 1. *)
 Theorem signed_distance k (K Q : 'M[R]_(k, n)) m : (logrank (softmax (K^T *m Q + distances m)%R) <= k.+1)%N.
 Proof.
 pose pos : 'rV[R]_n := \row_i i%:R.
@@ -44,7 +45,7 @@ have -> : softmax (K^T *m Q + distances m) = softmax ((col_mx K pos)^T *m col_mx
 by apply: leq_trans (factors_bound _ _) _; rewrite -[k.+1]addn1.
 Qed.
 
-(* a known additive bias can be taken away *)
+(* Logits K^T Q + B, K and Q of k rows, n >= 1: rank C (log P - B) <= k. *)
 Theorem known_bias k (K Q : 'M[R]_(k, n)) (B : 'M[R]_n) :
   (\rank (centre R n *m (logm (softmax (K^T *m Q + B)%R) - B)%R) <= k)%N.
 Proof.
@@ -53,7 +54,8 @@ have [c e] := (softmax_eq _ sP).1 erefl.
 rewrite -(centre_gauge (nR0 R n0) _ c) addrAC -e addrK.
 apply: leq_trans (mxrankM_maxr _ _) _; apply: leq_trans (mxrankM_maxl _ _) _; by rewrite mxrank_tr rank_leq_row.
 Qed.
-(* heads that share keys: jointly of rank k, and conversely *)
+(* X of full column rank, n >= 1, s <> 0: positive contexts P_1, ..., P_g are those of heads of size k
+   that share keys iff rank [C log P_1, ..., C log P_g] <= k. *)
 Theorem shared_keys d g k s (X : 'M[R]_(d, n)) (P : 'I_g -> 'M_n) :
   s != 0 -> \rank X = n -> (forall a, stochastic (P a)) ->
   (exists (Wk : 'M_(k, d)) (Wq : 'I_g -> 'M_(k, d)), forall a, context s X Wk (Wq a) = P a)
@@ -79,7 +81,8 @@ by rewrite scalerA divff // scale1r -!mulmxA hY !mulmx1 -hB hc.
 Qed.
 End Variants.
 
-(* ALiBi, -m |i - j|, under a causal mask costs at most 1 *)
+(* ALiBi under a causal mask, n >= 1 tokens: logits K^T Q - m |i - j|, K and Q of k rows, have masked
+   log-rank at most k + 1. *)
 Theorem alibi_causal (R : expField) n k (K Q : 'M[R]_(k, n.+1)) (m : R) :
   (masked_logrank (@causal n.+1) ord0 (msoftmax (@causal n.+1) (\matrix_(i, j) ((K^T *m Q) i j - m * `|i%:R - j%:R|)%R)) <= k.+1)%N.
 Proof.

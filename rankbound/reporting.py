@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from rankbound.registry.machine_checked import machine_checked, standing
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
@@ -29,7 +30,7 @@ _COLOURS = {
     str(Verdict.REFUTED): "magenta",
     str(Verdict.UNDECIDED): "yellow",
 }
-_PIPE_WIDTH = 160  # no terminal says how wide it is: wide enough that no cell is folded
+_PIPE_WIDTH = 190  # no terminal says how wide it is: wide enough that no cell is folded
 
 
 def console() -> Console:
@@ -73,7 +74,29 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
     return Table(
         ["claim", status, "relation", "mutants", "statement", "source"],
-        ((c.id, c.status, c.relation, len(c.mutants), c.statement, c.source) for c in claims),
+        ((c.id, c.status, c.relation, len(c.mutants), _told(c), c.source) for c in claims),
+    )
+
+
+def _told(claim: Claim) -> str:
+    """The statement, and in a line of its own what is machine-checked of it."""
+    if not claim.theorem:
+        return claim.statement
+    part = f": {claim.theorem_part}." if claim.theorem_part else "."
+    return f"{claim.statement}\n{standing(claim).capitalize()} by {claim.theorem}{part}"
+
+
+def theorems_table(names: Iterable[str]) -> Table:
+    """Return the machine-checked theorems of these names: what they assume and state."""
+    known = machine_checked()
+    return Table(
+        ["theorem", "assumes", "statement"],
+        (
+            (name, known[name].axioms or "nothing", known[name].statement)
+            for name in dict.fromkeys(names)
+            if name in known
+        ),
+        title="Machine-checked theorems (docs/machine-checked.md)",
     )
 
 
@@ -82,11 +105,12 @@ def report_table(report: Report) -> Table:
     evidence = Column("evidence", style=lambda words: _COLOURS.get(words, "bold red"))
     residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
     return Table(
-        ["claim", evidence, "instances", residual, tolerance, "source"],
+        ["claim", evidence, "machine-checked", "instances", residual, tolerance, "source"],
         (
             (
                 row.id,
                 f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
+                _short(row.theorem, row.machine_checked),
                 row.instances,
                 row.residual,
                 row.tolerance,
@@ -95,6 +119,12 @@ def report_table(report: Report) -> Table:
             for row in report.rows
         ),
     )
+
+
+def _short(theorem: str, word: str) -> str | None:
+    """A theorem in a column headed "machine-checked"."""
+    marks = {"machine-checked": theorem, "machine-checked in part": f"{theorem}, in part"}
+    return marks.get(word, f"not {theorem}") if theorem else None
 
 
 def _size(number: float) -> str:

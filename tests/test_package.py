@@ -47,7 +47,8 @@ def test_the_wheel_holds_the_list_of_names(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     with zipfile.ZipFile(wheel) as files:
         names = files.namelist()
-        for name in ("__init__.py", "__init__.pyi", "py.typed", "references.bib"):
+        data = ("references.bib", "registry/machine_checked.json", "certificates/claims.json")
+        for name in ("__init__.py", "__init__.pyi", "py.typed", *data):
             assert f"rankbound/{name}" in names
         files.extractall(tmp_path / "installed")
     code = "import rankbound; print(rankbound.__file__, len(dir(rankbound)))"

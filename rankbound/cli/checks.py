@@ -41,7 +41,13 @@ def add_commands(commands: Commands) -> None:
 def run_verify(options: argparse.Namespace) -> int:
     """Check the registered claims; exit 1 if one is not as registered."""
     from rankbound.registry.verification import Report, run, select
-    from rankbound.reporting import console, progress, report_summary, report_table
+    from rankbound.reporting import (
+        console,
+        progress,
+        report_summary,
+        report_table,
+        theorems_table,
+    )
 
     chosen = select(options.claims or None)
     rows = run(chosen, options.level, options.seed, options.jobs, options.certificates)
@@ -54,17 +60,20 @@ def run_verify(options: argparse.Namespace) -> int:
             show(len(done), len(chosen), row.id)
     report = Report(tuple(done), options.level, options.seed)
     console().print(report_table(report))
+    console().print(theorems_table(row.theorem for row in report.rows))
     print_lines(report_summary(report))
     write(options.json, report.to_json() + "\n")
     return 0 if report.ok else 1
 
 
 def run_claims(options: argparse.Namespace) -> int:
-    """List the registered claims: statement, source, status, relation, mutants."""
+    """List the registered claims: statement, source, status, relation, mutants, theorem."""
     from rankbound.registry.verification import select
-    from rankbound.reporting import claims_table, console
+    from rankbound.reporting import claims_table, console, theorems_table
 
-    console().print(claims_table(select(options.claims or None)))
+    chosen = select(options.claims or None)
+    console().print(claims_table(chosen))
+    console().print(theorems_table(claim.theorem for claim in chosen))
     return 0
 
 

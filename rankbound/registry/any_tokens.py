@@ -222,6 +222,7 @@ CLAIMS = (
         source=EXISTENCE,
         hypotheses=("small integer tokens of rank < n", "causal and random masks", "P ∝ exp(L)"),
         relation="iff",
+        theorem="any_tokens_any_mask.any_tokens_softmax",
     ),
     make_claim(
         "causal-reach",
@@ -248,6 +249,7 @@ CLAIMS = (
         ),
         source=REACH,
         hypotheses=("X_ij = j^i, i < n",),
+        theorem="causal_one_missing.causal_one_missing_softmax",
     ),
     make_claim(
         "causal-one-missing-head",
@@ -259,6 +261,7 @@ CLAIMS = (
         source=REACH,
         hypotheses=("X_ij = j^i, i < n", "random integer logits"),
         relation="exists",
+        theorem="causal_one_missing.causal_one_missing_softmax",
     ),
     make_claim(
         "causal-one-missing-size",

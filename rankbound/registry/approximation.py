@@ -438,6 +438,8 @@ CLAIMS = (
         Mutant("keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}),
         source=Source("weller2025", "Proposition 2", "transposed; in our words"),
         hypotheses=("n >= 3",),
+        theorem="head_size_one.two_winners",
+        theorem_part="at head size 1 at most two; not head size 2",
     ),
     _supported(
         "all-orderings",
@@ -455,6 +457,7 @@ CLAIMS = (
         Mutant("measures log P instead of P", {"context": lambda M: M}),
         Mutant("bounds by n", {"bound": len}),
         source=Source("rankbound", "section 0", "folklore; no paper is quoted, and it is false"),
+        theorem="main.folklore",
         hypotheses=("softmax over keys",),
         relation="<=",
         status=Verdict.REFUTED,

@@ -71,11 +71,13 @@ ONLY_A_SAMPLE = "training only draws the contexts, and any others would do"
 POSITIONAL = "adds |i - j| to the logits"
 
 NECESSITY = "Theorem A, necessity"
+AT_MOST = "at most the head size; that it is no less is measured"
 
 _first_half = partial(
     make_claim,
     source=Source("bhojanapalli2020", "Theorem 1, first half", "in our words and notation"),
     hypotheses=("X is d × n of full column rank, so d >= n", POSITIVE, "d_q = d_k = d >= n"),
+    theorem="main.theorem_1_first",
 )
 _second_half = partial(
     make_claim,
@@ -86,6 +88,7 @@ _second_half = partial(
     ),
     relation="exists",
     status=Verdict.PROVED,
+    theorem="main.theorem_1_second",
 )
 _bottleneck = partial(
     make_claim,
@@ -238,6 +241,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         relation=">=",
         status=Verdict.SUPPORTED,
         without={"idle": "it holds for every head, fitted or not; that it is attained shows a fit"},
+        theorem_part="some P has no head of any size on such an X; not how far heads stay from it",
     )
 
 
@@ -319,6 +323,7 @@ CLAIMS = (
         Mutant("X^T for the left inverse", {"inverse": transposed}),
         Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
         Mutant("one coordinate too few", {"factors": one_coordinate_less}),
+        theorem_part="such a head has P; that its logits are C log P is arithmetic",
     ),
     _first("random", random_contexts, "random contexts"),
     _first("trained", trained_contexts, "contexts of heads trained here", idle=ONLY_A_SAMPLE),
@@ -333,6 +338,7 @@ CLAIMS = (
         ),
         Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
         hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
+        theorem_part="on this X some P is the context of no head; not that this P is one",
     ),
     _second_half(
         "b20-theorem1-second-family",
@@ -375,6 +381,7 @@ CLAIMS = (
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
         hypotheses=("integer weights and tokens, any rank of X; k < n - 1",),
         relation="<=",
+        theorem="main.necessary",
     ),
     _bottleneck(
         "log-rank-trained",
@@ -385,6 +392,8 @@ CLAIMS = (
         hypotheses=("heads of size k < n fitted to Dirichlet contexts from random starts",),
         status=Verdict.SUPPORTED,
         without={"idle": ONLY_A_SAMPLE},
+        theorem="main.necessary",
+        theorem_part=AT_MOST,
     ),
     _bottleneck(
         "logit-rank-pretrained",
@@ -405,6 +414,8 @@ CLAIMS = (
         Mutant("drops a coordinate", {"rank": _without_last_coordinate}),
         source=Source("rankbound", NECESSITY, "each head sits at its bottleneck"),
         hypotheses=("n = 64 and 128 tokens; float32 read as exact rationals",),
+        theorem="main.necessary",
+        theorem_part=AT_MOST,
     ),
     _bottleneck(
         "b20-bottleneck",
@@ -414,5 +425,6 @@ CLAIMS = (
         Mutant("the witness is uniform", {"witness": lambda n: [[1] * n for _ in range(n)]}),
         hypotheses=("n >= 3", "k < n - 1 (B20 has d/h < n)"),
         relation="exists",
+        theorem="main.sharp",
     ),
 )

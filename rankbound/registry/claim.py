@@ -180,6 +180,9 @@ class Claim:
     bounded, by <=, >= or a tolerance, one is of kind "factor"; where something is trained or
     iterated, one is "idle". `without` says why a claim has none: "measured", "factor" or "idle" and
     the reason. tests/registry reads this off what the mutated checks do.
+
+    `theorem` is the theorem of proofs/ that says all of the statement, or the part that
+    `theorem_part` tells; for a false statement, the one that refutes it.
     """
 
     id: str
@@ -191,6 +194,8 @@ class Claim:
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
     without: Mapping[str, str] = field(default_factory=dict, repr=False)
+    theorem: str = ""  # file, dot, name
+    theorem_part: str = ""
 
     def __post_init__(self) -> None:
         for lacking, reason in self.without.items():
@@ -199,6 +204,8 @@ class Claim:
                     f"{self.id}: without is {dict(self.without)!r}; expected one of "
                     f"{', '.join(LACKS)} and the reason for each."
                 )
+        if self.theorem_part and not self.theorem:
+            raise InputError(f"{self.id}: theorem_part is part of no theorem; pass theorem=.")
 
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""
@@ -274,10 +281,23 @@ def make_claim(
     relation: Relation | Literal["=", "<=", ">=", "iff", "exists"] = "=",
     status: Verdict = Verdict.CERTIFIED,
     without: Mapping[str, str] = MappingProxyType({}),
+    theorem: str = "",
+    theorem_part: str = "",
 ) -> Claim:
     """Return the claim: what is stated, its check, the wrong versions; then what it rests on."""
-    relation = Relation(relation)
-    return Claim(id, statement, source, hypotheses, relation, status, check, mutants, without)
+    return Claim(
+        id,
+        statement,
+        source,
+        hypotheses,
+        Relation(relation),
+        status,
+        check,
+        mutants,
+        without,
+        theorem,
+        theorem_part,
+    )
 
 
 def by_id(*claims: Claim) -> Mapping[str, Claim]:

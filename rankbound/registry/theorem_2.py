@@ -230,6 +230,7 @@ def _separation(
         hypotheses=(STANDARD, FIXED, "n >= 2"),
         relation="exists",
         without=without,
+        theorem="theorem_2_separation.theorem_2_separation",
     )
 
 
@@ -245,6 +246,7 @@ CLAIMS = (
         hypotheses=("any layer; the scale is kept, or W_q takes the factor sqrt(d_p h/d)",),
         relation="exists",
         status=Verdict.PROVED,
+        theorem="theorem_2_inclusion.theorem_2_inclusion",
     ),
     _theorem_2(
         "b20-theorem2-inclusion-widened",
@@ -255,6 +257,8 @@ CLAIMS = (
         Mutant("W_q half as large again", {"wider": _widened_and_more}, "factor"),
         hypotheses=("the scale is kept, or that of the larger head size",),
         status=Verdict.SUPPORTED,
+        theorem="theorem_2_inclusion.theorem_2_inclusion",
+        theorem_part="there is a wider layer that none tell apart; not what rounding does",
     ),
     _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
     _separation(

@@ -153,6 +153,7 @@ _theorem_c = partial(
         "X of full column rank (on others, a lower bound)",
         "P ∝ exp(M) on the mask, M integer or rational",
     ),
+    theorem="main.theorem_c",
 )
 FORGETS_MASK = Mutant("forgets the mask", {"rank": lambda logits, mask: exact_log_rank(logits)})
 SEES_ONE_AHEAD = Mutant(
@@ -173,6 +174,7 @@ CLAIMS = (
         "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every one.",
         compare_ranks(_nested, exact_log_rank, generic),
         FORGETS_MASK,
+        theorem_part="the least head size is the number of new rows, not what that is",
     ),
     _theorem_c(
         "causal-generic",
@@ -180,6 +182,8 @@ CLAIMS = (
         compare_ranks(_causal, exact_log_rank, lambda n: n // 2),
         FORGETS_MASK,
         SEES_ONE_AHEAD,
+        theorem="main.causal_heads",
+        theorem_part="almost every P does, on each line of logits A + t E for one fixed E",
     ),
     _theorem_c(
         "causal-worst",
@@ -193,6 +197,7 @@ CLAIMS = (
                 )
             },
         ),
+        theorem="main.causal_heads",
     ),
     _theorem_c(
         "prefix-generic",
@@ -202,6 +207,7 @@ CLAIMS = (
             "forgets the prefix",
             {"rank": lambda logits, mask: exact_log_rank(logits, causal_mask(len(logits)))},
         ),
+        theorem_part="the least head size is the number of new rows, not what that is",
     ),
     _theorem_c(
         "causal-dense",
@@ -214,5 +220,7 @@ CLAIMS = (
         Mutant("half as far again", {"step": lambda s: 1.5 * 2.0**-s}, "factor"),
         hypotheses=("X of full column rank: here the identity", "t = 1/2, 2^-10, …, 2^-30"),
         relation="<=",
+        theorem="main.causal_heads",
+        theorem_part="floor(n/2) suffices for almost all logits on a line through the worst case",
     ),
 )

@@ -318,6 +318,7 @@ _theorem_b = partial(
     make_claim,
     source=Source("rankbound", "Theorem B", "derived here"),
     hypotheses=("integer tokens of rank < n, repeated and zero ones among them", "no mask"),
+    theorem="main.theorem_b",
 )
 FORGETS_TOKENS = Mutant("forgets the tokens", {"least": lambda logits, X: decide(logits, None)})
 FORGETS_GAUGE = Mutant(
@@ -338,6 +339,7 @@ CLAIMS = (
         hypotheses=("real logits, softmax over keys, every n",),
         relation="iff",
         status=Verdict.PROVED,
+        theorem="main.lemma_1",
     ),
     make_claim(
         "centring-rank",
@@ -369,6 +371,7 @@ CLAIMS = (
         hypotheses=(FULL_RANK, "P positive and column-stochastic"),
         relation="iff",
         status=Verdict.SUPPORTED,
+        theorem="main.theorem_a",
     ),
     make_claim(
         "theorem-a-within",
@@ -389,6 +392,7 @@ CLAIMS = (
         source=THRESHOLD,
         hypotheses=(FULL_RANK, "P ∝ exp(M), M integer"),
         relation="<=",
+        theorem="main.sharp",
     ),
     make_claim(
         "sharp-necessary",
@@ -401,6 +405,7 @@ CLAIMS = (
         ),
         source=THRESHOLD,
         hypotheses=("any X",),
+        theorem="main.sharp",
     ),
     make_claim(
         "sharp-almost-every-exact",
@@ -409,6 +414,8 @@ CLAIMS = (
         DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
+        theorem="main.almost_every",
+        theorem_part="almost every P does, on each line of logits A + t I",
     ),
     make_claim(
         "sharp-almost-every",
@@ -417,6 +424,8 @@ CLAIMS = (
         *OF_FLOATS,
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs, its floats read as the reals they are",),
+        theorem="main.almost_every",
+        theorem_part="almost every P does, on each line of logits A + t I",
     ),
     make_claim(
         "trained-reaches",
@@ -437,6 +446,7 @@ CLAIMS = (
         partial(check_reached, ones=False),
         FORGETS_GAUGE,
         ALWAYS_99,
+        theorem_part="it needs logrank(P) = rank (C L); that this is rank L is in docs/theory.md",
     ),
     _theorem_b(
         "theorem-b-free",
@@ -451,6 +461,7 @@ CLAIMS = (
         check_unreachable,
         FORGETS_TOKENS,
         relation="exists",
+        theorem_part="which P have no head; that those drawn are among them is arithmetic",
     ),
     _theorem_b(
         "b20-example-decided",
@@ -458,5 +469,6 @@ CLAIMS = (
         check_example,
         FORGETS_TOKENS,
         relation="exists",
+        theorem_part="which P have a head of size k; where these two stand is arithmetic",
     ),
 )

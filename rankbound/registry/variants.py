@@ -187,7 +187,9 @@ def _varies(keys: Rationals, bias: list[Fraction]) -> int:
     return int(len(products) > 1)
 
 
-def _gauge(id: str, statement: str, added: Formula, moved: Formula, *mutants: Mutant) -> Claim:
+def _gauge(
+    id: str, statement: str, added: Formula, moved: Formula, *mutants: Mutant, theorem: str = ""
+) -> Claim:
     """Compare rank C(L' - L), 0 iff the context stays (Lemma 1), with what `moved` says."""
 
     def check(trial: Trial, *, added: Formula = added, moved: Formula = moved) -> Instances:
@@ -203,6 +205,7 @@ def _gauge(id: str, statement: str, added: Formula, moved: Formula, *mutants: Mu
         source=here("biases"),
         hypotheses=(f"{HEADS}; and heads of all-MiniLM-L6-v2, floats read as rationals",),
         relation="=",
+        theorem=theorem,
     )
 
 
@@ -438,6 +441,7 @@ CLAIMS = (
         _by_key_bias,
         lambda keys, bias: 0,
         Mutant("on the queries", {"added": _by_query_bias}),
+        theorem="variants.key_bias",
     ),
     _gauge(
         "variant-query-bias",
@@ -493,6 +497,8 @@ CLAIMS = (
         Mutant("stacks over keys", {"joint": _over_keys}),
         source=Source("ainslie2023", "section 2.2, grouped queries", HERE),
         hypotheses=(f"{HEADS}; g = 2 and n heads",),
+        theorem="variants.shared_keys",
+        theorem_part="on tokens of full column rank, and conversely",
     ),
     _certified(
         "variant-alibi-signed",
@@ -503,6 +509,7 @@ CLAIMS = (
         Mutant("bidirectional", {"logits": _plus(_bidirectional)}),
         source=PRESS,
         hypotheses=(f"{WIDER}; key i, query j, m = 1/2",),
+        theorem="variants.signed_distance",
     ),
     _certified(
         "variant-alibi-causal",
@@ -520,6 +527,7 @@ CLAIMS = (
         Mutant("a random table of relative biases", {"logits": _plus(_random_table)}),
         source=PRESS,
         hypotheses=("integer heads and tokens, n = 10 and 13 = d; causal mask, m = 1/2",),
+        theorem="variants.alibi_causal",
     ),
     _certified(
         "variant-alibi-bidirectional-alone",
@@ -560,6 +568,7 @@ CLAIMS = (
         Mutant("subtracts its transpose", {"logits": _less(lambda B: B.T)}),
         source=here("relative biases"),
         hypotheses=(f"{HEADS}; B Toeplitz of integers",),
+        theorem="variants.known_bias",
     ),
     _certified(
         "variant-soft-cap",

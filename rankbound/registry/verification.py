@@ -16,6 +16,7 @@ from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
+from rankbound.registry.machine_checked import standing
 from rankbound.verdict import Verdict
 
 
@@ -34,6 +35,8 @@ class Row:
     worst: str  # which case that was; for a refuted claim, the witness
     reason: str = ""  # what stopped the check, or what is wrong with which certificate
     certificates: int = 0  # how many were built and accepted by the checker
+    theorem: str = ""  # of proofs/, that the claim names
+    machine_checked: str = ""  # whether that is machine-checked, and all of the claim
 
     @property
     def ok(self) -> bool:
@@ -68,11 +71,13 @@ class Report:
 
     def to_markdown(self) -> str:
         """Return the report as a Markdown table."""
-        lines = ["| claim | evidence | instances | residual | source |", "|---|---|---|---|---|"]
+        lines = ["| claim | evidence | theorem | instances | residual | source |", "|---" * 6 + "|"]
         for row in self.rows:
             mark = row.evidence.value if row.ok else f"**{row.evidence} (not {row.registered})**"
+            theorem = f"{row.machine_checked}: {row.theorem}" if row.theorem else "-"
             lines.append(
-                f"| {row.id} | {mark} | {row.instances} | {row.residual:.1e} | {row.source} |"
+                f"| {row.id} | {mark} | {theorem} | {row.instances} | {row.residual:.1e} "
+                f"| {row.source} |"
             )
         return "\n".join(lines) + "\n"
 
@@ -216,6 +221,8 @@ def run_claim(
         worst="" if worst is None else worst.label,
         reason=reason,
         certificates=sum(instance.accepted for instance in instances),
+        theorem=claim.theorem,
+        machine_checked=standing(claim),
     )
 
 
