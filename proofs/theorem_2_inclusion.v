@@ -11,6 +11,8 @@ Variables (R : expField) (d h : nat).
 Lemma pid_mxK r e : (r <= e)%N -> (pid_mx r : 'M[R]_(r, e)) *m (pid_mx r : 'M_(e, r)) = 1%:M.
 Proof. by move=> re; rewrite mul_pid_mx minnn (minn_idPr re) pid_mx_1. Qed.
 
+(* heads of size k and values of size v are heads of any larger sizes, at any other scale s' <> 0: the
+   same function of X *)
 Theorem theorem_2_inclusion k v k' v' (s s' : R) Wo Wv Wk Wq :
   (k <= k')%N -> (v <= v')%N -> s' != 0 ->
   exists Wo' Wv' Wk' Wq', forall n (X : 'M_(d, n)),

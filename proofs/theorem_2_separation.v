@@ -1,4 +1,5 @@
-(* B20 Theorem 2, separation: heads of a fixed size d_p > r compute what no r-headed layer does. *)
+(* B20 Theorem 2, separation: a layer of heads of size d_p that share one product of rank d_p differs
+   somewhere from each layer of heads of size r < d_p with at most d value coordinates in all. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_2_inclusion.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -97,6 +98,8 @@ rewrite -[n%:R^-1]mul1r eqr_div ?lt0r_neq0 ?ltr0n // mul1r e mulr_natr mulrS.
 rewrite (inj_eq (addrI _)) eqr_pmuln2r //; exact: (inj_eq (@expR_inj R)).
 Qed.
 
+(* f has h heads of size r and values of size v, h v <= d; the heads of g share Vk_i^T Vq_i = U of rank
+   dp > r, and sum_i Vo_i Vv_i has rank d: f(X) <> g(X) for some X of m + 2 tokens, any scales, g's not 0 *)
 Theorem theorem_2_separation h h' r v dp v' (s t : R)
     (Wo : 'I_h -> 'M_(d, v)) Wv (Wk Wq : 'I_h -> 'M_(r, d))
     (Vo : 'I_h' -> 'M_(d, v')) Vv (Vk Vq : 'I_h' -> 'M_(dp, d)) (U : 'M_d) :
