@@ -29,7 +29,7 @@ class AuditedHead:
     """One head on one window; all numbers are from 0."""
 
     window: int
-    layer: int  # of those with attention, in the order in which they run
+    layer: int  # its number in the model, as of `layer_numbers`
     module: str  # the name of the layer's module in the model
     head: int
     key_value_head: int
@@ -72,7 +72,9 @@ class Audit(Tabular):
             [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
             for head in self.heads
         ]
-        return Table([m.column() for m in shown], rows)
+        beside = self.model.not_audited
+        caption = f"Not audited: {'; '.join(beside)}." if beside else ""
+        return Table([m.column() for m in shown], rows, caption=caption)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -146,7 +148,7 @@ def audit(
         Tokens of a window, n, special tokens included; unless given as many as the text and the
         model allow, at most 512.
     layers : iterable of int, optional
-        Numbers of attention layers, from 0; all unless given.
+        Numbers of attention layers, as of the column `layer`; all unless given.
     windows : int
         How many windows of the text, one after the other; each is measured by itself.
     dtype : {"float32", "float64"}
@@ -181,7 +183,11 @@ def audit(
     loaded = models.load(models.find_model(model), dtype)
     cut, facts = models.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
     measured = partial(
-        measure_heads, unit=loaded.facts.unit, context_rank=context_rank, head_sizes=sizes
+        measure_heads,
+        unit=loaded.facts.unit,
+        storage_unit=loaded.facts.storage_unit,
+        context_rank=context_rank,
+        head_sizes=sizes,
     )
     return _Run(loaded, facts, chosen, measured, progress).audit(cut)
 
@@ -198,8 +204,9 @@ class _Run:
     heads: list[AuditedHead] = field(default_factory=list)
     proof: Reproduction = field(default_factory=Reproduction)
     samples: Samples = field(default_factory=dict)
+    numbers: dict[capture.Call, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     window: int = 0
-    layers: int = 0
     done: int = 0
 
     def audit(self, windows: list[list[int]]) -> Audit:
@@ -208,7 +215,7 @@ class _Run:
             self._look(windows[0])
             for window, ids in enumerate(windows):
                 self.window = window
-                with capture.recording(self.loaded, self._visit, self.chosen):
+                with capture.recording(self.loaded, self._visit, self.numbers, self.chosen):
                     run(self.loaded, ids)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
@@ -216,20 +223,26 @@ class _Run:
 
     def _look(self, ids: list[int]) -> None:
         """Run the model unobserved, and learn which layers have attention."""
-        with capture.eager_samples(self.loaded, len(ids)) as samples:
+        model = self.loaded.facts
+        with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
             run(self.loaded, ids)
-        self.samples = samples
-        self.layers = sum(len(calls) for calls in samples.values())
-        name = self.loaded.facts.name
+        if not samples:  # some return weights only where asked to
+            with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
+                run(self.loaded, ids, output_attentions=True)
         if not samples:
             raise InputError(
-                f"{name}: {self.loaded.facts.architecture} shows no attention weights; expected "
-                "a model with attention that transformers can run as eager."
+                f"{model.name}: {model.architecture} shows no attention weights of {len(ids)} keys "
+                f"by {len(ids)} queries; expected a model with attention that transformers can "
+                "run as eager."
             )
-        if self.chosen is not None and max(self.chosen) >= self.layers:
+        self.samples, self.numbers = samples, capture.layer_numbers(samples)
+        self.beside = capture.not_audited(self.loaded, samples, ran)
+        known = sorted(self.numbers.values())
+        absent = sorted((self.chosen or set()) - set(known))
+        if absent:
             raise InputError(
-                f"layers holds {max(self.chosen)}; expected at most {self.layers - 1}: {name} has "
-                f"{self.layers} attention layers, numbered from 0."
+                f"layers holds {absent[-1]}; expected numbers of the {len(known)} attention layers "
+                f"of {model.name}, {', '.join(map(str, known))}."
             )
 
     def _visit(self, captured: Captured) -> None:
@@ -249,10 +262,12 @@ class _Run:
         ]
         self.done += 1
         if self.progress is not None:
-            wanted = self.layers if self.chosen is None else len(self.chosen)
+            wanted = len(self.numbers if self.chosen is None else self.chosen)
             self.progress(self.done, wanted * self.text.windows, captured.place)
 
     def _record(self, *, complete: bool) -> Audit:
-        facts = replace(self.loaded.facts, attention_layers=self.layers)
+        facts = self.loaded.facts
+        beside = (*facts.not_audited, *self.beside)
+        facts = replace(facts, attention_layers=len(self.numbers), not_audited=beside)
         versions = MappingProxyType(models.versions())
         return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)

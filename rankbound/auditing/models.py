@@ -290,12 +290,14 @@ class ModelFacts:
     architecture: str  # its class
     model_type: str  # in config.json
     parameters: int  # number of weights
-    attention_layers: int  # how many times a forward pass computes attention
+    attention_layers: int  # how many times a forward pass computes attention that is audited
     storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
     compute_dtype: str  # in which the model was run
     quantised: bool  # whether the weights were dequantised when loaded
     positions: int | None  # the longest sequence it takes, where it says
-    unit: float  # the relative error of an entry of queries and keys: the coarser dtype's eps
+    unit: float  # the relative error of an entry of queries and keys: eps of the compute dtype
+    storage_unit: float | None  # eps of the storage dtype; None for quantised weights
+    not_audited: tuple[str, ...] = ()  # other attention of the model or its files, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -319,28 +321,29 @@ def load(files: ModelFiles, dtype: str) -> LoadedModel:
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
-        model = _model(files, getattr(torch, dtype))
+        model, beside = _model(files, getattr(torch, dtype))
         tokenizer = _tokenizer(files)
     model.eval()
     storage = files.storage
-    # Dequantised weights count as given exactly: what is audited is the quantised model.
-    stored = 0.0 if storage.quantised else STORAGES[storage.dtype].eps
     facts = ModelFacts(
         name=files.name,
         architecture=type(model).__name__,
         model_type=str(model.config.model_type),
         parameters=sum(p.numel() for p in model.parameters()),
         attention_layers=0,
+        not_audited=beside,
         storage_dtype=storage.dtype,
         compute_dtype=dtype,
         quantised=storage.quantised,
         positions=_positions(model, tokenizer),
-        unit=max(stored, STORAGES[dtype].eps),
+        unit=STORAGES[dtype].eps,  # weights as stored, or dequantised, are the model, exactly
+        storage_unit=None if storage.quantised else STORAGES[storage.dtype].eps,
     )
     return LoadedModel(model, tokenizer, facts)
 
 
-def _model(files: ModelFiles, dtype: Any) -> Any:
+def _model(files: ModelFiles, dtype: Any) -> tuple[Any, tuple[str, ...]]:
+    """The model, and what attention its files hold beside it."""
     config = _load("AutoConfig", files)
     if getattr(config, "is_encoder_decoder", False):
         raise _two_stacks(files.name, config.model_type)
@@ -361,7 +364,14 @@ def _model(files: ModelFiles, dtype: Any) -> Any:
             f"{files.name}: the files hold no {absent[0]} ({len(absent)} weights are missing); "
             "expected every weight of the model."
         )
-    return model
+    others = {in_general(n) for n in info["unexpected_keys"] if "attn" in n or "attention" in n}
+    stacks = Counter(name.split(".*")[0] for name in others)
+    return model, tuple(f"{name}, which is in the files only" for name in sorted(stacks))
+
+
+def in_general(name: str) -> str:
+    """The name of a module with stars for its numbers."""
+    return ".".join("*" if part.isdecimal() else part for part in name.split("."))
 
 
 def _tokenizer(files: ModelFiles) -> Any:
@@ -401,13 +411,13 @@ def _positions(model: Any, tokenizer: Any) -> int | None:
     return min(known) if known else None
 
 
-def run(loaded: LoadedModel, ids: list[int]) -> None:
+def run(loaded: LoadedModel, ids: list[int], **options: Any) -> None:
     """Run the model on one window; what is wanted of it is recorded on the way."""
     torch = require("torch", "an audit")
     tokens = torch.tensor([ids], device=loaded.model.device)
     try:
         with quiet(), torch.inference_mode():
-            loaded.model(input_ids=tokens)
+            loaded.model(input_ids=tokens, **options)
     except RankboundError:
         raise
     except Exception as error:  # whatever stops it, it is the model that does not run

@@ -44,7 +44,7 @@ def test_a_position_bias() -> None:
     config = transformers.T5Config(**CONFIGS["t5"][1])
     model = transformers.T5EncoderModel(config).eval()
     facts = ModelFacts(
-        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23
+        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23, 2.0**-23
     )
     loaded = LoadedModel(model, None, facts)
     with (
@@ -53,7 +53,7 @@ def test_a_position_bias() -> None:
             match=r"layer 0 \(.*SelfAttention\): .*passes position_bias|"
             "T5EncoderModel does not compute attention through",
         ),
-        recording(loaded, lambda _: None),
+        recording(loaded, lambda _: None, {("encoder.block.0.layer.0.SelfAttention", 0): 0}),
     ):
         run(loaded, [1, 5, 6, 7])
 
@@ -73,7 +73,11 @@ def test_what_does_not_fit(llama: Path) -> None:
     refused(llama, "the text is empty", " ")
     refused(llama, "expected at least the length of 90", "w1 w2 w3 " * 10, 90)
     refused(llama, "expected at most 96, the positions", TEXT, 97)
-    refused(llama, r"layers holds 2; expected at most 1", layers=[0, 2])
+    refused(
+        llama,
+        r"layers holds 2; expected numbers of the 2 attention layers of llama, 0, 1\.",
+        layers=[0, 2],
+    )
     refused(llama, "layers is empty", layers=[])
     refused(llama, "head_sizes is -1", head_sizes=[-1])
     refused(llama, "dtype is 'float16'", dtype="float16")
@@ -232,7 +236,7 @@ def test_a_scale_that_is_not_given_is_the_usual_one() -> None:
     from rankbound.auditing.capture import _read
 
     factor = torch.ones(1, 2, 5, 16)
-    captured = _read((0, "h.0", 0), object(), (factor, factor, None), factor, {})
+    captured = _read(0, ("h.0", 0), object(), (factor, factor, None), factor, {})
     assert [head.scale for head in captured.heads] == [0.25, 0.25]
     assert captured.heads[0].W_q.shape == (16, 5)
 

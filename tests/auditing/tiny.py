@@ -18,6 +18,14 @@ SIZES = {
     "initializer_range": 0.3,  # logits of the size that trained models have
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 16,
+    "patch_size": 8,
+}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertConfig", SIZES),
     "gpt2": (
@@ -53,6 +61,15 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt_oss": (
         "GptOssConfig",
         {**GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 16},
+    ),
+    "git": ("GitConfig", {**SIZES, "vision_config": VISION}),
+    "llava": (
+        "LlavaConfig",
+        {
+            "text_config": {"model_type": "llama", **GROUPED},
+            "vision_config": {"model_type": "clip_vision_model", **VISION},
+            "image_token_index": 63,
+        },
     ),
     "mamba": ("MambaConfig", {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2}),
 }
