@@ -12,11 +12,12 @@ from typing import Any
 
 from rankbound._validate import check_bool, check_ints
 from rankbound.attention.head import AttentionHead
-from rankbound.auditing import capture, models
+from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Captured, Reproduction, Samples
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import LoadedModel, ModelFacts, TextFacts, run
+from rankbound.auditing.models import LoadedModel, ModelFacts, run
 from rankbound.auditing.page import write_page
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.table import Table, Tabular
@@ -172,7 +173,7 @@ def audit(
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
     """
-    text = models.check_text(text)
+    text = texts.check_text(text)
     context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
     chosen = None
     if layers is not None:
@@ -181,7 +182,8 @@ def audit(
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
     loaded = models.load(models.find_model(model), dtype)
-    cut, facts = models.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    models.check_ids(loaded, cut)
     measured = partial(
         measure_heads,
         unit=loaded.facts.unit,
@@ -226,14 +228,22 @@ class _Run:
         model = self.loaded.facts
         with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
             run(self.loaded, ids)
+        shapes: set[tuple[int, ...]] = set()
         if not samples:  # some return weights only where asked to
             with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
-                run(self.loaded, ids, output_attentions=True)
+                output = run(self.loaded, ids, output_attentions=True)
+            shown = getattr(output, "attentions", None) or ()
+            shapes = {tuple(part.shape) for part in shown if hasattr(part, "shape")}
         if not samples:
+            seen = " and ".join(map(str, sorted(shapes)))
+            what = (
+                f"returns attention weights of shape {seen}, but no layer returns its own"
+                if seen
+                else "shows no attention weights, also where it is asked to"
+            )
             raise InputError(
-                f"{model.name}: {model.architecture} shows no attention weights of {len(ids)} keys "
-                f"by {len(ids)} queries; expected a model with attention that transformers can "
-                "run as eager."
+                f"{model.name}: {model.architecture} {what}; expected layers that return "
+                f"theirs as (1, heads, {len(ids)}, {len(ids)})."
             )
         self.samples, self.numbers = samples, capture.layer_numbers(samples)
         self.beside = capture.not_audited(self.loaded, samples, ran)

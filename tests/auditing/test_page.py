@@ -23,8 +23,9 @@ import pytest
 from rankbound.auditing.audit import Audit, AuditedHead
 from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
-from rankbound.auditing.models import ModelFacts, TextFacts
+from rankbound.auditing.models import ModelFacts
 from rankbound.auditing.page import SHARE, bottleneck, page
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 from rankbound.reporting import audit_summary

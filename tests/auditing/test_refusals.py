@@ -66,7 +66,55 @@ def test_a_learned_sink(tmp_path: Path) -> None:
 
 
 def test_a_model_without_attention(tmp_path: Path) -> None:
-    refused(save(tmp_path / "mamba", "mamba"), "shows no attention weights|cannot load")
+    refused(save(tmp_path / "mamba", "mamba"), "shows no attention weights, also|cannot load")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mpnet", "2 of 2 attention layers .* do not compute attention through transformers'"),
+        ("xlnet", r"returns attention weights of shape \(1, 4, 40, 40\), but no layer returns its"),
+        ("vit", r"ViTModel takes images \(pixel_values\); expected a model that takes the tokens"),
+        ("wav2vec2", r"Wav2Vec2Model takes audio \(input_values\)"),
+    ],
+)
+def test_the_true_reason_is_told(name: str, message: str, tmp_path: Path) -> None:
+    refused(save(tmp_path / "m", name), message)
+
+
+def test_an_encoder_that_was_saved_alone(tmp_path: Path) -> None:
+    """As the refusal of an encoder–decoder advises: BART's is audited, T5's bias told."""
+    frame = rb.audit(save(tmp_path / "bart", "bart", encoder=True), TEXT, 40).to_frame()
+    assert frame.layer.tolist() == [0] * 4 + [1] * 4
+    refused(save(tmp_path / "t5", "t5", encoder=True), "passes position_bias|through transformers'")
+    config = json.loads((tmp_path / "bart" / "config.json").read_text())
+    for named in ("BartModel", "NoSuchEncoder", "BartEncoder, BartDecoder"):
+        changed = config | {"architectures": named.split(", "), "is_encoder_decoder": True}
+        (tmp_path / "bart" / "config.json").write_text(json.dumps(changed))
+        refused(tmp_path / "bart", "bart is an encoder–decoder; .*Save its encoder alone")
+
+
+def test_positions_that_are_counted_from_padding(tmp_path: Path) -> None:
+    """RoBERTa's first position is row 4 of 46, after that of padding."""
+    folder = save(tmp_path / "m", "roberta")
+    refused(folder, "length is 43; expected at most 42, the positions", TEXT, 43)
+    assert rb.audit(folder, TEXT).text.length == 42
+
+
+def test_experts_run_in_float64(tmp_path: Path) -> None:
+    audit = rb.audit(save(tmp_path / "m", "mixtral"), TEXT, 40, dtype="float64")
+    assert len(audit.heads) == 8
+
+
+def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
+    refused(save(tmp_path / "m", "llama", vocab_size=50), "gives token 6., .* embeds 50 tokens")
+
+
+def test_pruned_heads(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_text()) | {"pruned_heads": {"0": [1]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder, r"prunes heads \(pruned_heads\)")
 
 
 def test_what_does_not_fit(llama: Path) -> None:

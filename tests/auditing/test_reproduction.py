@@ -113,8 +113,11 @@ def test_a_failure_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
         reproduce(captured(monkeypatch, q, keys, own * np.nan), {("h.3", 0): sample})
 
 
-def test_a_bound_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, keys = 1e3 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+@pytest.mark.parametrize("size", [1e3, 1e8])  # at 1e8 the bound overflows
+def test_a_bound_that_shows_nothing_is_refused(
+    size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, keys = size * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     with pytest.raises(rb.InputError, match=r"nothing would be shown.*float64"):
         reproduce(captured(monkeypatch, q, keys, own), {("h.3", 0): own[None][:, :, sampled(64)]})

@@ -71,12 +71,47 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "image_token_index": 63,
         },
     ),
+    "mpnet": ("MPNetConfig", SIZES),
+    "xlnet": (
+        "XLNetConfig",
+        {"vocab_size": 64, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48},
+    ),
+    "roberta": ("RobertaConfig", {**SIZES, "max_position_embeddings": 46, "pad_token_id": 3}),
+    "mixtral": ("MixtralConfig", {**GROUPED, "num_local_experts": 2}),
+    "vit": ("ViTConfig", VISION),
+    "wav2vec2": (
+        "Wav2Vec2Config",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2,
+        },
+    ),
+    "bart": (
+        "BartConfig",
+        {
+            "vocab_size": 64,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_attention_heads": 4,
+            "decoder_ffn_dim": 48,
+            "max_position_embeddings": 96,
+        },
+    ),
     "mamba": ("MambaConfig", {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2}),
 }
 
 
-def save(folder: Path, name: str, *, dtype: str = "float32", **changes: Any) -> Path:
-    """Draw a model and save it with a tokenizer of words between [CLS] and [SEP]."""
+def save(
+    folder: Path, name: str, *, dtype: str = "float32", encoder: bool = False, **changes: Any
+) -> Path:
+    """Draw a model and save it, or its encoder, with a tokenizer of words in [CLS] and [SEP]."""
     import torch
     import transformers
 
@@ -86,7 +121,7 @@ def save(folder: Path, name: str, *, dtype: str = "float32", **changes: Any) -> 
         torch.manual_seed(0)
         config = getattr(transformers, kind)(**(sizes | changes))
         model = transformers.AutoModel.from_config(config).to(getattr(torch, dtype))
-        model.save_pretrained(folder)
+        (model.get_encoder() if encoder else model).save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 
