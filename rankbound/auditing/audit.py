@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankbound._validate import check_bool, check_ints
 from rankbound.attention.head import AttentionHead
@@ -21,6 +21,9 @@ from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.table import Table, Tabular
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Progress = Callable[[int, int, str], None]
 
@@ -119,11 +122,12 @@ class AuditInterrupted(KeyboardInterrupt):
 
 
 def audit(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | PreTrainedModel,
     text: str,
     length: int | None = None,
     layers: Iterable[int] | None = None,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
     dtype: str = "float32",
     context_rank: bool = True,
@@ -140,9 +144,10 @@ def audit(
 
     Parameters
     ----------
-    model : str or path
+    model : str, path or PreTrainedModel
         A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
-        installed package that carries one. Nothing is downloaded, unpickled or run as code.
+        installed package that carries one. Nothing is downloaded, unpickled or run as code. Or a
+        loaded model of transformers, on any device: it is left as it is, in training mode too.
     text : str
         The text itself.
     length : int, optional
@@ -150,6 +155,8 @@ def audit(
         model allow, at most 512.
     layers : iterable of int, optional
         Numbers of attention layers, as of the column `layer`; all unless given.
+    tokenizer : PreTrainedTokenizerBase, optional
+        That of a loaded model, which has none with it; for other models it is refused.
     windows : int
         How many windows of the text, one after the other; each is measured by itself.
     dtype : {"float32", "float64"}
@@ -181,7 +188,15 @@ def audit(
     sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    loaded = models.load(models.find_model(model), dtype)
+    if models.is_loaded(model):
+        loaded = models.adopt(model, tokenizer, dtype)
+    else:
+        files = models.find_model(model)
+        if tokenizer is not None:
+            raise InputError(
+                "tokenizer is taken with a loaded model; expected none: files hold it."
+            )
+        loaded = models.load(files, dtype)
     cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
     models.check_ids(loaded, cut)
     measured = partial(

@@ -7,6 +7,7 @@ readers of weight files are optional, imported when an audit needs them, their c
 from __future__ import annotations
 
 import contextlib
+import copy
 import inspect
 import io
 import json
@@ -105,8 +106,9 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
     """Find a model, named as for `audit`, and check its files; a package is never imported."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputTypeError(
-            f"model is a {type(model).__name__}; expected a directory, a .gguf file or the name "
-            "of an installed package. Save a loaded model with model.save_pretrained(folder)."
+            f"model is a {type(model).__name__}; expected a directory, a .gguf file, the name of "
+            "an installed package, or a loaded PreTrainedModel of transformers; save another with "
+            "model.save_pretrained(folder)."
         )
     path = Path(model)
     if os.path.isdir(path):  # False also of names that no file system takes
@@ -337,22 +339,86 @@ class LoadedModel:
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
     """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
+    computed = _dtype(dtype)
+    require_transformers()
+    if files.gguf is not None:
+        require("accelerate", "a .gguf model")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
+        model, beside = _model(files, computed)
+        tokenizer = _tokenizer(files)
+    return _loaded(model, tokenizer, files.name, files.storage, dtype, beside)
+
+
+def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
+    """Make a model in memory ready to run: a copy of its modules on the same weights and device.
+
+    What is changed to run it is changed in the copy, never in the model; of weights in another
+    dtype the copy has its own.
+    """
+    computed = _dtype(dtype)
+    transformers = require_transformers()
+    name = Path(str(getattr(model.config, "name_or_path", ""))).name or type(model).__name__
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+        raise InputTypeError(
+            f"tokenizer is {shown(tokenizer)}; expected that of the loaded model: "
+            "rb.audit(model, text, tokenizer=tokenizer)."
+        )
+    if getattr(model.config, "is_encoder_decoder", False) and not _is_one_stack(
+        {"architectures": [type(model).__name__]}
+    ):
+        raise InputError(
+            f"{name}: {model.config.model_type} is an encoder–decoder; expected one stack of "
+            "self-attention. Pass model.get_encoder()."
+        )
+    weights = {id(t): t for t in model.state_dict(keep_vars=True).values()}
+    if any(t.is_meta for t in weights.values()):
+        raise InputError(f"{name}: weights on the meta device, without numbers; expected loaded.")
+    sizes: Counter[str] = Counter()
+    for tensor in weights.values():
+        sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * (tensor.ndim > 1)
+    most = sizes.most_common(1)[0][0]
+    if getattr(model, "is_quantized", False) or most not in STORAGES:
+        raise InputError(
+            f"{name}: quantised weights; expected plain floats. Load the model without "
+            "quantization_config, or give its .gguf file."
+        )
+    copied = copy.deepcopy(model, {key: _in_dtype(t, computed) for key, t in weights.items()})
+    _prepare(copied.config, computed)
+    with quiet():
+        copied.set_attn_implementation("eager")
+    return _loaded(copied, tokenizer, name, Storage(most, quantised=False), dtype, ())
+
+
+def is_loaded(model: Any) -> bool:
+    """Whether this is a model of transformers in memory, which is not imported to say so."""
+    transformers = sys.modules.get("transformers")
+    return transformers is not None and isinstance(model, transformers.PreTrainedModel)
+
+
+def _dtype(dtype: str) -> Any:
     if not isinstance(dtype, str) or dtype not in COMPUTE:
         raise InputError(
             f"dtype is {shown(dtype)}; expected one of {', '.join(COMPUTE)}: whatever the weights "
             "are stored in, the model runs in a dtype in which its attention can be reproduced."
         )
-    torch = require("torch", "an audit")
-    require_transformers()
-    if files.gguf is not None:
-        require("accelerate", "a .gguf model")
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
-        model, beside = _model(files, getattr(torch, dtype))
-        tokenizer = _tokenizer(files)
+    return getattr(require("torch", "an audit"), dtype)
+
+
+def _in_dtype(tensor: Any, dtype: Any) -> Any:
+    """The tensor itself, or a copy in the dtype; a parameter stays one."""
+    if tensor.dtype == dtype or not tensor.is_floating_point():
+        return tensor
+    moved = tensor.detach().to(dtype)
+    parameter = require("torch", "an audit").nn.Parameter
+    return parameter(moved, requires_grad=False) if isinstance(tensor, parameter) else moved
+
+
+def _loaded(
+    model: Any, tokenizer: Any, name: str, storage: Storage, dtype: str, beside: tuple[str, ...]
+) -> LoadedModel:
     model.eval()
-    storage = files.storage
     facts = ModelFacts(
-        name=files.name,
+        name=name,
         architecture=type(model).__name__,
         model_type=str(model.config.model_type),
         parameters=sum(p.numel() for p in model.parameters()),

@@ -128,3 +128,26 @@ def test_layers_keep_the_numbers_of_the_model(names: list[str], numbers: list[in
     assert list(layer_numbers([(name, 0) for name in names]).values()) == numbers
     twice = [(name, turn) for turn in range(2) for name in names]
     assert list(layer_numbers(twice).values()) == list(range(2 * len(names)))
+
+
+def test_attention_within_attention_is_named_once() -> None:
+    from types import SimpleNamespace
+
+    from torch import nn
+
+    from rankbound.auditing.capture import not_audited
+
+    def block() -> Any:
+        inner = nn.ModuleDict({"attention": nn.Linear(2, 2), "attn_dropout": nn.Dropout()})
+        return nn.ModuleDict({"attention": inner, "mlp": nn.Linear(2, 2)})
+
+    model = nn.ModuleDict({"text": nn.ModuleList([block(), block()]), "image": block()})
+    model["empty_attn"] = nn.Dropout()  # without weights
+    loaded: Any = SimpleNamespace(model=model)
+    samples: Any = {("text.0.attention", 0): None, ("text.1.attention", 0): None}
+    expected = "image.attention (ModuleDict), which does not run on text"
+    assert not_audited(loaded, samples, set()) == (expected,)
+    del samples["text.1.attention", 0]
+    ran = {"text.1.attention"}
+    named = "text.*.attention (ModuleDict), which shows no weights"
+    assert not_audited(loaded, samples, ran) == (named, expected)
