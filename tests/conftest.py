@@ -1,5 +1,7 @@
 """One BLAS thread and one Hypothesis profile, so that a run can be repeated."""
 
+from __future__ import annotations
+
 import os
 import signal
 from importlib.util import find_spec
