@@ -164,8 +164,12 @@ class Workshop:
     def __init__(self, folder: Path, options: Sequence[str]) -> None:
         self.folder, self.options = folder, list(options)
         self.record = folder / "results.json"
+        self.digest = ""
         folder.mkdir(parents=True, exist_ok=True)
-        dist = folder / "dist"
+
+    def build(self) -> None:
+        """Build the sdist from the checkout, and the wheel from the sdist."""
+        dist = self.folder / "dist"
         shutil.rmtree(dist, ignore_errors=True)
         self._build(sys.executable, "-m", "hatchling", "build", "-t", "sdist", "-d", dist)
         (self.sdist,) = dist.glob("*.tar.gz")
@@ -194,7 +198,7 @@ class Workshop:
             return before
         started = time.monotonic()
         try:
-            answer = self._run(cell)
+            answer = self.run(cell)
         except Failed as failure:
             answer = {"passed": 0, "failed": 1, "skipped": 0, "names": [str(failure)]}
         answer |= {"key": key, "seconds": round(time.monotonic() - started)}
@@ -203,7 +207,8 @@ class Workshop:
         temporary.replace(self.record)
         return answer
 
-    def _run(self, cell: Cell) -> Answer:
+    def run(self, cell: Cell) -> Answer:
+        """Make the environment, let it show itself, and run its tests."""
         python = self._environment(cell)
         place = self.folder / f"{cell.name}.run"
         shutil.rmtree(place, ignore_errors=True)
@@ -214,10 +219,10 @@ class Workshop:
             (site,) = python.parents[1].glob("lib/python*/site-packages")
             shutil.rmtree(tree / "rankbound")
             (tree / "rankbound").symlink_to(site / "rankbound")
-        self._locale(cell)
+        self.make_locale(cell)
 
         def run(*arguments: str | Path, cwd: Path = tree) -> int:
-            return self._command(cell, python, arguments, cwd)
+            return self.command(cell, python, arguments, cwd)
 
         inside = tree / "scripts" / Path(__file__).name
         if run(inside, "--inside", cell.name):
@@ -240,7 +245,8 @@ class Workshop:
     def _log(self, cell: Cell) -> Path:
         return self.folder / f"{cell.name}.log"
 
-    def _command(self, cell: Cell, python: Path, arguments: Sequence[str | Path], cwd: Path) -> int:
+    def command(self, cell: Cell, python: Path, arguments: Sequence[str | Path], cwd: Path) -> int:
+        """Run this Python as the cell says and return its exit code."""
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTHON", "LC_", "LANG"))}
         path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
         own = {k: v.format(folder=self.folder) for k, v in cell.environment.items()}
@@ -284,7 +290,7 @@ class Workshop:
             run(*pip, "--force-reinstall", "--no-deps", what)
         return python
 
-    def _locale(self, cell: Cell) -> None:
+    def make_locale(self, cell: Cell) -> None:
         """Make the locale, if the cell asks for one, and have every process use it."""
         if "LOCPATH" not in cell.environment or (self.folder / LOCALE).exists():
             return
@@ -376,6 +382,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"{cell.name:12} Python {cell.python}  {cell.what}")
         return 0
     workshop = Workshop(options.folder.resolve(), shlex.split(options.pytest))
+    workshop.build()
     print("| cell | Python | passed | failed | skipped | seconds |\n|---|---|---|---|---|---|")
     failures = 0
     for cell in cells:
