@@ -286,6 +286,8 @@ class Workshop:
                 run(find_python(cell.python), "-m", "venv", "--clear", place)
                 pins = [f"{name}=={floor}" for name, floor in floors().items()]
                 run(*pip, f"{what}{cell.extras}", *(pins if cell.oldest else []))
+                if cell.tests:
+                    run(*pip, "pytest-xdist")  # for those who ask for it: --pytest="-n auto"
                 (place / "complete").touch()
             run(*pip, "--force-reinstall", "--no-deps", what)
         return python
