@@ -50,12 +50,14 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int
 
     What it gives is called with how much is done, of how much, and what comes next.
     """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
 
         def show(done: int, total: int, what: str) -> None:

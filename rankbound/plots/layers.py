@@ -94,7 +94,7 @@ def _bars(
 ) -> None:
     """Draw markers with bars: abscissa, low end, middle and high end of each."""
     xs, low, middle, high = map(np.array, zip(*points, strict=True))
-    spread = (middle - low, high - middle)
+    spread = [(middle - low).tolist(), (high - middle).tolist()]  # old matplotlib warns at arrays
     drawn = axes.errorbar(xs, middle, spread, markersize=5, elinewidth=1.0, capsize=2, **style)
     drawn.lines[0].set_gid(gid)  # as an argument it would name the caps, too
 
