@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,7 +20,15 @@ from threadpoolctl import threadpool_limits
 import rankbound as rb
 from rankbound.certificates.certificates import Certificate
 from rankbound.fitting import descent
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial, by_id
+from rankbound.registry.claim import (
+    Claim,
+    Instance,
+    Mutant,
+    MutantKind,
+    Relation,
+    Trial,
+    by_id,
+)
 from rankbound.registry.verification import prove, run_claim
 from rankbound.verdict import Verdict
 
@@ -45,11 +54,15 @@ def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What a check yielded on the quick trial of seed 0, what stopped it, and whether it fitted."""
+    """What a check yielded on the quick trial of seed 0, and how.
+
+    What stopped it, whether it fitted, and how many cases it asked for: quick and full.
+    """
 
     instances: tuple[Instance, ...]
     error: Exception | None
     fitted: bool
+    counts: tuple[tuple[int, int], ...]
 
     def check(self, trial: Trial, **formulas: Any) -> Iterator[Instance]:
         """The check again, without its work."""
@@ -67,6 +80,17 @@ class Run:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Counted(Trial):
+    """A trial that notes how much it is asked for."""
+
+    counts: list[tuple[int, int]]
+
+    def count(self, quick: int, full: int) -> int:
+        self.counts.append((quick, full))
+        return super().count(quick, full)
+
+
 @cache
 def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """One run of a check, as it is or mutated.
@@ -75,6 +99,8 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """
     instances: list[Instance] = []
     error, fitted = None, False
+    trial = claim.trial("quick", 0)
+    counted = Counted(trial.rng, trial.level, [])
 
     def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
         def watch(*given: Any, **named: Any) -> Any:
@@ -89,10 +115,10 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
             patch.setattr(module, name, watched(getattr(module, name)))
         try:
             formulas = {} if mutant is None else mutant.formulas
-            instances.extend(claim.check(claim.trial("quick", 0), **formulas))
+            instances.extend(claim.check(counted, **formulas))
         except Exception as stopped:
             error = stopped
-    return Run(tuple(instances), error, fitted)
+    return Run(tuple(instances), error, fitted, tuple(counted.counts))
 
 
 @pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
@@ -209,6 +235,53 @@ def test_a_claim_that_fits_is_seen_to_fit() -> None:
 def test_what_a_claim_lacks_needs_a_reason(without: dict[str, str]) -> None:
     with pytest.raises(rb.InputError, match=r"expected one of measured, factor, idle and the reas"):
         replace(CLAIMS[0], without=without)
+
+
+@each_claim
+def test_instances_are_cases_of_their_own(claim: Claim) -> None:
+    """Each with a name that no other has, two finite numbers, and a tolerance that is one."""
+    instances = run_of(claim).instances
+    names = [one.label for one in instances]
+    assert all(isinstance(name, str) and name for name in names)
+    assert len(set(names)) == len(names)
+    for one in instances:
+        assert math.isfinite(one.measured)
+        assert math.isfinite(one.predicted)
+        assert 0 <= one.tolerance < math.inf
+        assert isinstance(one.evidence, Verdict)
+
+
+@each_claim
+def test_a_full_run_tries_no_less_than_a_quick_one(claim: Claim) -> None:
+    for quick, full in run_of(claim).counts:
+        assert isinstance(quick, int)
+        assert 1 <= quick <= full
+
+
+@each_claim
+def test_mutants_have_names_of_their_own_and_a_kind(claim: Claim) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim.id)
+    names = [mutant.name for mutant in claim.mutants]
+    assert all(isinstance(name, str) and name for name in names)
+    assert len(set(names)) == len(names)
+    assert {mutant.kind for mutant in claim.mutants} <= set(get_args(MutantKind))
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        ("logit-rank-random", 1),
+        ("logit-rank-pretrained", 1),
+        ("log-rank-random", 0),
+        ("log-rank-pretrained", 0),
+    ],
+)
+def test_the_rank_of_logits_is_not_the_log_rank(name: str, rank: int) -> None:
+    """Keys that are all alike have logits of rank 1 and a uniform context: log-rank 0."""
+    measure = inspect.signature(rb.claims[name].check).parameters["rank"].default
+    keys, queries = [[1, 1, 1]], [[1, 2, 3]]
+    head = (keys, queries) if "pretrained" in name else (keys, queries, np.eye(3, dtype=int))
+    assert int(measure(*head)) == rank
 
 
 def test_issue_of_the_paper_is_covered() -> None:
