@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import math
 import re
 from collections import Counter
@@ -31,7 +32,10 @@ from rankbound.registry.claim import (
 )
 from rankbound.registry.verification import prove, run_claim
 from rankbound.verdict import Verdict
+from tests.helpers import script
 
+make_claims = script("make_claims")
+RECORD = json.loads(make_claims.CASES.read_text(encoding="ascii"))
 CLAIMS = list(rb.claims.values())
 MUTANTS = [
     pytest.param(claim, mutant, id=f"{claim.id}-{mutant.name}")
@@ -80,17 +84,6 @@ class Run:
         return found
 
 
-@dataclass(frozen=True, eq=False)
-class Counted(Trial):
-    """A trial that notes how much it is asked for."""
-
-    counts: list[tuple[int, int]]
-
-    def count(self, quick: int, full: int) -> int:
-        self.counts.append((quick, full))
-        return super().count(quick, full)
-
-
 @cache
 def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """One run of a check, as it is or mutated.
@@ -99,8 +92,7 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """
     instances: list[Instance] = []
     error, fitted = None, False
-    trial = claim.trial("quick", 0)
-    counted = Counted(trial.rng, trial.level, [])
+    trial = make_claims.counted(claim)
 
     def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
         def watch(*given: Any, **named: Any) -> Any:
@@ -115,10 +107,10 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
             patch.setattr(module, name, watched(getattr(module, name)))
         try:
             formulas = {} if mutant is None else mutant.formulas
-            instances.extend(claim.check(counted, **formulas))
+            instances.extend(claim.check(trial, **formulas))
         except Exception as stopped:
             error = stopped
-    return Run(tuple(instances), error, fitted, tuple(counted.counts))
+    return Run(tuple(instances), error, fitted, tuple(trial.counts))
 
 
 @pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
@@ -249,6 +241,22 @@ def test_instances_are_cases_of_their_own(claim: Claim) -> None:
         assert math.isfinite(one.predicted)
         assert 0 <= one.tolerance < math.inf
         assert isinstance(one.evidence, Verdict)
+
+
+@each_claim
+def test_the_cases_are_those_on_record(claim: Claim) -> None:
+    """So that none is dropped in silence; `make claims` writes the record."""
+    run = run_of(claim)
+    assert RECORD[claim.id] == make_claims.cases(run.instances, list(run.counts))
+
+
+def test_a_case_that_is_dropped_or_predicted_otherwise_shows() -> None:
+    first, second = _instance(1, 1, Verdict.SUPPORTED), _instance(2, 2, Verdict.SUPPORTED)
+    asked = [(1, 2)]
+    right = make_claims.cases([first, second], asked)
+    for other in ([first], [second, first], [first, replace(second, predicted=3)]):
+        assert make_claims.cases(other, asked) != right
+    assert make_claims.cases([first, second], [(1, 3)]) != right
 
 
 @each_claim
