@@ -2,7 +2,7 @@
 
 ``rankbound/certificates/claims.json``: which kinds of statement a claim's certificates may carry;
 the checker rejects others. ``tests/registry/cases.json``: how many cases a quick run tries, and a
-digest of their labels, of the whole numbers predicted, and of how many are asked for.
+digest of their labels, of the whole numbers predicted, and of what is drawn.
 """
 
 from __future__ import annotations
@@ -24,30 +24,36 @@ CASES = ROOT / "tests" / "registry" / "cases.json"
 
 
 @dataclass(frozen=True, eq=False)
-class Counted(Trial):
-    """A trial that notes how many cases it is asked for, quick and full."""
+class Noted(Trial):
+    """A trial that notes what it is asked for."""
 
-    counts: list[tuple[int, int]]
+    asked: list[Any]
 
     def count(self, quick: int, full: int) -> int:
         """The same answer."""
-        self.counts.append((quick, full))
+        self.asked.append([quick, full])
         return super().count(quick, full)
 
+    def integers(self, *shape: int, bound: int = 2**20) -> list[list[int]]:
+        """The same draw."""
+        self.asked.append({"shape": [int(size) for size in shape], "bound": bound})
+        return super().integers(*shape, bound=bound)
 
-def counted(claim: Claim) -> Counted:
+
+def noted(claim: Claim) -> Noted:
     """The quick trial of seed 0."""
     trial = claim.trial("quick", 0)
-    return Counted(trial.rng, trial.level, [])
+    return Noted(trial.rng, trial.level, [])
 
 
-def cases(instances: Sequence[Instance], counts: list[tuple[int, int]]) -> list[Any]:
+def cases(instances: Sequence[Instance], trial: Noted) -> list[Any]:
     """How many there are, and the digest."""
     found: list[Any] = [
         [one.label, int(one.predicted) if float(one.predicted).is_integer() else ""]
         for one in instances
     ]
-    digest = hashlib.sha256(json.dumps([found, counts]).encode()).hexdigest()
+    drawn = trial.rng.bit_generator.state["state"]["state"]  # how far the stream was used
+    digest = hashlib.sha256(json.dumps([found, trial.asked, drawn]).encode()).hexdigest()
     return [len(instances), digest[:12]]
 
 
@@ -63,6 +69,6 @@ if __name__ == "__main__":
     TARGET.write_text(text, encoding="ascii")
     tried = {}
     for claim in rb.claims.values():
-        trial = counted(claim)
-        tried[claim.id] = cases(list(claim.check(trial)), trial.counts)
+        trial = noted(claim)
+        tried[claim.id] = cases(list(claim.check(trial)), trial)
     CASES.write_text(written(tried), encoding="ascii")

@@ -60,13 +60,13 @@ def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
 class Run:
     """What a check yielded on the quick trial of seed 0, and how.
 
-    What stopped it, whether it fitted, and how many cases it asked for: quick and full.
+    What stopped it, whether it fitted, and the trial, which notes what it is asked for.
     """
 
     instances: tuple[Instance, ...]
     error: Exception | None
     fitted: bool
-    counts: tuple[tuple[int, int], ...]
+    trial: Any
 
     def check(self, trial: Trial, **formulas: Any) -> Iterator[Instance]:
         """The check again, without its work."""
@@ -92,7 +92,7 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """
     instances: list[Instance] = []
     error, fitted = None, False
-    trial = make_claims.counted(claim)
+    trial = make_claims.noted(claim)
 
     def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
         def watch(*given: Any, **named: Any) -> Any:
@@ -110,7 +110,7 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
             instances.extend(claim.check(trial, **formulas))
         except Exception as stopped:
             error = stopped
-    return Run(tuple(instances), error, fitted, tuple(trial.counts))
+    return Run(tuple(instances), error, fitted, trial)
 
 
 @pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
@@ -247,23 +247,30 @@ def test_instances_are_cases_of_their_own(claim: Claim) -> None:
 def test_the_cases_are_those_on_record(claim: Claim) -> None:
     """So that none is dropped in silence; `make claims` writes the record."""
     run = run_of(claim)
-    assert RECORD[claim.id] == make_claims.cases(run.instances, list(run.counts))
+    assert RECORD[claim.id] == make_claims.cases(run.instances, run.trial)
 
 
-def test_a_case_that_is_dropped_or_predicted_otherwise_shows() -> None:
+def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
     first, second = _instance(1, 1, Verdict.SUPPORTED), _instance(2, 2, Verdict.SUPPORTED)
-    asked = [(1, 2)]
-    right = make_claims.cases([first, second], asked)
+
+    def asked(full: int = 2, bound: int = 9, draws: int = 0) -> Any:
+        trial = make_claims.noted(CLAIMS[0])
+        trial.integers(trial.count(1, full), 3, bound=bound)
+        trial.rng.random(draws)
+        return trial
+
+    right = make_claims.cases([first, second], asked())
     for other in ([first], [second, first], [first, replace(second, predicted=3)]):
-        assert make_claims.cases(other, asked) != right
-    assert make_claims.cases([first, second], [(1, 3)]) != right
+        assert make_claims.cases(other, asked()) != right
+    for trial in (asked(full=3), asked(bound=8), asked(draws=1)):
+        assert make_claims.cases([first, second], trial) != right
+    assert make_claims.cases([first, second], asked()) == right
 
 
 @each_claim
 def test_a_full_run_tries_no_less_than_a_quick_one(claim: Claim) -> None:
-    for quick, full in run_of(claim).counts:
-        assert isinstance(quick, int)
-        assert 1 <= quick <= full
+    counts = [one for one in run_of(claim).trial.asked if isinstance(one, list)]
+    assert all(isinstance(quick, int) and 1 <= quick <= full for quick, full in counts)
 
 
 @each_claim
