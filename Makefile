@@ -110,7 +110,7 @@ experiments: .venv/experiments
 	test $(PRESET) != overnight || $(BIN)/python figures/tabulate_runs.py trained-heads experiments.sqlite
 	test $(PRESET) != overnight || $(BIN)/python figures/regenerate.py trained-heads --draw-only
 
-# What the checker knows of the registry; a test compares the two.
+# What the checker knows of the registry, and which cases a quick run tries; tests compare both.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
 

@@ -14,10 +14,11 @@ import rankbound as rb
 from rankbound.certificates import statements
 from rankbound.certificates.certificates import Certificate
 from rankbound.errors import Undecided
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry import selection as selection_claims
 from rankbound.registry.claim import Claim, Instance, Relation
-from rankbound.registry.populations import exact_log_rank
+from rankbound.registry.populations import construction_error, exact_log_rank
 from rankbound.registry.theorem_c import head_near_worst, proofs_of_nearness
 from rankbound.registry.theorems import smaller_heads_miss
 from rankbound.registry.verification import Row, prove, run_claim
@@ -50,6 +51,16 @@ def test_heads_of_a_size_less_miss_by_more_than_the_tolerance_may_be(seed: int) 
     cap = smaller_heads_miss(P)
     for head in (rb.nearest_head(P, 3), rb.fit_head(P, 3).head):
         assert np.max(np.abs(head.context() - P)) >= cap > 1e-6
+
+
+def test_the_construction_may_miss_by_what_its_derivation_says_and_no_more() -> None:
+    """D = a C, of nuclear norm a (n - 1), whatever is added to columns; κ = √n for X = 3 [I; 0]."""
+    n, d, a = 4, 5, 0.75
+    log_P = a * np.eye(n) - np.array([1.0, 2.0, 3.0, 4.0])
+    X = 3 * np.eye(d, n)
+    construction = 8 * d * FLOAT64_EPS * math.sqrt(n) * a * (n - 1)
+    rounding = 4 * (n + 32) * FLOAT64_EPS * (1 + 4 * 4)
+    assert construction_error(log_P, X) == pytest.approx(construction + rounding, rel=1e-12, abs=0)
 
 
 # ---- steps that do not converge
