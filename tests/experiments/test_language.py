@@ -221,7 +221,7 @@ def test_qk_norm_bounds_the_logits_alike_at_every_head_size(heads: int) -> None:
 def test_a_head_size_is_a_standard_model(tmp_path: Path) -> None:
     """The same batches, too: `scaled` is the language model, and others differ from it."""
     path = text(tmp_path / "text")
-    told = {"rate": 0.02, "weight_decay": 0.01, "steps": 2, "d": 16}
+    told: dict[str, Any] = {"rate": 0.02, "weight_decay": 0.01, "steps": 2, "d": 16}
     told |= {"corpus": file_corpus(path).sha256, "text": str(path), "seed": 0}
     found = {(arm, heads, rank): head_size(arm, heads, rank=rank, **told)
              for arm, heads, rank in (*ARMS, ("rank-matched", 2, 3))}  # fmt: skip
