@@ -39,8 +39,8 @@ def kl_certificate(
     P, rows : as in `Context`
         Positive, without a mask.
     bound : float, optional
-        What is to be proved, in nats; :func:`rankbound.kl_lower_bound` unless given. Of a larger
-        one the checker rejects the certificate.
+        What is to be proved, in nats; unless given, the best bound without a tilt, which is at most
+        :func:`rankbound.kl_lower_bound`. Of a larger one the checker rejects the certificate.
 
     Examples
     --------
