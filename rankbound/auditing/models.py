@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES, shown
+from rankbound._validate import STORAGES, path_given, shown
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 from rankbound.sweeps.workers import installed
 
@@ -110,12 +110,12 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
             "an installed package, or a loaded PreTrainedModel of transformers; save another with "
             "model.save_pretrained(folder)."
         )
-    path = Path(model)
+    path = path_given("model", model)
     if os.path.isdir(path):  # False also of names that no file system takes
         return _directory(path, path.resolve().name)
     if os.path.isfile(path):
         return _file(path)
-    return _package(str(model))
+    return _package(str(path))
 
 
 def _file(path: Path) -> ModelFiles:
@@ -252,8 +252,8 @@ def _is_plain(part: Any) -> bool:
 
 def _pickle(what: str) -> InputError:
     return InputError(
-        f"{what}: a pickle checkpoint, which can run any code when it is read; it is never read "
-        "here. Convert it to safetensors where you trust it: "
+        f"{what}: a pickle checkpoint, which can run any code when it is read; expected "
+        "safetensors. Convert it to safetensors where you trust it: "
         "model.save_pretrained(folder, safe_serialization=True)."
     )
 

@@ -21,11 +21,15 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_real
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import Context
+from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.theory.approximation import kl_lower_bound, phi_low, unmasked
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
+
+LARGEST_SPREAD = 1e150  # of logits within a column
 
 
 def spectral_kl_bounds(
@@ -56,7 +60,7 @@ def spectral_kl_bounds(
     """
     k = check_head_size(head_size)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
-    D, n = centre(logs_of(context).unscaled()), context.n
+    D, n = centre(_logits(context)), context.n
     left, values, right = np.linalg.svd(D)
     tail = float(np.linalg.norm(values[k:]))
     largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
@@ -103,7 +107,7 @@ def head_size_for_kl(
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
     P = context.P
-    fits = np.flatnonzero(truncated_kl(P, logs_of(context).unscaled()) <= budget)
+    fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
     upper = int(fits[0]) if len(fits) else context.n - 1
     low, lower = 1, 0
     high = upper
@@ -116,6 +120,19 @@ def head_size_for_kl(
     if upper and not lower and _uniform_is_too_far(P, budget):
         lower = 1
     return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")
+
+
+def _logits(context: Context) -> Array:
+    """Log P up to gauge, of a size whose squares float64 holds."""
+    D = logs_of(context).unscaled()
+    spread = float((D.max(axis=0) - D.min(axis=0)).max())
+    if spread > LARGEST_SPREAD:
+        raise InputError(
+            f"{context.name} differ by {spread:.1e} within a column, in logarithms; expected at "
+            f"most {LARGEST_SPREAD:.0e}, since their squares are summed. Divide the logits by a "
+            "power of two: such attention is one-hot either way."
+        )
+    return D
 
 
 def _uniform_is_too_far(P: Array, budget: float) -> bool:

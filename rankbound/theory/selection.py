@@ -333,9 +333,15 @@ def _targets(targets: npt.ArrayLike | None, n: int) -> Ints:
 
 def worst_margin(keys: Array, directions: Array) -> tuple[Array, Ints]:
     """For each t the least ``u_t·(k_t - k_i)`` over i != t, from below, and where; unchecked."""
-    with np.errstate(under="ignore"):
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):  # reported just below
         L = keys.T @ directions
         error = product_error(keys.T, directions)
+    if not np.isfinite(error).all():
+        raise InputError(
+            f"keys of up to {np.abs(keys).max():.1e} and queries of up to "
+            f"{np.abs(directions).max():.1e} have scores that float64 does not hold; expected "
+            "smaller ones. Divide them by a power of two."
+        )
     own = np.diag(L)
     gaps = own - L
     gaps -= up(error + np.diag(error) + 2 * U * (np.abs(L) + np.abs(own)), 4)
