@@ -22,6 +22,7 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
+from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
@@ -56,6 +57,8 @@ class HeadMeasures:
     aitchison_error_half: float
     kl_errors: Mapping[int, float]  # `kl_half` for half the head size and each size asked for
     least_head_size_1pct: int
+    kl_size_lower: int | None  # of the least head size within a budget, if one is given
+    kl_size_upper: int | None
     entropy: float
     sink_mass: float
     logit_values: Array  # the singular values of L, largest first
@@ -128,6 +131,7 @@ def measure_heads(
     unit: float | None = None,
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
+    kl: float | None = None,
 ) -> Iterator[HeadMeasures]:
     """Measure heads, as of :func:`layer_heads`, one after the other.
 
@@ -143,11 +147,16 @@ def measure_heads(
     (4, 4, 31)
     """
     wanted = {check_int("head_sizes", size, least=0) for size in head_sizes}
-    return _measured(heads, unit, context_rank, wanted)
+    budget = None if kl is None else check_real("kl", kl, above=0.0)
+    return _measured(heads, unit, context_rank, wanted, budget)
 
 
 def _measured(
-    heads: Iterable[AttentionHead], unit: float | None, context_rank: bool, wanted: set[int]
+    heads: Iterable[AttentionHead],
+    unit: float | None,
+    context_rank: bool,
+    wanted: set[int],
+    kl: float | None,
 ) -> Iterator[HeadMeasures]:
     mask: Mask | None = None
     facts: MaskFacts | None = None
@@ -158,7 +167,8 @@ def _measured(
             mask = head.mask
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
         error = head.stored.eps if unit is None else unit
-        yield _measure(head, facts, error, context_rank, sorted({head.head_size // 2, *wanted}))
+        sizes = sorted({head.head_size // 2, *wanted})
+        yield _measure(head, facts, error, context_rank, sizes, kl)
 
 
 def _measure(
@@ -167,6 +177,7 @@ def _measure(
     unit: float,
     context_rank: bool,
     head_sizes: Sequence[int],
+    kl: float | None,
 ) -> HeadMeasures:
     k, n, cap = head.head_size, head.d, head.soft_cap
     mask = None if facts is None else facts.mask
@@ -182,8 +193,11 @@ def _measure(
         threshold += 2 * n * FLOAT64_EPS * float(logits[0])
     count = int(np.count_nonzero(centred > threshold))
     lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
+    within = (None, None) if kl is None else _sizes_within(head, L, mask, kl)
     return HeadMeasures(
         **_read_weights(head, L, mask, head_sizes, context_rank),
+        kl_size_lower=within[0],
+        kl_size_upper=within[1],
         head_size=k,
         length=n,
         masked=facts is not None,
@@ -277,6 +291,16 @@ def _read_weights(
         "kl_errors": MappingProxyType(errors),
         "context_effective_rank": context if context is None else _effective_rank(context),
     }
+
+
+def _sizes_within(
+    head: AttentionHead, L: Array | None, mask: Mask | None, kl: float
+) -> tuple[int, int]:
+    """Bounds of the least head size within a KL divergence: column budgets, and truncations."""
+    most = head.d - 1 if L is not None else min(head.head_size, head.d - 1)
+    errors = _read_weights(head, L, mask, range(most), False)["kl_errors"]
+    upper = next((size for size in range(most) if errors[size] <= kl), most)
+    return min(excluded_sizes(head.context(), mask, kl), upper), upper
 
 
 def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:
