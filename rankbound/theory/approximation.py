@@ -445,6 +445,42 @@ def _tilt(ell: Array, W: Array, a: Array, b: Array, k: int) -> tuple[Array, Arra
     return best, price
 
 
+def excluded_sizes(P: Array, mask: Mask | None, kl: float) -> int:
+    """How many head sizes, 0, 1, …, cannot come within a KL divergence of a checked context.
+
+    The bound of :func:`kl_lower_bound` with the budgets n KL/(m + 1), m + 1 = 1, 2, 4, …: they and
+    their weights are the same for every size, so one decomposition each serves all.
+    """
+    n, found = len(P), 0
+    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)
+    target = n * kl * (1 + GIVEN_AWAY)
+    for keys, queries in _grid(n, (1, 1)) if mask is None else _visible_blocks(mask, 0):
+        kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        block = np.ix_(kept, queries)
+        for shared in (2**i for i in range(len(queries).bit_length())):
+            if min(len(kept) - 1, len(queries)) > found:
+                some = _excluded(np.log(P[block]), low[block], target, shared, found)
+                found = max(found, some)
+    return found
+
+
+def _excluded(ell: Array, p: Array, target: float, shared: int, found: int) -> int:
+    """How many sizes the budget target/shared excludes, on one block."""
+    budget = float(up(target / shared, 1))
+    W = p * phi_threshold(up(budget / p, 2))[1] * (1 - 2 * U)
+    mass, start = np.ones_like(p), None
+    for _ in range(ROUNDS if W.min() > 0 else 0):
+        a, b = rank_one_minorant(W, mass, start)
+        unexplained = explained(ell, a, b, found)
+        loss = np.sort(np.maximum(unexplained.columns - budget, 0.0))[::-1]
+        lost = up(float(loss[: shared - 1].sum()), 2 * len(loss))
+        found = max(found, int(np.count_nonzero(unexplained.tails - lost > target)))
+        if not unexplained.mass.any():
+            break
+        start, mass = 2 * np.log(b), mass / mass.sum() + unexplained.mass / unexplained.mass.sum()
+    return found
+
+
 def _budgets(ell: Array, p: Array, k: int) -> Array:
     """From what all columns are likely to spend together to what one of them may need."""
     share = p / p.sum(axis=0)
@@ -535,11 +571,13 @@ class Explained:
     """What no matrix of rank k and no gauge explains of ``diag(a) ℓ diag(b)``.
 
     ``tail`` bounds ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k from below,
-    ``columns`` the squared norms of the columns from above, the gauge chosen best for each;
+    ``tails`` that for k = 0, 1, …; ``columns`` bounds the squared norms of the columns from above,
+    the gauge chosen best for each;
     ``mass`` estimates the squares of the entries of the unexplained part.
     """
 
     tail: float
+    tails: Array
     columns: Array
     mass: Array
 
@@ -571,11 +609,13 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
     )
     residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
     shrink = (1 - _defect(left.T)) * (1 - _defect(right)) * (1 - 8 * U)
-    unexplained = float(np.sqrt(np.sum(s[k:] ** 2))) * (1 - (len(s) + 4) * U)
-    tail = max(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U)
+    sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
+    unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
+    tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
+    tails *= 1 - 4 * U
     lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
     rest = (left[:, k:] * s[k:]) @ right[k:]
-    return Explained(tail * tail * (1 - 4 * U), up(lengths * lengths, 4), rest * rest)
+    return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)
 
 
 def _defect(basis: Array) -> float:

@@ -25,7 +25,7 @@ from rankbound.context import Context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.approximation import kl_lower_bound, phi_low, unmasked
+from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, phi_low, unmasked
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
 
@@ -81,8 +81,9 @@ def head_size_for_kl(
 
     *Upper:* the least size at which the truncated singular value decomposition of ``C log P``, a
     head (:func:`rankbound.nearest_head`), is within the budget. *Lower:* one more than the largest
-    size that :func:`rankbound.kl_lower_bound` keeps above it, on any tokens. For diffuse attention
-    both are where ``τ_k²/(2 n²)`` crosses the budget (docs/theory.md, section 5).
+    size that column budgets, as of :func:`rankbound.kl_lower_bound`, keep above it on any tokens.
+    For diffuse attention both are where ``τ_k²/(2 n²)`` crosses the budget (docs/theory.md,
+    section 5).
 
     Parameters
     ----------
@@ -109,8 +110,8 @@ def head_size_for_kl(
     P = context.P
     fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
     upper = int(fits[0]) if len(fits) else context.n - 1
-    low, lower = 1, 0
-    high = upper
+    lower = min(excluded_sizes(P, None, budget), upper)
+    low, high = max(lower, 1), upper
     while low < high:  # sizes below `low` are too small; the bound falls with the size
         middle = (low + high) // 2
         if kl_lower_bound(P, middle) > budget:
