@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
+.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -20,6 +20,12 @@ test: .venv/dev
 
 test-fast: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+
+# The tests in other environments (docs/environments.md): Python 3.11 to 3.13, the oldest packages and
+# the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses; what passed is not repeated.
+CELLS =
+test-matrix: .venv/dev
+	$(BIN)/python scripts/test_matrix.py $(CELLS)
 
 check: .venv/dev
 	$(BIN)/ruff check .
@@ -104,7 +110,7 @@ experiments: .venv/experiments
 	test $(PRESET) != overnight || $(BIN)/python figures/tabulate_runs.py trained-heads experiments.sqlite
 	test $(PRESET) != overnight || $(BIN)/python figures/regenerate.py trained-heads --draw-only
 
-# What the checker knows of the registry; a test compares the two.
+# What the checker knows of the registry, and which cases a quick run tries; tests compare both.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
 
@@ -142,4 +148,4 @@ figures: .venv/core
 	touch $@
 
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis verify.json
+	rm -rf .venv .test-matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis verify.json

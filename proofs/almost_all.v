@@ -29,24 +29,14 @@ Lemma generic_rank m n (A B : 'M[F]_(m, n)) :
   exists p : {poly F}, [/\ p != 0, (size p <= (\rank B).+1)%N &
     forall t, ~~ root p t -> (\rank B <= \rank (A + t *: B)%R)%N].
 Proof.
-pose r := \rank B; pose L := invmx (col_ebase B); pose U := invmx (row_ebase B).
-pose Pl := pid_mx r : 'M[F]_(r, m); pose Pr := pid_mx r : 'M[F]_(n, r).
-have eB : Pl *m (L *m B *m U) *m Pr = 1%:M.
-  have -> : L *m B *m U = pid_mx r.
-    by rewrite -[B in L *m B]mulmx_ebase !mulmxA mulVmx ?col_ebase_unit // mul1mx mulmxK ?row_ebase_unit.
-  rewrite /Pl /Pr !mul_pid_mx !minnn (minn_idPr (rank_leq_row B)) minnn.
-  by rewrite (minn_idPr (rank_leq_col B)) pid_mx_1.
-pose M := Pl *m (L *m A *m U) *m Pr.
+have [G [H eB]] := rank_section B; pose M := G *m A *m H.
 exists (char_poly (- M)); split; first exact: monic_neq0 (char_poly_monic _).
   by rewrite size_char_poly.
 move=> t; rewrite -eigenvalue_root_char /eigenvalue negbK kermx_eq0 -opprD => free.
-have e : Pl *m (L *m (A + t *: B) *m U) *m Pr = M + t%:M.
-  by rewrite mulmxDr !mulmxDl mulmxDr mulmxDl -!scalemxAr -!scalemxAl -!scalemxAr -!scalemxAl eB scalemx1.
-have : (r <= \rank (M + t%:M)%R)%N.
-  by move: free; rewrite /row_free eqmx_opp => /eqP ->.
-rewrite -e => h; apply: leq_trans h _.
-apply: leq_trans (mxrankM_maxl _ _) _; apply: leq_trans (mxrankM_maxr _ _) _.
-by apply: leq_trans (mxrankM_maxl _ _) (mxrankM_maxr _ _).
+have e : G *m (A + t *: B) *m H = M + t%:M.
+  by rewrite mulmxDr mulmxDl -scalemxAr -scalemxAl eB scalemx1.
+have : (\rank B <= \rank (M + t%:M)%R)%N by move: free; rewrite /row_free eqmx_opp => /eqP ->.
+by rewrite -e => h; apply: leq_trans h (leq_trans (mxrankM_maxl _ _) (mxrankM_maxr _ _)).
 Qed.
 End Generic.
 

@@ -2,7 +2,8 @@
    Some M (d x d) and column constants c give X^T M X + 1 c = A on the visible pairs
    iff  <W, A> = 0  for every W that vanishes off the mask with 1^T W = 0 and X W X^T = 0.
    For masked softmax attention: a context P is that of a head (of some size; size d is enough)
-   iff <W, log P> = 0 for all these W. *)
+   iff <W, log P> = 0 for all these W. And within an entrywise ratio e^rho of P there is the context of a
+   head only if |<W, log P>| <= rho |W|_1 for all these W. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_c_softmax.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -65,6 +66,7 @@ rewrite (bigD1 i) //= (bigD1 j) //= mxE !eqxx mulr1 !big1 ?addr0 // => [a ai | b
 by rewrite mxE (negPf bj) andbF mulr0.
 Qed.
 
+(* the logits X^T M X + 1 c that agree with A on the visible pairs: Fredholm's alternative *)
 Theorem any_tokens_any_mask (A : 'M[F]_n) :
   (exists (M : 'M_d) (c : 'rV_n), forall i j, vis i j -> (X^T *m M *m X) i j + c 0 j = A i j) <->
   (forall W : 'M_n, (forall i j, ~~ vis i j -> W i j = 0) -> one^T *m W = 0 -> X *m W *m X^T = 0 ->
@@ -129,4 +131,28 @@ exists d, 1%:M, (s^-1 *: M); apply/(msoftmax_eq _ sP); exists (- c) => i j v.
 have -> : logits s X 1%:M (s^-1 *: M) = X^T *m M *m X.
   by rewrite /logits mul1mx -scalemxAl -scalemxAr scalerA divff // scale1r mulmxA.
 by have := h i j v; rewrite [logm _ _ _]mxE => <-; rewrite [(- c) 0 j]mxE addrK.
+Qed.
+
+(* a head of any size has the contexts of one of size d *)
+Lemma size_d_enough (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (X : 'M[R]_(d, n)) s P :
+  mreachable vis k s X P -> mreachable vis d s X P.
+Proof. by case=> Wk [Wq h]; exists 1%:M, (Wk^T *m Wq); rewrite -h /logits mul1mx trmx_mul !mulmxA. Qed.
+
+(* a context Q of a head, |log Q - log P| <= rho on the mask: |<W, log P>| <= rho |W|_1 *)
+Theorem any_tokens_near (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (X : 'M[R]_(d, n)) s P Q rho (W : 'M_n) :
+  s != 0 -> mstochastic vis Q -> mreachable vis k s X Q ->
+  (forall i j, vis i j -> `|ln (Q i j) - ln (P i j)| <= rho) ->
+  (forall i j, ~~ vis i j -> W i j = 0) -> (ones R n)^T *m W = 0 -> X *m W *m X^T = 0 ->
+  `|\sum_i \sum_(j | vis i j) W i j * ln (P i j)| <= rho * \sum_i \sum_j `|W i j|.
+Proof.
+move=> s0 sQ hQ near Wv W1 WX.
+have := (any_tokens_softmax X s0 sQ).1 (ex_intro _ k hQ) W Wv W1 WX => e.
+have -> : \sum_i \sum_(j | vis i j) W i j * ln (P i j) =
+    - \sum_i \sum_(j | vis i j) W i j * (ln (Q i j) - ln (P i j)).
+  under [in RHS]eq_bigr do (under eq_bigr do rewrite mulrBr; rewrite sumrB).
+  by rewrite sumrB e sub0r opprK.
+rewrite normrN mulr_sumr; apply: le_trans (ler_norm_sum _ _ _) _; apply: ler_sum => i _.
+rewrite mulr_sumr big_mkcond /=; apply: le_trans (ler_norm_sum _ _ _) _; apply: ler_sum => j _.
+case: ifP => [v | /negbT/Wv ->]; last by rewrite normr0 mulr0.
+by rewrite normrM mulrC ler_wpmul2r // near.
 Qed.

@@ -72,6 +72,7 @@ rewrite -mulr_suml mulf_eq0 (negPf sum_u) mulf_eq0 (negPf (u_neq0 j)) /= => /eqP
 by rewrite mulr0.
 Qed.
 
+(* any A is X^T M X + 1 c on the causal pairs, for some M and c *)
 Theorem causal_one_missing (A : 'M[F]_n.+1) : exists (M : 'M_n) (c : 'rV_n.+1),
   forall i j, causal i j -> (X^T *m M *m X) i j + c 0 j = A i j.
 Proof.

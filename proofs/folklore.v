@@ -11,6 +11,7 @@ Variable R : expField.
 Lemma expRM (x : R) i : expR (i%:R * x) = expR x ^+ i.
 Proof. by elim: i => [|i IH]; rewrite ?mul0r ?expR0 // mulrS mulrDl mul1r expRD IH exprS. Qed.
 
+(* X = I, any scale s <> 0: some head of size 1 has a context of rank n *)
 Theorem folklore_refuted n (s : R) : s != 0 ->
   exists Wk Wq : 'M_(1, n), \rank (context s 1%:M Wk Wq) = n.
 Proof.

@@ -1,4 +1,5 @@
-(* Heads of size 1: key i has the number k i, query j the number q j, its score is q j * k i.
+(* Heads of size 1: key i has the number k i, query j the number q j, the score is q j * k i; at the
+   end the same for the logits of a head on tokens X.
    Without a mask at most two keys can be the strict favourite of some query.
    With a causal mask (query j sees the keys i <= j) and a strict favourite demanded:
      "c tokens back" (query j >= c wants key j - c), c >= 2, is impossible iff n >= c + 3;
@@ -92,3 +93,40 @@ rewrite mulrA -exprD -signr_odd; case: odd; rewrite ?expr0 ?mul1r // expr1 mulN1
 by rewrite (le_trans _ (ler0n _ _)) // oppr_le0 ler0n.
 Qed.
 End HeadSizeOne.
+
+(* the logits of a head of size 1 are such scores *)
+Section Heads.
+Variables (R : expField) (d n : nat) (s : R) (X : 'M[R]_(d, n)).
+
+Lemma logits1 (Wk Wq : 'M_(1, d)) i j :
+  logits s X Wk Wq i j = s * (Wq *m X) 0 j * (Wk *m X) 0 i.
+Proof. by rewrite mxE mxE big_ord1 mxE mulrAC mulrA. Qed.
+
+(* without a mask at most two keys are the strict favourite of some query *)
+Corollary head_two_winners (Wk Wq : 'M_(1, d)) (S : {set 'I_n}) :
+  (forall t, t \in S -> exists j, forall i, i != t -> logits s X Wk Wq i j < logits s X Wk Wq t j) ->
+  (#|S| <= 2)%N.
+Proof.
+move=> h; apply: (@two_winners R n (fun i => (Wk *m X) 0 i)) => t /h [j hj].
+by exists (s * (Wq *m X) 0 j) => i /hj; rewrite !logits1.
+Qed.
+
+(* c >= 2 tokens back, n >= c + 3: no head of size 1 *)
+Corollary head_looks_back_impossible c (Wk Wq : 'M_(1, d)) :
+  (2 <= c)%N -> (c + 3 <= n)%N -> ~ head_looks_back s X c Wk Wq.
+Proof.
+move=> c2 cn h; apply: (@looks_back_impossible R n c (fun i => (Wk *m X) 0 i) (fun j => s * (Wq *m X) 0 j)) => //.
+by move=> j t e i ij it; have := h j t e i ij it; rewrite !logits1.
+Qed.
+
+(* X of full column rank, c = 1, or c >= 1 and n <= c + 2: some head of size 1 *)
+Corollary head_looks_back_possible c : s != 0 -> \rank X = n ->
+  (c = 1 \/ 0 < c /\ n <= c + 2)%N -> exists Wk Wq : 'M_(1, d), head_looks_back s X c Wk Wq.
+Proof.
+move=> s0 rX hc; have /row_fullP [Y YX] : row_full X by rewrite /row_full rX.
+have [k [q h]] : exists k q : 'I_n -> R, looks_back c k q.
+  by case: hc => [-> | [c0 nc]]; [exact: previous_token | exact: looks_back_short].
+exists ((\row_i k i) *m Y), (s^-1 *: ((\row_j q j) *m Y)) => j t e i ij it; rewrite !logits1.
+by rewrite -scalemxAl -!mulmxA YX !mulmx1 !mxE mulVKf // h.
+Qed.
+End Heads.

@@ -15,6 +15,7 @@ Variables (D : 'M[F]_(d, e)) (Z : 'M[F]_(e, n)) (b : 'cV[F]_d).
 Local Notation one := (ones F n).
 Local Notation X := (D *m Z + b *m one^T).
 
+(* keys Wk X + bk 1^T, any queries Q: rank C K^T Q <= rank Z *)
 Theorem affine_tokens (Wk : 'M_(k, d)) (bk : 'cV_k) (Q : 'M_(k, n)) :
   (\rank (centre F n *m ((Wk *m X + bk *m one^T)^T *m Q)) <= \rank Z)%N.
 Proof.
@@ -43,6 +44,7 @@ Variables (d n k : nat) (g : 'rV[F]_d.+1) (b : 'cV[F]_d.+1) (Z : 'M[F]_(d.+1, n)
 Hypotheses (n_unit : (n%:R : F) != 0) (mean0 : (ones F d.+1)^T *m Z = 0).
 Let X := diag_mx g *m Z + b *m (ones F n)^T.
 
+(* layer norm: rank C K^T Q <= d for tokens of dimension d + 1 *)
 Theorem layer_norm_rank (Wk : 'M_(k, d.+1)) (bk : 'cV_k) (Q : 'M_(k, n)) :
   (\rank (centre F n *m ((Wk *m X + bk *m (ones F n)^T)^T *m Q)) <= d)%N.
 Proof. exact: leq_trans (affine_tokens n_unit _ _ _ _ _ _) (rank_mean0 mean0). Qed.

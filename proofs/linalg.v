@@ -20,6 +20,20 @@ exists (col_ebase L *m pid_mx (\rank L)), (pid_mx (\rank L) *m row_ebase L).
 by rewrite mulmxA -(mulmxA (col_ebase L)) mul_pid_mx minnn (minn_idPr hk) mulmx_ebase.
 Qed.
 
+(* some minor of size rank B is 1 up to changes of basis *)
+Lemma rank_section m n (B : 'M[F]_(m, n)) :
+  exists (G : 'M_(\rank B, m)) (H : 'M_(n, \rank B)), G *m B *m H = 1%:M.
+Proof.
+exists (pid_mx (\rank B) *m invmx (col_ebase B)), (invmx (row_ebase B) *m pid_mx (\rank B)).
+have -> : forall G H, G *m invmx (col_ebase B) *m B *m (invmx (row_ebase B) *m H) =
+    G *m (invmx (col_ebase B) *m B *m invmx (row_ebase B)) *m H by move=> *; rewrite !mulmxA.
+have -> : invmx (col_ebase B) *m B *m invmx (row_ebase B) = pid_mx (\rank B).
+  have e : col_ebase B *m pid_mx (\rank B) *m row_ebase B = B by exact: mulmx_ebase.
+  by rewrite -{2}e !mulmxA mulVmx ?col_ebase_unit // mul1mx mulmxK ?row_ebase_unit.
+rewrite !mul_pid_mx !minnn (minn_idPr (rank_leq_row B)) minnn.
+by rewrite (minn_idPr (rank_leq_col B)) pid_mx_1.
+Qed.
+
 (* a matrix that is 0 on the kernel of X has its rows in the row space of X *)
 Lemma ker_submx m d n (L : 'M[F]_(m, n)) (X : 'M[F]_(d, n)) :
   (forall v : 'cV_n, X *m v = 0 -> L *m v = 0) -> (L <= X)%MS.

@@ -7,6 +7,7 @@ From rankbound Require Import model exponential linalg almost_all log_rank softm
 From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax.
 From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
 From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
+From rankbound Require Import variants any_tokens_any_mask causal_one_missing head_size_one layer_norm.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -52,6 +53,16 @@ Proof. by move=> n0 s0 rX sP; apply: theorem_1_first. Qed.
 Theorem theorem_1_second (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
   exists2 P : 'M[R]_n, stochastic P & forall s k, ~ reachable k s X P.
 Proof. exact: deficient. Qed.
+
+(* The same for almost every P: X of rank below n >= 2, one direction in which on every line of logits all
+   but finitely many have a context that no head of any size and scale has on X; and such contexts
+   within any ratio e^e of any P. [theorem_1_more.v, theorem_1_dense.v] *)
+Theorem theorem_1_second_lines (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  (exists i j : 'I_n, forall A : 'M[R]_n, almost_all (fun t : R =>
+     forall s k, ~ reachable k s X (softmax (A + t *: delta_mx i j)))) /\
+  (forall (P : 'M[R]_n) (e : R), stochastic P -> 0 < e -> exists Q : 'M[R]_n,
+     [/\ stochastic Q, forall i j, `|ln (Q i j) - ln (P i j)| <= e & forall s k, ~ reachable k s X Q]).
+Proof. by move=> n1 rX; split=> [|P e sP e0]; [apply: deficient_lines | apply: deficient_dense]. Qed.
 
 (* Almost every P needs head size n - 1: on every line of logits A + t I all but finitely many t do,
    and within any ratio e^e of any P some Q does, on every X. [theorem_1_more.v, theorem_1_dense.v] *)
@@ -140,3 +151,43 @@ Proof. by move=> r0 rdp dpd; apply: theorem_2_b20_witness. Qed.
 Theorem folklore (R : expField) n (s : R) : s != 0 ->
   exists Wk Wq : 'M[R]_(1, n), \rank (context s 1%:M Wk Wq) = n.
 Proof. exact: folklore_refuted. Qed.
+
+(* THEORY 9.1, any tokens under any mask. P positive exactly on the mask is the context of a head on X, of
+   some size, iff <W, log P> = 0 for every W that is 0 off the mask with 1^T W = 0 and X W X^T = 0.
+   [any_tokens_any_mask.v] *)
+Theorem any_tokens (R : expField) d n (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 'M[R]_(d, n)) P :
+  s != 0 -> mstochastic vis P ->
+  (exists k, mreachable vis k s X P) <->
+  (forall W : 'M_n, (forall i j, ~~ vis i j -> W i j = 0) -> (ones R n)^T *m W = 0 ->
+     X *m W *m X^T = 0 -> \sum_i \sum_(j | vis i j) W i j * ln (P i j) = 0).
+Proof. by move=> s0 sP; apply: (any_tokens_softmax X s0 sP). Qed.
+
+(* THEORY 9.2, d = n - 1 (here n + 1 tokens in dimension n). The tokens have rank n and one relation
+   X u = 0, no u_i is 0, the sum of u is not 0: heads of size n have every causal context on X.
+   [causal_one_missing.v] *)
+Theorem causal_forgives_one (R : expField) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 'cV_n.+1) P :
+  s != 0 -> \rank X = n -> X *m u = 0 -> (forall i, u i 0 != 0) -> \sum_i u i 0 != 0 ->
+  mstochastic causal P -> mreachable causal n s X P.
+Proof. by move=> s0 rX Xu u0 su sP; apply: causal_one_missing_softmax Xu u0 su sP. Qed.
+
+(* THEORY 9.6, heads of size 1. Without a mask at most two keys are the strict favourite of a query. Under a
+   causal mask "c tokens back" (query j >= c strictly prefers key j - c among the keys i <= j) is
+   impossible for c >= 2 and n >= c + 3; on X of full column rank it is possible for c = 1, and for
+   c >= 1 and n <= c + 2. [head_size_one.v] *)
+Theorem heads_of_size_one (R : expField) d n (s : R) (X : 'M[R]_(d, n)) :
+  [/\ forall (Wk Wq : 'M_(1, d)) (S : {set 'I_n}),
+        (forall t, t \in S -> exists j, forall i, i != t ->
+           logits s X Wk Wq i j < logits s X Wk Wq t j) -> (#|S| <= 2)%N,
+      forall c (Wk Wq : 'M_(1, d)), (2 <= c)%N -> (c + 3 <= n)%N -> ~ head_looks_back s X c Wk Wq &
+      forall c, s != 0 -> \rank X = n -> (c = 1 \/ 0 < c /\ n <= c + 2)%N ->
+        exists Wk Wq : 'M_(1, d), head_looks_back s X c Wk Wq].
+Proof.
+by split; [apply: head_two_winners | move=> c Wk Wq; apply: head_looks_back_impossible | move=> c; apply: head_looks_back_possible].
+Qed.
+
+(* THEORY 9.7, layer norm with gain g and shift b on n tokens of dimension d + 1: the log-rank is at most d,
+   whatever the head size. [layer_norm.v] *)
+Theorem after_layer_norm (R : expField) d n k (s : R) (g : 'rV_d.+1) (b : 'cV_d.+1) (Z : 'M_(d.+1, n)) P :
+  (0 < n)%N -> (ones R d.+1)^T *m Z = 0 ->
+  reachable k s (diag_mx g *m Z + b *m (ones R n)^T)%R P -> (logrank P <= d)%N.
+Proof. by move=> n0 Z0 [Wk [Wq <-]]; apply: layer_norm_logrank. Qed.

@@ -74,11 +74,13 @@ Definition kills_null_left :=
 End Kills.
 
 (* 7. Masks: vis i j says that query j sees key i. Nested: of two keys the earlier one is seen by
-   every query that sees the later. Causal: query j sees the keys i <= j. *)
+   every query that sees the later. Causal: query j sees the keys i <= j. Prefix p: and the keys i < p. *)
 Definition nested m n (vis : 'I_m -> 'I_n -> bool) :=
   forall (i l : 'I_m) j, (l <= i)%N -> vis i j -> vis l j.
 Definition causal n (i j : 'I_n) := (i <= j)%N.
 Arguments causal {n} i j.
+Definition prefix p n (i j : 'I_n) := ((i < p) || (i <= j))%N.
+Arguments prefix p {n} i j.
 
 Section Masked.
 Variables (R : expField) (n : nat) (vis : 'I_n -> 'I_n -> bool).
@@ -122,3 +124,8 @@ Definition layer k v (s : R) (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d))
     (Wk Wq : 'I_h -> 'M_(k, d)) n (X : 'M[R]_(d, n)) : 'M_(d, n) :=
   \sum_i Wo i *m Wv i *m X *m context s X (Wk i) (Wq i).
 End Layer.
+
+(* 10. "c tokens back": query j >= c strictly prefers key j - c among the keys i <= j. *)
+Definition head_looks_back (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) c (Wk Wq : 'M_(k, d)) :=
+  forall j t : 'I_n, (j = t + c :> nat)%N -> forall i : 'I_n, (i <= j)%N -> i != t ->
+  logits s X Wk Wq i j < logits s X Wk Wq t j.

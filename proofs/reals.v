@@ -1,7 +1,7 @@
 (* The real numbers have an exponential, so the headline theorems hold over them. The only file (with
    sanity/reals_instance.v) that needs mathcomp-analysis, and its three classical axioms. R : realType
    is any model of the real numbers, sequences.expR the sum of the exponential series. *)
-From mathcomp Require Import all_ssreflect all_algebra.
+From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From mathcomp Require Import reals sequences exp.
 From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -12,41 +12,179 @@ Definition realExp (R : realType) : expField :=
   @model.ExpField R (@sequences.expR R) (@exp.ln R) (@exp.expRD R) (@exp.expR_gt0 R) (@exp.ltr_expR R)
     (@exp.expK R) (@exp.lnK R).
 
-Section Real.
-Variable R : realType.
+(* The headline theorems over the reals, every definition of model.v unfolded: what stands below is
+   mathcomp's and mathcomp-analysis's alone, with these abbreviations. *)
+Local Notation exp := sequences.expR.
+Local Notation log P := (map_mx (@exp.ln _) P).
+Local Notation softmax L := (\matrix_(i, j) (exp (L i j) / \sum_l exp (L l j))).
+Local Notation logits s X Wk Wq := (s *: ((Wk *m X)^T *m (Wq *m X))).
+Local Notation context s X Wk Wq := (softmax (logits s X Wk Wq)).
+Local Notation ones R n := (const_mx 1 : 'M[R]_(n, 1)).
+Local Notation centre R n := (1%:M - n%:R^-1 *: (ones R n *m (ones R n)^T) : 'M[R]_n).
+Local Notation finitely_many_but Q := (exists exceptions : seq _, forall t, t \notin exceptions -> Q t).
+Local Notation masked_softmax vis L :=
+  (\matrix_(i, j) if vis i j then exp (L i j) / \sum_(l | vis l j) exp (L l j) else 0).
+Local Notation cut R vis i := (diag_mx (\row_j (vis i j)%:R) : 'M[R]_(_, _)).
+Local Notation new_rows R n vis D :=
+  (\sum_i ~~ (row i D%R *m cut R vis i <= (pid_mx i : 'M[R]_n) *m D%R *m cut R vis i)%MS)%N.
+Local Notation layer s Wo Wv Wk Wq X := (\sum_i Wo i *m Wv i *m X *m context s X (Wk i) (Wq i)).
+Local Notation temperature k := (Num.sqrt k%:R)^-1.
 
-(* what the words mean over the reals *)
-Lemma real_softmaxE m n (L : 'M[R]_(m, n)) i j :
-  @softmax (realExp R) m n L i j = sequences.expR (L i j) / \sum_l sequences.expR (L l j).
-Proof. exact: (@softmaxE (realExp R)). Qed.
+(* Lemma 1 *)
+Theorem real_lemma_1 (R : realType) m n (L L' : 'M[R]_(m, n)) :
+  softmax L = softmax L' <-> exists c : 'rV_n, L - L' = ones R m *m c.
+Proof. exact: (@main.lemma_1 (realExp R)). Qed.
 
-Theorem real_theorem_a d n k (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
-  (0 < n)%N -> (0 < k)%N -> \rank X = n ->
-  (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
-  (exists Wk Wq : 'M_(k, d), forall i j, let L := (Num.sqrt k%:R)^-1 *: ((Wk *m X)^T *m (Wq *m X)) in
-     sequences.expR (L i j) / (\sum_l sequences.expR (L l j)) = P i j)
-  <-> (\rank (centre R n *m map_mx (@exp.ln R) P) <= k)%N.
-Proof.
-move=> n0 k0 rX P0 P1.
-have := @theorem_a_sqrt (realExp R) d n k X P n0 k0 rX (conj P0 P1).
-move=> [h1 h2]; split=> [[Wk [Wq h]] | /h2 [Wk [Wq <-]]].
-  apply: h1; exists Wk, Wq; apply/matrixP => i j.
-  exact: etrans (@softmaxE (realExp R) n n _ i j) (h i j).
-exists Wk, Wq => i j L; exact: esym (@softmaxE (realExp R) n n _ i j).
-Qed.
-End Real.
+(* Theorem A *)
+Theorem real_theorem_a (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> \rank X = n -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
+  (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) <-> (\rank (centre R n *m log P) <= k)%N.
+Proof. by move=> n0 s0 rX P0 P1; apply: (@main.theorem_a (realExp R)). Qed.
 
-(* The headline theorems over the reals, one by one; the statements stand in main.v. *)
-Definition real_lemma_1 (R : realType) := @main.lemma_1 (realExp R).
-Definition real_necessary (R : realType) := @main.necessary (realExp R).
-Definition real_sharp (R : realType) := @main.sharp (realExp R).
-Definition real_theorem_1_first (R : realType) := @main.theorem_1_first (realExp R).
-Definition real_theorem_1_second (R : realType) := @main.theorem_1_second (realExp R).
-Definition real_almost_every (R : realType) := @main.almost_every (realExp R).
-Definition real_theorem_b (R : realType) := @main.theorem_b (realExp R).
-Definition real_theorem_c (R : realType) := @main.theorem_c (realExp R).
-Definition real_causal_heads (R : realType) := @main.causal_heads (realExp R).
-Definition real_theorem_2_inclusion (R : realType) := @main.theorem_2_inclusion (realExp R).
-Definition real_theorem_2_separation (R : realType) := @main.theorem_2_separation (realExp R).
-Definition real_theorem_2_witness (R : realType) := @main.theorem_2_witness (realExp R).
-Definition real_folklore (R : realType) := @main.folklore (realExp R).
+(* its necessity, for every X and s *)
+Theorem real_necessary (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
+  (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) -> (\rank (centre R n *m log P) <= k)%N.
+Proof. by move=> n0 P0 P1; apply: (@main.necessary (realExp R)). Qed.
+
+(* the sharp threshold n - 1 *)
+Theorem real_sharp (R : realType) n : (0 < n)%N ->
+  (forall d k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n), s != 0 -> \rank X = n ->
+     (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+     (n.-1 <= k)%N -> exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) /\
+  (forall d k (s a : R) (X : 'M[R]_(d, n)), a != 0 ->
+     (exists Wk Wq : 'M_(k, d), context s X Wk Wq = softmax (a%:M : 'M_n)) -> (n.-1 <= k)%N).
+Proof. exact: (@main.sharp (realExp R)). Qed.
+
+(* B20, Theorem 1, first half *)
+Theorem real_theorem_1_first (R : realType) d n (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> \rank X = n -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
+  exists Wk Wq : 'M_(d, d), context s X Wk Wq = P.
+Proof. by move=> n0 s0 rX P0 P1; apply: (@main.theorem_1_first (realExp R)). Qed.
+
+(* B20, Theorem 1, second half *)
+Theorem real_theorem_1_second (R : realType) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  exists2 P : 'M[R]_n, (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) &
+  forall (s : R) k, ~ exists Wk Wq : 'M_(k, d), context s X Wk Wq = P.
+Proof. exact: (@main.theorem_1_second (realExp R)). Qed.
+
+Theorem real_theorem_1_second_lines (R : realType) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  (exists i j : 'I_n, forall A : 'M[R]_n, finitely_many_but (fun t : R => forall (s : R) k,
+     ~ exists Wk Wq : 'M_(k, d), context s X Wk Wq = softmax (A + t *: delta_mx i j)%R)) /\
+  (forall (P : 'M[R]_n) (e : R), (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) -> 0 < e ->
+     exists Q : 'M[R]_n, [/\ (forall i j, 0 < Q i j) /\ (forall j, \sum_i Q i j = 1),
+       forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= e &
+       forall (s : R) k, ~ exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q]).
+Proof. exact: (@main.theorem_1_second_lines (realExp R)). Qed.
+
+(* almost every P needs head size n - 1 *)
+Theorem real_almost_every (R : realType) n : (0 < n)%N ->
+  (forall A : 'M[R]_n, finitely_many_but (fun t : R =>
+     \rank (centre R n *m log (softmax (A + t%:M)%R)) = n.-1)) /\
+  (forall (P : 'M[R]_n) (e : R), (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) -> 0 < e ->
+     exists Q : 'M[R]_n, [/\ (forall i j, 0 < Q i j) /\ (forall j, \sum_i Q i j = 1),
+       forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= e &
+       forall d k (s : R) (X : 'M_(d, n)),
+         (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) -> (n.-1 <= k)%N]).
+Proof. exact: (@main.almost_every (realExp R)). Qed.
+
+(* Theorem B *)
+Theorem real_theorem_b (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
+  (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) <->
+  [/\ forall v : 'cV_n, X *m v = 0 -> centre R n *m log P *m v = 0,
+      forall u : 'cV_n, X *m u = 0 -> (ones R n)^T *m u = 0 -> u^T *m log P = 0 &
+      (\rank (centre R n *m log P) <= k)%N].
+Proof. by move=> n0 s0 P0 P1; apply: (@main.theorem_b (realExp R)). Qed.
+
+(* Theorem C *)
+Theorem real_theorem_c (R : realType) d n k (vis : 'I_n -> 'I_n -> bool) (pi : 'S_n) (anchor : 'I_n)
+    (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  (forall (i l : 'I_n) j, (l <= i)%N -> vis (pi i) j -> vis (pi l) j) -> (forall j, vis anchor j) ->
+  s != 0 -> \rank X = n ->
+  [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+  (exists Wk Wq : 'M_(k, d), masked_softmax vis (logits s X Wk Wq) = P) <->
+  (new_rows R n (fun i => vis (pi i))
+     (row_perm pi (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P anchor j)))) <= k)%N.
+Proof. exact: (@main.theorem_c (realExp R)). Qed.
+
+(* Theorem C, causal masks *)
+Theorem real_causal_heads (R : realType) n :
+  let causal (i j : 'I_n.+1) := (i <= j)%N in
+  let size (P : 'M[R]_n.+1) :=
+    new_rows R n.+1 causal (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P ord0 j)) : 'M[R]_n.+1) in
+  (forall d k (s : R) (X : 'M[R]_(d, n.+1)) (P : 'M[R]_n.+1), s != 0 -> \rank X = n.+1 ->
+     [/\ forall i j, causal i j -> 0 < P i j, forall i j, ~~ causal i j -> P i j = 0 &
+         forall j, \sum_i P i j = 1] ->
+     (exists Wk Wq : 'M_(k, d), masked_softmax causal (logits s X Wk Wq) = P) <-> (size P <= k)%N) /\
+  [/\ forall A : 'M[R]_n.+1, finitely_many_but (fun t : R => size (masked_softmax causal
+        (A + t *: \matrix_(i, j) (if i == ord0 then 0 else j%:R ^+ i.-1))%R) = (n.+1)./2),
+      forall P : 'M[R]_n.+1, (size P <= n)%N &
+      forall a : R, a != 0 -> size (masked_softmax causal (a%:M : 'M[R]_n.+1)) = n].
+Proof. exact: (@main.causal_heads (realExp R)). Qed.
+
+(* B20, Theorem 2 *)
+Theorem real_theorem_2_inclusion (R : realType) h r dp
+    (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)) :
+  (0 < r)%N -> (r <= dp)%N ->
+  exists (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+  forall n (X : 'M[R]_(h * r, n)),
+    layer (temperature dp) Vo Vv Vk Vq X = layer (temperature r) Wo Wv Wk Wq X.
+Proof. exact: (@main.theorem_2_inclusion (realExp R)). Qed.
+
+Theorem real_theorem_2_separation (R : realType) h r dp m
+    (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)) (U : 'M[R]_(h * r)) :
+  (0 < r)%N -> (r < dp)%N -> \rank (\sum_i Vo i *m Vv i)%R = (h * r)%N ->
+  (forall i, (Vk i)^T *m Vq i = U) -> \rank U = dp ->
+  forall (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+  exists X : 'M[R]_(h * r, m.+2),
+    layer (temperature r) Wo Wv Wk Wq X <> layer (temperature dp) Vo Vv Vk Vq X.
+Proof. exact: (@main.theorem_2_separation (realExp R)). Qed.
+
+Theorem real_theorem_2_witness (R : realType) h r dp : (0 < r)%N -> (r < dp)%N -> (dp <= h * r)%N ->
+  exists (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+  forall m (Wo : 'I_h -> 'M[R]_(h * r, r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+  exists X : 'M[R]_(h * r, m.+2),
+    layer (temperature r) Wo Wv Wk Wq X <> layer (temperature dp) Vo Vv Vk Vq X.
+Proof. exact: (@main.theorem_2_witness (realExp R)). Qed.
+
+(* the folklore, refuted *)
+Theorem real_folklore (R : realType) n (s : R) : s != 0 ->
+  exists Wk Wq : 'M[R]_(1, n), \rank (context s (1%:M : 'M[R]_n) Wk Wq) = n.
+Proof. exact: (@main.folklore (realExp R)). Qed.
+
+(* THEORY 9.1 *)
+Theorem real_any_tokens (R : realType) d n (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  s != 0 ->
+  [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+  (exists k (Wk Wq : 'M_(k, d)), masked_softmax vis (logits s X Wk Wq) = P) <->
+  (forall W : 'M_n, (forall i j, ~~ vis i j -> W i j = 0) -> (ones R n)^T *m W = 0 ->
+     X *m W *m X^T = 0 -> \sum_i \sum_(j | vis i j) W i j * exp.ln (P i j) = 0).
+Proof. exact: (@main.any_tokens (realExp R)). Qed.
+
+(* THEORY 9.2, d = n - 1 *)
+Theorem real_causal_forgives_one (R : realType) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 'cV_n.+1) (P : 'M[R]_n.+1) :
+  let causal (i j : 'I_n.+1) := (i <= j)%N in
+  s != 0 -> \rank X = n -> X *m u = 0 -> (forall i, u i 0 != 0) -> \sum_i u i 0 != 0 ->
+  [/\ forall i j, causal i j -> 0 < P i j, forall i j, ~~ causal i j -> P i j = 0 &
+      forall j, \sum_i P i j = 1] ->
+  exists Wk Wq : 'M_n, masked_softmax causal (logits s X Wk Wq) = P.
+Proof. exact: (@main.causal_forgives_one (realExp R)). Qed.
+
+(* THEORY 9.6 *)
+Theorem real_heads_of_size_one (R : realType) d n (s : R) (X : 'M[R]_(d, n)) :
+  let back c (Wk Wq : 'M[R]_(1, d)) := forall j t : 'I_n, (j = t + c :> nat)%N -> forall i : 'I_n,
+    (i <= j)%N -> i != t -> logits s X Wk Wq i j < logits s X Wk Wq t j in
+  [/\ forall (Wk Wq : 'M_(1, d)) (S : {set 'I_n}),
+        (forall t, t \in S -> exists j, forall i, i != t ->
+           logits s X Wk Wq i j < logits s X Wk Wq t j) -> (#|S| <= 2)%N,
+      forall c Wk Wq, (2 <= c)%N -> (c + 3 <= n)%N -> ~ back c Wk Wq &
+      forall c, s != 0 -> \rank X = n -> (c = 1 \/ 0 < c /\ n <= c + 2)%N -> exists Wk Wq, back c Wk Wq].
+Proof. exact: (@main.heads_of_size_one (realExp R)). Qed.
+
+(* THEORY 9.7 *)
+Theorem real_after_layer_norm (R : realType) d n k (s : R) (g : 'rV[R]_d.+1) (b : 'cV_d.+1) (Z : 'M_(d.+1, n))
+    (P : 'M[R]_n) : (0 < n)%N -> (ones R d.+1)^T *m Z = 0 ->
+  (exists Wk Wq : 'M_(k, d.+1), context s (diag_mx g *m Z + b *m (ones R n)^T)%R Wk Wq = P) ->
+  (\rank (centre R n *m log P) <= d)%N.
+Proof. exact: (@main.after_layer_norm (realExp R)). Qed.

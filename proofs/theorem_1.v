@@ -8,7 +8,7 @@ Local Open Scope ring_scope.
 Section Theorem1.
 Variable R : expField.
 
-(* size n - 1 reaches every context *)
+(* X of full column rank: heads of size k >= n - 1 reach every context *)
 Theorem sharp_threshold d n k s (X : 'M[R]_(d, n)) P : (0 < n)%N -> s != 0 -> \rank X = n ->
   stochastic P -> (n.-1 <= k)%N -> exists Wk Wq : 'M_(k, d), context s X Wk Wq = P.
 Proof.
@@ -16,7 +16,7 @@ move=> n0 s0 rX sP nk; apply/theorem_a => //; apply: leq_trans _ nk.
 by rewrite -ltnS prednK //; apply: logrank_lt => //; rewrite nR0.
 Qed.
 
-(* first half: size d >= n *)
+(* first half: X of full column rank, so d >= n; heads of size d reach every context *)
 Theorem theorem_1_first d n s (X : 'M[R]_(d, n)) P : (0 < n)%N -> s != 0 -> \rank X = n ->
   stochastic P -> exists Wk Wq : 'M_(d, d), context s X Wk Wq = P.
 Proof.
@@ -33,6 +33,7 @@ transitivity (col j (logits s X Wk Wq) t 0); first by rewrite [RHS]mxE.
 by rewrite /logits linearZ /= !col_mul X0 !mulmx0 scaler0 mxE.
 Qed.
 
+(* second half: d < n, n >= 2; for some X of rank d some P is out of reach of every head size and scale *)
 Theorem theorem_1_second d n : (1 < n)%N -> (d < n)%N ->
   exists (X : 'M[R]_(d, n)) (P : 'M[R]_n), [/\ \rank X = d, stochastic P &
     forall k s (Wk Wq : 'M_(k, d)), context s X Wk Wq <> P].
@@ -65,6 +66,7 @@ apply: leq_trans (mxrank_add _ _) _; rewrite -[(\rank _).+1]addn1 leq_add2l.
 exact: leq_trans (mxrankM_maxl _ _) (rank_leq_col _).
 Qed.
 
+(* a head of any X and scale with the context P prop. to e^(a I), a <> 0, has size n - 1 or more *)
 Theorem exp_identity_needs d n k s (X : 'M[R]_(d, n)) (Wk Wq : 'M_(k, d)) a : (0 < n)%N -> a != 0 ->
   context s X Wk Wq = exp_identity n a -> (n.-1 <= k)%N.
 Proof.

@@ -1,4 +1,5 @@
-(* Contexts that need head size n - 1 on every X are dense: within any ratio of any P. *)
+(* Within any ratio of any P there is a context that needs head size n - 1 on every X, and, for an X of
+   rank below n >= 2, one that no head of any size has on X. *)
 From mathcomp Require Import all_ssreflect all_algebra ring.
 From rankbound Require Import model exponential linalg almost_all log_rank softmax_gauge theorem_a theorem_1 theorem_1_more.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -43,6 +44,7 @@ rewrite ler_subr_addr ler_subl_addr ler_paddr // andbT.
 by apply: le_trans b0; rewrite addrC subr_le0.
 Qed.
 
+(* within any ratio of any P: a Q that no head of size below n - 1 has on any X at any scale *)
 Theorem unreachable_dense n (P : 'M[R]_n) (e : R) : (0 < n)%N -> stochastic P -> 0 < e ->
   exists Q : 'M[R]_n, [/\ stochastic Q, forall i j, `|ln (Q i j) - ln (P i j)| <= e &
     forall d k s (X : 'M_(d, n)), reachable k s X Q -> (n.-1 <= k)%N].
@@ -53,5 +55,17 @@ exists (softmax (logm P + t%:M)); split=> // [i j | d k s X [Wk [Wq hX]]].
   apply: le_trans te; have := @logm_near n (logm P) t%:M t; rewrite (softmax_logm sP); apply.
   by move=> a b; rewrite mxE; case: eqP => _; rewrite ?mulr1n ?mulr0n ?lexx ltW.
 by rewrite -h; apply: logrank_necessary hX.
+Qed.
+
+(* X of rank < n, n >= 2: within any ratio of any P there is one that no head of any size has on X *)
+Theorem deficient_dense d n (X : 'M[R]_(d, n)) (P : 'M[R]_n) (e : R) : (1 < n)%N -> (\rank X < n)%N ->
+  stochastic P -> 0 < e -> exists Q : 'M[R]_n, [/\ stochastic Q,
+    forall i j, `|ln (Q i j) - ln (P i j)| <= e & forall s k, ~ reachable k s X Q].
+Proof.
+move=> n1 rX sP e0; have [a [b h]] := deficient_lines n1 rX.
+have [t ht /andP [t0 te]] := almost_all_small (h (logm P)) e0.
+exists (softmax (logm P + t *: delta_mx a b)); split=> [|i j|//]; first by apply: softmax_stochastic; apply: ltnW.
+apply: le_trans te; have := @logm_near n (logm P) (t *: delta_mx a b) t; rewrite (softmax_logm sP); apply.
+by move=> i' j'; rewrite !mxE; case: ((_ == _) && _); rewrite ?mulr1n ?mulr0n ?mulr1 ?mulr0 ?lexx ltW.
 Qed.
 End Dense.

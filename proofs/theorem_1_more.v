@@ -33,32 +33,47 @@ move=> n0 h; apply: (exp_identity_needs n0 ln2_neq0 (s := s) (X := X) (Wk := Wk)
 by apply/matrixP => i j; rewrite h exp_identity_two.
 Qed.
 
-(* every X of rank < n leaves some P out of reach, at every head size *)
-Theorem deficient d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
-  exists2 P : 'M[R]_n, stochastic P & forall s k, ~ reachable k s X P.
+(* X of rank < n, n >= 2: in some direction E almost every logits A + t E, whatever A, have a context
+   that no head of any size has on X at any scale (all t but at most one) *)
+Theorem deficient_lines d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  exists i j : 'I_n, forall A : 'M[R]_n,
+    almost_all (fun t : R => forall s k, ~ reachable k s X (softmax (A + t *: delta_mx i j))).
 Proof.
 move=> n1 rX; have n0 := ltnW n1.
 have [v Xv v0] : exists2 v : 'cV[R]_n, X *m v = 0 & 1%:M *m v != 0.
   by apply: not_submx_witness; apply: contraL rX => /mxrankS; rewrite mxrank1 leqNgt.
 rewrite mul1mx in v0; have [j vj] := cV0Pn _ v0.
 pose i : 'I_n := Ordinal n0; pose l : 'I_n := Ordinal n1.
-pose E : 'M[R]_n := delta_mx i j.
-have sP := softmax_stochastic E n0.
-exists (softmax E) => // s k [Wk [Wq]] /(contextP _ _ sP) [c hc].
-have [c' h'] := (softmax_eq E sP).1 erefl.
-have : centre R n *m E *m v = 0.
-  have -> : centre R n *m E = centre R n *m ((Wk *m X)^T *m (s *: Wq *m X)).
-    by rewrite hc {1}h' !(centre_gauge (nR0 R n0)).
-  by rewrite -!mulmxA Xv !mulmx0.
+exists i, j => A; set E := delta_mx i j.
 have Ev a : (E *m v) a 0 = (a == i)%:R * v j 0.
   by rewrite /E -(mul_delta_mx (0 : 'I_1)) -mulmxA -rowE mxE big_ord1 !mxE eqxx andbT.
-rewrite /centre -mulmxA mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr => /eqP.
-rewrite subr_eq0 => /eqP/matrixP h; have hl := h l 0; have := h i 0.
-rewrite onesE -(onesE _ l 0) -hl !Ev eqxx mul1r (_ : l == i = false) // mul0r => z.
-by rewrite z eqxx in vj.
+have : centre R n *m E *m v != 0.
+  rewrite /centre -mulmxA mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr subr_eq0.
+  apply: contraNneq vj => e; have /matrixP/(_ l 0) hl := e; have /matrixP/(_ i 0) := e.
+  by rewrite onesE -(onesE _ l 0) -hl !Ev eqxx mul1r (_ : l == i = false) // mul0r => ->.
+case/matrix0Pn => a [z]; rewrite ord1 => nz {z}.
+exists [:: - (centre R n *m A *m v) a 0 / (centre R n *m E *m v) a 0] => t; rewrite inE => tn.
+move=> s k [Wk [Wq]] /(contextP _ _ (softmax_stochastic _ n0)) [c hc].
+have [c' h'] := (softmax_eq (A + t *: E) (softmax_stochastic _ n0)).1 erefl.
+have : centre R n *m (A + t *: E) *m v = 0.
+  have -> : centre R n *m (A + t *: E) = centre R n *m ((Wk *m X)^T *m (s *: Wq *m X)).
+    by rewrite hc {1}h' !(centre_gauge (nR0 R n0)).
+  by rewrite -!mulmxA Xv !mulmx0.
+rewrite mulmxDr mulmxDl -scalemxAr -scalemxAl => /matrixP/(_ a 0).
+rewrite mxE [X in _ + X]mxE [RHS]mxE => /eqP; rewrite addrC addr_eq0 => /eqP e.
+by case/eqP: tn; rewrite -e mulfK.
 Qed.
 
-(* almost every P needs n - 1: unreachable contexts are dense *)
+(* X of rank < n, n >= 2: some P is out of reach at every scale and head size *)
+Corollary deficient d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  exists2 P : 'M[R]_n, stochastic P & forall s k, ~ reachable k s X P.
+Proof.
+move=> n1 rX; have [i [j h]] := deficient_lines n1 rX.
+have [t ht _] := almost_all_small (h 0) ltr01.
+by exists (softmax (0 + t *: delta_mx i j)) => //; apply: softmax_stochastic; apply: ltnW.
+Qed.
+
+(* logits A + t I need head size n - 1 for all t but finitely many *)
 Theorem almost_every n (A : 'M[R]_n) : (0 < n)%N ->
   almost_all (fun t : R => logrank (softmax (A + t%:M)) = n.-1).
 Proof.

@@ -1,4 +1,5 @@
-(* B20 Theorem 2, separation: heads of a fixed size d_p > r compute what no r-headed layer does. *)
+(* B20 Theorem 2, separation: a layer of heads of size d_p that share one product of rank d_p differs
+   somewhere from each layer of heads of size r < d_p with at most d value coordinates in all. *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_2_inclusion.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.

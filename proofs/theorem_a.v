@@ -17,13 +17,14 @@ Lemma contextP (Wk Wq : 'M[R]_(k, d)) : context s X Wk Wq = P <->
   exists c : 'rV_n, (Wk *m X)^T *m (s *: Wq *m X) = logm P + ones R n *m c.
 Proof. by rewrite /context softmax_eq // /logits -scalemxAl -scalemxAr. Qed.
 
-(* necessity, for every X *)
+(* for every X and s: a head of size k has contexts of log-rank at most k *)
 Theorem logrank_necessary (Wk Wq : 'M[R]_(k, d)) : context s X Wk Wq = P -> (logrank P <= k)%N.
 Proof.
 move=> /contextP [c h]; apply: leq_trans (logrank_le nR0 _ c) _; rewrite -h.
 by apply: leq_trans (mxrankM_maxl _ _) _; rewrite mxrank_tr rank_leq_row.
 Qed.
 
+(* X of full column rank, s <> 0: P is the context of a head of size k iff logrank P <= k *)
 Theorem theorem_a : s != 0 -> \rank X = n ->
   (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) <-> (logrank P <= k)%N.
 Proof.

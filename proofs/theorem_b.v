@@ -26,6 +26,8 @@ have -> : one *m w^T *m one = one.
 by rewrite subrr mul0mx scaler0 subr0.
 Qed.
 
+(* A + 1 c^T = (Wk X)^T (Wq X) for some c and Wk, Wq of k rows iff C A v = 0 whenever X v = 0,
+   u^T A = 0 whenever X u = 0 and 1^T u = 0, and rank C A <= k *)
 Theorem theorem_b :
   (exists (Wk Wq : 'M_(k, d)) (c : 'rV_n), (Wk *m X)^T *m (Wq *m X) = A + one *m c)
   <-> [/\ kills_null_right, kills_null_left & (\rank (C *m A) <= k)%N].

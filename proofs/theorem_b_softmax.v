@@ -9,6 +9,7 @@ Section Real.
 Variables (R : expField) (d n : nat) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n).
 Hypotheses (n0 : (0 < n)%N) (s0 : s != 0) (sP : stochastic P).
 
+(* the same for A = log P: P is the context of a head of size k on X *)
 Theorem theorem_b_softmax k :
   (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P)
   <-> [/\ kills_null_right X (logm P), kills_null_left X (logm P) & (logrank P <= k)%N].

@@ -66,7 +66,7 @@ move=> h; apply: eq_bigr => i _; rewrite /new_row (completes_row _ h).
 by rewrite (@completes_above D D' i) // => l j _; apply: h.
 Qed.
 
-(* lower bound *)
+(* no completion has a rank below the number of new rows *)
 Theorem new_rows_le M D : completes M D -> (new_rows D <= \rank M)%N.
 Proof.
 move=> h; rewrite -[M in \rank M]rows_before_all /new_rows.
@@ -84,7 +84,7 @@ rewrite -(completes_row o h) -(@completes_above M D o); last by move=> l j _; ap
 exact: submxMr (submx_trans (row_above M o) le).
 Qed.
 
-(* upper bound *)
+(* some completion has a rank of at most the number of new rows *)
 Theorem new_rows_reached D : exists2 M, completes M D & (\rank M <= new_rows D)%N.
 Proof.
 suff H i : (i <= m)%N -> exists2 M : 'M[F]_(m, n), (forall (l : 'I_m) j, (l < i)%N -> vis l j -> M l j = D l j) &
@@ -127,7 +127,7 @@ split=> [[M h r] | hk]; first exact: leq_trans (new_rows_le h) r.
 by have [M h r] := new_rows_reached D; exists M => //; apply: leq_trans r hk.
 Qed.
 
-(* the same count as a sum of rank gains *)
+(* the same count as a sum of rank gains, rank D[<=i, K_i] - rank D[<i, K_i] *)
 Lemma new_row_gain D i : (new_row D i : nat) =
   (\rank (rows_before D i.+1 *m keep_visible i) - \rank (rows_before D i *m keep_visible i))%N.
 Proof.

@@ -57,6 +57,8 @@ Local Notation N := n.+1.
 (* powers of distinct numbers below a zero row *)
 Definition tilt : 'M[R]_N := \matrix_(i, j) (if i == ord0 then 0 else j%:R ^+ i.-1).
 
+(* N tokens: the masked log-rank of the causal softmax of A + t tilt is floor(N/2), for all t but finitely
+   many *)
 Theorem causal_generic (A : 'M[R]_N) : almost_all (fun t : R =>
   masked_logrank causal ord0 (msoftmax causal (A + t *: tilt)) = N./2).
 Proof.
@@ -74,7 +76,7 @@ rewrite -[RHS]/(n.+1./2) -sum_half; apply: eq_bigr => i _; rewrite nr; congr (na
 rewrite -sum1_card -[RHS]subSS -(@count_ge i.+1 n.+1) ?ltnS 1?ltnW // big_mkcond.
 by apply: eq_bigr => j _; rewrite inE /causal lift0; case: (i < j)%N.
 Qed.
-(* the worst case: tokens that prefer themselves, P prop. to e^(a I) below the mask *)
+(* N - 1 at P proportional to e^(a I) on the mask, a <> 0, and never more *)
 Theorem causal_worst (a : R) : a != 0 ->
   masked_logrank causal ord0 (msoftmax causal (a%:M : 'M_N)) = n /\
   forall P : 'M[R]_N, (masked_logrank causal ord0 P <= n)%N.

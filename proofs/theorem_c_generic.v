@@ -1,5 +1,5 @@
-(* Theorem C for almost every matrix: row i is new iff i < |K_i|. For all t but at most m^2, over
-   any field with that many elements. *)
+(* Theorem C for almost every matrix: row i is new iff i < |K_i|. For all t but at most m^2, which
+   says nothing over a field with no more elements than that. *)
 From mathcomp Require Import all_ssreflect all_algebra zify.
 From rankbound Require Import model linalg almost_all theorem_c.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -53,6 +53,8 @@ have -> : row l V = row (Ordinal lm) (rows_before powers p *m cut i).
 exact: row_sub.
 Qed.
 
+(* D plus t times the powers of distinct numbers: row i is new iff i < |K_i|, for all t but the roots of a
+   polynomial p <> 0 of degree at most m^2 *)
 Theorem generic_rows D : exists p : {poly F}, [/\ p != 0, (size p <= (m * m).+1)%N &
   forall t, ~~ root p t -> forall i, new_row vis (D + t *: powers) i = (i < #|seen i|)%N].
 Proof.

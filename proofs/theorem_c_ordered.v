@@ -17,6 +17,7 @@ Proof. by rewrite row_permE (eqmxMfull A) // row_full_unit unitmx_perm. Qed.
 Definition ordered_logrank (P : 'M[R]_n) :=
   new_rows (fun i => vis (pi i)) (row_perm pi (log_ratio anchor P)).
 
+(* Theorem C, rows in the order pi *)
 Theorem theorem_c_ordered d k s (X : 'M[R]_(d, n)) P : s != 0 -> \rank X = n -> mstochastic vis P ->
   (exists Wk Wq : 'M_(k, d), msoftmax vis (logits s X Wk Wq) = P) <-> (ordered_logrank P <= k)%N.
 Proof.

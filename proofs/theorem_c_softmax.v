@@ -55,7 +55,7 @@ Qed.
 
 Local Notation masked_logrank := (@model.masked_logrank R n vis anchor).
 
-(* lower bound, for every X *)
+(* nested mask, every X and s: heads of size k have contexts of masked log-rank at most k *)
 Theorem masked_necessary d k s (X : 'M[R]_(d, n)) P (Wk Wq : 'M_(k, d)) : mstochastic P ->
   msoftmax (logits s X Wk Wq) = P -> (masked_logrank P <= k)%N.
 Proof.
@@ -70,6 +70,8 @@ have hM : completes vis ((1%:M - ones R n *m delta_mx 0 anchor) *m L) (log_ratio
 exact: leq_trans (new_rows_le nest hM) (leq_trans (mxrankM_maxr _ _) rL).
 Qed.
 
+(* X of full column rank, s <> 0: P is the masked context of a head of size k iff its masked log-rank is
+   at most k *)
 Theorem theorem_c_softmax d k s (X : 'M[R]_(d, n)) P : s != 0 -> \rank X = n -> mstochastic P ->
   (exists Wk Wq : 'M_(k, d), msoftmax (logits s X Wk Wq) = P) <-> (masked_logrank P <= k)%N.
 Proof.

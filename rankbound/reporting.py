@@ -50,12 +50,14 @@ def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int
 
     What it gives is called with how much is done, of how much, and what comes next.
     """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    shown = sys.stderr.isatty()
-    with Progress(*columns, console=Console(stderr=True), transient=True, disable=not shown) as bar:
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
 
         def show(done: int, total: int, what: str) -> None:
@@ -190,6 +192,8 @@ def atlas_sources(atlas: Atlas) -> Table:
 
 def audit_summary(audit: Audit) -> list[str]:
     """Return the closing lines: what was audited, how it was checked, what stands out."""
+    from rankbound.auditing.page import bottleneck
+
     model, text = audit.model, audit.text
     stored = f"{model.storage_dtype} weights" + (", dequantised" if model.quantised else "")
     windows = "1 window" if text.windows == 1 else f"{text.windows} windows"
@@ -200,13 +204,12 @@ def audit_summary(audit: Audit) -> list[str]:
         f"The model's own attention weights were reproduced to {audit.proof.deviation:.1e}, "
         f"{audit.proof.ratio:.2f} of what rounding explains ({audit.proof.weights:,} weights).",
     ]
+    lines += [f"Not audited: {'; '.join(model.not_audited)}."] if model.not_audited else []
     if audit.heads:
         measures = [head.measures for head in audit.heads]
         ranks = [m.log_effective_rank for m in measures]
-        at = sum(m.at_bottleneck for m in measures)
         lines.append(
-            f"{at} of {len(measures)} heads are at the bottleneck: their log-rank is all that "
-            "their size allows. "
+            f"{bottleneck([head.row() for head in audit.heads])} "
             f"Effective rank of centred log P: {min(ranks):.1f} to {max(ranks):.1f}, "
             f"median {statistics.median(ranks):.1f}."
         )
@@ -221,8 +224,7 @@ def _shared_sizes(measures: Sequence[HeadMeasures]) -> list[int]:
 
 def _cost(measures: Sequence[HeadMeasures], size: int) -> str:
     errors = [m.kl_errors[size] for m in measures]
-    within = sum(m.least_head_size_1pct <= size for m in measures)
     return (
-        f"At head size {size} the KL divergence is at most {max(errors):.2g} nats, in the median "
-        f"{statistics.median(errors):.2g}; it is enough for 1 % in {within} of {len(errors)}."
+        f"At head size {size} the KL divergence of heads refitted to this text is at most "
+        f"{max(errors):.2g} nats, in the median {statistics.median(errors):.2g}."
     )

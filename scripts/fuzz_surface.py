@@ -743,6 +743,7 @@ INTERNAL = {  # of rankbound.theory: what is called with arguments that were rea
     "wrong_entry_cost": "of a checked column",
     "wrong_side_bound": "of checked costs",
     "pair_members": "unchecked, as it says",
+    "sufficient_gap": "unchecked, as it says",
     "exact_factors": "of exact logits that were read",
     "stays_away": "of a checked context",
 }

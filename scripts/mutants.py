@@ -26,10 +26,10 @@ import sys
 import time
 import traceback
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import cache, partial
+from functools import partial
 from importlib.machinery import SourceFileLoader
 from itertools import accumulate, islice
 from pathlib import Path
@@ -48,6 +48,7 @@ COVERED = ROOT / ".mutants-coverage.json"
 SAMPLE, SEED = 60, 14  # of CI
 FIRST, GRACE, FACTOR = 8, 60.0, 10.0  # tests of the first round; seconds; times the usual duration
 MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
+ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
 OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
@@ -289,7 +290,7 @@ def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
     if not tests and any(str(line) in lines for line in mutant.lines):
         tests = {test for those in lines.values() for test in those}
-        room = f"tests/{mutant.path.split('/')[1]}/"  # what a module holds is read elsewhere too
+        room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
         tests |= {test for test in known["seconds"] if test.startswith(room)}
     seconds = {test: known["seconds"].get(test, math.inf) for test in tests}
     order = sorted(tests, key=lambda test: (seconds[test], test))
@@ -346,21 +347,35 @@ def listed() -> str:
     return (ROOT / "docs" / "mutants.md").read_text()
 
 
-def run(drawn: list[Mutant], record: dict[str, str], known: Any, log: Any) -> dict[str, list[Any]]:
-    """Judge each mutant: by the test on record if there is one, else by those that cover it."""
-    judge, outcome = Judge({"seconds": {}}), defaultdict(list)
+def run(
+    drawn: list[Mutant], tests: Callable[[Mutant], Iterable[list[str]]], known: Any, log: Any
+) -> dict[str, list[Any]]:
+    """Judge each mutant by each of these lists of tests, until one kills it."""
+    judge, outcome = Judge(known), defaultdict(list)
     for mutant in drawn:
-        word = ""
-        if mutant.id in record:
-            word, killer = judge.judge(mutant, [record[mutant.id]])
-        if word != "killed":
-            judge.known = known(mutant)
-            word, killer = judge.judge(mutant, killers(mutant, judge.known))
+        word, killer = "uncovered", ""
+        for these in tests(mutant):
+            word, killer = judge.judge(mutant, these)
+            if word == "killed":
+                break
         outcome[word].append((mutant, killer))
-        print(
-            json.dumps({**asdict(mutant), "outcome": word, "killer": killer}), file=log, flush=True
-        )
+        line = {**asdict(mutant), "outcome": word, "killer": killer}
+        print(json.dumps(line), file=log, flush=True)
     return outcome
+
+
+def on_record(mutant: Mutant, record: dict[str, str]) -> Iterator[list[str]]:
+    """The test on record, then its file, then its room: tests are renamed and moved."""
+    if test := record.get(mutant.id):
+        yield [test]
+        if (ROOT / (file := test.split("::")[0])).exists():
+            yield [file]
+    yield [room_of(mutant)]
+
+
+def room_of(mutant: Mutant) -> str:
+    """Where the tests of its room are."""
+    return f"tests/{mutant.path.split('/')[1]}"
 
 
 def report(outcome: dict[str, list[Any]]) -> None:
@@ -398,16 +413,17 @@ def main() -> int:
     drawn = every(args.file)
     count = SAMPLE if args.ci or args.record else args.sample or len(drawn)
     drawn = sample(drawn, count, args.seed)
-    rooms = cache(lambda room: covered([f"tests/{room}"]))
     if args.ci:
+        record, explained = json.loads(RECORD.read_text()), listed()
+        drawn = [mutant for mutant in drawn if mutant.id not in explained]
+        known = {"seconds": {f"tests/{room}": ROOM for room in ROOMS}}
         with open(os.devnull, "w") as log:
-            record = json.loads(RECORD.read_text())
-            outcome = run(drawn, record, lambda m: rooms(m.path.split("/")[1]), log)
+            outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log)
     else:
         whole = not args.fresh and COVERED.exists()
         known = json.loads(COVERED.read_text()) if whole else covered([f"tests/{r}" for r in ROOMS])
         with open(args.log, "a") as log:
-            outcome = run(drawn, {}, lambda _: known, log)
+            outcome = run(drawn, lambda mutant: [killers(mutant, known)], known, log)
     if args.record:
         record = {mutant.id: killer for mutant, killer in outcome["killed"]}
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

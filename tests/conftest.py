@@ -1,5 +1,7 @@
 """One BLAS thread and one Hypothesis profile, so that a run can be repeated."""
 
+from __future__ import annotations
+
 import os
 import signal
 from importlib.util import find_spec
@@ -24,7 +26,12 @@ if find_spec("hypothesis.internal.constants_ast"):  # older versions draw from n
 settings.register_profile(
     "rankbound", derandomize=True, deadline=None, print_blob=True, max_examples=50
 )
-settings.load_profile("rankbound")
+settings.register_profile("sample", settings.get_profile("rankbound"), max_examples=10)
+settings.load_profile("rankbound")  # the other by --hypothesis-profile=sample
+
+# Modules of helpers: pytest's own form of an assert holds under python -O, a plain one does not.
+for _module in ("helpers", "certificates.truth", "sweeps.functions", "sweeps.killing"):
+    pytest.register_assert_rewrite(f"tests.{_module}")
 
 MODELS = all(find_spec(name) for name in ("torch", "transformers", "pandas"))
 REAL_MODELS = MODELS and all(

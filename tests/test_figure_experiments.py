@@ -178,7 +178,7 @@ def test_a_panel_is_an_experiment() -> None:
     for experiment, d in (("mixing", 32), ("separation-distinct", 16), ("language", 32)):
         decay = 0.01 if experiment == "language" else 0.0
         for heads in (2, 4):
-            run = Run(experiment, "standard", d, 8, heads, 8, 8, 9, 9, 0.1, decay, 0, 1 / heads)
+            run = Run(experiment, "standard", d, 8, heads, 8, 8, 9, 9, 0.1, decay, 1, 0, 1 / heads)
             rows.append(asdict(run))
     figure = Figure()
     recipe.draw(rows, figure)

@@ -8,18 +8,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rankbound._validate import check_bool, check_ints
 from rankbound.attention.head import AttentionHead
-from rankbound.auditing import capture, models
+from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Captured, Reproduction, Samples
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import LoadedModel, ModelFacts, TextFacts, run
+from rankbound.auditing.models import LoadedModel, ModelFacts, run
 from rankbound.auditing.page import write_page
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
 from rankbound.table import Table, Tabular
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Progress = Callable[[int, int, str], None]
 
@@ -29,7 +33,7 @@ class AuditedHead:
     """One head on one window; all numbers are from 0."""
 
     window: int
-    layer: int  # of those with attention, in the order in which they run
+    layer: int  # its number in the model, as of `layer_numbers`
     module: str  # the name of the layer's module in the model
     head: int
     key_value_head: int
@@ -72,7 +76,9 @@ class Audit(Tabular):
             [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
             for head in self.heads
         ]
-        return Table([m.column() for m in shown], rows)
+        beside = self.model.not_audited
+        caption = f"Not audited: {'; '.join(beside)}." if beside else ""
+        return Table([m.column() for m in shown], rows, caption=caption)
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -116,11 +122,12 @@ class AuditInterrupted(KeyboardInterrupt):
 
 
 def audit(
-    model: str | os.PathLike[str],
+    model: str | os.PathLike[str] | PreTrainedModel,
     text: str,
     length: int | None = None,
     layers: Iterable[int] | None = None,
     *,
+    tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
     dtype: str = "float32",
     context_rank: bool = True,
@@ -137,16 +144,19 @@ def audit(
 
     Parameters
     ----------
-    model : str or path
+    model : str, path or PreTrainedModel
         A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
-        installed package that carries one. Nothing is downloaded, unpickled or run as code.
+        installed package that carries one. Nothing is downloaded, unpickled or run as code. Or a
+        loaded model of transformers, on any device: it is left as it is, in training mode too.
     text : str
         The text itself.
     length : int, optional
         Tokens of a window, n, special tokens included; unless given as many as the text and the
         model allow, at most 512.
     layers : iterable of int, optional
-        Numbers of attention layers, from 0; all unless given.
+        Numbers of attention layers, as of the column `layer`; all unless given.
+    tokenizer : PreTrainedTokenizerBase, optional
+        That of a loaded model, which has none with it; for other models it is refused.
     windows : int
         How many windows of the text, one after the other; each is measured by itself.
     dtype : {"float32", "float64"}
@@ -170,7 +180,7 @@ def audit(
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
     """
-    text = models.check_text(text)
+    text = texts.check_text(text)
     context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
     chosen = None
     if layers is not None:
@@ -178,10 +188,23 @@ def audit(
     sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    loaded = models.load(models.find_model(model), dtype)
-    cut, facts = models.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    if models.is_loaded(model):
+        loaded = models.adopt(model, tokenizer, dtype)
+    else:
+        files = models.find_model(model)
+        if tokenizer is not None:
+            raise InputError(
+                "tokenizer is taken with a loaded model; expected none: files hold it."
+            )
+        loaded = models.load(files, dtype)
+    cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    models.check_ids(loaded, cut)
     measured = partial(
-        measure_heads, unit=loaded.facts.unit, context_rank=context_rank, head_sizes=sizes
+        measure_heads,
+        unit=loaded.facts.unit,
+        storage_unit=loaded.facts.storage_unit,
+        context_rank=context_rank,
+        head_sizes=sizes,
     )
     return _Run(loaded, facts, chosen, measured, progress).audit(cut)
 
@@ -198,8 +221,9 @@ class _Run:
     heads: list[AuditedHead] = field(default_factory=list)
     proof: Reproduction = field(default_factory=Reproduction)
     samples: Samples = field(default_factory=dict)
+    numbers: dict[capture.Call, int] = field(default_factory=dict)
+    beside: tuple[str, ...] = ()
     window: int = 0
-    layers: int = 0
     done: int = 0
 
     def audit(self, windows: list[list[int]]) -> Audit:
@@ -208,7 +232,7 @@ class _Run:
             self._look(windows[0])
             for window, ids in enumerate(windows):
                 self.window = window
-                with capture.recording(self.loaded, self._visit, self.chosen):
+                with capture.recording(self.loaded, self._visit, self.numbers, self.chosen):
                     run(self.loaded, ids)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
@@ -216,20 +240,34 @@ class _Run:
 
     def _look(self, ids: list[int]) -> None:
         """Run the model unobserved, and learn which layers have attention."""
-        with capture.eager_samples(self.loaded, len(ids)) as samples:
+        model = self.loaded.facts
+        with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
             run(self.loaded, ids)
-        self.samples = samples
-        self.layers = sum(len(calls) for calls in samples.values())
-        name = self.loaded.facts.name
+        shapes: set[tuple[int, ...]] = set()
+        if not samples:  # some return weights only where asked to
+            with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
+                output = run(self.loaded, ids, output_attentions=True)
+            shown = getattr(output, "attentions", None) or ()
+            shapes = {tuple(part.shape) for part in shown if hasattr(part, "shape")}
         if not samples:
-            raise InputError(
-                f"{name}: {self.loaded.facts.architecture} shows no attention weights; expected "
-                "a model with attention that transformers can run as eager."
+            seen = " and ".join(map(str, sorted(shapes)))
+            what = (
+                f"returns attention weights of shape {seen}, but no layer returns its own"
+                if seen
+                else "shows no attention weights, also where it is asked to"
             )
-        if self.chosen is not None and max(self.chosen) >= self.layers:
             raise InputError(
-                f"layers holds {max(self.chosen)}; expected at most {self.layers - 1}: {name} has "
-                f"{self.layers} attention layers, numbered from 0."
+                f"{model.name}: {model.architecture} {what}; expected layers that return "
+                f"theirs as (1, heads, {len(ids)}, {len(ids)})."
+            )
+        self.samples, self.numbers = samples, capture.layer_numbers(samples)
+        self.beside = capture.not_audited(self.loaded, samples, ran)
+        known = sorted(self.numbers.values())
+        absent = sorted((self.chosen or set()) - set(known))
+        if absent:
+            raise InputError(
+                f"layers holds {absent[-1]}; expected numbers of the {len(known)} attention layers "
+                f"of {model.name}, {', '.join(map(str, known))}."
             )
 
     def _visit(self, captured: Captured) -> None:
@@ -249,10 +287,12 @@ class _Run:
         ]
         self.done += 1
         if self.progress is not None:
-            wanted = self.layers if self.chosen is None else len(self.chosen)
+            wanted = len(self.numbers if self.chosen is None else self.chosen)
             self.progress(self.done, wanted * self.text.windows, captured.place)
 
     def _record(self, *, complete: bool) -> Audit:
-        facts = replace(self.loaded.facts, attention_layers=self.layers)
+        facts = self.loaded.facts
+        beside = (*facts.not_audited, *self.beside)
+        facts = replace(facts, attention_layers=len(self.numbers), not_audited=beside)
         versions = MappingProxyType(models.versions())
         return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)

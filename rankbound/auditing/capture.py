@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ import numpy.typing as npt
 from rankbound._validate import FLOAT64, STORAGES, Array
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
-from rankbound.auditing.models import LoadedModel, quiet, require
+from rankbound.auditing.models import LoadedModel, in_general, quiet, require
 from rankbound.errors import InputError
 from rankbound.measuring.head import layer_heads
 
@@ -55,7 +55,7 @@ BENIGN = {
 class Captured:
     """One layer's attention, as the model computed it."""
 
-    layer: int  # the number of the attention call within the model, from 0
+    layer: int  # its number, as of `layer_numbers`
     module: str  # the name of the layer's module in the model
     turn: int  # how often this module was called before; above 0 where layers share a module
     heads: tuple[AttentionHead, ...]  # on their keys; a mask that hides nothing is None
@@ -73,18 +73,41 @@ class Captured:
         return f"layer {self.layer} ({self.module})"
 
 
-Samples = dict[str, list[Array]]
+Call = tuple[str, int]  # a module's name in the model, and how often it was called before
+Samples = dict[Call, Array]  # in the order in which they ran
 
 
 # what sees an attention call: its module, its query, key and mask, its weights and its options
 _active: ContextVar[Callable[..., None] | None] = ContextVar("rankbound_observer", default=None)
 
 
+def layer_numbers(calls: Iterable[Call]) -> dict[Call, int]:
+    """The number of each attention layer, by its call, in the order in which they ran.
+
+    It is the first number in the module's name, so that a layer keeps its number in the model
+    (layers.4.self_attn is 4 where other layers have no attention); unless two layers shared it, as
+    where a module is called twice: then all are counted as they run, from 0.
+    """
+    calls = list(calls)
+    named = [next(filter(str.isdecimal, name.split(".")), None) for name, _ in calls]
+    numbers = [int(number) for number in named if number is not None]
+    if len(set(numbers)) < len(calls):
+        numbers = list(range(len(calls)))
+    return dict(zip(calls, numbers, strict=True))
+
+
 @contextmanager
 def recording(
-    loaded: LoadedModel, visit: Callable[[Captured], None], layers: frozenset[int] | None = None
+    loaded: LoadedModel,
+    visit: Callable[[Captured], None],
+    numbers: Mapping[Call, int],
+    layers: frozenset[int] | None = None,
 ) -> Iterator[None]:
-    """Show these attention layers, or all, to `visit` while the model runs, one at a time."""
+    """Show these attention layers, or all, to `visit` while the model runs once, one at a time.
+
+    `numbers` are those of the calls that a run without observer made: `InputError` if another is
+    observed, or one of them is not.
+    """
     interface = require("transformers", "an audit")
     masks = require("transformers.masking_utils", "an audit")
     interface.AttentionInterface.register(NAME, _attend)
@@ -94,21 +117,29 @@ def recording(
 
     def observe(module: Any, tensors: Any, weights: Any, options: Any) -> None:
         name = names.get(id(module), type(module).__name__)
-        layer, turn = calls.total(), calls[name]
+        call = name, calls[name]
         calls[name] += 1
-        if layers is None or layer in layers:
-            visit(_read((layer, name, turn), module, tensors, weights, options))
+        if call not in numbers:
+            raise InputError(
+                f"{name}: the model does not return its attention weights when it runs by "
+                "itself; expected them, to be reproduced before anything is reported."
+            )
+        if layers is None or numbers[call] in layers:
+            visit(_read(numbers[call], call, module, tensors, weights, options))
 
     token = _active.set(observe)
     try:
         with quiet():
             loaded.model.set_attn_implementation(NAME)
-        if loaded.model.config.get_text_config()._attn_implementation != NAME:
-            raise InputError(
-                f"{loaded.facts.name}: {loaded.facts.architecture} does not compute attention "
-                "through transformers' attention interface; expected an architecture that does."
-            )
         yield
+        unseen = [call for call in numbers if call[1] >= calls[call[0]]]
+        if unseen:
+            raise InputError(
+                f"{loaded.facts.name}: {len(unseen)} of {len(numbers)} attention layers of "
+                f"{loaded.facts.architecture} ({unseen[0][0]}) do not compute attention through "
+                "transformers' attention interface, where queries and keys are observed; expected "
+                "an architecture all of whose layers do."
+            )
     finally:
         _active.reset(token)
         with quiet():
@@ -138,14 +169,14 @@ def _own_attention(module: Any) -> Any:
 
 
 def _read(
-    where: tuple[int, str, int],
+    layer: int,
+    call: Call,
     module: Any,
     tensors: tuple[Any, ...],
     weights: Any,
     options: dict[str, Any],
 ) -> Captured:
-    layer, name, turn = where
-    place = f"layer {layer} ({name})"
+    place = f"layer {layer} ({call[0]})"
     query, key, attention_mask = tensors
     _check_options(place, module, options)
     _check_shapes(place, module, query, key)
@@ -164,7 +195,7 @@ def _read(
         soft_cap=cap,
     )
     dtype = str(query.dtype).removeprefix("torch.")
-    return Captured(layer, name, turn, heads, len(keys), dtype, own=weights)
+    return Captured(layer, *call, heads, len(keys), dtype, own=weights)
 
 
 def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
@@ -258,21 +289,26 @@ class Reproduction:
 
 
 @contextmanager
-def eager_samples(loaded: LoadedModel, n: int) -> Iterator[Samples]:
+def eager_samples(loaded: LoadedModel, n: int) -> Iterator[tuple[Samples, set[str]]]:
     """Collect some columns of each layer's weights while the model runs unobserved.
 
-    Yields a dict that holds, after the run, for each module that returned weights those of each of
-    its calls, (heads, n, sampled), [key, query]. Of modules within each other the innermost counts.
+    Yields what holds, after the run, those of each call whose module returned weights, (heads, n,
+    sampled), [key, query], and the names of all modules that ran. Of modules within each other the
+    innermost counts.
     """
     samples: Samples = {}
+    ran: set[str] = set()
+    calls: Counter[str] = Counter()
     chosen = sampled(n)
 
     def keep(name: str, output: Any) -> None:
-        if any(other.startswith(f"{name}.") for other in samples) or not name:
+        ran.add(name)
+        if any(other.startswith(f"{name}.") for other in calls) or not name:
             return
         for part in output if isinstance(output, tuple) else ():
             if getattr(part, "ndim", 0) == 4 and tuple(part.shape[2:]) == (n, n):
-                samples.setdefault(name, []).append(as_columns(part[:, :, chosen]))
+                samples[name, calls[name]] = as_columns(part[:, :, chosen])
+                calls[name] += 1
                 return
 
     hooks = [
@@ -280,10 +316,32 @@ def eager_samples(loaded: LoadedModel, n: int) -> Iterator[Samples]:
         for name, module in loaded.model.named_modules()
     ]
     try:
-        yield samples
+        yield samples, ran
     finally:
         for handle in hooks:
             handle.remove()
+
+
+def not_audited(loaded: LoadedModel, samples: Samples, ran: set[str]) -> tuple[str, ...]:
+    """Name the modules of attention that hold no audited layer: vision towers, cross-attention.
+
+    A module counts as attention by its name or its class's, as far as names tell.
+    """
+    found: dict[str, Any] = {}
+    for name, module in loaded.model.named_modules():
+        within = any(name.startswith(f"{other}.") for other in [*found, *(c for c, _ in samples)])
+        holds = any(f"{audited}.".startswith(f"{name}.") for audited, _ in samples)
+        named = (name or "-", type(module).__name__)
+        if any(word.lower().endswith(("attn", "attention")) for word in named) and not (
+            within or holds or next(module.parameters(), None) is None
+        ):
+            found[name] = module
+    groups = Counter(
+        f"{in_general(name)} ({type(module).__name__}), "
+        + ("which shows no weights" if name in ran else "which does not run on text")
+        for name, module in found.items()
+    )
+    return tuple(name if many == 1 else f"{many} of {name}" for name, many in groups.items())
 
 
 def sampled(n: int) -> npt.NDArray[np.int64]:
@@ -296,8 +354,8 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
 
     Refused if one differs by more than rounding explains, or rounding might explain anything.
     """
-    unobserved = samples.get(captured.module, [])[captured.turn : captured.turn + 1]
-    if not unobserved or captured.own is None:
+    unobserved = samples.get((captured.module, captured.turn))
+    if unobserved is None or captured.own is None:
         raise InputError(
             f"{captured.place}: the model does not return its attention weights when it runs by "
             "itself; expected them, to be reproduced before anything is reported."
@@ -305,15 +363,17 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     weights, total = captured.weights(), Reproduction()
     for h, head in enumerate(captured.heads):
         P, bound = context_and_bound(head, captured.dtype)
-        if float(bound.sum(axis=0).max()) > VAGUE:
+        if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
+            remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
             raise InputError(
-                f"{captured.place}, head {h}: logits so large that rounding in {captured.dtype} "
-                "leaves the weights open; nothing would be shown. Pass dtype='float64'."
+                f"{captured.place}, head {h}: logits so large (up to "
+                f"{np.abs(head.logits()).max():.1g}) that rounding in {captured.dtype} leaves the "
+                f"weights open; nothing would be shown. {remedy}"
             )
         chosen = sampled(P.shape[1])
         pairs = (
             (P, bound, weights[h]),
-            (P[:, chosen], bound[:, chosen], unobserved[0][h]),
+            (P[:, chosen], bound[:, chosen], unobserved[h]),
         )
         for ours, allowed, theirs in pairs:
             total = total.with_(_compare(ours, allowed, theirs, f"{captured.place}, head {h}"))

@@ -57,7 +57,8 @@ COLUMNS = (
     Measure("window", "Number of the window of the text, from 0.", title="window", place=True),
     Measure(
         "layer",
-        "Number of the layer among those with attention, in the order in which they run, from 0.",
+        "Number of the layer in the model, from 0: the first in its module's name, or, where "
+        "layers share it, its number among those with attention as they run.",
         title="layer",
         place=True,
     ),
@@ -93,6 +94,14 @@ COLUMNS = (
     ),
     Measure("log_rank_upper", "An upper bound of the log-rank."),
     Measure(
+        "log_rank_at_storage",
+        "How much of `log_rank_lower` would be left if queries and keys were known only to the "
+        "rounding of the dtype in which the weights are stored: the rest that rounding would leave "
+        "open. The same where that dtype is as fine as the one the model ran in; empty for "
+        "quantised weights.",
+        dtype="Int64",
+    ),
+    Measure(
         "log_rank_bound",
         "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits are capped, "
         "since the cap lifts ranks.",
@@ -106,7 +115,8 @@ COLUMNS = (
     Measure(
         "at_bottleneck",
         "Whether the log-rank reaches `log_rank_bound` while almost every matrix of attention "
-        "weights would need more. No where the bounds leave it open.",
+        "weights with this mask would need more. No where that is not known: where the bounds "
+        "leave it open, or `generic_log_rank` is empty.",
     ),
     Measure(
         "log_effective_rank",
@@ -137,14 +147,15 @@ COLUMNS = (
         "kl_half",
         "Mean over queries of the KL divergence, in nats, of the attention weights from those of "
         "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L): an "
-        "upper bound of what half the size costs.",
+        "upper bound of what half the size costs a head refitted to this very text. With "
+        "projections fixed before the text is seen, as a smaller model has, it may cost far more.",
         title="KL at half",
         format=".2g",
     ),
     Measure(
         "least_head_size_1pct",
-        "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm.",
-        title="size for 1%",
+        "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm. It "
+        "does not predict what a smaller head costs the model.",
     ),
     Measure(
         "entropy",

@@ -7,15 +7,17 @@ readers of weight files are optional, imported when an audit needs them, their c
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import copy
+import inspect
 import io
 import json
 import math
 import os
 import platform
+import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from importlib.util import find_spec
@@ -23,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES, check_int, shown
+from rankbound._validate import STORAGES, shown
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 from rankbound.sweeps.workers import installed
 
@@ -31,7 +33,6 @@ COMPUTE = ("float32", "float64")
 INSTALL = 'pip install "rankbound[models]"'
 OLDEST = (5, 4)  # of transformers; pyproject.toml says what older ones lack
 PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.pickle")
-USUAL = 512  # tokens of a window, where the text and the model allow it
 WHOLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 ATTENTION = (".attn_q.", ".attn_k.", ".attn_qkv.")  # GGUF's names of query and key projections
 DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
@@ -105,8 +106,9 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
     """Find a model, named as for `audit`, and check its files; a package is never imported."""
     if not isinstance(model, (str, os.PathLike)):
         raise InputTypeError(
-            f"model is a {type(model).__name__}; expected a directory, a .gguf file or the name "
-            "of an installed package. Save a loaded model with model.save_pretrained(folder)."
+            f"model is a {type(model).__name__}; expected a directory, a .gguf file, the name of "
+            "an installed package, or a loaded PreTrainedModel of transformers; save another with "
+            "model.save_pretrained(folder)."
         )
     path = Path(model)
     if os.path.isdir(path):  # False also of names that no file system takes
@@ -167,12 +169,17 @@ def _check_config(folder: Path, name: str) -> None:
     config = _json(folder / "config.json", name)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{name}: config.json names no model_type; expected that of a model.")
-    if config.get("is_encoder_decoder") is True:
+    if config.get("is_encoder_decoder") is True and not _is_one_stack(config):
         raise _two_stacks(name, config["model_type"])
     if config.get("quantization_config"):
         raise InputError(
             f"{name}: config.json asks for quantised weights; expected plain floats. Dequantise "
             "the model and save it again, or give its .gguf file."
+        )
+    if config.get("pruned_heads"):
+        raise InputError(
+            f"{name}: config.json prunes heads (pruned_heads), and transformers no longer builds "
+            "layers that lack some; expected a model with all its heads."
         )
     if (folder / "adapter_config.json").exists():
         raise InputError(
@@ -184,8 +191,29 @@ def _check_config(folder: Path, name: str) -> None:
 def _two_stacks(name: str, model_type: str) -> InputError:
     return InputError(
         f"{name}: {model_type} is an encoder–decoder; expected one stack of self-attention, an "
-        "encoder or a decoder. Save its encoder alone."
+        "encoder or a decoder. Save its encoder alone: model.get_encoder().save_pretrained(folder)."
     )
+
+
+def _is_one_stack(config: Mapping[str, Any]) -> bool:
+    """Whether the weights are those of one stack of an encoder–decoder, saved alone."""
+    named = config.get("architectures")
+    return (
+        isinstance(named, list)
+        and len(named) == 1
+        and str(named[0]).endswith(("Encoder", "EncoderModel", "Decoder", "Stack"))
+    )
+
+
+def _class(config: Any) -> Any:
+    """What loads the model: transformers' choice, or the stack that was saved alone."""
+    transformers = require("transformers", "an audit")
+    usual = transformers.MODEL_MAPPING.get(type(config), None)
+    if isinstance(usual, type) and _is_one_stack(config.to_dict()):
+        stack = getattr(sys.modules[usual.__module__], config.architectures[0], None)
+        if isinstance(stack, type) and issubclass(stack, transformers.PreTrainedModel):
+            return stack
+    return transformers.AutoModel
 
 
 def _json(file: Path, name: str) -> dict[str, Any]:
@@ -290,12 +318,14 @@ class ModelFacts:
     architecture: str  # its class
     model_type: str  # in config.json
     parameters: int  # number of weights
-    attention_layers: int  # how many times a forward pass computes attention
+    attention_layers: int  # how many times a forward pass computes attention that is audited
     storage_dtype: str  # of the weights in their files (GGUF: of query and key projections)
     compute_dtype: str  # in which the model was run
     quantised: bool  # whether the weights were dequantised when loaded
     positions: int | None  # the longest sequence it takes, where it says
-    unit: float  # the relative error of an entry of queries and keys: the coarser dtype's eps
+    unit: float  # the relative error of an entry of queries and keys: eps of the compute dtype
+    storage_unit: float | None  # eps of the storage dtype; None for quantised weights
+    not_audited: tuple[str, ...] = ()  # other attention of the model or its files, and why
 
 
 @dataclass(frozen=True, eq=False)
@@ -309,45 +339,112 @@ class LoadedModel:
 
 def load(files: ModelFiles, dtype: str) -> LoadedModel:
     """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
+    computed = _dtype(dtype)
+    require_transformers()
+    if files.gguf is not None:
+        require("accelerate", "a .gguf model")
+    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
+        model, beside = _model(files, computed)
+        tokenizer = _tokenizer(files)
+    return _loaded(model, tokenizer, files.name, files.storage, dtype, beside)
+
+
+def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
+    """Make a model in memory ready to run: a copy of its modules on the same weights and device.
+
+    What is changed to run it is changed in the copy, never in the model; of weights in another
+    dtype the copy has its own.
+    """
+    computed = _dtype(dtype)
+    transformers = require_transformers()
+    name = Path(str(getattr(model.config, "name_or_path", ""))).name or type(model).__name__
+    if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+        raise InputTypeError(
+            f"tokenizer is {shown(tokenizer)}; expected that of the loaded model: "
+            "rb.audit(model, text, tokenizer=tokenizer)."
+        )
+    if getattr(model.config, "is_encoder_decoder", False) and not _is_one_stack(
+        {"architectures": [type(model).__name__]}
+    ):
+        raise InputError(
+            f"{name}: {model.config.model_type} is an encoder–decoder; expected one stack of "
+            "self-attention. Pass model.get_encoder()."
+        )
+    weights = {id(t): t for t in model.state_dict(keep_vars=True).values()}
+    if any(t.is_meta for t in weights.values()):
+        raise InputError(f"{name}: weights on the meta device, without numbers; expected loaded.")
+    sizes: Counter[str] = Counter()
+    for tensor in weights.values():
+        sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * (tensor.ndim > 1)
+    most = sizes.most_common(1)[0][0]
+    if getattr(model, "is_quantized", False) or most not in STORAGES:
+        raise InputError(
+            f"{name}: quantised weights; expected plain floats. Load the model without "
+            "quantization_config, or give its .gguf file."
+        )
+    copied = copy.deepcopy(model, {key: _in_dtype(t, computed) for key, t in weights.items()})
+    _prepare(copied.config, computed)
+    with quiet():
+        copied.set_attn_implementation("eager")
+    return _loaded(copied, tokenizer, name, Storage(most, quantised=False), dtype, ())
+
+
+def is_loaded(model: Any) -> bool:
+    """Whether this is a model of transformers in memory, which is not imported to say so."""
+    transformers = sys.modules.get("transformers")
+    return transformers is not None and isinstance(model, transformers.PreTrainedModel)
+
+
+def _dtype(dtype: str) -> Any:
     if not isinstance(dtype, str) or dtype not in COMPUTE:
         raise InputError(
             f"dtype is {shown(dtype)}; expected one of {', '.join(COMPUTE)}: whatever the weights "
             "are stored in, the model runs in a dtype in which its attention can be reproduced."
         )
-    torch = require("torch", "an audit")
-    require_transformers()
-    if files.gguf is not None:
-        require("accelerate", "a .gguf model")
-    with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
-        model = _model(files, getattr(torch, dtype))
-        tokenizer = _tokenizer(files)
+    return getattr(require("torch", "an audit"), dtype)
+
+
+def _in_dtype(tensor: Any, dtype: Any) -> Any:
+    """The tensor itself, or a copy in the dtype; a parameter stays one."""
+    if tensor.dtype == dtype or not tensor.is_floating_point():
+        return tensor
+    moved = tensor.detach().to(dtype)
+    parameter = require("torch", "an audit").nn.Parameter
+    return parameter(moved, requires_grad=False) if isinstance(tensor, parameter) else moved
+
+
+def _loaded(
+    model: Any, tokenizer: Any, name: str, storage: Storage, dtype: str, beside: tuple[str, ...]
+) -> LoadedModel:
     model.eval()
-    storage = files.storage
-    # Dequantised weights count as given exactly: what is audited is the quantised model.
-    stored = 0.0 if storage.quantised else STORAGES[storage.dtype].eps
     facts = ModelFacts(
-        name=files.name,
+        name=name,
         architecture=type(model).__name__,
         model_type=str(model.config.model_type),
         parameters=sum(p.numel() for p in model.parameters()),
         attention_layers=0,
+        not_audited=beside,
         storage_dtype=storage.dtype,
         compute_dtype=dtype,
         quantised=storage.quantised,
         positions=_positions(model, tokenizer),
-        unit=max(stored, STORAGES[dtype].eps),
+        unit=STORAGES[dtype].eps,  # weights as stored, or dequantised, are the model, exactly
+        storage_unit=None if storage.quantised else STORAGES[storage.dtype].eps,
     )
     return LoadedModel(model, tokenizer, facts)
 
 
-def _model(files: ModelFiles, dtype: Any) -> Any:
-    config = _load("AutoConfig", files)
-    if getattr(config, "is_encoder_decoder", False):
+def _model(files: ModelFiles, dtype: Any) -> tuple[Any, tuple[str, ...]]:
+    """The model, and what attention its files hold beside it."""
+    transformers = require("transformers", "an audit")
+    config = _load("config", transformers.AutoConfig, files)
+    kind = _class(config)
+    if getattr(config, "is_encoder_decoder", False) and kind is transformers.AutoModel:
         raise _two_stacks(files.name, config.model_type)
-    for part in {id(c): c for c in (config, config.get_text_config())}.values():
-        part.use_cache = False  # one window at a time: no keys of earlier tokens
+    _prepare(config, dtype)
     model, info = _load(
-        "AutoModel",
+        "model",
+        kind,
         files,
         config=config,
         dtype=dtype,
@@ -361,11 +458,25 @@ def _model(files: ModelFiles, dtype: Any) -> Any:
             f"{files.name}: the files hold no {absent[0]} ({len(absent)} weights are missing); "
             "expected every weight of the model."
         )
-    return model
+    others = {in_general(n) for n in info["unexpected_keys"] if "attn" in n or "attention" in n}
+    stacks = Counter(name.split(".*")[0] for name in others)
+    return model, tuple(f"{name}, which is in the files only" for name in sorted(stacks))
+
+
+def _prepare(config: Any, dtype: Any) -> None:
+    for part in {id(c): c for c in (config, config.get_text_config())}.values():
+        part.use_cache = False  # one window at a time: no keys of earlier tokens
+    if str(dtype) == "torch.float64" and hasattr(config, "_experts_implementation"):
+        config._experts_implementation = "eager"  # grouped kernels take no float64
+
+
+def in_general(name: str) -> str:
+    """The name of a module with stars for its numbers."""
+    return ".".join("*" if part.isdecimal() else part for part in name.split("."))
 
 
 def _tokenizer(files: ModelFiles) -> Any:
-    tokenizer = _load("AutoTokenizer", files)
+    tokenizer = _load("tokenizer", require("transformers", "an audit").AutoTokenizer, files)
     if len(tokenizer) <= len(tokenizer.all_special_ids):  # what some versions make of no files
         raise InputError(
             f"{files.name}: transformers cannot load its tokenizer: it holds no words; expected "
@@ -374,12 +485,11 @@ def _tokenizer(files: ModelFiles) -> Any:
     return tokenizer
 
 
-def _load(kind: str, files: ModelFiles, **options: Any) -> Any:
-    transformers = require("transformers", "an audit")
+def _load(what: str, kind: Any, files: ModelFiles, **options: Any) -> Any:
     if files.gguf is not None:
         options["gguf_file"] = files.gguf
     try:
-        return getattr(transformers, kind).from_pretrained(
+        return kind.from_pretrained(
             str(files.folder), trust_remote_code=False, local_files_only=True, **options
         )
     except Exception as error:  # whatever it finds wrong, the user's model cannot be loaded
@@ -387,8 +497,7 @@ def _load(kind: str, files: ModelFiles, **options: Any) -> Any:
         if "ignore_mismatched_sizes" in first:  # it has printed which, and that was not shown
             first = "the shapes of the weights are not those of config.json"
         raise InputError(
-            f"{files.name}: transformers cannot load its {kind.removeprefix('Auto').lower()}: "
-            f"{type(error).__name__}: {first}"
+            f"{files.name}: transformers cannot load its {what}: {type(error).__name__}: {first}"
         ) from None
 
 
@@ -397,103 +506,60 @@ def _positions(model: Any, tokenizer: Any) -> int | None:
         getattr(model.config.get_text_config(), "max_position_embeddings", None),
         getattr(tokenizer, "model_max_length", None),
     ]
+    for name, module in model.named_modules():
+        padding = getattr(module, "padding_idx", None)
+        if "position" in name.rpartition(".")[2] and padding is not None:
+            rows = getattr(module, "num_embeddings", 0)
+            told.append(rows - padding - 1)  # RoBERTa counts from the row after padding's
     known = [int(n) for n in told if isinstance(n, int) and 0 < n < 10**9]
     return min(known) if known else None
 
 
-def run(loaded: LoadedModel, ids: list[int]) -> None:
-    """Run the model on one window; what is wanted of it is recorded on the way."""
+OTHERS = ("bbox", "decoder_input_ids", "entity_ids", "encoder_hidden_states")
+# What a model's main input is, where it is not a text's tokens.
+TAKES = {"pixel": "images", "input_features": "audio", "input_values": "audio", "video": "videos"}
+
+
+def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
+    """Raise unless the model takes tokens, and has an embedding of each."""
+    facts, main = loaded.facts, str(getattr(loaded.model, "main_input_name", "input_ids"))
+    if main != "input_ids":
+        other = next((what for part, what in TAKES.items() if part in main), "another input")
+        raise InputError(
+            f"{facts.name}: {facts.architecture} takes {other} ({main}); expected a model that "
+            "takes the tokens of a text."
+        )
+    try:
+        rows = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
+    except NotImplementedError:
+        rows = None
+    most = max(map(max, windows))
+    if rows is not None and most >= rows:
+        raise InputError(
+            f"{facts.name}: the tokenizer gives token {most}, and the model embeds {rows} tokens, "
+            "numbered from 0; expected the tokenizer of the model."
+        )
+
+
+def run(loaded: LoadedModel, ids: list[int], **options: Any) -> Any:
+    """Run the model on one window and return its output; what is wanted is recorded on the way."""
     torch = require("torch", "an audit")
     tokens = torch.tensor([ids], device=loaded.model.device)
     try:
         with quiet(), torch.inference_mode():
-            loaded.model(input_ids=tokens)
+            return loaded.model(input_ids=tokens, **options)
     except RankboundError:
         raise
     except Exception as error:  # whatever stops it, it is the model that does not run
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{loaded.facts.name}: the model does not run on {len(ids)} tokens of text: "
-            f"{type(error).__name__}: {first}"
+            f"{loaded.facts.name}: {loaded.facts.architecture} does not run on {len(ids)} tokens "
+            f"of text{_also(loaded.model)}: {type(error).__name__}: {first}"
         ) from None
 
 
-@dataclass(frozen=True)
-class TextFacts:
-    """The text that was read."""
-
-    sha256: str  # of the text in UTF-8
-    tokens: int  # of the whole text, special ones included
-    length: int  # tokens of a window
-    windows: int  # how many were audited
-
-
-def check_text(text: Any) -> str:
-    """Return a text that is not empty."""
-    if not isinstance(text, str):
-        raise InputTypeError(
-            f"text is a {type(text).__name__}; expected a str, the text itself. "
-            "For a file pass Path(file).read_text(encoding='utf-8')."
-        )
-    if not text.strip():
-        raise InputError("the text is empty; expected words for the model to attend to.")
-    return text
-
-
-def cut_windows(
-    tokenizer: Any, text: str, length: int | None, windows: int, most: int | None
-) -> tuple[list[list[int]], TextFacts]:
-    """Cut the first windows of a text, each with the tokenizer's special tokens around it.
-
-    `length` is as for `audit`, and at most `most`, the model's number of positions.
-    """
-    windows = check_int("windows", windows, least=1)
-    whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)
-    before, after = _around(whole, body)
-    if len(body) < 1 or len(whole) < 2:
-        raise InputError(f"the text has {len(whole)} tokens; expected at least 2.")
-    n = _length(length, len(whole), most)
-    inside = n - len(before) - len(after)
-    if inside < 1:
-        raise InputError(
-            f"length is {n}, all of it special tokens; expected at least {n - inside + 1}."
-        )
-    available = len(body) // inside
-    if available < windows:
-        raise InputError(
-            f"the text has {len(whole)} tokens, {available} windows of {n}; expected {windows}. "
-            "Give a longer text or a smaller length."
-        )
-    cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
-    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return cut, TextFacts(digest, len(whole), n, windows)
-
-
-def _length(length: int | None, tokens: int, most: int | None) -> int:
-    if length is None:
-        return min(tokens, USUAL, most or USUAL)
-    n = check_int("length", length, least=2, why="one token attends to itself")
-    if most is not None and n > most:
-        raise InputError(f"length is {n}; expected at most {most}, the positions of the model.")
-    if n > tokens:
-        raise InputError(
-            f"the text has {tokens} tokens; expected at least the length of {n}. Give a longer "
-            "text or a smaller length."
-        )
-    return n
-
-
-def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
-    with quiet():  # a long text is meant: it is cut below
-        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
-
-
-def _around(whole: list[int], body: list[int]) -> tuple[list[int], list[int]]:
-    """The special tokens before and after a text."""
-    for start in range(len(whole) - len(body) + 1):
-        if whole[start : start + len(body)] == body:
-            return whole[:start], whole[start + len(body) :]
-    raise InputError(
-        "the tokenizer writes a text otherwise with special tokens than without; expected them "
-        "before and after it."
-    )
+def _also(model: Any) -> str:
+    """What else than tokens a model can be given, for the error of one that does not run."""
+    known = inspect.signature(type(model).forward).parameters
+    takes = sorted(n for n in known if n in OTHERS or any(part in n for part in TAKES))
+    return f" alone (it also takes {', '.join(takes)})" if takes else ""

@@ -227,8 +227,7 @@
     lines.get(row).setAttribute("aria-current", "true");
     cells.get(row).tabIndex = lines.get(row).tabIndex = 0;
     byId("chosen").textContent = place(row);
-    const most = get(row, "least_head_size_1pct");
-    byId("readout").textContent = `${inWords(row)}; at most 1 % of \u03c4\u2080 is left from j = ${most ?? NONE} on.`
+    byId("readout").textContent = `${inWords(row)}.`
       .replace(/^e/, "E");
     byId("under").textContent = `${place(row)}: ${inWords(row)}.`;
     draw();

@@ -107,7 +107,7 @@ def _data(heads: Sequence[Record]) -> str:
 
 
 def _lead(heads: Sequence[Record]) -> str:
-    """The result in two sentences."""
+    """The result in a few sentences."""
     if not heads:
         return "No head was measured."
     shares = [
@@ -115,17 +115,34 @@ def _lead(heads: Sequence[Record]) -> str:
         for head in heads
         if finite(head["log_effective_rank"]) is not None
     ]
-    full = sum(head["log_rank_lower"] == head["log_rank_bound"] for head in heads)
-    windows = len({head["window"] for head in heads})
-    many = "heads" if windows == 1 else f"heads ({windows} windows, each counted)"
-    first = f"In {full} of {len(heads)} {many} the log-rank is at its bound."
     if not shares:
-        return first
+        return bottleneck(heads)
     above = sum(share >= SHARE for share in shares)
     return (
-        f"{first} The effective log-rank is {_percent(min(shares))} to {_percent(max(shares))} of "
-        f"the head size, in the median {_percent(median(shares))}, and at least "
-        f"{_percent(SHARE)} in {above or 'none'}."
+        f"{bottleneck(heads)} The effective log-rank is {_percent(min(shares))} to "
+        f"{_percent(max(shares))} of the head size, in the median {_percent(median(shares))}, and "
+        f"at least {_percent(SHARE)} in {above or 'none'}."
+    )
+
+
+def bottleneck(heads: Sequence[Record]) -> str:
+    """In how many heads the log-rank is at its bound, and in how many of them the bound binds."""
+    windows = len({head["window"] for head in heads})
+    many = "heads" if windows == 1 else f"heads ({windows} windows, each counted)"
+    full = sum(head["log_rank_lower"] == head["log_rank_bound"] for head in heads)
+    binding = sum(head["at_bottleneck"] for head in heads)
+    said = (
+        f"In {full} of {len(heads)} {many} the log-rank is at its bound, and in {binding} this "
+        "bound binds at this length"
+    )
+    cases = {(h["masked"], h["length"], h["generic_log_rank"], h["log_rank_bound"]) for h in heads}
+    if len(cases) > 1 or (case := cases.pop())[2] is None:
+        return f"{said}: almost every matrix of attention weights needs more."
+    masked, length, generic, bound = case
+    under = " under its mask" if masked else ""
+    return (
+        f"{said}: almost every matrix of attention weights of {length} tokens{under} needs "
+        f"{generic}, and the bound is {bound}."
     )
 
 
@@ -164,7 +181,9 @@ def _facts(record: Record) -> str:
         ),
         ("SHA-256 of the text", text["sha256"]),
     ]
-    wide = {"Versions", "Model's own weights reproduced", "SHA-256 of the text"}
+    if model["not_audited"]:
+        facts.append(("Not audited", "; ".join(model["not_audited"])))
+    wide = {"Not audited", "Versions", "Model's own weights reproduced", "SHA-256 of the text"}
     return "\n".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{_escape(name)}</dt>"
         f"<dd>{_escape(value)}</dd></div>"
@@ -195,12 +214,13 @@ def _limits(record: Record) -> list[str]:
         f"One text: the numbers are those of {windows} of {text['length']} tokens of a single "
         "text. On another text, or a longer window, a head may use more or less of its size.",
         f"One precision: the weights are stored in {model['storage_dtype']} and the model was run "
-        f"in {model['compute_dtype']}. Ranks count the singular values that rounding at this "
-        "precision cannot explain; smaller ones cannot be told from zero. They are measured, "
-        "not proved.",
+        f"in {model['compute_dtype']}. Ranks count the singular values that rounding in "
+        f"{model['compute_dtype']} cannot explain; smaller ones cannot be told from zero. They are "
+        "measured, not proved.",
         "A log-rank at its bound says that a head uses every direction it has, not that it needs "
-        "them all. How much each is used show the effective log-rank and the spectrum; what half "
-        "the size would cost, `kl_half`; what would do but for 1 %, `least_head_size_1pct`.",
+        "them all. How much each is used show the effective log-rank and the spectrum.",
+        "`kl_half` is the most that half the size costs a head refitted to this very text. "
+        "Projections fixed before the text is seen, as a smaller model has, may cost far more.",
         "All of it is about attention weights. What a head of another size would do after "
         "training, or to the model's output, is not measured.",
     ]

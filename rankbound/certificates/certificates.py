@@ -13,6 +13,7 @@ from typing import Any, ClassVar, Self
 from rankbound.certificates.checker.fields import Rejected, parse
 from rankbound.certificates.matrices import (
     CODECS,
+    Block,
     Dyadic,
     Layer,
     Matrix,
@@ -157,6 +158,35 @@ class RadonWeights(Certificate):
     weights: Matrix
 
 
+class ColumnBudgets(Certificate):
+    """Of disjoint blocks: their budgets, weights and nearly singular value decompositions."""
+
+    kind = "column-budgets"
+    blocks: tuple[Block, ...]
+
+
+class WrongSigns(Certificate):
+    """Logarithms of a threshold for each column; parts of the rows; a power for Forster's bound."""
+
+    kind = "wrong-signs"
+    thresholds: Dyadic
+    parts: int
+    power: int
+
+
+class Forster(Certificate):
+    """The power, 1, 2, 4 or 8, of the Gram matrix whose row sums bound its norm."""
+
+    kind = "forster"
+    power: int
+
+
+class Packing(Certificate):
+    """The statement says it all; evaluating the four bounds is the proof."""
+
+    kind = "packing"
+
+
 def read_certificate(text: str | bytes) -> Certificate:
     """Return the certificate that a JSON text stands for; written again it gives the same bytes.
 
@@ -195,11 +225,12 @@ def _field(name: str, value: Any) -> Any:
         if "exponent" in value:
             digits = tuple(int(entry, 16) for entry in value["entries"])
             return Dyadic(value["rows"], value["columns"], digits, value["exponent"])
-        if "heads" in value:
-            return Layer(**{part: _field(part, held) for part, held in value.items()})
+        if "heads" in value or "budget" in value:
+            record = Layer if "heads" in value else Block
+            return record(**{part: _field(part, held) for part, held in value.items()})
         return Minor(tuple(value["rows"]), tuple(value["columns"]), int(value["prime"], 16))
     if isinstance(value, list):
-        return tuple(value)
+        return tuple(_field(name, item) for item in value)
     if isinstance(value, str) and "/" in value:
         return read_rational(value)
     if isinstance(value, str):

@@ -107,6 +107,23 @@ class Minor(Record):
     prime: int
 
 
+class Block(Record):
+    """Keys and queries of a context, and what bounds their part of a KL divergence.
+
+    With a budget θ the weights have ``p φ(√θ/(a b)) >= θ`` in each entry; ``left diag(values)
+    right`` is nearly ``diag(a) log P diag(b)`` with the gauge projected out.
+    """
+
+    keys: tuple[int, ...]
+    queries: tuple[int, ...]
+    budget: Fraction
+    key_weights: Dyadic  # a column
+    query_weights: Dyadic  # a row
+    left: Dyadic
+    values: Dyadic  # a column
+    right: Dyadic
+
+
 class Layer(Record):
     """The weights of attention heads; build them with :meth:`of_rationals` or :meth:`of_floats`."""
 
@@ -140,9 +157,9 @@ def encoded(value: Any) -> Any:
     if isinstance(value, Fraction):
         return _written_rational(value)
     if isinstance(value, tuple):
-        return list(value)
+        return [encoded(item) if isinstance(item, Record) else item for item in value]
     if isinstance(value, float):
-        return value.hex()
+        return _written_float(value)
     return value
 
 
@@ -213,6 +230,10 @@ def _require_count(rows: int, columns: int, count: int) -> None:
         raise InputError(f"{rows} × {columns} needs {rows * columns} entries; got {count}.")
 
 
+def _written_float(value: float) -> str:
+    return (value + 0.0).hex()  # the sum turns -0.0 into 0.0: a number has one spelling
+
+
 def _written_rational(value: Any) -> str:
     return f"{hex(value.numerator)}/{hex(value.denominator)}"
 
@@ -227,5 +248,5 @@ def read_rational(text: str) -> Fraction:
 CODECS: dict[str, tuple[Callable[[Any], str], Callable[[str], Number]]] = {
     "integer": (hex, lambda text: int(text, 16)),
     "rational": (_written_rational, read_rational),
-    "float": (float.hex, float.fromhex),
+    "float": (_written_float, float.fromhex),
 }

@@ -9,7 +9,7 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any, ClassVar
 
-from rankbound.certificates.checker.statements import read_statement
+from rankbound.certificates.checker.reading import read_statement
 from rankbound.certificates.matrices import Layer, Matrix, Record
 
 KINDS: dict[str, type[Statement]] = {}
@@ -198,6 +198,45 @@ class Unselectable(Statement):
     kind = "unselectable"
     keys: Matrix
     members: tuple[int, ...]
+
+
+class KLAbove(Statement):
+    """Every head of the size has a mean KL divergence of at least `bound` from the context.
+
+    Whose columns are divided by their exact sums.
+    """
+
+    kind = "kl-above"
+    context: Matrix
+    head_size: int
+    bound: float
+
+
+class KLAboveOfLogits(Statement):
+    """The same for the context P ∝ exp(logits)."""
+
+    kind = "kl-above-of-logits"
+    logits: Matrix
+    head_size: int
+    bound: float
+
+
+class SignRank(Statement):
+    """Every real matrix with these signs, 1 and -1, has rank >= `lower`."""
+
+    kind = "sign-rank"
+    signs: Matrix
+    lower: int
+
+
+class ScaleAbove(Statement):
+    """``max ‖q‖ max ‖k‖ >= bound`` for heads that give `count` keys a probability >= 1 - error."""
+
+    kind = "scale-above"
+    count: int
+    head_size: int
+    error: float
+    bound: float
 
 
 class UnreachableMasked(Statement):

@@ -24,7 +24,7 @@ def add_commands(commands: Commands) -> None:
     option("--preset", default="smoke", help="smoke, laptop or overnight")
     option("--store", type=Path, default=Path(STORE), help=f"{STORE} unless given")
     option("--jobs", type=int, default=1, metavar="N", help="worker processes")
-    option("--text", type=Path, metavar="FILE", help="what the language model learns instead")
+    option("--text", type=Path, metavar="FILE", help="what language models learn instead")
 
     option = add_command(
         commands, "report", run_report, "judge the paper's trends by the runs in a store"
@@ -72,7 +72,8 @@ def _run_one(name: str, options: argparse.Namespace) -> int:
     from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines
 
-    text = options.text if name == "language" or options.name != "all" else None
+    reads = options.name != "all" or catalogue.EXPERIMENTS[name].reads
+    text = options.text if reads else None
     swept = catalogue.run_experiment(name, options.preset, options.store, options.jobs, text)
     if len(swept.failed) < len(swept.cells):
         out = console()
@@ -110,10 +111,10 @@ def _draw(report: ExperimentReport, folder: Path) -> None:
     from matplotlib.figure import Figure
 
     from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
+    from rankbound.plots.layers import KINDS
 
     folder.mkdir(parents=True, exist_ok=True)
-    apart = ("head", "sizes")  # no layers, or none that the figure shows
-    drawn = {run.experiment for run in report.results.runs if run.kind not in apart}
+    drawn = {run.experiment for run in report.results.runs if run.kind in KINDS}
     for name in sorted(drawn):
         figure = Figure(figsize=(4.6, 3.4), layout="constrained")
         rows = [asdict(run) for run in report.results.runs if run.experiment == name]

@@ -7,11 +7,12 @@ Exit codes: 0 answered; 1 a claim is not as registered, a certificate is rejecte
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import signal
 import sys
 import threading
-from contextlib import suppress
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from typing import NoReturn
 
 from rankbound.cli import Commands, in_flags
@@ -48,8 +49,12 @@ def _hear_ctrl_c() -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, on these arguments or ``sys.argv[1:]``, and return its exit code."""
-    if sys.stdout is None:  # closed by whoever started us
-        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the whole run
+    for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
+        if stream is None:  # closed by whoever started us
+            with open(os.devnull, "w", encoding="utf-8") as nowhere, redirected(nowhere):
+                return main(arguments)
+        if isinstance(stream, io.TextIOWrapper):  # a symbol that its encoding lacks is spelled out
+            stream.reconfigure(errors="backslashreplace")
     _hear_ctrl_c()
     options = argparse.Namespace()
     try:

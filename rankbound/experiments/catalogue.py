@@ -13,8 +13,16 @@ from typing import Any
 
 from rankbound._validate import check_word
 from rankbound.errors import BackendMissing, InputError
-from rankbound.experiments.language import language, read_corpus
-from rankbound.experiments.synthetic import context, farthest, lookup, mixing, separation
+from rankbound.experiments.collapse import DEPTH, STACKS, collapse
+from rankbound.experiments.language import LAYERS, head_size, language, read_corpus
+from rankbound.experiments.synthetic import (
+    context,
+    farthest,
+    lookup,
+    mixing,
+    separation,
+    transition,
+)
 from rankbound.sweeps.run import Sweep, Tick, sweep
 from rankbound.sweeps.store import store_path
 
@@ -35,6 +43,8 @@ class Experiment:
     laptop: Cells
     overnight: Cells
     needs: tuple[str, ...] = ("torch",)  # packages besides the core
+    layers: int = 1  # of its models, where a cell does not say
+    reads: bool = False  # whether it learns a text
     version: str = "1"  # raised when the function changes: a store then runs its cells again
 
 
@@ -93,6 +103,21 @@ def _decayed(arms: Iterable[Mapping[str, Any]], steps: int, seeds: int) -> Cells
     """Without decay and with more of it: for the heads that result."""
     both = [{**arm, "weight_decay": decay} for arm in arms for decay in (0.0, 0.1)]
     return _seeded(both, seeds, rate=0.02, steps=steps)
+
+
+def _splits(*heads: int) -> list[dict[str, Any]]:
+    """Both temperatures for each number of heads, and four heads of rank 2."""
+    arms = [{"arm": arm, "heads": h} for arm in ("scaled", "qk-norm") for h in heads]
+    return [*arms, *({"arm": arm, "heads": 4, "rank": 2} for arm in ("rank", "rank-matched"))]
+
+
+def _collapse(seeds: int) -> Cells:
+    stacks = [{"arm": arm, "layers": depth} for arm in STACKS for depth in range(1, DEPTH + 1)]
+    return _seeded(stacks, seeds)
+
+
+def _transition(ns: Iterable[int], heads: Iterable[int], seeds: int, **shared: Any) -> Cells:
+    return _seeded([{"heads": h, "n": n} for n, h in product(ns, heads)], seeds, **shared)
 
 
 _FEW = (*_arms("standard", 2, 8, 32), *_arms("fixed", 8, 16), *_arms("matched", 8))
@@ -174,6 +199,38 @@ _ALL = (
         laptop=_language((*_FEW, *_WIDE), 500, 1, RATES) + _decayed(_FEW[1:4:2], 500, 1),
         overnight=_language(_EVERY, 1500, 3, RATES) + _decayed(_DECAYED, 1500, 2),
         needs=("torch", "safetensors"),
+        layers=LAYERS,
+        reads=True,
+    ),
+    Experiment(
+        "head-size",
+        "language models of one initialisation: do smaller heads lose, and by their rank?",
+        head_size,
+        "loss",
+        smoke=_language(_splits(4)[1:3], 60, 1, (0.02,)),
+        laptop=_language(_splits(1, 4, 16), 500, 1, RATES),
+        overnight=_language(_splits(1, 2, 4, 8, 16), 1500, 3, RATES),
+        layers=LAYERS,
+        reads=True,
+    ),
+    Experiment(
+        "collapse",
+        "untrained attention: do tokens become one, layer by layer, with and without skips?",
+        collapse,
+        "residual",
+        smoke=_collapse(1),
+        laptop=_collapse(3),
+        overnight=_collapse(10),
+        needs=(),
+    ),
+    Experiment(
+        "transition",
+        "the sum of four maxima over tokens: is it learnt from four heads on?",
+        transition,
+        "nmse",
+        smoke=_transition((8,), (3, 4, 5), 1, steps=300),
+        laptop=_transition((8, 32, 128), range(1, 6), 1),
+        overnight=_transition((8, 32, 128), range(1, 6), 3, steps=4000),
     ),
 )
 
@@ -195,7 +252,7 @@ def run_experiment(
     """Run a preset of one experiment, resumable as any sweep is, and return its cells.
 
     One store serves all experiments; the trained language models are kept in a folder beside it.
-    The text is what they learn, by default the standard library's own sources. Jobs and progress
+    A text is what they learn, by default the standard library's own sources. Jobs and progress
     are as in :func:`rankbound.sweep`. BackendMissing if torch or safetensors is needed and missing.
     """
     experiment = EXPERIMENTS[check_word("experiment", name, tuple(EXPERIMENTS))]
@@ -208,11 +265,12 @@ def run_experiment(
                 'pip install "rankbound[experiments]"'
             )
     cells, places = GRIDS[name][preset], None
-    if name == "language":
+    if experiment.reads:
         cells, places = _placed(cells, Path(store), text)
     elif text is not None:
+        readers = " and ".join(one.name for one in _ALL if one.reads)
         raise InputError(
-            f"a text was given to the experiment {name}; expected none: only language learns one."
+            f"a text was given to the experiment {name}; expected none: only {readers} learn one."
         )
     return sweep(
         experiment.function,

@@ -1,4 +1,4 @@
-"""A byte-level language model: its corpus, its arms, the experiment that trains one; its heads.
+"""A byte-level language model: its corpus, its arms, the experiments that train one; its heads.
 
 The heads of trained models are measured as an audit measures any head.
 """
@@ -9,7 +9,7 @@ import hashlib
 import os
 import sysconfig
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import check_word
+from rankbound._validate import check_int, check_word
 from rankbound.attention.masks import causal_mask
 from rankbound.errors import InputError
 from rankbound.experiments import layers
@@ -26,6 +26,8 @@ from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 
 FIXED = 16  # the head size of the arms `fixed` and `matched`
 ARMS = ("standard", "fixed", "matched")
+SPLITS = ("scaled", "qk-norm", "rank", "rank-matched")
+TEMPERATURE = 4.0  # the largest logit under QK-norm, at every head size
 LAYERS, LENGTH, BATCH, JUDGED = 2, 64, 32, 2048  # JUDGED: windows of the held-out text
 WINDOWS = 4  # of the held-out text; a head's measures are medians over them
 
@@ -141,46 +143,103 @@ def language(
     The result holds ``loss``, ``train_loss`` (of the last 50 batches), ``d_k``, ``d_v``, ``ffn``,
     ``parameters`` and the version of ``torch``.
     """
-    import torch
-
     sizes, ffn = arm_sizes(arm, d, heads)
     shape = layers.Shape(sizes, LAYERS, LENGTH, ffn)
     source = read_corpus(text, corpus)
+    with layers.one_thread(seed) as generator:
+        weights = layers.make_weights(shape, generator)
+        plan = {"steps": steps, "rate": rate, "weight_decay": weight_decay}
+        found = _learnt(weights, shape, source, generator, plan)
+    if checkpoints is not None:
+        cell = (arm, heads, d, rate, weight_decay, steps, corpus, seed)
+        told = dict(zip(layers.TOLD, cell, strict=True))
+        layers.save_checkpoint(Path(checkpoints), weights, shape, told)
+    return found
+
+
+def split_shapes(arm: str, d: int, heads: int, rank: int) -> tuple[layers.Shape, layers.Shape]:
+    """The standard model whose weights an arm of :func:`head_size` starts from, and the arm's own.
+
+    ``scaled`` is the standard model, ``qk-norm`` the same with queries and keys normalised. Of each
+    of its heads ``rank`` leaves so many coordinates of queries and keys, and values whole;
+    ``rank-matched`` gives the parameters that go to the feed-forward layers.
+    """
+    check_word("arm", arm, SPLITS)
+    sizes, temperature = layer_sizes(d, heads), None if arm == "scaled" else TEMPERATURE
+    rank = check_int("rank", rank, least=1, most=sizes.d_k, why="no more than d / heads are there")
+    if arm in ("scaled", "qk-norm") and rank < sizes.d_k:
+        raise InputError(f"rank is {rank} in the arm {arm}; expected {sizes.d_k}, its head size.")
+    whole = layers.Shape(sizes, LAYERS, LENGTH, 4 * d, temperature)
+    more = heads * (sizes.d_k - rank) if arm == "rank-matched" else 0  # units of 2 d parameters
+    return whole, replace(whole, sizes=layer_sizes(d, heads, rank, sizes.d_v), ffn=4 * d + more)
+
+
+def head_size(
+    arm: str,
+    heads: int,
+    rate: float,
+    weight_decay: float,
+    steps: int,
+    corpus: str,
+    seed: int,
+    rank: int | None = None,
+    d: int = 32,
+    *,
+    text: str | None = None,
+    checkpoints: str | None = None,
+) -> dict[str, Any]:
+    """Train one language model of head size d / heads, all from the same weights at a seed.
+
+    W_q, W_k, W_v and W_o are the same d × d matrices for every number of heads, which only splits
+    them, and batches are the same: head sizes differ in nothing else, parameters included. Under
+    ``qk-norm`` the logits are the cosines of queries and keys times 4, so that 1/sqrt(d_k), and
+    what longer vectors make of it, is out of the comparison: the contexts of small heads are then
+    among those of large ones. ``rank`` leaves so many coordinates of queries and keys in heads
+    whose number and values stay, from the same weights; ``rank-matched`` has the parameters of the
+    whole (:func:`split_shapes`). All else, and the result with its ``loss``, is as in
+    :func:`language`; no checkpoint is kept.
+    """
+    given = layer_sizes(d, heads).d_k if rank is None else rank
+    whole, shape = split_shapes(arm, d, heads, given)
+    source = read_corpus(text, corpus)
+    with layers.one_thread(seed) as generator:
+        weights = layers.make_weights(whole, generator)
+        with layers.one_thread(seed + 1_000_000) as apart:  # batches are those of the other arms
+            weights = layers.cut_weights(weights, whole, shape, apart)
+        plan = {"steps": steps, "rate": rate, "weight_decay": weight_decay}
+        return _learnt(weights, shape, source, generator, plan)
+
+
+def _learnt(
+    weights: layers.Weights,
+    shape: layers.Shape,
+    source: Corpus,
+    generator: Any,
+    plan: dict[str, Any],
+) -> dict[str, Any]:
+    """Train the weights in place; return the loss and sizes."""
+    import torch
+
     train, held_out = (
         torch.from_numpy(part.astype("int64")).unfold(0, LENGTH + 1, 1)
         for part in (source.train, source.held_out)
     )
     losses: list[float] = []
-    with layers.one_thread(seed) as generator:
-        weights = layers.make_weights(shape, generator)
 
-        def batch_loss() -> Any:
-            places = torch.randint(len(train), (BATCH,), generator=generator)
-            found = layers.byte_loss(weights, shape, train[places])
-            losses.append(float(found.detach()))
-            return found
+    def batch_loss() -> Any:
+        places = torch.randint(len(train), (BATCH,), generator=generator)
+        found = layers.byte_loss(weights, shape, train[places])
+        losses.append(float(found.detach()))
+        return found
 
-        layers.minimise(
-            weights,
-            batch_loss,
-            steps=steps,
-            rate=rate,
-            betas=(0.9, 0.98),
-            weight_decay=weight_decay,
-            warm_up=0.05,
-        )
-        evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
-        loss = layers.mean_loss(weights, shape, held_out[evenly], BATCH)
-    if checkpoints is not None:
-        cell = (arm, heads, d, rate, weight_decay, steps, corpus, seed)
-        told = dict(zip(layers.TOLD, cell, strict=True))
-        layers.save_checkpoint(Path(checkpoints), weights, shape, told)
+    layers.minimise(weights, batch_loss, betas=(0.9, 0.98), warm_up=0.05, **plan)
+    evenly = torch.linspace(0, len(held_out) - 1, JUDGED).long()
     return {
-        "loss": loss,
+        "loss": layers.mean_loss(weights, shape, held_out[evenly], BATCH),
         "train_loss": sum(losses[-50:]) / len(losses[-50:]),
-        "d_k": sizes.d_k,
-        "d_v": sizes.d_v,
-        "ffn": ffn,
+        "d_k": shape.sizes.d_k,
+        "d_v": shape.sizes.d_v,
+        "ffn": shape.ffn,
         "parameters": layers.parameter_count(weights),
         "torch": torch.__version__,
     }

@@ -91,23 +91,40 @@ def attention_weights(sizes: Sizes, generator: Any) -> Weights:
 
 
 def attention(
-    x: Tensor, weights: Weights, heads: int, *, prefix: str = "", causal: bool = False
+    x: Tensor,
+    weights: Weights,
+    heads: int,
+    *,
+    prefix: str = "",
+    causal: bool = False,
+    temperature: float | None = None,
 ) -> Tensor:
-    """Multi-head self-attention of tokens x (batch, n, d), scale ``1/sqrt(d_k)``."""
+    """Multi-head self-attention of tokens x (batch, n, d), scale ``1/sqrt(d_k)``; the temperature
+    is that of :func:`queries_and_keys`.
+    """
     from torch.nn.functional import scaled_dot_product_attention
 
-    q, k = queries_and_keys(x, weights, heads, prefix=prefix)
+    q, k = queries_and_keys(x, weights, heads, prefix=prefix, temperature=temperature)
     v = _by_head(x @ weights[f"{prefix}W_v"], heads)
     mixed = scaled_dot_product_attention(q, k, v, is_causal=causal)
     return mixed.transpose(1, 2).flatten(2) @ weights[f"{prefix}W_o"]
 
 
 def queries_and_keys(
-    x: Tensor, weights: Weights, heads: int, *, prefix: str = ""
+    x: Tensor, weights: Weights, heads: int, *, prefix: str = "", temperature: float | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Queries and keys of each head, (batch, heads, n, d_k)."""
+    """Queries and keys of each head, (batch, heads, n, d_k).
+
+    Under a temperature they are normalised (QK-norm) so that the logits ``q^T k/sqrt(d_k)`` are the
+    temperature times the cosine of query and key: no larger at one head size than at another.
+    """
+    from torch.nn.functional import normalize
+
     q, k = (_by_head(x @ weights[f"{prefix}{name}"], heads) for name in ("W_q", "W_k"))
-    return q, k
+    if temperature is None:
+        return q, k
+    size = temperature**0.5 * q.shape[-1] ** 0.25
+    return size * normalize(q, dim=-1), size * normalize(k, dim=-1)
 
 
 def _by_head(rows: Tensor, heads: int) -> Tensor:
@@ -179,6 +196,7 @@ class Shape:
     layers: int  # blocks
     n: int  # most tokens
     ffn: int  # width of each block's feed-forward layer
+    temperature: float | None = None  # of normalised queries and keys; plain ones without it
 
 
 def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:
@@ -215,6 +233,31 @@ def make_weights(shape: Shape, generator: Any) -> Weights:
     return weights
 
 
+def cut_weights(weights: Weights, whole: Shape, part: Shape, generator: Any) -> Weights:
+    """Weights of a shape with smaller heads and wider feed-forward layers, as far as they go.
+
+    Of each head's queries and keys the first ``part.sizes.d_k`` coordinates are left; units beyond
+    those of `whole` are drawn from the generator, scaled as the others are. All else is the same.
+    """
+    import torch
+
+    heads, more = whole.sizes.heads, part.ffn - whole.ffn
+    found = {name: w.detach() for name, w in weights.items()}
+    for name, size in weight_shapes(part).items():
+        w = found[name]
+        if name.endswith((".W_q", ".W_k")):
+            w = w.unflatten(1, (heads, -1))[:, :, : part.sizes.d_k].flatten(1)
+        elif name.endswith((".W_1", ".W_2")) and more:
+            axis = 1 if name.endswith(".W_1") else 0
+            units = (len(w), more) if axis else (more, w.shape[1])
+            drawn = len(w) ** -0.5 * torch.randn(*units, generator=generator)
+            w = torch.cat([w, drawn], dim=axis)
+        found[name] = w.clone().requires_grad_()
+        if found[name].shape != size:
+            raise InputError(f"{name} becomes {tuple(w.shape)}; expected {size}: no part of it.")
+    return found
+
+
 def parameter_count(weights: Weights) -> int:
     """Number of trained entries."""
     return sum(int(w.numel()) for w in weights.values())
@@ -246,7 +289,8 @@ def heads_of(weights: Weights, shape: Shape, tokens: Tensor) -> list[tuple[Tenso
     for layer in range(shape.layers):
         at = f"layers.{layer}."
         seen = _normed(x, weights, f"{at}attention")
-        found.append(queries_and_keys(seen, weights, shape.sizes.heads, prefix=at))
+        heads, temperature = shape.sizes.heads, shape.temperature
+        found.append(queries_and_keys(seen, weights, heads, prefix=at, temperature=temperature))
         x = _block(x, weights, shape, layer)
     return found
 
@@ -260,7 +304,9 @@ def _block(x: Tensor, weights: Weights, shape: Shape, layer: int) -> Tensor:
 
     at = f"layers.{layer}."
     seen = _normed(x, weights, f"{at}attention")
-    x = x + attention(seen, weights, shape.sizes.heads, prefix=at, causal=True)
+    x = x + attention(
+        seen, weights, shape.sizes.heads, prefix=at, causal=True, temperature=shape.temperature
+    )
     seen = _normed(x, weights, f"{at}ffn")
     return x + gelu(seen @ weights[f"{at}W_1"]) @ weights[f"{at}W_2"]
 

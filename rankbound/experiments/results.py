@@ -18,6 +18,13 @@ from rankbound.sweeps.plan import canonical
 from rankbound.sweeps.store import Record, by_function, open_store, store_path
 from rankbound.sweeps.workers import DONE, FAILED
 
+# of arms whose sizes say little
+_NAMES: Mapping[str, str] = {
+    "context": "n={n} d_k={d_k}",
+    "collapse": "{kind} L={layers}",
+    "transition": "n={n} h={heads}",
+}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -25,7 +32,9 @@ class Setting:
 
     Its kind is ``standard``: heads of size d / heads; ``fixed``: one size for keys and values,
     given; ``sizes``: head size and value size given apart; ``matched``: standard, with feed-forward
-    layers widened to the parameters of ``fixed``; or ``head``: one head alone.
+    layers widened to the parameters of ``fixed``; ``head``: one head alone; or an arm of
+    :func:`~rankbound.experiments.language.head_size` or of
+    :func:`~rankbound.experiments.collapse.collapse`.
     """
 
     experiment: str
@@ -39,6 +48,7 @@ class Setting:
     steps: int  # 0 where a fit runs until it converges
     rate: float  # 0 where there is none
     weight_decay: float  # the same
+    layers: int
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,12 @@ class Arm(Setting):
     @property
     def name(self) -> str:
         """What it is, with both of its sizes."""
-        if self.kind == "head":
-            return f"n={self.n} d_k={self.d_k}"
-        return f"{self.kind} d={self.d} h={self.heads} d_k={self.d_k} d_v={self.d_v}"
+        usual = "{kind} d={d} h={heads} d_k={d_k} d_v={d_v}"
+        return _NAMES.get(self.experiment, usual).format(**asdict(self))
 
     def range(self) -> str:
         """Median and range over seeds, to read."""
-        digits = 4 if self.experiment == "language" else 2
+        digits = 4 if EXPERIMENTS[self.experiment].reads else 2
         low, middle, high = (f"{x:.{digits}g}" for x in (self.low, self.middle, self.high))
         return middle if len(self.values) == 1 else f"{middle} ({low} to {high})"
 
@@ -138,7 +147,7 @@ def pick(arms: Iterable[Arm], **wanted: object) -> Arm | None:
 class Results:
     """The runs of a preset.
 
-    The corpus is the SHA-256 of what most language models learnt; runs on another text are left
+    The corpus is the SHA-256 of what most models of a text learnt; runs on another text are left
     out. It is empty if there are none.
     """
 
@@ -165,13 +174,16 @@ def _of_preset(records: Iterable[Record], preset: str) -> Results:
     functions = by_function(records)
     runs: list[Run] = []
     used: list[Record] = []
-    done, failed, corpus = Counter[str](), Counter[str](), ""
+    done, failed = Counter[str](), Counter[str]()
+    found: dict[str, list[Record]] = {}
     for name, experiment in EXPERIMENTS.items():
         key = (experiment.function.__qualname__, experiment.version)
         cells = {canonical(dict(cell)) for cell in GRIDS[name][preset]}
-        mine = [record for record in functions.get(key, []) if _cell(record) in cells]
-        if name == "language":
-            corpus = _corpus(mine)
+        found[name] = [record for record in functions.get(key, []) if _cell(record) in cells]
+    corpus = _corpus(r for name in found if EXPERIMENTS[name].reads for r in found[name])
+    for name, experiment in EXPERIMENTS.items():
+        mine = found[name]
+        if experiment.reads:
             mine = [record for record in mine if record.parameters.get("corpus") == corpus]
         finished = [record for record in mine if record.status == DONE]
         done[name] = len(finished)
@@ -234,6 +246,7 @@ def _run(experiment: Experiment, record: Record) -> Run:
         steps=given.get("steps", 0),
         rate=float(given.get("rate", 0.0)),
         weight_decay=float(given.get("weight_decay", 0.0)),
+        layers=given.get("layers", experiment.layers),
         seed=given["seed"],
         value=float(result[experiment.measure]),
     )

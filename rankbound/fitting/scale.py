@@ -18,6 +18,7 @@ from rankbound.theory.selection import (
     random_keys,
     scale_bounds,
     selecting_head,
+    sufficient_gap,
     unit_columns,
     worst_margin,
 )
@@ -52,9 +53,9 @@ class ScaleBracket:
 
     @property
     def sufficient(self) -> float:
-        """``log((n - 1)(1 - ε)/ε)/m``, the scale that a margin m alone promises."""
-        odds = math.log((self.n - 1) * (1 - self.error) / self.error)
-        return max(0.0, odds) / self.margin if self.margin > 0 else math.inf
+        """``sufficient_gap(n, ε)/m``, the scale that a margin m alone promises."""
+        gap = sufficient_gap(self.n, self.error)
+        return gap / self.margin if self.margin > 0 else math.inf
 
     def to_json(self) -> str:
         """Return the numbers as a JSON object."""

@@ -46,6 +46,7 @@ class HeadMeasures:
     softcap: float | None
     log_rank_lower: int
     log_rank_upper: int
+    log_rank_at_storage: int | None  # of `log_rank_lower`
     log_rank_bound: int
     generic_log_rank: int | None
     logit_rank: int
@@ -76,10 +77,14 @@ class HeadMeasures:
     def at_bottleneck(self) -> bool:
         """Whether the head uses all its size while almost every context would need more.
 
-        False where the bounds leave it open.
+        False where that is not known: the bounds leave it open, or the mask is not nested.
         """
-        most = self.length - 1 if self.generic_log_rank is None else self.generic_log_rank
-        return self.log_rank_lower >= self.log_rank_bound and self.log_rank_bound < most
+        generic = self.generic_log_rank
+        return (
+            generic is not None
+            and self.log_rank_lower >= self.log_rank_bound
+            and self.log_rank_bound < generic
+        )
 
     def aitchison_error(self, head_size: int) -> float:
         """``τ_k``, the Aitchison error at another head size; under a mask an upper bound."""
@@ -126,13 +131,15 @@ def measure_heads(
     heads: Iterable[AttentionHead],
     *,
     unit: float | None = None,
+    storage_unit: float | None = None,
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
 ) -> Iterator[HeadMeasures]:
     """Measure heads, as of :func:`layer_heads`, one after the other.
 
     `unit` is the relative error of an entry of queries and keys, by default the ``eps`` of the
-    dtype in which the head was stored; for the rest see :func:`rankbound.audit`.
+    dtype in which the head was stored, `storage_unit` a coarser one of `log_rank_at_storage`, which
+    is None without it; for the rest see :func:`rankbound.audit`.
 
     Examples
     --------
@@ -143,11 +150,14 @@ def measure_heads(
     (4, 4, 31)
     """
     wanted = {check_int("head_sizes", size, least=0) for size in head_sizes}
-    return _measured(heads, unit, context_rank, wanted)
+    return _measured(heads, (unit, storage_unit), context_rank, wanted)
 
 
 def _measured(
-    heads: Iterable[AttentionHead], unit: float | None, context_rank: bool, wanted: set[int]
+    heads: Iterable[AttentionHead],
+    units: tuple[float | None, float | None],
+    context_rank: bool,
+    wanted: set[int],
 ) -> Iterator[HeadMeasures]:
     mask: Mask | None = None
     facts: MaskFacts | None = None
@@ -157,14 +167,15 @@ def _measured(
         if head.mask is not mask:  # the heads of a layer share theirs
             mask = head.mask
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
-        error = head.stored.eps if unit is None else unit
-        yield _measure(head, facts, error, context_rank, sorted({head.head_size // 2, *wanted}))
+        error = head.stored.eps if units[0] is None else units[0]
+        sizes = sorted({head.head_size // 2, *wanted})
+        yield _measure(head, facts, (error, units[1]), context_rank, sizes)
 
 
 def _measure(
     head: AttentionHead,
     facts: MaskFacts | None,
-    unit: float,
+    units: tuple[float, float | None],
     context_rank: bool,
     head_sizes: Sequence[int],
 ) -> HeadMeasures:
@@ -172,16 +183,29 @@ def _measure(
     mask = None if facts is None else facts.mask
     head = _balanced_head(head)
     L = None if cap is None else head.logits()  # capped logits have no factors
-    threshold = rounding_of(head.W_q, head.W_k, head.scale, unit)
+    formed = 0.0  # what forming the logits adds to a threshold
     if L is None:
         logits, centred = (
             spectrum_of_factors(head.W_k, head.W_q, head.scale, centred=c) for c in (False, True)
         )
     else:
         logits, centred = (_singular_values(matrix) for matrix in (L, L - L.mean(axis=0)))
-        threshold += 2 * n * FLOAT64_EPS * float(logits[0])
-    count = int(np.count_nonzero(centred > threshold))
-    lower, upper = (count, count) if facts is None else masked_log_rank(head, facts, unit)
+        formed = 2 * n * FLOAT64_EPS * float(logits[0])
+
+    def threshold(unit: float) -> float:
+        return rounding_of(head.W_q, head.W_k, head.scale, unit) + formed
+
+    def log_rank(unit: float) -> tuple[int, int]:
+        if facts is not None:
+            return masked_log_rank(head, facts, unit)
+        count = int(np.count_nonzero(centred > threshold(unit)))
+        return count, count
+
+    unit, coarser = units
+    lower, upper = log_rank(unit)
+    at_storage = lower if coarser is not None and coarser <= unit else None
+    if coarser is not None and coarser > unit:
+        at_storage = min(lower, log_rank(coarser)[0])
     return HeadMeasures(
         **_read_weights(head, L, mask, head_sizes, context_rank),
         head_size=k,
@@ -190,9 +214,10 @@ def _measure(
         softcap=cap,
         log_rank_lower=lower,
         log_rank_upper=upper,
+        log_rank_at_storage=at_storage,
         log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
         generic_log_rank=n - 1 if facts is None else facts.generic,
-        logit_rank=int(np.count_nonzero(logits > threshold)),
+        logit_rank=int(np.count_nonzero(logits > threshold(unit))),
         log_effective_rank=_effective_rank(centred),
         log_stable_rank=_stable_rank(centred),
         logit_effective_rank=_effective_rank(logits),
@@ -200,7 +225,7 @@ def _measure(
         least_head_size_1pct=least_size_within(centred, WITHIN),
         logit_values=frozen_copy(logits),
         centred_values=frozen_copy(centred),
-        threshold=threshold,
+        threshold=threshold(unit),
     )
 
 

@@ -20,18 +20,25 @@ from rankbound.experiments.results import Arm, Run, gather
 from rankbound.plots import canvas
 from rankbound.plots.canvas import Style
 
-_KINDS: Mapping[str, Style] = MappingProxyType(
+KINDS: Mapping[str, Style] = MappingProxyType(  # those that are drawn
     {
         "standard": Style("head size d / heads, d = {d}", canvas.VERMILION, "o"),
         "fixed": Style("head size {d_k}, d = {d}", canvas.BLUE, "s"),
         "matched": Style("as standard, wider FFN:\nparameters of fixed", canvas.GREEN, "^"),
+        "scaled": Style("logits scaled by $1/\\sqrt{{d_k}}$", canvas.VERMILION, "o"),
+        "qk-norm": Style("QK-norm, one temperature", canvas.BLUE, "s"),
     }
 )
 _SHADES = (canvas.SKY, canvas.BLUE, canvas.PURPLE, canvas.ORANGE)  # one per weight decay
 _MEASURES: Mapping[str, str] = MappingProxyType(
-    {"language": "loss, nats per byte", "lookup": "accuracy"}
+    {
+        "language": "loss, nats per byte",
+        "head-size": "loss, nats per byte",
+        "lookup": "accuracy",
+    }
 )
-_DECAYS: Mapping[str, float] = MappingProxyType({"language": 0.01})  # of arms that are compared
+_DECAYS: Mapping[str, float] = MappingProxyType({"language": 0.01, "head-size": 0.01})
+# of arms that are compared
 _FLOAT32_EPS = 2.0**-23
 _HEAD_KEYS = ("head_size", "weight_decay", "log_effective_rank", "log_rank_bound", "spectrum")
 
@@ -39,11 +46,11 @@ _HEAD_KEYS = ("head_size", "weight_decay", "log_effective_rank", "log_rank_bound
 def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) -> Axes:
     """Draw one experiment: error over the number of heads, standard and fixed.
 
-    A line joins the arms of a kind and a d; markers are medians over seeds and bars the range,
-    each arm at its best learning rate. Layers whose value size is given apart are left out, and
-    language models of a weight decay other than 0.01.
+    A line joins the arms of a kind, a d and an n; markers are medians over seeds and bars the
+    range, each arm at its best learning rate. Layers whose value size is given apart are left out,
+    and language models of a weight decay other than 0.01.
 
-    The ``gid`` of a line is such as ``standard-32``.
+    The ``gid`` of a line is such as ``standard-32``; ``fixed-4-128`` where there are several n.
 
     Rows are runs of one experiment, with the keys of :class:`~rankbound.experiments.results.Run`.
     """
@@ -52,7 +59,7 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     arms = [
         arm
         for arm in gather(runs)
-        if arm.kind in _KINDS and arm.weight_decay == _DECAYS.get(arm.experiment, 0.0)
+        if arm.kind in KINDS and arm.weight_decay == _DECAYS.get(arm.experiment, 0.0)
     ]
     if len({run.experiment for run in runs}) != 1 or not arms:
         raise InputError(
@@ -61,14 +68,18 @@ def errors_by_heads(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     place = canvas.axes_or_new(axes, (4.6, 3.4))
     main = min(arm.d for arm in arms)
     arms.sort(key=lambda arm: (arm.d, arm.heads))
-    for (kind, d), group in canvas.grouped(arms, lambda arm: (arm.kind, arm.d)).items():
-        style, is_main = _KINDS[kind], d == main
+    lengths = sorted({arm.n for arm in arms})
+    for (kind, d, n), group in canvas.grouped(arms, lambda a: (a.kind, a.d, a.n)).items():
+        style, is_main = KINDS[kind], d == main
+        name, colour = style.name.format(d=d, d_k=group[0].d_k), style.colour
+        if len(lengths) > 1:
+            name, colour = f"{name}, n = {n}", _shade(lengths.index(n))
         _bars(
             place,
             [(arm.heads, arm.low, arm.middle, arm.high) for arm in group],
-            f"{kind}-{d}",
-            label=style.name.format(d=d, d_k=group[0].d_k),
-            color=style.colour,
+            f"{kind}-{d}" if len(lengths) == 1 else f"{kind}-{d}-{n}",
+            label=name,
+            color=colour,
             alpha=1.0 if is_main else 0.55,
             marker=style.marker if is_main else "D",
             linestyle="-" if is_main else ":",
@@ -83,7 +94,7 @@ def _bars(
 ) -> None:
     """Draw markers with bars: abscissa, low end, middle and high end of each."""
     xs, low, middle, high = map(np.array, zip(*points, strict=True))
-    spread = (middle - low, high - middle)
+    spread = [(middle - low).tolist(), (high - middle).tolist()]  # old matplotlib warns at arrays
     drawn = axes.errorbar(xs, middle, spread, markersize=5, elinewidth=1.0, capsize=2, **style)
     drawn.lines[0].set_gid(gid)  # as an argument it would name the caps, too
 
@@ -93,7 +104,8 @@ def _dress_arms(axes: Axes, arms: Sequence[Arm]) -> None:
     heads = sorted({arm.heads for arm in arms})
     axes.set_xscale("log", base=2)
     _ticks(axes.xaxis, heads)
-    title, error = f"{experiment}, n = {arms[0].n}", "relative squared error"
+    lengths = ", ".join(str(n) for n in sorted({arm.n for arm in arms}))
+    title, error = f"{experiment}, n = {lengths}", "relative squared error"
     canvas.label(axes, title=title, x="number of heads", y=_MEASURES.get(experiment, error))
     if experiment not in _MEASURES:
         axes.set_yscale("log")

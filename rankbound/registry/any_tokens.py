@@ -1,9 +1,10 @@
-"""Claims on any tokens under any mask, and on what causal attention has when n > d."""
+"""Claims on any tokens under any mask: what causal attention has when n > d, and layer norm."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from rankbound.registry.claim import (
     compare_ranks,
     make_claim,
 )
+from rankbound.registry.populations import exact_log_rank
 from rankbound.theory.any_tokens import (
     causal_dimension,
     masked_representation,
@@ -153,6 +155,53 @@ def shown_size(P: Any, X: Any, mask: Mask) -> int:
     return int(log_rank(Q / Q.sum(axis=0)))
 
 
+# layer norm
+
+
+def centred_token(x: list[int]) -> list[int]:
+    """D times the token less the mean of its coordinates."""
+    return [len(x) * a - sum(x) for a in x]
+
+
+def normalised_tokens(trial: Trial, d: int, n: int, centre: Formula) -> Any:
+    """Integer tokens after layer norm, (d, n): only those whose standard deviation is rational.
+
+    There is none for d = 3.
+    """
+    tokens: list[list[Fraction]] = []
+    while len(tokens) < n:
+        x = [int(a) for a in trial.rng.integers(-9, 10, d)]
+        squares = sum(a * a for a in centred_token(x)) // d  # d² times the variance, an integer
+        deviation = math.isqrt(squares)
+        if deviation and deviation**2 == squares:
+            tokens.append([Fraction(a, deviation) for a in centre(x)])
+    return np.array(tokens, dtype=object).T
+
+
+def check_layer_norm(
+    trial: Trial, *, centre: Formula = centred_token, bound: Formula = lambda d: d - 1
+) -> Instances:
+    """Random integer heads of size d + 1 after layer norm, plain, with gain and shift, and biases.
+
+    Without a mask and with a causal one.
+    """
+    for d in (2, 4, 5)[: trial.count(2, 3)]:
+        n, k = 2 * d + 1, d + 1
+        for affine in ("plain", "gain and shift", "and biases"):
+            for _ in range(trial.count(1, 4)):
+                X = normalised_tokens(trial, d, n, centre)
+                draw = partial(trial.rng.integers, 1, 10)
+                if affine != "plain":
+                    X = draw((d, 1)).astype(object) * X + draw((d, 1)).astype(object)
+                keys, queries = (draw((k, d)).astype(object) @ X for _ in range(2))
+                if affine == "and biases":
+                    keys, queries = (part + draw((k, 1)).astype(object) for part in (keys, queries))
+                L = as_rationals((keys.T @ queries).tolist())
+                for name, mask in (("no mask", None), ("causal", causal_mask(n))):
+                    label = f"d = {d}, n = {n}, {affine}, {name}"
+                    yield Instance.of_bounds(label, exact_log_rank(L, mask), bound(d))
+
+
 NO_MASK = Mutant("forgets the mask", {"rank": lambda X, mask: rank_of_equations(X, mask | True)})
 
 CLAIMS = (
@@ -223,5 +272,16 @@ CLAIMS = (
         source=REACH,
         hypotheses=("Gaussian tokens", "random causal contexts"),
         status=Verdict.SUPPORTED,
+    ),
+    make_claim(
+        "layer-norm",
+        "On d-dimensional tokens after layer norm, with or without gain, shift and biases, a "
+        "context has log-rank at most d - 1 whatever the head size, and so under a causal mask.",
+        check_layer_norm,
+        Mutant("root-mean-square norm, which does not centre", {"centre": lambda x: x}),
+        Mutant("bounds by d - 2", {"bound": lambda d: d - 2}, "factor"),
+        source=Source("rankbound", "after layer norm", "derived here"),
+        hypotheses=("keys are linear in tokens after layer norm", "rational standard deviations"),
+        relation="<=",
     ),
 )

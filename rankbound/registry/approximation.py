@@ -1,15 +1,15 @@
 """What smaller heads can and cannot do (theory, section 5).
 
-Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; and
-the price of scale. Last, the folklore that they cannot have a context of higher rank: false.
+Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; at
+which scale is in selection.py. Last, the folklore that contexts have no higher rank: false.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, replace
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,6 @@ from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RankAboveHeadSize
 from rankbound.exact.elimination import pivots_modulo_prime
 from rankbound.exact.rounding import U
-from rankbound.fitting.scale import fit_directions
 from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
@@ -31,18 +30,7 @@ from rankbound.registry.populations import POSITIVE
 from rankbound.theory.approximation import aitchison_error, kl_lower_bound
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.decision import log_rank
-from rankbound.theory.selection import (
-    Pairs,
-    ScaleBounds,
-    check_pairs,
-    coherence,
-    curve_pairs,
-    head_scale,
-    least_scale_bound,
-    random_keys,
-    scale_bounds,
-    selecting_head,
-)
+from rankbound.theory.divergence import kl_certificate, pattern_certificate, sign_rank_certificate
 from rankbound.theory.sign_rank import (
     sign_change_bound,
     sign_pattern_kl_bound,
@@ -53,11 +41,8 @@ from rankbound.theory.sparse import sparse_head, total_variation_bound
 from rankbound.verdict import Verdict
 
 SECTION_5 = Source("rankbound", "section 5", "derived here")
-PRICE = Source("rankbound", "section 5, the price of scale", "derived here")
-ERRORS = (1e-1, 1e-3, 1e-6)
 SOFT = 3.0  # fits of soft contexts were within a factor of 2.5 of the bound
 HIGHER = "a fit that does not train lies higher, which a lower bound allows; see kl-bracket-soft"
-WIDER = "directions that are not fitted need a larger scale, which a lower bound allows"
 Bound = Callable[[Array, int], float]
 
 _supported = partial(make_claim, status=Verdict.SUPPORTED)
@@ -67,8 +52,8 @@ _at_most = partial(make_claim, relation="<=", status=Verdict.SUPPORTED)
 # approximation: KL bounds and sparse patterns
 
 
-def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
-    """The bound against fitted heads, of soft, Gibbs and Dirichlet contexts."""
+def check_kl_bound(trial: Trial, *, prove: Formula = kl_certificate) -> Instances:
+    """The bound, with its certificate, against fitted heads of Gibbs and Dirichlet contexts."""
     laws: tuple[tuple[str, dict[str, float]], ...] = (
         ("gibbs", {"scale": 0.01}),  # here the bound is within a few per cent of what is fitted
         ("gibbs", {"scale": 0.3}),
@@ -81,7 +66,15 @@ def check_kl_bound(trial: Trial, *, bound: Bound = kl_lower_bound) -> Instances:
             for k in sorted({1, n // 2, n - 2}):
                 fit = fit_head(P, k, random_starts=trial.count(1, 5))
                 label = f"{law} {parameters or ''}, n = {n}, head size {k}"
-                yield Instance(label, bound(P, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
+                proof = prove(P, k)
+                bound, tolerance = proof.statement.bound, 1e-9 * fit.kl
+                yield Instance(label, bound, fit.kl, Verdict.CERTIFIED, tolerance, (proof,))
+
+
+def larger_by_half(P: Array, k: int) -> Any:
+    """The certificate, of 1.5 times the bound."""
+    proof: Any = kl_certificate(P, k)
+    return replace(proof, statement=replace(proof.statement, bound=1.5 * proof.statement.bound))
 
 
 def check_soft(
@@ -130,7 +123,10 @@ def check_forster(trial: Trial, *, bound: Formula = sign_rank_bound) -> Instance
 
     for n in (2, 4, 8, 16, 32, 64, 128)[: trial.count(6, 7)]:
         wanted = math.isqrt(n - 1) + 1
-        yield Instance(f"n = {n}", bound(hadamard(n)), wanted, Verdict.SUPPORTED)
+        H = hadamard(n)
+        found = bound(H)
+        proofs = (partial(sign_rank_certificate, H, found),)
+        yield Instance(f"n = {n}", found, wanted, Verdict.CERTIFIED, certificates=proofs)
 
 
 def check_sign_changes(
@@ -142,6 +138,7 @@ def check_sign_changes(
     """Polynomials with the signs of H: a matrix of integers, its rank certified."""
     for n in (3, 5, 8, 12)[: trial.count(3, 4)]:
         H = np.where(np.asarray(trial.integers(n, n)) > 0, 1, -1)
+        H[-1] = H[-2]  # n - 1 changes would say nothing
         found = sign_change_bound(H.tolist())
         witness = matrix(found, H.tolist())
         signs = [[(x > 0) - (x < 0) for x in row] for row in witness]
@@ -161,30 +158,57 @@ def check_hadamard_kl(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -
             P = np.exp(epsilon * H)
             fit = fit_head(P / P.sum(axis=0), k, random_starts=1)
             label = f"n = {n}, ε = {epsilon}, head size {k}"
-            yield Instance(label, bound(H, epsilon, k), fit.kl, Verdict.SUPPORTED, 1e-9 * fit.kl)
+            found, tolerance = bound(H, epsilon, k), 1e-9 * fit.kl
+            proofs = (partial(pattern_certificate, H, epsilon, k, found),)
+            yield Instance(label, found, fit.kl, Verdict.CERTIFIED, tolerance, proofs)
+
+
+def check_hadamard_counts(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -> Instances:
+    """The bound, beside what is paid by P with as few wrong entries as Forster's theorem allows.
+
+    Of each block of r rows one holds them, in all but the dearest ``(k + 1)² n/r`` columns.
+    """
+    from scipy.linalg import hadamard
+
+    for n, k in ((16, 1), (16, 2), (32, 3), (64, 4))[: trial.count(3, 4)]:
+        H = hadamard(n)
+        counts = np.sort((H > 0).sum(axis=0))
+        for epsilon in (1e-3, 1.0, 6.0):
+            cost = {int(count): wrong_entry(n, int(count), epsilon) for count in set(counts)}
+            costs = sorted(cost[int(count)] for count in counts)
+            sizes = [2**i for i in range(n.bit_length())]  # r
+            paid = [n // r * sum(costs[: max(0, n - (k + 1) ** 2 * n // r)]) for r in sizes]
+            label, least = f"n = {n}, ε = {epsilon}, head size {k}", max(paid) / n
+            rounding = 4 * n * n * U * least  # which the bound takes off for that of its sums
+            yield Instance(label, bound(H, epsilon, k), least, Verdict.SUPPORTED, rounding)
 
 
 def check_wrong_entry(trial: Trial, *, cost: Formula = wrong_entry_cost) -> Instances:
-    """What an entry on the wrong side of its threshold costs, the best threshold found by search.
+    """What an entry on the wrong side of its threshold costs, beside the best threshold found."""
+    for n, positive in ((4, 2), (16, 8), (64, 64), (64, 1))[: trial.count(3, 4)]:
+        for epsilon in (1e-3, 0.5, 6.0):
+            label = f"n = {n}, {positive} entries 1, ε = {epsilon}"
+            found, least = n * cost(n, positive, epsilon), wrong_entry(n, positive, epsilon)
+            yield Instance(label, found, least, Verdict.SUPPORTED, 2.0**-45 * least)
+
+
+def wrong_entry(n: int, positive: int, epsilon: float) -> float:
+    """The least cost of a wrong entry in a column with so many entries 1.
 
     The cost of either side, by its definition ``p log(p/θ) + θ - p`` in 60 digits, is bisected to
     where both are equal.
     """
     from mpmath import mp
 
-    for n, positive in ((4, 2), (16, 8), (64, 64), (64, 1))[: trial.count(3, 4)]:
-        for epsilon in (1e-3, 0.5, 6.0):
-            with mp.workdps(60):
-                e = mp.mpf(epsilon)
-                Z = positive * mp.exp(e) + (n - positive) * mp.exp(-e)
-                low, high = -e, e  # of log(θ Z)
-                for _ in range(200):
-                    theta = mp.exp((low + high) / 2) / Z
-                    up, down = (p * mp.log(p / theta) + theta - p for p in _two_values(e, Z))
-                    low, high = ((low + high) / 2, high) if up > down else (low, (low + high) / 2)
-                label = f"n = {n}, {positive} entries 1, ε = {epsilon}"
-                found, least = n * cost(n, positive, epsilon), float(min(up, down))
-            yield Instance(label, found, least, Verdict.SUPPORTED, 2.0**-45 * least)
+    with mp.workdps(60):
+        e = mp.mpf(epsilon)
+        Z = positive * mp.exp(e) + (n - positive) * mp.exp(-e)
+        low, high = -e, e  # of log(θ Z)
+        for _ in range(200):
+            theta = mp.exp((low + high) / 2) / Z
+            up, down = (p * mp.log(p / theta) + theta - p for p in _two_values(e, Z))
+            low, high = ((low + high) / 2, high) if up > down else (low, (low + high) / 2)
+        return float(min(up, down))
 
 
 def _at_the_mean(n: int, positive: int, epsilon: float) -> float:
@@ -262,133 +286,6 @@ def check_orderings(trial: Trial, *, count: Formula = orderings) -> Instances:
             yield Instance(f"n = {n}, head size {d}", every, d >= n - 1, Verdict.SUPPORTED)
 
 
-# the price of scale
-
-
-def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
-    """Heads that select n keys: random, fitted, regular; with an upper bound of their scale."""
-    from scipy.linalg import helmert  # its columns are the corners of a simplex
-
-    for n in (3, 6, 16, 48)[: trial.count(3, 4)]:
-        for error in ERRORS:
-            for d in sorted({2, 3, 6, n - 1}):
-                label = f"n = {n}, head size {d}, error {error:.0e}"
-                keys, queries = fit_directions(n, d, trial.rng)
-                fitted = selecting_head(keys, error, directions=queries)
-                yield f"fitted, {label}", n, d, error, fitted.scale
-                drawn = random_keys(n, d, trial.rng)
-                if coherence(drawn) < 1 - 1e-4:
-                    yield f"random, {label}", n, d, error, selecting_head(drawn, error).scale
-            simplex = selecting_head(helmert(n), error)
-            yield f"simplex, n = {n}, error {error:.0e}", n, n - 1, error, simplex.scale
-            ring = sparse_head(np.eye(n)[trial.rng.permutation(n)], error=error)
-            yield f"circle, n = {n}, error {error:.0e}", n, ring.head_size, error, head_scale(ring)
-
-
-def check_prices(trial: Trial, *, bound: Formula, units: int = 0) -> Instances:
-    """The bound, rounded by a few units, beside the scale of heads whose contexts are checked."""
-    for label, n, d, error, scale in _heads(trial):
-        least = bound(n, d, error)
-        rounding = units * least * 2.0**-52 if units else 0.0
-        yield Instance(label, least, scale, Verdict.SUPPORTED, rounding)
-
-
-def _volume(n: int, d: int, error: float, *, power: int = 1, factor: float = 1.0) -> float:
-    return factor * scale_bounds(n**power, d, error).volume
-
-
-def counts(n: int, d: int, error: float, bounds: ScaleBounds) -> Iterator[tuple[str, float]]:
-    """For each bound, taken as the scale, how many keys its own counting argument allows.
-
-    The balls of the volume bound, the caps of the surface bound at their height s = 1 + h/2, the
-    angles between neighbours on a circle, and the mean of the log-odds.
-    """
-    g = math.log((1 - error) / error)
-    yield "volume", (1 + 2 * bounds.volume / g) ** d
-    if bounds.caps > 0 and math.isfinite(bounds.caps):
-        h = g / bounds.caps
-        ball = math.exp(math.lgamma((d + 1) / 2) - math.lgamma(d / 2 + 1)) * math.sqrt(math.pi)
-        s = 1 + h / 2
-        yield "caps", d * ball * ((1 + s) ** 2 / (s * h - h * h / 4)) ** ((d - 1) / 2)
-    if bounds.plane:
-        yield "plane", 2 * math.pi / math.acos(1 - g / bounds.plane)
-    yield "average", 1 + math.exp(bounds.average * n / (n - 1)) * error / (1 - error)
-
-
-def check_counts(trial: Trial, *, bounds: Formula = scale_bounds) -> Instances:
-    """Each bound is the scale at which its argument allows n keys, and no more."""
-    for n in (5, 40, 300)[: trial.count(2, 3)]:
-        for d in (2, 3, 7):
-            for error in ERRORS:
-                for name, count in counts(n, d, error, bounds(n, d, error)):
-                    label = f"{name}, n = {n}, head size {d}, error {error:.0e}"
-                    yield Instance(label, count, n, Verdict.SUPPORTED, 1e-9 * n)
-
-
-def _each_times(factor: float) -> Formula:
-    def scaled(n: int, d: int, error: float) -> ScaleBounds:
-        found = scale_bounds(n, d, error)
-        return ScaleBounds(*(factor * x for x in astuple(found)))
-
-    return scaled
-
-
-def check_attained(
-    trial: Trial, *, select: Formula = lambda keys, error: selecting_head(keys, error).scale
-) -> Instances:
-    """The scale of keys at the corners of a simplex, which a bisection has found to 2^-24."""
-    from scipy.linalg import helmert
-
-    for n in range(2, trial.count(8, 24)):
-        for error in ERRORS:
-            scale = select(helmert(n), error)
-            predicted = (1 - 1 / n) * math.log((n - 1) * (1 - error) / error)
-            # the bound on the context exceeds it by its rounding, which moves the log-odds of ε
-            # by 1/(ε (1 - ε)) times as much
-            rounding = _rounding(n - 1, n, scale) / (error * (1 - error))
-            tolerance = scale * 2.0**-23 + rounding
-            label = f"n = {n}, error {error:.0e}"
-            yield Instance(label, scale, predicted, Verdict.SUPPORTED, tolerance)
-
-
-def _rounding(d: int, n: int, scale: float) -> float:
-    """What rounding adds to a total variation: of logits up to a scale, lengths, and the softmax.
-
-    An inner product, its bound and two lengths are each within a relative (d + 4) u.
-    """
-    return (4 * (d + 4) * scale + 4 * n + 40) * U
-
-
-def _ruled(keys: Array, error: float, spread: float) -> tuple[float, float]:
-    """Total variation from the identity with queries along the keys, and the scale of the rule."""
-    n = keys.shape[1]
-    scale = max(0.0, math.log((n - 1) * (1 - error) / error)) / spread
-    head = AttentionHead(W_q=scale * keys, W_k=keys, scale=1.0)
-    return float(total_variation_bound(head, np.eye(n)).max()), scale
-
-
-def check_spread(trial: Trial, *, spread: Formula = lambda keys: 1 - coherence(keys)) -> Instances:
-    """Random keys, and orthogonal ones, with the scale that their coherence asks for."""
-    for n, d in ((8, 16), (6, 6), (40, 24), (100, 64), (200, 120))[: trial.count(4, 5)]:
-        for error in (*ERRORS, 1 - 1 / (2 * n)):
-            keys = np.eye(n) if n == d else random_keys(n, d, trial.rng)
-            measured, scale = _ruled(keys, error, spread(keys))
-            label = f"n = {n}, head size {d}, error {error:.0e}"
-            yield Instance(label, measured, error, Verdict.SUPPORTED, _rounding(d, n, scale))
-
-
-def check_all_pairs(trial: Trial, *, found: Formula = curve_pairs) -> Instances:
-    """How many pairs the moment curve realises at head size 4, its floats read as they are."""
-    for n in (3, 5, 10, 20, 50, 120)[: trial.count(5, 6)]:
-        pairs = found(n)
-        yield Instance(f"n = {n}", pairs.realised, n * (n - 1) // 2, Verdict.SUPPORTED)
-
-
-def _with_coordinates(n: int, *, keys: list[int], queries: list[int]) -> Pairs:
-    pairs = curve_pairs(n)
-    return check_pairs(pairs.keys[keys], pairs.queries[queries])
-
-
 # folklore: often heard and false, with a witness
 
 Table = list[list[int]]
@@ -433,9 +330,10 @@ CLAIMS = (
         "kl-lower-bound",
         "No head of size k has a mean KL divergence from P below the bound by column budgets.",
         check_kl_bound,
-        Mutant("the bound times 1.5", {"bound": lambda P, k: 1.5 * kl_lower_bound(P, k)}, "factor"),
+        Mutant("the bound times 1.5", {"prove": larger_by_half}, "factor"),
         source=SECTION_5,
         hypotheses=(POSITIVE,),
+        status=Verdict.CERTIFIED,
         without={"idle": HIGHER},
     ),
     _at_most(
@@ -466,7 +364,7 @@ CLAIMS = (
         source=SECTION_5,
         hypotheses=("P is column-stochastic with at most s non-zeros per column",),
     ),
-    _supported(
+    make_claim(
         "forster-hadamard",
         "The sign rank of Sylvester's n × n matrix is at least √n.",
         check_forster,
@@ -492,10 +390,27 @@ CLAIMS = (
         Mutant("ε² for ε²/n²", {"bound": lambda H, e, k: e * e}),
         source=Source("forster2002", "main theorem", "the KL bound is derived here"),
         hypotheses=("k + 1 below the sign rank",),
+        status=Verdict.CERTIFIED,
         without={
-            "factor": "no head is known that comes near it: wrong-entry-cost is its sharp part",
+            "factor": "no head is known that comes near it; see hadamard-kl-counts",
             "idle": HIGHER,
         },
+    ),
+    _supported(
+        "hadamard-kl-counts",
+        "The bound for Hadamard matrices is what P pays with as few wrong entries as Forster's "
+        "theorem allows: n/r in each of the cheapest n - (k + 1)² n/r columns, for the best r.",
+        check_hadamard_counts,
+        Mutant(
+            "1.001 times",
+            {"bound": lambda H, e, k: 1.001 * sign_pattern_kl_bound(H, e, k)},
+            "factor",
+        ),
+        Mutant(
+            "one coordinate more", {"bound": lambda H, e, k: sign_pattern_kl_bound(H, e, k + 1)}
+        ),
+        source=Source("forster2002", "main theorem", "the KL bound is derived here"),
+        hypotheses=("H is Sylvester's", "k + 1 below √n", "r a power of 2"),
     ),
     _supported(
         "wrong-entry-cost",
@@ -534,81 +449,6 @@ CLAIMS = (
         source=SECTION_5,
         hypotheses=("affinely independent, as far as the head size allows",),
         relation="iff",
-    ),
-    _at_most(
-        "price-of-scale",
-        "No head that selects n keys within ε has a scale below the best of four bounds.",
-        partial(check_prices, bound=least_scale_bound),
-        Mutant(
-            "average bound without 1 - 1/n",
-            {"bound": lambda n, d, e: math.log((n - 1) * (1 - e) / e)},
-        ),
-        Mutant("head size one less", {"bound": lambda n, d, e: least_scale_bound(n, d - 1, e)}),
-        Mutant("1.5 times", {"bound": lambda n, d, e: 1.5 * least_scale_bound(n, d, e)}, "factor"),
-        source=PRICE,
-        hypotheses=("n queries put at least 1 - ε on n different keys", "scale max ‖q‖ max ‖k‖"),
-        without={"idle": WIDER},
-    ),
-    _supported(
-        "price-of-scale-counts",
-        "Each of the four bounds is the scale at which its own argument allows n keys.",
-        check_counts,
-        Mutant("1.5 times", {"bounds": _each_times(1.5)}, "factor"),
-        Mutant("1.01 times", {"bounds": _each_times(1.01)}),
-        source=PRICE,
-        hypotheses=("ε < 1/2", "whether any head attains it is asked of the average one alone"),
-    ),
-    _at_most(
-        "price-of-scale-volume",
-        "n keys selected within ε need a scale of ½ (n^{1/d} - 1) log((1 - ε)/ε).",
-        partial(check_prices, bound=_volume, units=16),
-        Mutant("n^{2/d}", {"bound": partial(_volume, power=2)}),
-        # it is never the best of the four, so it takes twice as much to be above a head's scale
-        Mutant("twice as much", {"bound": partial(_volume, factor=2.0)}, "factor"),
-        source=Source(
-            "weller2025",
-            "Theorem 1",
-            "there for unit vectors, k-subsets and a margin; here for lengths and total variation",
-        ),
-        hypotheses=("n queries put at least 1 - ε on n different keys", "ε < 1/2"),
-        without={"idle": WIDER},
-    ),
-    _supported(
-        "price-of-scale-attained",
-        "Keys on a simplex select within ε at the scale (1 - 1/n) log((n - 1)(1 - ε)/ε).",
-        check_attained,
-        Mutant(
-            "1.5 times",
-            {"select": lambda keys, error: 1.5 * selecting_head(keys, error).scale},
-            "factor",
-        ),
-        source=PRICE,
-        hypotheses=("head size n - 1", "queries along the keys", "ε <= 1 - 1/n"),
-    ),
-    _at_most(
-        "spread-keys",
-        "Keys of coherence μ select within ε at the scale max(0, log((n - 1)(1 - ε)/ε))/(1 - μ).",
-        check_spread,
-        Mutant("1.5 (1 - μ)", {"spread": lambda keys: 1.5 * (1 - coherence(keys))}, "factor"),
-        Mutant("as if the keys were orthogonal twice over", {"spread": lambda keys: 2.0}),
-        Mutant("1 + μ", {"spread": lambda keys: 1 + coherence(keys)}),
-        source=Source("rankbound", "section 5, keys that are spread out", "derived here"),
-        hypotheses=("unit keys, up to rounding", "μ an upper bound that holds for the floats"),
-    ),
-    _supported(
-        "all-pairs",
-        "Head size 4 scores both keys of every pair above all others, for each n tried.",
-        check_all_pairs,
-        Mutant(
-            "the circle alone, head size 2",
-            {"found": partial(_with_coordinates, keys=[0, 1], queries=[0, 1])},
-        ),
-        Mutant(
-            "cosines and sines of 2t swapped",
-            {"found": partial(_with_coordinates, keys=[0, 1, 2, 3], queries=[0, 1, 3, 2])},
-        ),
-        source=Source("weller2025", "section 4", "there training stops at n = 10 for d = 4"),
-        hypotheses=("keys on the trigonometric moment curve",),
     ),
     make_claim(
         "folklore-context-rank",

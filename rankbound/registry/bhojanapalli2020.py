@@ -259,10 +259,11 @@ def _with_distance(W_k: Integers, W_q: Integers, X: Integers) -> Any:
     return keys.T @ queries + np.abs(places[:, None] - places)
 
 
-def _integer_heads(trial: Trial) -> Cases:
+def _integer_heads(trial: Trial, *, most: Formula) -> Cases:
+    """Heads of sizes below the rank of any n × n logits: others would say nothing."""
     for n in (3, 6, 10):
         for d in (n - 1, n, n + 2):  # below, at and above n
-            for k in sorted({1, 2, n // 2, n - 2, n - 1, n} - {0}):
+            for k in sorted(k for k in {1, 2, n // 2, n - 2, n - 1} if k < most(n)):
                 for repeat in range(trial.count(1, 5)):
                     X = trial.integers(d, n, bound=99)
                     if repeat % 2:  # a repeated and a zero token
@@ -360,23 +361,25 @@ CLAIMS = (
     _bottleneck(
         "logit-rank-random",
         "The logits of a head have rank at most its head size, on every X.",
-        compare_ranks(_integer_heads, partial(_rank_of_head, centre=False), int),
+        compare_ranks(partial(_integer_heads, most=int), partial(_rank_of_head, centre=False), int),
         OFF_BY_ONE,
         Mutant(POSITIONAL, {"rank": lambda *head: exact_rank(_with_distance(*head))}),
-        hypotheses=("integer weights and tokens, any rank of X",),
+        hypotheses=("integer weights and tokens, any rank of X; k < n",),
         relation="<=",
     ),
     _bottleneck(
         "log-rank-random",
         "The context of a head has log-rank at most its head size, on every X.",
-        compare_ranks(_integer_heads, partial(_rank_of_head, centre=True), int),
+        compare_ranks(
+            partial(_integer_heads, most=lambda n: n - 1), partial(_rank_of_head, centre=True), int
+        ),
         OFF_BY_ONE,
         Mutant(
             POSITIONAL,
             {"rank": lambda *head: certified_log_rank(logits=_with_distance(*head))},
         ),
         source=Source("rankbound", NECESSITY, "no rank condition on X"),
-        hypotheses=("integer weights and tokens, any rank of X",),
+        hypotheses=("integer weights and tokens, any rank of X; k < n - 1",),
         relation="<=",
         theorem="main.necessary",
     ),

@@ -15,9 +15,12 @@ import numpy as np
 from rankbound._validate import shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.statements import (
+    KLAbove,
+    KLAboveOfLogits,
     RankAboveHeadSize,
     RepresentedExactly,
     RepresentedWithin,
+    ScaleAbove,
 )
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
@@ -101,7 +104,7 @@ class Instance:
 
     @property
     def proved(self) -> tuple[float, float]:
-        """What the certificates prove of a rank or a head size: at least, at most."""
+        """What the certificates prove of a rank, head size, KL or scale: at least, at most."""
         sides = [_sides(one) for one in self.certificates if isinstance(one, Certificate)]
         lower, upper = zip((0.0, math.inf), *sides, strict=True)
         return max(lower), min(upper)
@@ -121,6 +124,8 @@ def _sides(certificate: Certificate) -> tuple[float, float]:
         return statement.keys.rows + 1, math.inf
     if isinstance(statement, RepresentedExactly | RepresentedWithin):
         return 0, statement.keys.rows
+    if isinstance(statement, KLAbove | KLAboveOfLogits | ScaleAbove):
+        return statement.bound, math.inf
     return getattr(statement, "lower", 0), getattr(statement, "upper", math.inf)
 
 

@@ -98,7 +98,7 @@ CLAIMS = (
     ),
     make_claim(
         "grivas-unit-keys",
-        "Keys of one length can all win, at every head size from 2 on.",
+        "Different keys of one length can all win, at every head size from 2 on.",
         check_unit,
         Mutant("keys of several lengths", {"keys": off_sphere}),
         source=Source(

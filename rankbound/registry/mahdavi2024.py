@@ -46,7 +46,7 @@ def unnormalised(logits: Sequence[int | Fraction], base: int = 2) -> list[Fracti
 
 def _shared(trial: Trial) -> Cases:
     """H heads on n tokens that all examples share: logits (T, n) for each head."""
-    for heads, n, k in ((1, 3, 2), (2, 3, 2), (2, 4, 3), (3, 4, 3))[: trial.count(3, 4)]:
+    for heads, n, k in ((2, 3, 2), (2, 4, 3), (3, 4, 3))[: trial.count(2, 3)]:
         examples = heads * n + 2
         logits = [
             transposed(
@@ -156,7 +156,7 @@ CLAIMS = (
             "by a factor", {"bound": lambda heads, n: int((heads * (n - 1) + 1) / 1.5)}, "factor"
         ),
         source=Source("mahdavi2024", "upper bound for a shared context", SECOND_HAND),
-        hypotheses=("one context for all examples; integer logits times log 2",),
+        hypotheses=("one context for all examples; integer logits times log 2; H >= 2",),
         relation="<=",
     ),
     make_claim(

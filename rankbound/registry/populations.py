@@ -77,7 +77,7 @@ def trained_heads(trial: Trial) -> Iterator[tuple[str, Fit]]:
 
 def pretrained_sample(trial: Trial) -> Iterator[tuple[str, PretrainedHead]]:
     """Heads of the pretrained encoder: one per layer, or all 72."""
-    step = trial.count(13, 1)  # 13 = one layer of 12 and one head on
+    step = 13 // trial.count(1, 13)  # 13 = one layer of 12 and one head on
     for head in pretrained_heads(64)[::step]:
         yield f"all-MiniLM-L6-v2, layer {head.layer}, head {head.index}, n = 64", head
 

@@ -37,7 +37,10 @@ from rankbound.theory.theorem_2 import Separation, separating_tokens, widen
 from rankbound.verdict import Verdict
 
 STANDARD = "f is a standard layer: h heads of size d/h < d_p, without residual or normalisation"
-FIXED = "g has heads of size d_p <= d that share U = V_k^T V_q of rank d_p; V_o V_v has rank d"
+FIXED = (
+    "g has heads of size d_p <= d, at a scale that is not 0, that share U = V_k^T V_q of rank d_p; "
+    "V_o V_v has rank d"
+)
 SHAPES = ((4, 2, 4, 2), (6, 3, 3, 3), (8, 4, 5, 3), (8, 8, 3, 4), (6, 2, 6, 1))  # d, h, d_p, h of g
 
 Search = Callable[[MultiHead, MultiHead, int], Separation]

@@ -9,7 +9,7 @@ that no matrix of rank k explains.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,7 @@ from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
-from rankbound.theory.sign_rank import largest_rectangle, wrong_side_bound
+from rankbound.theory.sign_rank import GIVEN_AWAY, cut_best, largest_rectangle
 from rankbound.theory.softmax_gauge import logs_of, of_each
 from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
 
@@ -181,28 +181,55 @@ def kl_lower_bound(
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
+    return of_each(context, lambda one: best_argument(one.P, one.mask, k).value)
 
 
-def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
+@dataclass(frozen=True, eq=False)
+class Weighted:
+    """A bound of ``Σ p φ(Δ)`` on a block, by weights that hold for a budget."""
+
+    value: float
+    budget: float
+    a: Array
+    b: Array
+    keys: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    queries: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+
+
+@dataclass(frozen=True, eq=False)
+class Argument:
+    """A lower bound of the mean KL divergence and what it rests on: blocks, or wrong signs."""
+
+    value: float
+    blocks: tuple[Weighted, ...] = ()
+    thresholds: Array | None = None  # logarithms, for each column
+    parts: int = 1  # that the rows are cut into
+
+
+def best_argument(P: Array, mask: Mask | None, k: int) -> Argument:
+    """The best bound for a checked context, in columns that sum to 1."""
     n = len(P)
     if k >= n - 1:
-        return 0.0
+        return Argument(0.0)
     blocks: Iterable[list[Block]]
     if mask is None:
         blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
     else:
         blocks = ([block] for block in _visible_blocks(mask, k))
     low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
-    best = max((sum(_bounds(P, low, k, parts)) for parts in blocks), default=0.0)
+    found = [Argument(0.0)]
+    for parts in blocks:
+        weighted = tuple(_weighted_blocks(P, low, k, parts))
+        found.append(Argument(sum(one.value for one in weighted), weighted))
     if mask is None and n <= MOST_SIGNS and P.min() > 0:
-        best = max(best, _by_signs(np.log(P), low, k))
-    return float(best * (1 - 4 * n * U) / n)
+        found.append(_by_signs(np.log(P), low, k))
+    best = max(found, key=lambda one: one.value)
+    return replace(best, value=best.value * (1 - GIVEN_AWAY) / n)
 
 
-def _by_signs(ell: Array, low: Array, k: int) -> float:
+def _by_signs(ell: Array, low: Array, k: int) -> Argument:
     """The bound by signs, with a threshold in each column that splits it best, or in half."""
-    n, best = len(ell), 0.0
+    n, best = len(ell), Argument(0.0)
     order = np.sort(ell, axis=0)
     t, p = np.diff(order, axis=0), np.exp(order)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -221,7 +248,9 @@ def _by_signs(ell: Array, low: Array, k: int) -> float:
         above = low * phi_low(distance)
         below = np.exp(threshold) * (1 - 2 * (n + 16) * U) * _psi_low(distance)
         costs = np.where(signs > 0, above, below) * (1 - 4 * U)
-        best = max(best, wrong_side_bound(costs, area) * (1 - 2 * n * n * U))
+        value, parts = cut_best(costs, area)
+        if value > best.value:
+            best = Argument(value, thresholds=threshold, parts=parts)
     return best
 
 
@@ -286,7 +315,7 @@ def _visible_blocks(visible: Mask, k: int) -> Iterator[Block]:
             yield order[: last + 1], np.flatnonzero(sees[last])
 
 
-def _bounds(P: Array, low: Array, k: int, blocks: list[Block]) -> Iterator[float]:
+def _weighted_blocks(P: Array, low: Array, k: int, blocks: list[Block]) -> Iterator[Weighted]:
     """Lower bounds of the parts of n KL that lie in disjoint blocks; none where k is too large."""
     if min(min(len(keys) - 1, len(queries)) for keys, queries in blocks) <= k:
         return
@@ -295,23 +324,23 @@ def _bounds(P: Array, low: Array, k: int, blocks: list[Block]) -> Iterator[float
         kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
         if len(kept) - 1 > k:
             block = np.ix_(kept, queries)
-            yield _bound(np.log(P[block]), low[block], k)
+            best = _weighted(np.log(P[block]), low[block], k)
+            yield replace(best, keys=kept, queries=queries)
 
 
-def _bound(ell: Array, p: Array, k: int) -> float:
+def _weighted(ell: Array, p: Array, k: int) -> Weighted:
     """The best bound of ``Σ p φ(Δ)`` over budgets, on one block."""
-    direct = max(_direct(ell, k, *minorant) for minorant in _simple(p))
+    direct = [_direct(ell, k, *minorant) for minorant in _simple(p)]
     tried = {float(budget): _with_budget(ell, p, k, budget) for budget in _budgets(ell, p, k)}
-    if not tried:
-        return direct
-    for _ in range(REFINED):  # between the best and its neighbours, where the ratio is largest
+    # between the best and its neighbours, where the ratio is largest
+    for _ in range(REFINED if tried else 0):
         budgets = sorted(tried)
-        at = budgets.index(max(budgets, key=lambda budget: tried[budget]))
+        at = budgets.index(max(budgets, key=lambda budget: tried[budget].value))
         near = [b for b in (at - 1, at) if 0 <= b < len(budgets) - 1]
         gap = max(near, key=lambda b: budgets[b + 1] / budgets[b])
         middle = float(np.sqrt(budgets[gap] * budgets[gap + 1]))
         tried[middle] = _with_budget(ell, p, k, middle)
-    return max(direct, *tried.values())
+    return max([*direct, *tried.values()], key=lambda one: one.value)
 
 
 def _simple(p: Array) -> Iterator[tuple[Array, Array]]:
@@ -322,23 +351,31 @@ def _simple(p: Array) -> Iterator[tuple[Array, Array]]:
     yield rank_one_minorant(p, np.ones_like(p))
 
 
-def _direct(ell: Array, k: int, a: Array, b: Array) -> float:
-    """``w φ(τ/√w)``, w = min (a_i b_j)²: all that is unexplained, carried by the cheapest entry."""
+def _direct(ell: Array, k: int, a: Array, b: Array) -> Weighted:
+    """``w φ(τ/√w)``, w = min (a_i b_j)²: all that is unexplained, carried by the cheapest entry.
+
+    It is the bound by that budget with the weights times φ(t)/t², t = τ/√w.
+    """
     least = np.square(a.min() * b.min()) * (1 - 4 * U)
     tail = np.sqrt(explained(ell, a, b, k).tail / least) * (1 - 4 * U)
-    return float(least * phi_low(np.asarray(tail)) * (1 - 2 * U))
+    share = float(phi_low(np.asarray(tail)))
+    value = float(least * share * (1 - 2 * U))
+    return Weighted(value, value, a * (np.sqrt(share) / tail if tail > 0 else 0.0), b)
 
 
-def _with_budget(ell: Array, p: Array, k: int, budget: float) -> float:
+def _with_budget(ell: Array, p: Array, k: int, budget: float) -> Weighted:
     c = phi_threshold(up(budget / p, 2))[1]
     W = p * c * (1 - 2 * U)
+    best = Weighted(0.0, budget, np.zeros(len(p)), np.zeros(p.shape[1]))
     if not W.min() > 0:
-        return 0.0
-    best, mass, start = 0.0, np.ones_like(p), None
+        return best
+    mass, start = np.ones_like(p), None
     for _ in range(ROUNDS):
         a, b = rank_one_minorant(W, mass, start)
         found = explained(ell, a, b, k)
-        best = max(best, _judged(found.tail, found.columns, budget))
+        value = _judged(found.tail, found.columns, budget)
+        if value > best.value:
+            best = Weighted(value, budget, a, b)
         if not found.mass.any():
             break
         # towards where the unexplained part lies, by halves: it moves with the minorant

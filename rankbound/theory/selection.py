@@ -1,8 +1,8 @@
 """Which keys a head can select: one per query at a small scale, and every pair at head size 4.
 
 *Price of scale:* how large logits must be for a small head to select one key per query. *Spread
-keys*, of coherence μ, do so at a scale of ``log((n - 1)(1 - ε)/ε)/(1 - μ)``. On the trigonometric
-moment curve each pair of keys is scored above all others. docs/theory.md, section 5.
+keys*, of coherence μ, do so at a scale of ``max(0, log((n - 1)(1 - ε)/ε))/(1 - μ)``. On the
+trigonometric moment curve each pair of keys is scored above all others. docs/theory.md, section 5.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ScaleBounds:
 
     volume: float  # (n^{1/d} - 1)/2 · g, g = log((1 - ε)/ε): balls around keys are disjoint
     caps: float  # caps of the hull of the keys are disjoint; infinite for d = 1 and n > 2
-    average: float  # (1 - 1/n) log((n - 1)(1 - ε)/ε), for every d; reached for d >= n - 1
+    average: float  # (1 - 1/n) sufficient_gap(n, ε), for every d; reached for d >= n - 1
     plane: float  # g/(1 - cos(2π/n)) for d = 2 and n > 2, and 0 elsewhere
 
     @property
@@ -95,6 +95,16 @@ def scale_bounds(n: int, head_size: int, error: float) -> ScaleBounds:
         if d == 2 and n > 2:
             plane = _down(gap / (2 * iv.sin(iv.pi / n) ** 2))
     return ScaleBounds(volume, caps, _down(mean_gap * (n - 1) / n), plane)
+
+
+def sufficient_gap(n: int, error: float, share: float = 1.0) -> float:
+    """``max(0, log((n - 1)(1 - ε)/ε))``: how far n - 1 logits must lie below that of a key.
+
+    Then the key has a probability of at least 1 - ε, ε a share of the error; from ε = 1 - 1/n on
+    equal logits will do, so the gap, and with it the scale of a head, is 0. Unchecked.
+    """
+    odds = math.log1p(-share * error) - math.log(share) - math.log(error)  # ε may underflow
+    return max(0.0, math.log(n - 1) + odds) if n > 1 else 0.0
 
 
 def check_share(error: Any) -> float:
@@ -238,8 +248,9 @@ def selecting_head(
     """Return the head with these keys whose queries select one key each, at the least scale.
 
     *Spread keys.* Let unit keys have coherence μ < 1. The queries ``q_j = β k_{t_j}`` with
-    ``β = log((n - 1)(1 - ε)/ε)/(1 - μ)`` put a probability of at least 1 - ε on key t_j. In general
-    it is the margin ``m = min_{i != t} u_t·(k_t - k_i)`` of directions u_t that stands for 1 - μ.
+    ``β = max(0, log((n - 1)(1 - ε)/ε))/(1 - μ)`` put a probability of at least 1 - ε on key t_j; no
+    scale is needed for n = 1. In general it is the margin ``m = min_{i != t} u_t·(k_t - k_i)`` of
+    directions u_t that stands for 1 - μ.
 
     The factor of the directions is bisected between 0 and what this asks for; the context is
     computed with a bound on its rounding, and is within `error`.
@@ -282,7 +293,7 @@ def selecting_head(
         raise InputError(
             f"direction {t} prefers key {int(worst[t])} to key {t}, or does not tell them apart in "
             "float64; expected each key to win its own direction. Fewer keys, or a larger head "
-            "size, leave more room; for keys of one length the keys themselves serve."
+            "size, leave more room; for different keys of one length the keys themselves serve."
         )
     V, margin = V[:, chosen], float(margins[chosen].min())
     n, lengths = K.shape[1], longest(K) * longest(V)
@@ -341,9 +352,7 @@ def _enough(
 ) -> float:
     """A factor of the directions that is checked to reach the error."""
     for share in SHARES:
-        allowed = share * error
-        odds = math.log1p(-allowed) - math.log(share) - math.log(error)  # whose parts may underflow
-        factor = max(0.0, math.log(max(n - 1, 1)) + odds) / margin
+        factor = sufficient_gap(n, error, share) / margin
         if factor * lengths < LARGEST and head_at(factor)[1] <= error:
             return factor
     raise Undecided(

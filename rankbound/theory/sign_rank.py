@@ -33,6 +33,7 @@ from rankbound.verdict import Verdict
 
 Signs = npt.NDArray[np.int64]
 MOST_POWER = 8  # of the Gram matrix, whose entries then have some 60 bits at n = 256
+GIVEN_AWAY = 2.0**-30  # of a bound, for a certificate's rounded numbers to prove it
 MOST_ROWS = 512  # of a Gram matrix that is multiplied exactly
 FORSTER = "Forster's bound in integers, outer products"
 
@@ -105,13 +106,18 @@ def wrong_side_bound(costs: npt.NDArray[np.float64], area: int) -> float:
     the block, so all but ``area/r`` columns hold one, and pay their cheapest. The best over
     r = n, n/2, n/4, …, not rounded down.
     """
-    n, best = len(costs), 0.0
+    return cut_best(costs, area)[0]
+
+
+def cut_best(costs: npt.NDArray[np.float64], area: int) -> tuple[float, int]:
+    """The bound of :func:`wrong_side_bound`, and the number of blocks that gives it."""
+    n, best = len(costs), (0.0, 1)
     for parts in (2**i for i in range(n.bit_length())):
         total = 0.0
         for block in np.array_split(costs, parts):
             spared = area // len(block)
             total += float(np.sort(block.min(axis=0))[: max(costs.shape[1] - spared, 0)].sum())
-        best = max(best, total)
+        best = max(best, (total, parts))
     return best
 
 
@@ -282,7 +288,7 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
 
     The bound is a mean over queries, in nats, rounded down from an enclosure; it is 0 where
     :func:`sign_rank_bounds` does not show that k + 1 is below the sign rank. For small ε
-    :func:`rankbound.kl_lower_bound`, by column budgets, is larger, and positive for k < n - 1.
+    :func:`rankbound.kl_lower_bound`, by column budgets, is larger, and positive for k < rank(C H).
 
     Examples
     --------
@@ -300,12 +306,17 @@ def sign_pattern_kl_bound(H: npt.ArrayLike, epsilon: float, head_size: int) -> f
     n = len(signs)
     positive = {int(count) for count in (signs > 0).sum(axis=0)}
     least = min(column_bound(n, count, epsilon) for count in positive)
-    area = largest_rectangle(signs, k + 1)
-    costs = {count: wrong_entry_cost(n, count, epsilon) for count in positive}
-    each = np.array([costs[int(count)] for count in (signs > 0).sum(axis=0)])
-    wrong = wrong_side_bound(np.broadcast_to(each, (n, n)), area)
-    least = max(least, wrong * (1 - 2 * n * n * U))
-    return max(0.0, math.nextafter(least, 0.0))
+    wrong = cut_pattern(signs, epsilon, k)[0]
+    return max(least * (1 - 4 * U), wrong * (1 - GIVEN_AWAY))
+
+
+def cut_pattern(H: npt.ArrayLike, epsilon: float, k: int) -> tuple[float, int]:
+    """The bound by wrong signs for P ∝ exp(epsilon H), not rounded down, and its blocks of rows."""
+    signs = _signs(H)
+    n, counts = len(signs), (signs > 0).sum(axis=0)
+    costs = {int(c): wrong_entry_cost(n, int(c), epsilon) for c in counts}
+    each = np.broadcast_to([costs[int(c)] for c in counts], (n, n))
+    return cut_best(each, largest_rectangle(signs, k + 1))
 
 
 def wrong_entry_cost(n: int, positive: int, epsilon: float) -> float:

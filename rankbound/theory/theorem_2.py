@@ -134,8 +134,9 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
     """Tokens X with ``f(X) != g(X)``, for f a standard layer and g one of a larger head size.
 
     B20, Theorem 2 and appendix B (docs/theory.md, section 4): such X exist if n >= 2, the heads of
-    g share ``U = (V_k^i)^T V_q^i`` of rank d_p, the head size of g, ``V_o [V_v^1; …; V_v^h]`` has
-    full rank d, and f has heads of size below d_p and at most d value coordinates in all. With
+    g share ``U = (V_k^i)^T V_q^i`` of rank d_p, the head size of g, at a scale that is not 0,
+    ``V_o [V_v^1; …; V_v^h]`` has full rank d, and f has heads of size below d_p and at most d value
+    coordinates in all. With
     ``A = Σ V_o^i V_v^i``, ``B_i = W_o^i W_v^i`` and ``B = Σ B_i``: (a) where B != A, one token x
     repeated, ``(B - A) x != 0``; (b) where B = A, tokens ``[q, q + w, …, q + w]`` with
     ``M_1 q = 0``, ``w^T U q != 0``, ``B_1 w != 0``.
@@ -216,7 +217,7 @@ def _failing(f: MultiHead, g: MultiHead, n: int) -> list[str]:
         (n >= 2, "n >= 2"),
         (f.head_size < g.head_size, "the heads of f are smaller than those of g (h > d/d_p)"),
         (f.heads * f.value_size <= f.d, "f has at most d value coordinates"),
-        (f.scale != 0 and g.scale != 0, "the scales are not 0"),
+        (g.scale != 0, "the scale of g is not 0"),
         (_common_products(g), "(V_k^i)^T V_q^i is the same for every head of g"),
         (
             all(prove_rank(as_rationals(W[0].tolist())).rank == len(W[0]) for W in (g.W_k, g.W_q)),

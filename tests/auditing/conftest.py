@@ -6,6 +6,15 @@ from tests.conftest import MODELS, REAL_MODELS
 
 collect_ignore = [
     *([] if find_spec("safetensors") else ["test_loading.py"]),
-    *([] if MODELS else ["test_tiny_models.py", "test_refusals.py"]),
+    *(
+        []
+        if MODELS
+        else [
+            "test_tiny_models.py",
+            "test_refusals.py",
+            "test_completeness.py",
+            "test_loaded_models.py",
+        ]
+    ),
     *([] if REAL_MODELS else ["test_real_models.py"]),
 ]

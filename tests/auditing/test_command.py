@@ -75,6 +75,7 @@ def test_what_is_missing_is_told_with_the_install_line(
 def test_an_old_transformers_is_told_with_the_install_line(
     version: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
+    pytest.importorskip("safetensors")
     text = tmp_path / "text.txt"
     text.write_text("words")
     old = ModuleType("transformers")

@@ -23,10 +23,12 @@ import pytest
 from rankbound.auditing.audit import Audit, AuditedHead
 from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
-from rankbound.auditing.models import ModelFacts, TextFacts
-from rankbound.auditing.page import SHARE, page
+from rankbound.auditing.models import ModelFacts
+from rankbound.auditing.page import SHARE, bottleneck, page
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
+from rankbound.reporting import audit_summary
 from rankbound.table import Column
 from tests.helpers import refused
 
@@ -81,7 +83,7 @@ def an_audit(
         for h in range(heads)
     )
     facts = ModelFacts(
-        name, "SomeModel", "some", 1234567, layers, dtype, "float32", False, 512, 1.2e-7
+        name, "SomeModel", "some", 1234567, layers, dtype, "float32", False, 512, 1.2e-7, 1.2e-7
     )
     text = TextFacts(hashlib.sha256(b"text").hexdigest(), 99, 12, windows)
     versions = {"Python": "3.11.7", "rankbound": "0.1.0", "transformers": "5.4.0"}
@@ -173,7 +175,12 @@ def test_facts_are_shown(tmp_path: Path) -> None:
     assert facts["Weights stored in"] == facts["Model run in"] == "float32"
     assert document.all("h1") == ["a model"]
     assert document.all("title") == ["Audit of a model"]
-    assert "In 15 of 15 heads the log-rank is at its bound." in document.all("p", _class="lead")[0]
+    assert "Not audited" not in facts
+    assert (
+        "In 15 of 15 heads the log-rank is at its bound, and in 15 this bound binds at this "
+        "length: almost every matrix of attention weights of 12 tokens needs 11, and the bound is "
+        "4."
+    ) in document.all("p", _class="lead")[0]
 
 
 def test_every_column_is_defined(tmp_path: Path) -> None:
@@ -285,6 +292,25 @@ def test_limits_are_those_of_the_record(tmp_path: Path) -> None:
     special = "\n".join(Document(written(an_audit(edit=odd), tmp_path)).all("li"))
     for word in ("hidden by a mask", "between bounds", "capped"):
         assert word in special
+
+
+def test_at_the_bound_and_bound_are_two_counts(tmp_path: Path) -> None:
+    """A causal context of as many tokens as need just the head size: at its bound, not bound."""
+
+    def wide(layer: int, head: int, measures: HeadMeasures) -> HeadMeasures:
+        return replace(measures, masked=True, generic_log_rank=4, log_rank_lower=4 - (head == 0))
+
+    expected = (
+        "In 4 of 6 heads the log-rank is at its bound, and in 0 this bound binds at this length: "
+        "almost every matrix of attention weights of 12 tokens under its mask needs 4, and the "
+        "bound is 4."
+    )
+    audit = an_audit(edit=wide)
+    assert expected in Document(written(audit, tmp_path)).all("p", _class="lead")[0]
+    assert any(line.startswith(expected) for line in audit_summary(audit))
+    unknown = bottleneck([head.row() for head in an_audit(edit=odd).heads])
+    assert unknown.endswith("at this length: almost every matrix of attention weights needs more.")
+    assert not replace(audit.heads[1].measures, generic_log_rank=None).at_bottleneck
 
 
 def test_an_interrupted_audit_says_so(tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ def test_a_position_bias() -> None:
     config = transformers.T5Config(**CONFIGS["t5"][1])
     model = transformers.T5EncoderModel(config).eval()
     facts = ModelFacts(
-        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23
+        "t5", "T5EncoderModel", "t5", 0, 0, "float32", "float32", False, None, 2.0**-23, 2.0**-23
     )
     loaded = LoadedModel(model, None, facts)
     with (
@@ -53,7 +53,7 @@ def test_a_position_bias() -> None:
             match=r"layer 0 \(.*SelfAttention\): .*passes position_bias|"
             "T5EncoderModel does not compute attention through",
         ),
-        recording(loaded, lambda _: None),
+        recording(loaded, lambda _: None, {("encoder.block.0.layer.0.SelfAttention", 0): 0}),
     ):
         run(loaded, [1, 5, 6, 7])
 
@@ -66,14 +66,66 @@ def test_a_learned_sink(tmp_path: Path) -> None:
 
 
 def test_a_model_without_attention(tmp_path: Path) -> None:
-    refused(save(tmp_path / "mamba", "mamba"), "shows no attention weights|cannot load")
+    refused(save(tmp_path / "mamba", "mamba"), "shows no attention weights, also|cannot load")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mpnet", "2 of 2 attention layers .* do not compute attention through transformers'"),
+        ("xlnet", r"returns attention weights of shape \(1, 4, 40, 40\), but no layer returns its"),
+        ("vit", r"ViTModel takes images \(pixel_values\); expected a model that takes the tokens"),
+        ("wav2vec2", r"Wav2Vec2Model takes audio \(input_values\)"),
+    ],
+)
+def test_the_true_reason_is_told(name: str, message: str, tmp_path: Path) -> None:
+    refused(save(tmp_path / "m", name), message)
+
+
+def test_an_encoder_that_was_saved_alone(tmp_path: Path) -> None:
+    """As the refusal of an encoder–decoder advises: BART's is audited, T5's bias told."""
+    frame = rb.audit(save(tmp_path / "bart", "bart", encoder=True), TEXT, 40).to_frame()
+    assert frame.layer.tolist() == [0] * 4 + [1] * 4
+    refused(save(tmp_path / "t5", "t5", encoder=True), "passes position_bias|through transformers'")
+    config = json.loads((tmp_path / "bart" / "config.json").read_text())
+    for named in ("BartModel", "NoSuchEncoder", "BartEncoder, BartDecoder"):
+        changed = config | {"architectures": named.split(", "), "is_encoder_decoder": True}
+        (tmp_path / "bart" / "config.json").write_text(json.dumps(changed))
+        refused(tmp_path / "bart", "bart is an encoder–decoder; .*Save its encoder alone")
+
+
+def test_positions_that_are_counted_from_padding(tmp_path: Path) -> None:
+    """RoBERTa's first position is row 4 of 46, after that of padding."""
+    folder = save(tmp_path / "m", "roberta")
+    refused(folder, "length is 43; expected at most 42, the positions", TEXT, 43)
+    assert rb.audit(folder, TEXT).text.length == 42
+
+
+def test_experts_run_in_float64(tmp_path: Path) -> None:
+    audit = rb.audit(save(tmp_path / "m", "mixtral"), TEXT, 40, dtype="float64")
+    assert len(audit.heads) == 8
+
+
+def test_a_tokenizer_of_another_model(tmp_path: Path) -> None:
+    refused(save(tmp_path / "m", "llama", vocab_size=50), "gives token 6., .* embeds 50 tokens")
+
+
+def test_pruned_heads(llama: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(llama, tmp_path / "m"))
+    config = json.loads((folder / "config.json").read_text()) | {"pruned_heads": {"0": [1]}}
+    (folder / "config.json").write_text(json.dumps(config))
+    refused(folder, r"prunes heads \(pruned_heads\)")
 
 
 def test_what_does_not_fit(llama: Path) -> None:
     refused(llama, "the text is empty", " ")
     refused(llama, "expected at least the length of 90", "w1 w2 w3 " * 10, 90)
     refused(llama, "expected at most 96, the positions", TEXT, 97)
-    refused(llama, r"layers holds 2; expected at most 1", layers=[0, 2])
+    refused(
+        llama,
+        r"layers holds 2; expected numbers of the 2 attention layers of llama, 0, 1\.",
+        layers=[0, 2],
+    )
     refused(llama, "layers is empty", layers=[])
     refused(llama, "head_sizes is -1", head_sizes=[-1])
     refused(llama, "dtype is 'float16'", dtype="float16")
@@ -232,7 +284,7 @@ def test_a_scale_that_is_not_given_is_the_usual_one() -> None:
     from rankbound.auditing.capture import _read
 
     factor = torch.ones(1, 2, 5, 16)
-    captured = _read((0, "h.0", 0), object(), (factor, factor, None), factor, {})
+    captured = _read(0, ("h.0", 0), object(), (factor, factor, None), factor, {})
     assert [head.scale for head in captured.heads] == [0.25, 0.25]
     assert captured.heads[0].W_q.shape == (16, 5)
 

@@ -93,7 +93,7 @@ def test_it_counts_all_weights_and_the_sampled_ones(monkeypatch: pytest.MonkeyPa
     own = weights_in_float32(q, keys, 0.25, None, None)
     layer = captured(monkeypatch, q, keys, own)
     columns = sampled(64)
-    found = reproduce(layer, {"h.3": [own[None][:, :, columns]]})
+    found = reproduce(layer, {("h.3", 0): own[None][:, :, columns]})
     assert 0 < found.ratio <= 1
     assert found.weights == 64 * (64 + len(columns))
 
@@ -104,17 +104,20 @@ def test_a_failure_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     sample = own[None][:, :, sampled(64)]
     layer = captured(monkeypatch, q, keys, own)
     with pytest.raises(rb.InputError, match=r"layer 3 \(h\.3\), head 0: .*nothing is reported"):
-        reproduce(captured(monkeypatch, q, keys, own, scale=0.2501), {"h.3": [sample]})
+        reproduce(captured(monkeypatch, q, keys, own, scale=0.2501), {("h.3", 0): sample})
     with pytest.raises(rb.InputError, match=r"layer 3 .*nothing is reported"):
-        reproduce(layer, {"h.3": [sample * (1 + 1e-4)]})  # an unobserved run that differs
+        reproduce(layer, {("h.3", 0): sample * (1 + 1e-4)})  # an unobserved run that differs
     with pytest.raises(rb.InputError, match="does not return its attention weights"):
-        reproduce(layer, {"h.2": [sample]})
+        reproduce(layer, {("h.2", 0): sample})
     with pytest.raises(rb.InputError, match=r"nothing is reported"):
-        reproduce(captured(monkeypatch, q, keys, own * np.nan), {"h.3": [sample]})
+        reproduce(captured(monkeypatch, q, keys, own * np.nan), {("h.3", 0): sample})
 
 
-def test_a_bound_that_shows_nothing_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    q, keys = 1e3 * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
+@pytest.mark.parametrize("size", [1e3, 1e8])  # at 1e8 the bound overflows
+def test_a_bound_that_shows_nothing_is_refused(
+    size: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    q, keys = size * np.random.default_rng(0).standard_normal((2, 16, 64)).astype(np.float32)
     own = weights_in_float32(q, keys, 0.25, None, None)
     with pytest.raises(rb.InputError, match=r"nothing would be shown.*float64"):
-        reproduce(captured(monkeypatch, q, keys, own), {"h.3": [own[None][:, :, sampled(64)]]})
+        reproduce(captured(monkeypatch, q, keys, own), {("h.3", 0): own[None][:, :, sampled(64)]})

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from rankbound.auditing.models import check_text, cut_windows
+from rankbound.auditing.texts import check_text, cut_windows
 
 TEXT = " ".join(str(i) for i in range(100))
 
@@ -22,14 +22,17 @@ class Words:
         ids = [int(word) for word in text.split()]
         return {"input_ids": [-1, *ids, -2] if add_special_tokens and self.special else ids}
 
+    def convert_ids_to_tokens(self, token: int) -> str:
+        return f"<{token}>"
+
 
 @pytest.fixture(autouse=True)
 def _no_transformers(monkeypatch: pytest.MonkeyPatch) -> None:
     import contextlib
 
-    from rankbound.auditing import models
+    from rankbound.auditing import texts
 
-    monkeypatch.setattr(models, "quiet", contextlib.nullcontext)
+    monkeypatch.setattr(texts, "quiet", contextlib.nullcontext)
 
 
 def test_each_window_has_the_special_tokens_around_it() -> None:
@@ -61,13 +64,29 @@ def test_the_usual_length_is_at_most_512() -> None:
         ((TEXT, 2, 1, None), "all of it special tokens"),
         ((TEXT, 60, 2, None), "1 windows of 60; expected 2"),
         ((TEXT, 60, 0, None), "windows is 0"),
-        ((" ", None, 1, None), "tokens; expected at least 2"),
+        ((" ", None, 1, None), "0 tokens beside 2 special ones; expected at least 1, and 2 in all"),
+        (("-1 " + TEXT, 9, 1, None), "begins with the special token <-1> twice.* Remove it from"),
+        ((TEXT + " -2", 9, 1, None), "ends with the special token <-2> twice.* Remove it from"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: Any, message: str) -> None:
     text, length, windows, most = arguments
     with pytest.raises(rb.InputError, match=message):
         cut_windows(Words(), text, length, windows, most)
+
+
+def test_a_tokenizer_that_writes_its_special_tokens_twice() -> None:
+    class Twice(Words):
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            ids = super().__call__(text, add_special_tokens)["input_ids"]
+            return {"input_ids": [-1, *ids] if add_special_tokens else ids}
+
+    with pytest.raises(rb.InputError, match=r"begins with .* twice.* Mend the tokenizer"):
+        cut_windows(Twice(), TEXT, 9, 1, None)
+    with pytest.raises(rb.InputError, match="1 tokens beside 0 special ones"):
+        cut_windows(Words(False), "1", None, 1, None)
+    inside = " ".join(["1", "-1", "-1", "-2", "-2", "1"])  # of the text itself, as it stands
+    assert cut_windows(Words(), inside, None, 1, None)[0] == [[-1, 1, -1, -1, -2, -2, 1, -2]]
 
 
 def test_a_text_is_words() -> None:

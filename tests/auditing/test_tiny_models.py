@@ -11,7 +11,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.auditing.audit import AuditInterrupted
-from rankbound.auditing.capture import Captured, recording
+from rankbound.auditing.capture import Captured, eager_samples, layer_numbers, recording
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.models import find_model, load, run
 from rankbound.cli.main import main
@@ -40,7 +40,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def captures(folder: Path, ids: list[int]) -> list[Captured]:
     loaded = load(find_model(folder), "float64")
     found: list[Captured] = []
-    with recording(loaded, found.append):
+    with eager_samples(loaded, len(ids)) as (samples, _):
+        run(loaded, ids)
+    with recording(loaded, found.append, layer_numbers(samples)):
         run(loaded, ids)
     return found
 
@@ -106,14 +108,18 @@ def test_a_cap_breaks_the_bound_and_is_said(models: dict[str, Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "unit"), [("float16", 2.0**-10), ("bfloat16", 2.0**-7), ("float64", 2.0**-23)]
+    ("dtype", "unit"), [("float16", 2.0**-10), ("bfloat16", 2.0**-7), ("float64", 2.0**-52)]
 )
-def test_thresholds_come_from_the_storage_dtype(dtype: str, unit: float, tmp_path: Path) -> None:
+def test_thresholds_come_from_the_compute_dtype(dtype: str, unit: float, tmp_path: Path) -> None:
     audit = rb.audit(save(tmp_path / "m", "llama", dtype=dtype), TEXT, N)
     assert (audit.model.storage_dtype, audit.model.compute_dtype) == (dtype, "float32")
-    assert audit.model.unit == unit
+    assert (audit.model.unit, audit.model.storage_unit) == (2.0**-23, unit)
     finer = rb.audit(tmp_path / "m", TEXT, N, dtype="float64")
-    assert finer.model.unit == (2.0**-52 if dtype == "float64" else unit)
+    assert (finer.model.unit, finer.model.storage_unit) == (2.0**-52, unit)
+    for head in finer.heads:  # what the storage dtype would leave open
+        at_storage, lower = head.measures.log_rank_at_storage, head.measures.log_rank_lower
+        assert at_storage is not None
+        assert (at_storage == lower) if unit == 2.0**-52 else (at_storage <= lower)
     np.testing.assert_allclose(
         audit.to_frame().log_effective_rank, finer.to_frame().log_effective_rank, rtol=1e-4
     )
@@ -207,9 +213,9 @@ def test_the_command_prints_the_table_and_writes_the_record(
     assert printed.err == ""
     assert "Qwen3Model" in printed.out
     assert "own attention weights were reproduced" in printed.out
-    assert "heads are at the bottleneck" in printed.out
+    assert "In 16 of 16 heads (2 windows, each counted) the log-rank is at its bound" in printed.out
     for size in (0, 3, 4):
-        assert f"At head size {size} the KL divergence is at most" in printed.out
+        assert f"At head size {size} the KL divergence of heads refitted to this" in printed.out
     heads = json.loads(out.read_text())["heads"]
     assert len(heads) == 16
     assert all(list(head["kl_errors"]) == ["0", "3", "4"] for head in heads)

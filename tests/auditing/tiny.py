@@ -18,6 +18,14 @@ SIZES = {
     "initializer_range": 0.3,  # logits of the size that trained models have
 }
 GROUPED = {**SIZES, "num_key_value_heads": 2, "head_dim": 8}
+VISION = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "image_size": 16,
+    "patch_size": 8,
+}
 CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
     "bert": ("BertConfig", SIZES),
     "gpt2": (
@@ -54,12 +62,56 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
         "GptOssConfig",
         {**GROUPED, "num_local_experts": 2, "num_experts_per_tok": 1, "sliding_window": 16},
     ),
+    "git": ("GitConfig", {**SIZES, "vision_config": VISION}),
+    "llava": (
+        "LlavaConfig",
+        {
+            "text_config": {"model_type": "llama", **GROUPED},
+            "vision_config": {"model_type": "clip_vision_model", **VISION},
+            "image_token_index": 63,
+        },
+    ),
+    "mpnet": ("MPNetConfig", SIZES),
+    "xlnet": (
+        "XLNetConfig",
+        {"vocab_size": 64, "d_model": 32, "n_layer": 2, "n_head": 4, "d_inner": 48},
+    ),
+    "roberta": ("RobertaConfig", {**SIZES, "max_position_embeddings": 46, "pad_token_id": 3}),
+    "mixtral": ("MixtralConfig", {**GROUPED, "num_local_experts": 2}),
+    "vit": ("ViTConfig", VISION),
+    "wav2vec2": (
+        "Wav2Vec2Config",
+        {
+            "hidden_size": 32,
+            "intermediate_size": 48,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2,
+        },
+    ),
+    "bart": (
+        "BartConfig",
+        {
+            "vocab_size": 64,
+            "d_model": 32,
+            "encoder_layers": 2,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "encoder_ffn_dim": 48,
+            "decoder_attention_heads": 4,
+            "decoder_ffn_dim": 48,
+            "max_position_embeddings": 96,
+        },
+    ),
     "mamba": ("MambaConfig", {"vocab_size": 64, "hidden_size": 16, "num_hidden_layers": 2}),
 }
 
 
-def save(folder: Path, name: str, *, dtype: str = "float32", **changes: Any) -> Path:
-    """Draw a model and save it with a tokenizer of words between [CLS] and [SEP]."""
+def save(
+    folder: Path, name: str, *, dtype: str = "float32", encoder: bool = False, **changes: Any
+) -> Path:
+    """Draw a model and save it, or its encoder, with a tokenizer of words in [CLS] and [SEP]."""
     import torch
     import transformers
 
@@ -69,7 +121,7 @@ def save(folder: Path, name: str, *, dtype: str = "float32", **changes: Any) -> 
         torch.manual_seed(0)
         config = getattr(transformers, kind)(**(sizes | changes))
         model = transformers.AutoModel.from_config(config).to(getattr(torch, dtype))
-        model.save_pretrained(folder)
+        (model.get_encoder() if encoder else model).save_pretrained(folder)
     save_tokenizer(folder)
     return folder
 

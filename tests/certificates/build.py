@@ -527,6 +527,97 @@ def radon_partition() -> Doc:
     return document("radon-partition", statement, {"weights": weights})
 
 
+def kl_above(bound: float = 0.00175) -> Doc:
+    """At head size 1, P = CONTEXT: one block, weights 1/3 throughout, the budget 0.02.
+
+    The products of two weights are 1/9, so what is decomposed is C log P / 9.
+    """
+    M = [[x / 9 for x in row] for row in centred_logs(CONTEXT)]
+    left, values, right = decomposed(M)
+    third = {"rows": 3, "columns": 1, "entries": ["0x555"] * 3, "exponent": -12}
+    block = {
+        "keys": [0, 1, 2],
+        "queries": [0, 1, 2],
+        "budget": f"{Fraction(1, 50).numerator:#x}/{Fraction(1, 50).denominator:#x}",
+        "key_weights": third,
+        "query_weights": {**third, "rows": 1, "columns": 3},
+        "left": dyadic(left, -60),
+        "values": dyadic([[x] for x in values], -60),
+        "right": dyadic(right, -60),
+    }
+    statement = {
+        "kind": "kl-above",
+        "context": table("float", CONTEXT),
+        "head_size": 1,
+        "bound": bound.hex(),
+    }
+    return document("column-budgets", statement, {"blocks": [block]})
+
+
+def decomposed(A: Matrix) -> tuple[Matrix, list[Fraction], Matrix]:
+    """Left vectors, values and right vectors, to double precision: one-sided Jacobi rotations.
+
+    Columns of A V are made orthogonal two at a time; where one is zero the left vector is made up.
+    """
+    U = [[float(x) for x in column] for column in transposed(A)]  # its columns, as rows
+    V = [[float(i == j) for j in range(len(U))] for i in range(len(U))]
+    for _ in range(40):
+        for i in range(len(U)):
+            for j in range(i):
+                inner = sum(x * y for x, y in zip(U[i], U[j], strict=True))
+                difference = sum(x * x for x in U[i]) - sum(x * x for x in U[j])
+                angle = math.atan2(2 * inner, difference) / 2
+                c, s = math.cos(angle), math.sin(angle)
+                for B in (U, V):
+                    first, second = B[i], B[j]
+                    B[i] = [c * x + s * y for x, y in zip(first, second, strict=True)]
+                    B[j] = [c * y - s * x for x, y in zip(first, second, strict=True)]
+    lengths = [math.sqrt(sum(x * x for x in u)) for u in U]
+    kept = [i for i, length in enumerate(lengths) if length > 1e-12]
+    left = [[x / lengths[i] for x in U[i]] for i in kept]
+    return (
+        transposed(exact(left)),
+        [Fraction(lengths[i]) for i in kept],
+        exact([V[i] for i in kept]),
+    )
+
+
+def wrong_signs(kind: str, bound: float) -> Doc:
+    """Sylvester's 8 × 8 matrix over 2, head size 1: an area of 2² · 8, so four columns pay."""
+    H = [[(-1) ** (i & j).bit_count() for j in range(8)] for i in range(8)]
+    logits = [[0.5 * x for x in row] for row in H]
+    totals = [sum(math.exp(row[j]) for row in logits) for j in range(8)]
+    middle = 0.5 / math.tanh(0.5) - 1
+    statement: Doc = {"kind": kind, "head_size": 1, "bound": bound.hex()}
+    if kind == "kl-above":
+        P = [[math.exp(x) / Z for x, Z in zip(row, totals, strict=True)] for row in logits]
+        statement["context"] = table("float", P)
+    else:
+        statement["logits"] = table("float", logits)
+    thresholds = dyadic([[Fraction(middle - math.log(Z)) for Z in totals]], -60)
+    data = {"thresholds": thresholds, "parts": 1, "power": 1}
+    return document("wrong-signs", statement, data)
+
+
+def forster(power: int = 1) -> Doc:
+    """Sylvester's 8 × 8 matrix: √8 < 3."""
+    H = [[(-1) ** (i & j).bit_count() for j in range(8)] for i in range(8)]
+    statement = {"kind": "sign-rank", "signs": table("integer", H), "lower": 3}
+    return document("forster", statement, {"power": power})
+
+
+def packing(count: int, head_size: int, error: float, bound: float) -> Doc:
+    """A scale that some counting argument asks for."""
+    statement = {
+        "kind": "scale-above",
+        "count": count,
+        "head_size": head_size,
+        "error": error.hex(),
+        "bound": bound.hex(),
+    }
+    return document("packing", statement, {})
+
+
 CENTRED_TOKENS = [[1, 0, -1], [0, 2, -2], [3, -1, -2]]  # what projects them is centred already
 FIRST = [[Fraction(1)], [Fraction(0)], [Fraction(0)]]
 FIRST_TWO = [row[:2] for row in identity(3)]
@@ -579,6 +670,16 @@ EXAMPLES: dict[str, Doc] = {
     "representation, masked, on tokens": represented_masked([[1, 1, 1], [0, 1, 2]]),
     "selecting queries": selecting_queries(),
     "Radon partition": radon_partition(),
+    "column budgets": kl_above(),
+    "wrong signs": wrong_signs("kl-above", 0.0064),
+    "wrong signs, of logits": wrong_signs("kl-above-of-logits", 0.0064),
+    "Forster": forster(),
+    "Forster, squared": forster(2),
+    "packing, on average": packing(9, 8, 0.125, 3.5),
+    "packing, balls": packing(10**5, 3, 2.0**-10, 156.0),
+    "packing, caps": packing(300, 3, 2.0**-20, 250.0),
+    "packing, in the plane": packing(12, 2, 2.0**-10, 51.0),
+    "packing, on a line": packing(3, 1, 0.25, 1e6),
     "separation": separated(),
     "separation, one token": separated_exactly(),
 }

@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import grimp
 import pytest
 
 import rankbound
@@ -61,6 +60,7 @@ def test_the_checker_works_where_nothing_else_can_be_imported() -> None:
 
 
 def test_certificates_import_nothing_of_rankbound_but_errors() -> None:
+    grimp = pytest.importorskip("grimp", reason="import-linter comes with rankbound[dev]")
     graph = grimp.build_graph("rankbound", include_external_packages=True, cache_dir=None)
     folder = "rankbound.certificates"
     modules = graph.find_descendants(folder)

@@ -77,6 +77,23 @@ def test_numbers_of_other_libraries_become_pythons() -> None:
     assert type(statements.LogitRank(under.matrix, under.matrix, truth, 0, 2).centred) is bool
 
 
+def test_what_is_written_has_one_spelling() -> None:
+    """Zero has no sign, in a matrix or alone; fractions are in lowest terms."""
+    zero: Any = np.float64(-0.0)
+    matrix = Matrix.of_floats([[zero, -0.0, 0.0]])
+    assert matrix.to_data()["entries"] == ["0x0.0p+0"] * 3
+    for error in (zero, Matrix.of_floats([[-0.0] * 3])):
+        statement = statements.RankUnderError(Matrix.of_floats([[1.0, -0.0, 2.0]]), error, 0)
+        certificate = certificates.SpectralGap(
+            statement, Dyadic(0, 0, (), 0), Dyadic(0, 0, (), 0), 0
+        )
+        assert "-0x0" not in certificate.to_json()
+    assert Matrix.of_rationals([[Fraction(2, 4), -0]]).to_data()["entries"] == [
+        "0x1/0x2",
+        "0x0/0x1",
+    ]
+
+
 def test_matrices_of_no_rows_or_columns() -> None:
     left, right = Matrix.of_rationals([[], []]), Matrix.of_rationals([], columns=3)
     statement = statements.Rank(Matrix.of_integers([[0, 0, 0]] * 2), 0, 0)

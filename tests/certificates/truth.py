@@ -12,6 +12,7 @@ from math import isqrt
 from typing import Any
 
 import mpmath
+import numpy as np
 import sympy
 
 from tests.certificates.build import (
@@ -382,6 +383,76 @@ def _real(x: Fraction) -> Any:
     return mpmath.mpf(x.numerator) / x.denominator
 
 
+def _kl_above(statement: Doc) -> bool:
+    return _no_head_is_nearer(statement, np.log(_floats(statement["context"])))
+
+
+def _kl_above_of_logits(statement: Doc) -> bool:
+    return _no_head_is_nearer(statement, _floats(statement["logits"]))
+
+
+def _floats(data: Doc) -> Any:
+    return np.array([[float(x) for x in row] for row in matrix(data)])
+
+
+def _no_head_is_nearer(statement: Doc, logits: Any) -> bool:
+    """Necessary: neither the truncated decomposition is nearer, nor what descent makes of it."""
+    from scipy.optimize import minimize
+    from scipy.special import log_softmax
+
+    k, bound, n = statement["head_size"], number(statement["bound"]), len(logits)
+    assert type(k) is int and k > 0 and bound >= 0 and logits.shape == (n, n)
+    target = log_softmax(logits, axis=0)
+    P = np.exp(target)
+
+    def divergence(factors: Any) -> tuple[float, Any]:
+        A, B = factors.reshape(2, n, k)
+        log_Q = log_softmax(A @ B.T, axis=0)
+        G = (np.exp(log_Q) - P) / n
+        return np.sum(P * (target - log_Q)) / n, np.concatenate(
+            [(G @ B).ravel(), (G.T @ A).ravel()]
+        )
+
+    left, s, right = np.linalg.svd(target - target.mean(axis=0))
+    kept = np.sqrt(np.pad(s, (0, max(k - n, 0)))[:k])
+    factors = [np.pad(part, ((0, 0), (0, max(k - n, 0))))[:, :k] * kept for part in (left, right.T)]
+    start = np.concatenate([part.ravel() for part in factors])
+    found = minimize(divergence, start, jac=True, method="L-BFGS-B").x
+    return bool(bound <= min(divergence(start)[0], divergence(found)[0]) + 1e-12)
+
+
+def _sign_rank(statement: Doc) -> bool:
+    """Necessary: the rank of the signs, and sign changes down the columns or along the rows."""
+    H, lower = matrix(statement["signs"]), statement["lower"]
+    assert type(lower) is int and lower >= 0 and all(x in (1, -1) for row in H for x in row)
+    changes = [
+        max(sum(x != y for x, y in pairwise(column)) for column in A) for A in (H, transposed(H))
+    ]
+    return bool(lower <= min(rank(H), *(most + 1 for most in changes)))
+
+
+def _scale_above(statement: Doc) -> bool:
+    """Necessary: a simplex and a circle select the keys at no smaller scale."""
+    n, d = statement["count"], statement["head_size"]
+    error, bound = number(statement["error"]), number(statement["bound"])
+    assert type(n) is type(d) is int and n > 0 and d > 0 and 0 < error < 1 and bound >= 0
+    if n == 1:
+        return bound == 0
+    scales = []
+    if d >= n - 1:
+        odds = mpmath.log(_real((n - 1) * (1 - error) / error))
+        scales.append(max(odds, 0) * (n - 1) / n)
+    if d > 1:
+        gaps = 1 - np.cos(2 * np.pi * np.arange(1, n) / n)
+        wanted = float(error / (1 - error))
+        low, high = 0.0, float(1 / gaps[0] * (abs(np.log(wanted)) + np.log(n) + 1))
+        for _ in range(80):
+            middle = (low + high) / 2
+            low, high = (low, middle) if np.exp(-middle * gaps).sum() <= wanted else (middle, high)
+        scales.append(high)
+    return all(bound <= float(scale) * (1 + 1e-9) + 1e-9 for scale in scales)
+
+
 ORACLES = {
     "rank": _rank,
     "log-rank": _log_rank,
@@ -399,6 +470,10 @@ ORACLES = {
     "unreachable-masked": _unreachable_masked,
     "unreachable-masked-within": _unreachable_masked_within,
     "represented-masked": _represented_masked,
+    "kl-above": _kl_above,
+    "kl-above-of-logits": _kl_above_of_logits,
+    "sign-rank": _sign_rank,
+    "scale-above": _scale_above,
     "selectable": _selectable,
     "unselectable": _unselectable,
 }

@@ -289,8 +289,18 @@ def shell(command: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("command", ["verify softmax-gauge | true", "claims >&-"])
 def test_nobody_listening_is_no_failure(command: str) -> None:
-    done = shell(f"{sys.executable} -m rankbound {command}")
+    done = shell(f"{sys.executable} -W always::ResourceWarning -m rankbound {command}")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bad_usage_has_its_exit_code_though_nobody_hears_why() -> None:
+    assert shell(f"{sys.executable} -m rankbound head-size nowhere.npy 2>&-").returncode == 2
+
+
+def test_what_the_encoding_lacks_is_spelled_out() -> None:
+    done = shell(f"PYTHONIOENCODING=ascii {sys.executable} -m rankbound claims")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\\u221d" in done.stdout  # proportional to
 
 
 def npy(header: bytes) -> bytes:

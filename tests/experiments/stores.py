@@ -9,12 +9,15 @@ from typing import Any
 
 import rankbound as rb
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
-from rankbound.experiments.language import arm_sizes
+from rankbound.experiments.language import arm_sizes, split_shapes
 from rankbound.experiments.layers import layer_sizes
 
 Cell = dict[str, Any]
 Value = Callable[[Cell], float]
-WIDTH = {"mixing": 32, "separation": 16, "separation-distinct": 16, "farthest": 16, "lookup": 64}
+WIDTH = {
+    "mixing": 32, "separation": 16, "separation-distinct": 16, "farthest": 16, "lookup": 64,
+    "head-size": 32, "collapse": 32, "transition": 4,
+}  # fmt: skip
 TEXT = "a" * 64  # stands for a hash
 
 
@@ -34,6 +37,15 @@ def sizes_of(name: str, cell: Cell) -> dict[str, int]:
         sizes, ffn = arm_sizes(cell["arm"], cell["d"], cell["heads"])
         return {"d_k": sizes.d_k, "d_v": sizes.d_v, "parameters": 2 * ffn * sizes.d + 7}
     d = cell.get("d", WIDTH[name])
+    if name == "head-size":
+        whole = layer_sizes(d, cell["heads"])
+        _, shape = split_shapes(cell["arm"], d, cell["heads"], cell.get("rank", whole.d_k))
+        sizes = shape.sizes
+        return {"d_k": sizes.d_k, "d_v": sizes.d_v, "parameters": 2 * shape.ffn * d + 7}
+    if name == "collapse":
+        return {"d_k": 8, "d_v": 8, "parameters": 9 * cell["layers"]}
+    if name == "transition":
+        return {"d_k": 2, "d_v": 2, "parameters": 7 + cell["heads"]}
     return layer_sizes(d, cell["heads"], cell.get("head_size"), cell.get("value_size")).facts()
 
 
@@ -52,7 +64,7 @@ def stand_in(name: str, value: Value = ones, torch: str = "0.0") -> Callable[...
 
 
 def cells_of(name: str, preset: str, corpus: str = TEXT) -> list[Cell]:
-    more = {"corpus": corpus} if name == "language" else {}
+    more = {"corpus": corpus} if EXPERIMENTS[name].reads else {}
     return [{**cell, **more} for cell in GRIDS[name][preset]]
 
 

@@ -14,8 +14,24 @@ from rankbound.experiments import catalogue as run_module
 from rankbound.experiments import language as module
 from rankbound.experiments import results as results_module
 from rankbound.experiments.catalogue import GRIDS, checkpoint_folder, run_experiment
-from rankbound.experiments.language import file_corpus, language, read_corpus
-from rankbound.experiments.layers import byte_loss, parameter_count, read_checkpoint
+from rankbound.experiments.language import (
+    LAYERS,
+    LENGTH,
+    TEMPERATURE,
+    file_corpus,
+    head_size,
+    language,
+    read_corpus,
+    split_shapes,
+)
+from rankbound.experiments.layers import (
+    byte_loss,
+    cut_weights,
+    heads_of,
+    make_weights,
+    parameter_count,
+    read_checkpoint,
+)
 from rankbound.experiments.report import make_report
 from rankbound.experiments.results import read_results
 from tests.experiments.tiny import text
@@ -118,3 +134,99 @@ def test_a_report_measures_the_heads_of_its_runs(tmp_path: Path) -> None:
     assert make_report(store, text=tmp_path / "other", heads=False).heads == ()
     counts = {run.kind: run.parameters for run in read_results(store).runs}
     assert counts["fixed"] == counts["matched"]
+
+
+# head sizes
+
+ARMS = ("scaled", 1, None), ("scaled", 4, None), ("qk-norm", 2, None), ("rank", 2, 3)
+
+
+def started(arm: str, heads: int, rank: int, seed: int = 0) -> tuple[Any, Any]:
+    """Weights before training, and the shape."""
+    whole, shape = split_shapes(arm, 16, heads, rank)
+    first = make_weights(whole, torch.Generator().manual_seed(seed))
+    return cut_weights(first, whole, shape, torch.Generator().manual_seed(7)), shape
+
+
+def test_head_sizes_share_parameters_and_initialisation() -> None:
+    """W_q, W_k, W_v, W_o and all else are the same matrices, which heads only split."""
+    first, _ = started("scaled", 1, 16)
+    for arm, heads in (("scaled", 4), ("scaled", 16), ("qk-norm", 1), ("qk-norm", 8)):
+        weights, shape = started(arm, heads, 16 // heads)
+        assert shape.sizes.d_k == shape.sizes.d_v == 16 // heads
+        assert weights.keys() == first.keys()
+        assert all(torch.equal(w, first[name]) for name, w in weights.items())
+    assert not torch.equal(
+        started("scaled", 4, 4, seed=1)[0]["layers.0.W_q"], first["layers.0.W_q"]
+    )
+
+
+def test_the_rank_control_cuts_queries_and_keys_alone() -> None:
+    """Four heads of size 4, of rank 1: the first column of each is left; the FFN takes the rest."""
+    whole, _ = started("scaled", 4, 4)
+    for arm in ("rank", "rank-matched"):
+        weights, shape = started(arm, 4, 1)
+        assert (shape.sizes.heads, shape.sizes.d_k, shape.sizes.d_v) == (4, 1, 4)
+        for name, w in weights.items():
+            assert w.requires_grad and w.is_leaf
+            if name.endswith((".W_q", ".W_k")):
+                assert torch.equal(w, whole[name][:, ::4])
+            elif name.endswith(".W_1"):
+                assert torch.equal(w[:, :64], whole[name])
+            elif name.endswith(".W_2"):
+                assert torch.equal(w[:64], whole[name])
+            else:
+                assert torch.equal(w, whole[name])
+        lost = LAYERS * 2 * 16 * 4 * 3
+        found = parameter_count(whole) - (lost if arm == "rank" else 0)
+        assert parameter_count(weights) == found
+    units = weights["layers.1.W_1"].detach()
+    assert units.shape == (16, 64 + 12)
+    assert float(units[:, 64:].std()) == pytest.approx(0.25, rel=0.2)
+
+
+def test_a_cut_that_is_none_is_refused() -> None:
+    whole, shape = split_shapes("rank", 16, 4, 2)
+    weights = make_weights(shape, torch.Generator().manual_seed(0))
+    with refused(rb.InputError, "W_q becomes", "expected (16, 16)"):
+        cut_weights(weights, shape, whole, torch.Generator())
+    with refused(rb.InputError, "arm is 'standard'", "scaled, qk-norm, rank, rank-matched"):
+        split_shapes("standard", 16, 4, 4)
+    with refused(rb.InputError, "rank is 5", "from 1 to 4"):
+        split_shapes("rank", 16, 4, 5)
+    with refused(rb.InputError, "rank is 2 in the arm qk-norm", "expected 4"):
+        split_shapes("qk-norm", 16, 4, 2)
+
+
+@pytest.mark.parametrize("heads", [1, 4, 8])
+def test_qk_norm_bounds_the_logits_alike_at_every_head_size(heads: int) -> None:
+    """They are 4 cos, whatever the weights' size; the scores that softmax sees are these."""
+    weights, shape = started("qk-norm", heads, 16 // heads)
+    weights = {name: (9 * w if name.endswith((".W_q", ".W_k")) else w).detach()
+               for name, w in weights.items()}  # fmt: skip
+    tokens = torch.randint(256, (2, LENGTH), generator=torch.Generator().manual_seed(0))
+    for queries, keys in heads_of(weights, shape, tokens):
+        logits = queries @ keys.transpose(2, 3) / (16 // heads) ** 0.5
+        assert float(logits.abs().max()) <= TEMPERATURE * (1 + 1e-5)
+        same = queries.norm(dim=-1) * keys.norm(dim=-1) / (16 // heads) ** 0.5
+        assert torch.allclose(same, torch.tensor(TEMPERATURE))
+    small = {name: w / 9 if name.endswith((".W_q", ".W_k")) else w for name, w in weights.items()}
+    windows = torch.randint(256, (2, LENGTH + 1), generator=torch.Generator().manual_seed(1))
+    first, second = (float(byte_loss(w, shape, windows)) for w in (weights, small))
+    assert first == pytest.approx(second, rel=1e-5)
+    plain = split_shapes("scaled", 16, heads, 16 // heads)[1]
+    assert abs(float(byte_loss(weights, plain, windows)) - first) > 1e-3
+
+
+def test_a_head_size_is_a_standard_model(tmp_path: Path) -> None:
+    """The same batches, too: `scaled` is the language model, and others differ from it."""
+    path = text(tmp_path / "text")
+    told: dict[str, Any] = {"rate": 0.02, "weight_decay": 0.01, "steps": 2, "d": 16}
+    told |= {"corpus": file_corpus(path).sha256, "text": str(path), "seed": 0}
+    found = {(arm, heads, rank): head_size(arm, heads, rank=rank, **told)
+             for arm, heads, rank in (*ARMS, ("rank-matched", 2, 3))}  # fmt: skip
+    assert found["scaled", 4, None] == train(path)
+    assert len({one["loss"] for one in found.values()}) == len(found)
+    whole = found["scaled", 1, None]["parameters"]
+    assert {key[0] for key, one in found.items() if one["parameters"] != whole} == {"rank"}
+    assert head_size("qk-norm", 2, **told) == found["qk-norm", 2, None]

@@ -27,7 +27,7 @@ from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_
 from tests.experiments.invented import BY_ID, SHOWN, arms
 from tests.helpers import refused
 
-RUN = Run("mixing", "standard", 32, 8, 4, 8, 8, 4096, 1500, 0.02, 0.0, 0, 1e-3)
+RUN = Run("mixing", "standard", 32, 8, 4, 8, 8, 4096, 1500, 0.02, 0.0, 1, 0, 1e-3)
 HEAD = TrainedHead(
     arm="standard", d=32, heads=4, head_size=8, n=64, layer=0, head=0, steps=500, seed=0, rate=0.02,
     weight_decay=0.01, log_rank=8, log_rank_bound=8, generic_log_rank=32, at_bottleneck=True,

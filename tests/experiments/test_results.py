@@ -54,16 +54,24 @@ def test_a_run_says_what_its_cell_was(filled: tuple[str, Path]) -> None:
                     0,
                 )
                 continue
-            assert (run.heads, run.d_k, run.d_v) == (cell["heads"], facts["d_k"], facts["d_v"])
+            heads = cell.get("heads", 4)
+            assert (run.heads, run.d_k, run.d_v) == (heads, facts["d_k"], facts["d_v"])
             whole = facts.get("parameters", facts.get("attention_parameters"))
             assert run.parameters == whole
-            if name == "language":
+            assert run.layers == cell.get("layers", 2 if EXPERIMENTS[name].reads else 1)
+            if EXPERIMENTS[name].reads:
                 assert (run.kind, run.n, run.steps) == (cell["arm"], 64, cell["steps"])
                 assert (run.rate, run.weight_decay) == (cell["rate"], cell["weight_decay"])
+                continue
+            if name == "collapse":
+                assert (run.kind, run.n, run.heads, run.steps) == (cell["arm"], 16, 4, 0)
+                continue
+            if name == "transition":
+                assert (run.kind, run.n) == ("fixed", cell["n"])
             elif run.kind == "standard":
                 assert run.d_k == run.d_v == run.d / run.heads
                 assert "head_size" not in cell
-            else:
+            elif name != "transition":
                 assert run.d_k == cell["head_size"]
                 assert run.kind == ("sizes" if "value_size" in cell else "fixed")
             assert run.steps > 0
@@ -79,7 +87,9 @@ def test_every_arm_has_its_seeds(filled: tuple[str, Path]) -> None:
     assert len({(arm.experiment, arm.name, arm.weight_decay) for arm in arms}) == len(arms)
 
 
-SMOKE = {"context-cliff", "separation-fixed", "mixing-heads", "mixing-knee"}
+SMOKE = {"context-cliff", "separation-fixed", "mixing-heads", "mixing-knee"} | {
+    f"collapse-{what}" for what in ("attention", "beyond", "ffn", "skip")
+}
 FEW = {"language-knee"}  # the laptop has three numbers of heads
 
 
@@ -175,7 +185,7 @@ def test_versions_are_all_named(tmp_path: Path) -> None:
     assert "torch" not in read_results(context).versions
 
 
-RUN = Run("language", "fixed", 32, 64, 8, 16, 16, 9, 500, 0.02, 0.01, 0, 1.5)
+RUN = Run("language", "fixed", 32, 64, 8, 16, 16, 9, 500, 0.02, 0.01, 2, 0, 1.5)
 
 
 def runs(table: dict[tuple[float, int], float], **told: Any) -> list[Run]:
@@ -228,6 +238,7 @@ def test_what_makes_an_arm() -> None:
     others: list[dict[str, Any]] = [
         {"kind": "standard"}, {"d": 64}, {"n": 32}, {"heads": 4}, {"d_k": 8}, {"d_v": 8},
         {"parameters": 10}, {"steps": 1500}, {"weight_decay": 0.1}, {"experiment": "mixing"},
+        {"layers": 3},
     ]  # fmt: skip
     for other in others:
         assert len(gather([RUN, replace(RUN, **other)])) == 2
@@ -244,6 +255,10 @@ def test_an_arm_to_read() -> None:
     assert single.range() == "1.235"
     (head,) = gather([replace(RUN, experiment="context", kind="head", d_v=0, value=1.23456e-9)])
     assert head.name == "n=64 d_k=16"
+    (stack,) = gather([replace(RUN, experiment="collapse", kind="skip", layers=3)])
+    assert stack.name == "skip L=3"
+    (query,) = gather([replace(RUN, experiment="transition")])
+    assert query.name == "n=64 h=8"
     assert head.range() == "1.2e-09"
 
 
@@ -261,5 +276,5 @@ def test_measures_are_numbers(tmp_path: Path) -> None:
     assert math.isnan(run.value)
     assert ones({}) == 1.0
     assert {experiment.measure for experiment in EXPERIMENTS.values()} == {
-        "kl", "error", "accuracy", "loss",
+        "kl", "error", "accuracy", "loss", "residual", "nmse",
     }  # fmt: skip

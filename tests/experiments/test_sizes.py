@@ -74,7 +74,7 @@ def test_every_cell_of_a_preset_is_a_call_of_its_function(name: str, preset: str
     cells = GRIDS[name][preset]
     assert cells
     for cell in cells:
-        told = {**cell, "corpus": ""} if name == "language" else cell
+        told = {**cell, "corpus": ""} if EXPERIMENTS[name].reads else cell
         signature.bind(**told)
         canonical(dict(cell))  # JSON, by which a store knows it
         assert isinstance(cell["seed"], int)  # named, not derived by the sweep
@@ -120,12 +120,13 @@ def test_every_arm_has_every_seed(name: str, preset: str) -> None:
     assert len({frozenset(seeds) for seeds in arms.values()}) == 1
 
 
+@pytest.mark.parametrize("name", ["language", "head-size"])
 @pytest.mark.parametrize("preset", ["laptop", "overnight"])
-def test_language_models_are_tuned_alike(preset: str) -> None:
+def test_language_models_are_tuned_alike(preset: str, name: str) -> None:
     rates: dict[tuple[Any, ...], set[float]] = {}
-    for cell in GRIDS["language"][preset]:
+    for cell in GRIDS[name][preset]:
         if cell["weight_decay"] == 0.01:
-            arm = (cell["arm"], cell["heads"], cell["d"], cell["seed"])
+            arm = (cell["arm"], cell["heads"], cell.get("d"), cell.get("rank"), cell["seed"])
             rates.setdefault(arm, set()).add(cell["rate"])
     assert all(found == set(RATES) for found in rates.values())
     assert len(RATES) >= 3

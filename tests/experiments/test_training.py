@@ -12,7 +12,7 @@ import torch
 
 from rankbound.errors import InputError
 from rankbound.experiments.layers import minimise, one_thread, relative_error
-from rankbound.experiments.synthetic import farthest, lookup, mixing, separation
+from rankbound.experiments.synthetic import farthest, lookup, mixing, separation, transition
 from tests.helpers import refused
 
 
@@ -111,6 +111,7 @@ RUNS: dict[str, Any] = {
     "mixing": lambda seed: mixing(4, seed, **SHORT),
     "farthest": lambda seed: farthest(4, seed, **SHORT),
     "lookup": lambda seed: lookup(4, seed, **SHORT),
+    "transition": lambda seed: transition(4, 8, seed, **SHORT),
 }
 
 
@@ -121,10 +122,11 @@ def test_a_seed_is_a_run(name: str) -> None:
     first = RUNS[name](0)
     torch.manual_seed(2)
     assert RUNS[name](0) == first
-    measure = "accuracy" if name == "lookup" else "error"
+    measure = {"lookup": "accuracy", "transition": "nmse"}.get(name, "error")
     assert RUNS[name](1)[measure] != first[measure]
     assert first["torch"] == torch.__version__
-    assert {"d_k", "d_v", "attention_parameters"} < first.keys()
+    count = "parameters" if name == "transition" else "attention_parameters"
+    assert {"d_k", "d_v", count} < first.keys()
     assert 0 <= first[measure] < 5
 
 
@@ -146,3 +148,12 @@ def test_bad_experiments() -> None:
     for run in runs:
         with refused(InputError, "multiple of heads", "Pass head_size"):
             run(3)
+
+
+def test_a_maximum_is_learnt_by_as_many_heads() -> None:
+    """Four heads learn four maxima, one does not; and the parameters are those of the layer."""
+    few, enough = (transition(heads, 4, 0, steps=300)["nmse"] for heads in (1, 4))
+    assert enough < 0.05 < 0.2 < few < 1.1
+    assert transition(1, 4, 0, steps=1)["nmse"] > 0.5
+    count = transition(3, 4, 0, steps=1, ffn=5)["parameters"]
+    assert count == 2 * 4 * 6 + 6 + 6 * 5 + 5 + 5 + 1

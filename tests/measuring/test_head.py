@@ -277,3 +277,17 @@ def test_graded_coordinates_are_measured_as_balanced_ones(mask: Any) -> None:
         assert getattr(graded, name) == getattr(plain, name)
     for name in ("log_effective_rank", "kl_half", "aitchison_error_half", "threshold", "entropy"):
         assert getattr(graded, name) == pytest.approx(getattr(plain, name), rel=1e-12)
+
+
+@pytest.mark.parametrize("mask", [None, rb.causal_mask(24)])
+def test_what_the_storage_dtype_leaves_open(mask: Any) -> None:
+    """A fourth coordinate of relative size 1e-4 is above float32's rounding, below bfloat16's."""
+    q, keys = np.random.default_rng(5).standard_normal((2, 1, 4, 24))
+    keys[:, 3] *= 1e-2
+    q[:, 3] *= 1e-2
+    heads = layer_heads(q, keys, mask=mask)
+    fine, coarse = 2.0**-23, 2.0**-7
+    found = [next(measure_heads(heads, unit=fine, storage_unit=u)) for u in (None, fine, coarse)]
+    assert [m.log_rank for m in found] == [4, 4, 4]
+    assert [m.log_rank_at_storage for m in found][:2] == [None, 4]
+    assert found[2].log_rank_at_storage == next(measure_heads(heads, unit=coarse)).log_rank == 3

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import inspect
+import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -19,10 +21,21 @@ from threadpoolctl import threadpool_limits
 import rankbound as rb
 from rankbound.certificates.certificates import Certificate
 from rankbound.fitting import descent
-from rankbound.registry.claim import Claim, Instance, Mutant, Relation, Trial, by_id
+from rankbound.registry.claim import (
+    Claim,
+    Instance,
+    Mutant,
+    MutantKind,
+    Relation,
+    Trial,
+    by_id,
+)
 from rankbound.registry.verification import prove, run_claim
 from rankbound.verdict import Verdict
+from tests.helpers import script
 
+make_claims = script("make_claims")
+RECORD = json.loads(make_claims.CASES.read_text(encoding="ascii"))
 CLAIMS = list(rb.claims.values())
 MUTANTS = [
     pytest.param(claim, mutant, id=f"{claim.id}-{mutant.name}")
@@ -45,11 +58,15 @@ def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
 
 @dataclass(frozen=True)
 class Run:
-    """What a check yielded on the quick trial of seed 0, what stopped it, and whether it fitted."""
+    """What a check yielded on the quick trial of seed 0, and how.
+
+    What stopped it, whether it fitted, and the trial, which notes what it is asked for.
+    """
 
     instances: tuple[Instance, ...]
     error: Exception | None
     fitted: bool
+    trial: Any
 
     def check(self, trial: Trial, **formulas: Any) -> Iterator[Instance]:
         """The check again, without its work."""
@@ -75,6 +92,7 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
     """
     instances: list[Instance] = []
     error, fitted = None, False
+    trial = make_claims.noted(claim)
 
     def watched(minimiser: Callable[..., Any]) -> Callable[..., Any]:
         def watch(*given: Any, **named: Any) -> Any:
@@ -89,10 +107,10 @@ def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
             patch.setattr(module, name, watched(getattr(module, name)))
         try:
             formulas = {} if mutant is None else mutant.formulas
-            instances.extend(claim.check(claim.trial("quick", 0), **formulas))
+            instances.extend(claim.check(trial, **formulas))
         except Exception as stopped:
             error = stopped
-    return Run(tuple(instances), error, fitted)
+    return Run(tuple(instances), error, fitted, trial)
 
 
 @pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
@@ -209,6 +227,76 @@ def test_a_claim_that_fits_is_seen_to_fit() -> None:
 def test_what_a_claim_lacks_needs_a_reason(without: dict[str, str]) -> None:
     with pytest.raises(rb.InputError, match=r"expected one of measured, factor, idle and the reas"):
         replace(CLAIMS[0], without=without)
+
+
+@each_claim
+def test_instances_are_cases_of_their_own(claim: Claim) -> None:
+    """Each with a name that no other has, two finite numbers, and a tolerance that is one."""
+    instances = run_of(claim).instances
+    names = [one.label for one in instances]
+    assert all(isinstance(name, str) and name for name in names)
+    assert len(set(names)) == len(names)
+    for one in instances:
+        assert math.isfinite(one.measured)
+        assert math.isfinite(one.predicted)
+        assert 0 <= one.tolerance < math.inf
+        assert isinstance(one.evidence, Verdict)
+
+
+@each_claim
+def test_the_cases_are_those_on_record(claim: Claim) -> None:
+    """So that none is dropped in silence; `make claims` writes the record."""
+    run = run_of(claim)
+    assert RECORD[claim.id] == make_claims.cases(run.instances, run.trial)
+
+
+def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
+    first, second = _instance(1, 1, Verdict.SUPPORTED), _instance(2, 2, Verdict.SUPPORTED)
+
+    def asked(full: int = 2, bound: int = 9, draws: int = 0) -> Any:
+        trial = make_claims.noted(CLAIMS[0])
+        trial.integers(trial.count(1, full), 3, bound=bound)
+        trial.rng.random(draws)
+        return trial
+
+    right = make_claims.cases([first, second], asked())
+    for other in ([first], [second, first], [first, replace(second, predicted=3)]):
+        assert make_claims.cases(other, asked()) != right
+    for trial in (asked(full=3), asked(bound=8), asked(draws=1)):
+        assert make_claims.cases([first, second], trial) != right
+    assert make_claims.cases([first, second], asked()) == right
+
+
+@each_claim
+def test_a_full_run_tries_no_less_than_a_quick_one(claim: Claim) -> None:
+    counts = [one for one in run_of(claim).trial.asked if isinstance(one, list)]
+    assert all(isinstance(quick, int) and 1 <= quick <= full for quick, full in counts)
+
+
+@each_claim
+def test_mutants_have_names_of_their_own_and_a_kind(claim: Claim) -> None:
+    assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim.id)
+    names = [mutant.name for mutant in claim.mutants]
+    assert all(isinstance(name, str) and name for name in names)
+    assert len(set(names)) == len(names)
+    assert {mutant.kind for mutant in claim.mutants} <= set(get_args(MutantKind))
+
+
+@pytest.mark.parametrize(
+    ("name", "rank"),
+    [
+        ("logit-rank-random", 1),
+        ("logit-rank-pretrained", 1),
+        ("log-rank-random", 0),
+        ("log-rank-pretrained", 0),
+    ],
+)
+def test_the_rank_of_logits_is_not_the_log_rank(name: str, rank: int) -> None:
+    """Keys that are all alike have logits of rank 1 and a uniform context: log-rank 0."""
+    measure = inspect.signature(rb.claims[name].check).parameters["rank"].default
+    keys, queries = [[1, 1, 1]], [[1, 2, 3]]
+    head = (keys, queries) if "pretrained" in name else (keys, queries, np.eye(3, dtype=int))
+    assert int(measure(*head)) == rank
 
 
 def test_issue_of_the_paper_is_covered() -> None:

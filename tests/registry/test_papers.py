@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import itertools
 import math
 from dataclasses import replace
 from fractions import Fraction
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,21 +29,9 @@ from rankbound.registry.grivas2022 import on_sphere
 from rankbound.registry.likhosherstov2023 import coordinates
 from rankbound.registry.verification import run_claim
 from rankbound.verdict import Verdict
-from tests.helpers import Array
+from tests.helpers import Array, script
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "make_papers.py"
-
-
-def load() -> Any:
-    spec = importlib.util.spec_from_file_location("make_papers", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-make_papers = load()
+make_papers = script("make_papers")
 PAGE = make_papers.TARGET.read_text(encoding="utf-8")
 CLAIMS = [claim for paper in catalogue.PAPERS for claim in paper.CLAIMS]
 each_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id)

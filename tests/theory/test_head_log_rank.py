@@ -239,6 +239,15 @@ def test_rows_that_are_combinations_are_not_new() -> None:
     assert new_rows(rows, error, np.full(11, 1)) == [0]
 
 
+def test_the_error_of_one_row_hides_no_other() -> None:
+    """Only rows that a combination uses count: the third is the second, but for 1e-3."""
+    rows = np.array([[1.0, 0, 0], [0, 1, 0], [0, 1, 1e-3]])
+    for wrong, new in ((0, [0, 1, 2]), (1, [0, 1]), (2, [0, 1])):
+        error = np.zeros((3, 3))
+        error[wrong] = 1e-2
+        assert new_rows(rows, error, np.full(3, 3)) == new
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

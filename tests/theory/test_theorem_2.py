@@ -208,7 +208,7 @@ def test_witnesses_are_those_of_the_proof() -> None:
         ("distinct", "the same for every head of g"),
         ("flat", "rank d_p"),
         ("blunt", "full rank d"),
-        ("frozen", "scales are not 0"),
+        ("frozen", "scale of g is not 0"),
     ],
 )
 def test_hypotheses_are_checked(change: str, words: str) -> None:

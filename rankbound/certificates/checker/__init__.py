@@ -14,9 +14,18 @@ from functools import cache
 from importlib.resources import files
 from typing import NoReturn
 
-from rankbound.certificates.checker import fields, heads, ranks, selection
+from rankbound.certificates.checker import (
+    divergence,
+    fields,
+    heads,
+    packing,
+    ranks,
+    selection,
+    signs,
+)
 from rankbound.certificates.checker.fields import Rejected, shown, tree
-from rankbound.certificates.checker.statements import Statement, read_statement
+from rankbound.certificates.checker.reading import read_statement
+from rankbound.certificates.checker.statements import Statement
 from rankbound.certificates.checker.tables import Budget
 
 __all__ = ["Check", "check"]
@@ -71,6 +80,10 @@ VERIFIERS: dict[str, Callable[[Statement, object, Budget], str]] = {
     "orthogonal-weights": heads.verify_orthogonal_weights,
     "selecting-queries": selection.verify_selecting_queries,
     "radon-partition": selection.verify_radon_partition,
+    "column-budgets": divergence.verify_column_budgets,
+    "wrong-signs": divergence.verify_wrong_signs,
+    "forster": signs.verify_forster,
+    "packing": packing.verify_packing,
 }
 
 

@@ -12,7 +12,15 @@ from fractions import Fraction
 from typing import Any
 
 from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
-from rankbound.certificates.checker.tables import Budget, Rows, Table, digits, longest
+from rankbound.certificates.checker.tables import (
+    Budget,
+    Rows,
+    Table,
+    cleared_by_columns,
+    digits,
+    longest,
+    transposed,
+)
 
 MOST_ENCLOSED = 256
 LEAST_GRID = 128
@@ -97,6 +105,24 @@ def normalised_logarithms(context: Table, enclosures: Enclosures) -> tuple[Rows,
         [[x - most for x, (_, most) in zip(row, sums, strict=True)] for row in low],
         [[x - least for x, (least, _) in zip(row, sums, strict=True)] for row in high],
     )
+
+
+def softmax_logarithms(logits: Table, enclosures: Enclosures, budget: Budget) -> tuple[Rows, Rows]:
+    """Lower and upper bounds of the logarithm of each entry of the column softmax."""
+    rows, over = cleared_by_columns(logits, budget)
+    bits = longest(rows) + enclosures.grid
+    budget.spend(logits.rows * logits.columns * digits(bits) * digits(longest([over])), "exponents")
+    enclosures.spend((logits.rows + 1) * logits.columns)
+    lows, highs = [], []
+    for column, below in zip(transposed(rows, logits.columns), over, strict=True):
+        scaled = [(x - max(column)) * enclosures.one for x in column]
+        floors, ceilings = [x // below for x in scaled], [-(-x // below) for x in scaled]
+        powers = [enclosures.exponential(*pair) for pair in zip(floors, ceilings, strict=True)]
+        least, most = (sum(side) for side in zip(*powers, strict=True))
+        low, high = enclosures.logarithm(least, most, enclosures.one)
+        lows.append([x - high for x in floors])
+        highs.append([x - low for x in ceilings])
+    return transposed(lows, logits.rows), transposed(highs, logits.rows)
 
 
 def log_differences(

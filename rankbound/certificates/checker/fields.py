@@ -2,13 +2,15 @@
 
 Before that, text, bytes, a file, a dict or an object becomes a tree of plain Python values.
 Everything that could exhaust memory, the stack or patience is looked at before ``json`` sees it.
-The writer's JSON is canonical; the reader accepts any spelling of the same object (white space,
-order of keys), since the proof does not depend on it.
+The writer's JSON is canonical; the reader accepts any layout of the same object (white space,
+order of keys), since the proof does not depend on it. Each number has one spelling: no -0, no
+fraction that can be reduced.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import stat
@@ -26,7 +28,7 @@ MOST_BITS_SHOWN = 200
 LONGEST_INTEGER = 6  # sizes, indices and exponents; every other integer is a hexadecimal string
 STRING = re.compile(r'"[^"]*"')
 BRACKET = re.compile(r"[\[\]{}]")
-INTEGER = re.compile(r"-?0x(?:0|[1-9a-f][0-9a-f]*)")
+INTEGER = re.compile(r"0x0|-?0x[1-9a-f][0-9a-f]*")
 LONGEST = MOST_BITS // 4 + 4  # characters of one integer, its sign and prefix with it
 
 
@@ -115,6 +117,8 @@ def _integer(text: str) -> int:
             f"the integer {shown(text)} is too long for a size, index or exponent; "
             "other integers are hexadecimal strings."
         )
+    if text == "-0":
+        raise Rejected("the integer -0 is not allowed; zero is 0.")
     return int(text)
 
 
@@ -241,14 +245,20 @@ def integer(value: object, where: str) -> int:
 
 
 def rational(value: object, where: str) -> tuple[int, int]:
-    """Numerator and positive denominator, written "0x3/0x7"."""
+    """Numerator and positive denominator in lowest terms, written "0x3/0x7".
+
+    The length of the text bounds the work of all its divisors at about 2^36 products of digits.
+    """
     numerator, slash, denominator = value.partition("/") if isinstance(value, str) else ("", "", "")
     if not slash:
         raise Rejected(f"{where} has {shown(value)}; expected a rational like '0x3/0x7'.")
     below = integer(denominator, where)
     if below <= 0:
         raise Rejected(f"{where} has a denominator that is not positive.")
-    return integer(numerator, where), below
+    above = integer(numerator, where)
+    if math.gcd(above, below) != 1:
+        raise Rejected(f"{where} has {shown(value)}; expected lowest terms.")
+    return above, below
 
 
 def floating(value: object, where: str) -> float:
@@ -258,7 +268,8 @@ def floating(value: object, where: str) -> float:
             found = float.fromhex(value)
         except (ValueError, OverflowError):
             found = float("nan")
-        if found.hex() == value and "n" not in value:  # "nan", "inf" and other spellings
+        # not "nan", "inf", -0 and other spellings
+        if found.hex() == value and math.isfinite(found) and value != (-0.0).hex():
             return found
     raise Rejected(
         f"{where} has {shown(value)}; expected a finite float like '0x1.8000000000000p+1'."

@@ -11,11 +11,18 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.certificates import statements
+from rankbound.certificates.certificates import Certificate
 from rankbound.errors import Undecided
+from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.ranks.exact import exact_rank
+from rankbound.registry import selection as selection_claims
 from rankbound.registry.claim import Claim, Instance, Relation
+from rankbound.registry.populations import construction_error, exact_log_rank
 from rankbound.registry.theorem_c import head_near_worst, proofs_of_nearness
 from rankbound.registry.theorems import smaller_heads_miss
 from rankbound.registry.verification import Row, prove, run_claim
+from rankbound.theory import selection, sign_rank
 from rankbound.verdict import Verdict
 
 
@@ -44,6 +51,16 @@ def test_heads_of_a_size_less_miss_by_more_than_the_tolerance_may_be(seed: int) 
     cap = smaller_heads_miss(P)
     for head in (rb.nearest_head(P, 3), rb.fit_head(P, 3).head):
         assert np.max(np.abs(head.context() - P)) >= cap > 1e-6
+
+
+def test_the_construction_may_miss_by_what_its_derivation_says_and_no_more() -> None:
+    """D = a C, of nuclear norm a (n - 1), whatever is added to columns; κ = √n for X = 3 [I; 0]."""
+    n, d, a = 4, 5, 0.75
+    log_P = a * np.eye(n) - np.array([1.0, 2.0, 3.0, 4.0])
+    X = 3 * np.eye(d, n)
+    construction = 8 * d * FLOAT64_EPS * math.sqrt(n) * a * (n - 1)
+    rounding = 4 * (n + 32) * FLOAT64_EPS * (1 + 4 * 4)
+    assert construction_error(log_P, X) == pytest.approx(construction + rounding, rel=1e-12, abs=0)
 
 
 # ---- steps that do not converge
@@ -142,6 +159,147 @@ def test_a_certificate_that_contradicts_what_was_measured_certifies_nothing() ->
 def test_an_argument_that_does_not_go_through_refutes_nothing() -> None:
     broken = Instance("a simplification", False, True, Verdict.PROVED)
     assert rb.claims["softmax-gauge"].judge([broken]) is Verdict.UNDECIDED
+
+
+# ---- keys that are preferred the less: equal logits will do
+
+
+def test_a_scale_below_zero_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For ε > 1 - 1/n the rule without max(0, .) prefers all keys but the target."""
+
+    def log_odds(n: int, error: float) -> float:
+        return math.log(max(n - 1, 1) * (1 - error) / error)
+
+    row = fooled("price-of-scale-attained", gap=log_odds)
+    assert row.residual > row.tolerance
+    monkeypatch.setattr(selection_claims, "gap", log_odds)
+    row = fooled("spread-keys")
+    assert row.residual > row.tolerance
+
+
+@pytest.mark.parametrize(
+    ("claim", "module", "name"),
+    [
+        ("price-of-scale-attained", selection, "sufficient_gap"),
+        ("spread-keys", selection_claims, "gap"),
+    ],
+)
+def test_a_single_key_is_among_the_instances(
+    monkeypatch: pytest.MonkeyPatch, claim: str, module: Any, name: str
+) -> None:
+    """It needs no scale; the logarithm of its odds is that of 0."""
+
+    def log_odds(n: int, error: float, share: float = 1.0) -> float:
+        return max(0.0, math.log((n - 1) * (1 - error) / (share * error)))
+
+    monkeypatch.setattr(module, name, log_odds)
+    assert "math domain error" in fooled(claim).reason
+
+
+# ---- bounds where they bind
+
+
+@pytest.mark.parametrize(
+    ("name", "claims"),
+    [
+        ("average", ("price-of-scale-counts", "price-of-scale")),
+        ("volume", ("price-of-scale-counts", "price-of-scale", "price-of-scale-volume")),
+        ("plane", ("price-of-scale-counts", "price-of-scale")),
+        ("caps", ("price-of-scale-counts",)),  # no head is known that attains it
+    ],
+)
+def test_each_bound_of_the_scale_is_held(
+    monkeypatch: pytest.MonkeyPatch, name: str, claims: tuple[str, ...]
+) -> None:
+    """A thousandth above what it is, alone of the four."""
+    made = selection.ScaleBounds
+
+    def inflated(*bounds: float) -> selection.ScaleBounds:
+        found = made(*bounds)
+        return replace(found, **{name: 1.001 * getattr(found, name)})
+
+    monkeypatch.setattr(selection, "ScaleBounds", inflated)
+    for claim in claims:
+        row = fooled(claim)
+        assert row.residual > row.tolerance, claim
+
+
+@pytest.mark.parametrize("factor", [100, 1.001])
+@pytest.mark.parametrize("part", ["wrong_side_bound", "wrong_entry_cost"])
+def test_the_bound_for_hadamard_patterns_is_held(
+    monkeypatch: pytest.MonkeyPatch, part: str, factor: float
+) -> None:
+    """Though no head is known that comes near it."""
+    right = getattr(sign_rank, part)
+    monkeypatch.setattr(sign_rank, part, lambda *given: factor * right(*given))
+    row = fooled("hadamard-kl-counts")
+    assert row.residual > row.tolerance
+
+
+def test_a_rectangle_too_small_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = sign_rank.largest_rectangle
+    monkeypatch.setattr(sign_rank, "largest_rectangle", lambda H, rank: right(H, rank) // 2)
+    row = fooled("hadamard-kl-counts")
+    assert row.residual > row.tolerance
+
+
+# ---- bounds of ranks that nothing could break
+
+
+def rank_of_any(statement: Any) -> int | None:
+    """The rank of random integers in place of the matrix that a statement bounds the rank of."""
+    rng = np.random.default_rng(0)
+
+    def integers(rows: int, columns: int) -> Any:
+        return rng.integers(-99, 99, (rows, columns)).tolist()
+
+    match statement:
+        case statements.Rank(matrix=M):
+            return int(exact_rank(integers(M.rows, M.columns)))
+        case statements.LogRank(logits=L):
+            return int(exact_log_rank(integers(L.rows, L.rows)))
+        case statements.MaskedLogRank(logits=L, mask=M):
+            mask = np.array(M.entries).reshape(M.rows, M.columns).astype(bool)
+            return int(exact_log_rank(integers(L.rows, L.rows), mask))
+        case statements.LogitRank(keys=K, centred=centred):
+            return K.columns - bool(centred)
+    return None
+
+
+def vacuous(claim: Claim) -> list[str]:
+    """The instances whose bound the rank of any matrix would meet."""
+    found = []
+    for instance in claim.check(claim.trial("quick", 0)):
+        for source in instance.certificates:
+            built = source if isinstance(source, Certificate) else source()
+            for one in built if isinstance(built, tuple) else (built,):
+                rank = None if one is None else rank_of_any(one.statement)
+                if rank is not None and rank <= instance.predicted:
+                    found.append(instance.label)
+    return found
+
+
+BOUNDS = [
+    claim
+    for claim in rb.claims.values()
+    if claim.relation is Relation.LE and claim.status is not Verdict.SUPPORTED
+]
+
+
+@pytest.mark.parametrize("claim", BOUNDS, ids=lambda claim: claim.id)
+def test_no_bound_of_a_rank_is_vacuous(claim: Claim) -> None:
+    assert not vacuous(claim)
+
+
+def test_a_vacuous_bound_is_seen() -> None:
+    """ALiBi on a causal mask of 4 and 7 tokens: floor(n/2) is rarely above k + 1."""
+    causal = rb.claims["variant-alibi-causal"]
+    assert isinstance(causal.check, partial)
+    short = replace(causal, check=partial(causal.check, lengths=(4, 7)))
+    assert len(vacuous(short)) == 8
+    bidirectional = rb.claims["variant-alibi-bidirectional"]
+    assert isinstance(bidirectional.check, partial)
+    assert vacuous(replace(bidirectional, check=partial(bidirectional.check, lengths=(4, 7))))
 
 
 # ---- the scale of a widened layer

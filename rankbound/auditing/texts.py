@@ -1,0 +1,111 @@
+"""A text: checked, and cut into windows of tokens, each with the special tokens around it."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+from rankbound._validate import check_int
+from rankbound.auditing.models import quiet
+from rankbound.errors import InputError, InputTypeError
+
+USUAL = 512  # tokens of a window, where the text and the model allow it
+
+
+@dataclass(frozen=True)
+class TextFacts:
+    """The text that was read."""
+
+    sha256: str  # of the text in UTF-8
+    tokens: int  # of the whole text, special ones included
+    length: int  # tokens of a window
+    windows: int  # how many were audited
+
+
+def check_text(text: Any) -> str:
+    """Return a text that is not empty."""
+    if not isinstance(text, str):
+        raise InputTypeError(
+            f"text is a {type(text).__name__}; expected a str, the text itself. "
+            "For a file pass Path(file).read_text(encoding='utf-8')."
+        )
+    if not text.strip():
+        raise InputError("the text is empty; expected words for the model to attend to.")
+    return text
+
+
+def cut_windows(
+    tokenizer: Any, text: str, length: int | None, windows: int, most: int | None
+) -> tuple[list[list[int]], TextFacts]:
+    """Cut the first windows of a text, each with the tokenizer's special tokens around it.
+
+    `length` is as for `audit`, and at most `most`, the model's number of positions.
+    """
+    windows = check_int("windows", windows, least=1)
+    whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)
+    if not body or len(whole) < 2:
+        raise InputError(
+            f"the text has {len(body)} tokens beside {len(whole) - len(body)} special ones; "
+            "expected at least 1, and 2 in all."
+        )
+    before, after = _around(whole, body)
+    _check_single(tokenizer, before, body, after)
+    n = _length(length, len(whole), most)
+    inside = n - len(before) - len(after)
+    if inside < 1:
+        raise InputError(
+            f"length is {n}, all of it special tokens; expected at least {n - inside + 1}."
+        )
+    available = len(body) // inside
+    if available < windows:
+        raise InputError(
+            f"the text has {len(whole)} tokens, {available} windows of {n}; expected {windows}. "
+            "Give a longer text or a smaller length."
+        )
+    cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return cut, TextFacts(digest, len(whole), n, windows)
+
+
+def _length(length: int | None, tokens: int, most: int | None) -> int:
+    if length is None:
+        return min(tokens, USUAL, most or USUAL)
+    n = check_int("length", length, least=2, why="one token attends to itself")
+    if most is not None and n > most:
+        raise InputError(f"length is {n}; expected at most {most}, the positions of the model.")
+    if n > tokens:
+        raise InputError(
+            f"the text has {tokens} tokens; expected at least the length of {n}. Give a longer "
+            "text or a smaller length."
+        )
+    return n
+
+
+def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
+    with quiet():  # a long text is meant: it is cut below
+        return list(tokenizer(text, add_special_tokens=special)["input_ids"])
+
+
+def _check_single(tokenizer: Any, before: list[int], body: list[int], after: list[int]) -> None:
+    """Raise if a text that holds special tokens gets them a second time."""
+    first, last = [*before, *body][:2], [*body, *after][-2:]
+    for ends, own, where in ((first, before, "begins"), (last, after, "ends")):
+        if own and ends[0] == ends[1]:
+            remedy = "Mend the tokenizer" if len(own) > 1 else "Remove it from the text"
+            raise InputError(
+                f"the text {where} with the special token "
+                f"{tokenizer.convert_ids_to_tokens(ends[0])} twice; expected it once, as the "
+                f"tokenizer adds it. {remedy}."
+            )
+
+
+def _around(whole: list[int], body: list[int]) -> tuple[list[int], list[int]]:
+    """The special tokens before and after a text."""
+    for start in range(len(whole) - len(body) + 1):
+        if whole[start : start + len(body)] == body:
+            return whole[:start], whole[start + len(body) :]
+    raise InputError(
+        "the tokenizer writes a text otherwise with special tokens than without; expected them "
+        "before and after it."
+    )

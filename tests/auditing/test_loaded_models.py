@@ -1,0 +1,105 @@
+"""Audits of models in memory: the same numbers as from files, and the model is left alone."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import rankbound as rb
+from tests.auditing.tiny import CONFIGS, TEXT, save
+
+N = 40
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "llama", "llama")
+
+
+def loaded(folder: Path, kind: str = "AutoModel", **options: Any) -> tuple[Any, Any]:
+    import transformers
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = getattr(transformers, kind).from_pretrained(folder, **options)
+        return model, transformers.AutoTokenizer.from_pretrained(folder)
+
+
+def state(model: Any) -> Any:
+    """What an audit might have changed."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return (
+        {name: (id(t), t.data_ptr(), t.dtype, t.requires_grad) for name, t in tensors.items()},
+        {name: module.training for name, module in model.named_modules()},
+        [len(module._forward_hooks) for module in model.modules()],
+        model.config.to_dict(),
+        model.config._attn_implementation,
+    )
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("stored", ["float32", "bfloat16"])
+def test_a_model_in_memory_is_that_of_its_files(dtype: str, stored: str, tmp_path: Path) -> None:
+    import torch
+
+    folder = save(tmp_path / "m", "llama", dtype=stored)
+    model, tokenizer = loaded(folder, dtype=getattr(torch, stored), attn_implementation="sdpa")
+    model.train()
+    model.layers[0].eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its name changes with the version
+        model.gradient_checkpointing_enable()
+    before = state(model)
+    audit = rb.audit(model, TEXT, N, tokenizer=tokenizer, dtype=dtype)
+    assert state(model) == before
+    from_files = rb.audit(folder, TEXT, N, dtype=dtype)
+    assert audit.model == from_files.model
+    assert audit.text == from_files.text
+    for ours, theirs in zip(audit.heads, from_files.heads, strict=True):
+        assert ours.module == theirs.module
+        np.testing.assert_array_equal(ours.measures.centred_values, theirs.measures.centred_values)
+
+
+def test_gradients_and_ties_are_left_alone(folder: Path) -> None:
+    model, tokenizer = loaded(folder, "AutoModelForCausalLM")
+    model.tie_weights()
+    model.lm_head.weight.sum().backward()
+    gradient = model.lm_head.weight.grad
+    audit = rb.audit(model, TEXT, N, tokenizer=tokenizer)
+    assert model.lm_head.weight.grad is gradient
+    assert audit.heads[0].module == "model.layers.0.self_attn"
+    assert audit.model.parameters == sum(p.numel() for p in model.parameters())
+
+
+def test_what_is_refused(folder: Path) -> None:
+    import torch
+    import transformers
+
+    model, tokenizer = loaded(folder)
+    with pytest.raises(rb.InputTypeError, match="tokenizer is None; expected that of the loaded"):
+        rb.audit(model, TEXT)
+    with pytest.raises(rb.InputError, match="tokenizer is taken with a loaded model"):
+        rb.audit(folder, TEXT, tokenizer=tokenizer)
+    with pytest.raises(rb.InputTypeError, match=r"model is a Linear; .* loaded PreTrainedModel"):
+        rb.audit(torch.nn.Linear(2, 2), TEXT, tokenizer=tokenizer)
+    with pytest.raises(rb.InputError, match="dtype is 'float16'"):
+        rb.audit(model, TEXT, tokenizer=tokenizer, dtype="float16")
+    with pytest.raises(rb.InputError, match="on the meta device"):
+        rb.audit(model.to("meta"), TEXT, tokenizer=tokenizer)
+    t5 = transformers.T5Model(transformers.T5Config(**CONFIGS["t5"][1]))
+    with pytest.raises(rb.InputError, match=r"t5 is an encoder–decoder; .*get_encoder\(\)"):
+        rb.audit(t5, TEXT, tokenizer=tokenizer)
+    model, _ = loaded(folder)
+    model.is_quantized = True
+    with pytest.raises(rb.InputError, match="quantised weights; expected plain floats"):
+        rb.audit(model, TEXT, tokenizer=tokenizer)
+
+
+def test_an_encoder_of_a_model_in_memory(tmp_path: Path) -> None:
+    model, tokenizer = loaded(save(tmp_path / "m", "bart"))
+    audit = rb.audit(model.get_encoder(), TEXT, N, tokenizer=tokenizer)
+    assert audit.to_frame().layer.tolist() == [0] * 4 + [1] * 4
