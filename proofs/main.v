@@ -8,7 +8,8 @@ From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b
 From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
 From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
 From rankbound Require Import positive_distance theorem_c_prefix theorem_2_concat variants variants_logits.
-From rankbound Require Import any_tokens_any_mask causal_one_missing head_size_one selecting_sets layer_norm.
+From rankbound Require Import any_tokens_any_mask causal_one_missing causal_two_missing.
+From rankbound Require Import head_size_one selecting_sets layer_norm.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -245,6 +246,23 @@ Theorem causal_forgives_one (R : expField) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 
   s != 0 -> \rank X = n -> X *m u = 0 -> (forall i, u i 0 != 0) -> \sum_i u i 0 != 0 ->
   mstochastic causal P -> mreachable causal n s X P.
 Proof. by move=> s0 rX Xu u0 su sP; apply: causal_one_missing_softmax Xu u0 su sP. Qed.
+
+(* THEORY 9.2, no more than one. If n + 1 tokens are dependent once a 1 is appended to each, as they are when their
+   rank is below n, then in some direction of the last query almost every logits A + t E have a causal
+   context that no head of any size and scale has on X. So on tokens as in the theorem before, but with any
+   sum of u, heads have every causal context iff that sum is not 0. [causal_two_missing.v] *)
+Theorem causal_forgives_no_more (R : expField) d n (X : 'M[R]_(d, n.+1)) :
+  [/\ (\rank X + 2 <= n.+1)%N -> (\rank (col_mx X (ones R n.+1)^T) <= n)%N,
+      (\rank (col_mx X (ones R n.+1)^T) <= n)%N -> exists i : 'I_n.+1, forall A : 'M[R]_n.+1,
+        almost_all (fun t : R => forall k s,
+          ~ mreachable causal k s X (msoftmax causal (A + t *: delta_mx i ord_max))) &
+      forall s (Y : 'M[R]_(n, n.+1)) (u : 'cV_n.+1), s != 0 -> \rank Y = n -> Y *m u = 0 ->
+        (forall i, u i 0 != 0) ->
+        (forall P, mstochastic causal P -> exists k, mreachable causal k s Y P) <-> \sum_i u i 0 != 0].
+Proof.
+split; [exact: two_missing | exact: causal_dependent | move=> s Y u].
+exact: causal_all_iff.
+Qed.
 
 (* THEORY 9.5. n keys in r dimensions, such that for every set of at most q of them some query gives each key in
    the set a larger score than each other key, exist iff r >= min(2 q, n - 1). [selecting_sets.v] *)

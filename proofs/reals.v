@@ -233,6 +233,22 @@ Theorem real_causal_forgives_one (R : realType) n (s : R) (X : 'M[R]_(n, n.+1)) 
   exists Wk Wq : 'M_n, masked_softmax causal (logits s X Wk Wq) = P.
 Proof. exact: (@main.causal_forgives_one (realExp R)). Qed.
 
+Theorem real_causal_forgives_no_more (R : realType) d n (X : 'M[R]_(d, n.+1)) :
+  let causal (i j : 'I_n.+1) := (i <= j)%N in
+  [/\ (\rank X + 2 <= n.+1)%N -> (\rank (col_mx X (ones R n.+1)^T) <= n)%N,
+      (\rank (col_mx X (ones R n.+1)^T) <= n)%N -> exists i : 'I_n.+1, forall A : 'M[R]_n.+1,
+        finitely_many_but (fun t : R => forall k (s : R), ~ exists Wk Wq : 'M_(k, d),
+          masked_softmax causal (logits s X Wk Wq) =
+          masked_softmax causal (A + t *: delta_mx i ord_max)%R :> 'M[R]_n.+1) &
+      forall (s : R) (Y : 'M[R]_(n, n.+1)) (u : 'cV_n.+1), s != 0 -> \rank Y = n -> Y *m u = 0 ->
+        (forall i, u i 0 != 0) ->
+        (forall P : 'M[R]_n.+1,
+           [/\ forall i j, causal i j -> 0 < P i j, forall i j, ~~ causal i j -> P i j = 0 &
+             forall j, \sum_i P i j = 1] ->
+           exists k (Wk Wq : 'M_(k, n)), masked_softmax causal (logits s Y Wk Wq) = P) <->
+        \sum_i u i 0 != 0].
+Proof. exact: (@main.causal_forgives_no_more (realExp R)). Qed.
+
 (* THEORY 9.6 *)
 Theorem real_heads_of_size_one (R : realType) d n (s : R) (X : 'M[R]_(d, n)) :
   let back c (Wk Wq : 'M[R]_(1, d)) := forall j t : 'I_n, (j = t + c :> nat)%N -> forall i : 'I_n,

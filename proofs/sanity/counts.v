@@ -1,6 +1,6 @@
 (* Instances of the counts: the least head sizes of small masks, and that the hypotheses can be met. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra zify.
-From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_2_concat variants_logits selecting_sets.
+From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -59,3 +59,18 @@ Example single_keys (R : realFieldType) :
   ~ (exists K : 'M[R]_(1, 5), forall S : {set 'I_5}, (#|S| <= 1)%N -> exists w, prefers K w S) /\
   ~ (exists K : 'M[R]_(2, 4), forall S : {set 'I_4}, (#|S| <= 2)%N -> exists w, prefers K w S).
 Proof. by split; [exact/selecting_sets | split=> /selecting_sets]. Qed.
+
+(* two tokens in dimension 1: X = [1, 2] has all causal contexts, X = [1, 1] has not *)
+Lemma one_dimension (R : expField) (a b : R) : a != 0 -> b != 0 ->
+  let X : 'M[R]_(1, 2) := \matrix_(i, j) (if j == ord0 then a else b) in
+  (forall P, mstochastic (@causal 2) P -> exists k, mreachable (@causal 2) k 1 X P) <-> b != a.
+Proof.
+move=> a0 b0 X; pose u : 'cV[R]_2 := \col_i (if i == ord0 then b else - a).
+have sum2 (f : 'I_2 -> R) : \sum_i f i = f ord0 + f (lift ord0 ord0) by rewrite !big_ord_recl big_ord0 addr0.
+have rX : \rank X = 1%N.
+  apply/eqP; rewrite eqn_leq rank_leq_row lt0n mxrank_eq0; apply/matrix0Pn.
+  by exists ord0, ord0; rewrite mxE eqxx.
+have Xu : X *m u = 0 by apply/matrixP => i j; rewrite mxE sum2 !mxE /= mulrN [b * a]mulrC subrr.
+rewrite (causal_all_iff (oner_neq0 R) rX Xu) => [|i]; last by rewrite mxE; case: ifP; rewrite ?oppr_eq0.
+by rewrite sum2 !mxE /= subr_eq0.
+Qed.
