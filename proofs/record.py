@@ -3,9 +3,10 @@
 ``python3 record.py`` asks Coq (``Print Assumptions``) about every Theorem, Corollary and
 Definition over the reals in the compiled files, and writes ``record.txt``: the SHA-256 of each
 source file, and one line per theorem. Coq is asked once per file, about all that is stated there,
-so a line names what the theorem rests on at most. ``--check`` writes nothing, and fails where the record
-differs, an axiom is not one of `CLASSICAL`, or a file admits something. It leaves ``.checked``, by
-which ``--seen`` tells that the same files were checked before. Only the standard library is used.
+so a line names what the theorem rests on at most. ``--check`` writes nothing, and fails where the
+record differs, an axiom is not one of `CLASSICAL`, or a file admits something. It leaves
+``.checked``, by which ``--seen`` tells that the same files were checked before. Only the standard
+library is used.
 
 A theorem is *machine-checked* when the record is of the files as they are (`machine_checked`).
 """

@@ -522,12 +522,16 @@ TAKES = {"pixel": "images", "input_features": "audio", "input_values": "audio", 
 
 def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
     """Raise unless the model takes tokens, and has an embedding of each."""
-    facts, main = loaded.facts, str(getattr(loaded.model, "main_input_name", "input_ids"))
-    if main != "input_ids":
+    facts, known = loaded.facts, inspect.signature(type(loaded.model).forward).parameters
+    if "input_ids" not in known and all(p.kind is not p.VAR_POSITIONAL for p in known.values()):
+        named = [p for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # not self
+        needed = [p.name for p in named if p.default is p.empty]
+        main = str(getattr(loaded.model, "main_input_name", "input_ids"))
+        main = " and ".join(needed) if main == "input_ids" else main
         other = next((what for part, what in TAKES.items() if part in main), "another input")
         raise InputError(
-            f"{facts.name}: {facts.architecture} takes {other} ({main}); expected a model that "
-            "takes the tokens of a text."
+            f"{facts.name}: {facts.architecture} takes {other} ({main or 'not input_ids'}); "
+            "expected a model that takes the tokens of a text."
         )
     try:
         rows = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
