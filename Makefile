@@ -22,7 +22,8 @@ test-fast: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 # The tests in other environments (docs/environments.md): Python 3.11 to 3.13, the oldest packages and
-# the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses; what passed is not repeated.
+# the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses, CELLS=--sample runs what
+# environments break first; what passed is not repeated.
 CELLS =
 test-matrix: .venv/dev
 	$(BIN)/python scripts/test_matrix.py $(CELLS)
