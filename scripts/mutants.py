@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import hashlib
 import importlib
 import json
@@ -53,7 +54,15 @@ MOST = 20.0  # seconds of tests for one mutant: what only later tests would noti
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+OPTIONS = [
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:anyio",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+]
 RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
 STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
 
@@ -365,6 +374,7 @@ def run(
 ) -> dict[str, list[Any]]:
     """Judge each mutant by each of these lists of tests, until one kills it."""
     judge, outcome = Judge(known), defaultdict(list)
+    gc.freeze()  # what is here now is of no concern to the processes that are forked
     for mutant in drawn:
         word, killer = "uncovered", ""
         for these in tests(mutant):
@@ -435,8 +445,10 @@ def main() -> int:
     else:
         whole = not args.fresh and COVERED.exists()
         known = json.loads(COVERED.read_text()) if whole else covered([f"tests/{r}" for r in ROOMS])
+        tests = {mutant.id: [killers(mutant, known)] for mutant in drawn}
+        del known["lines"]
         with open(args.log, "a") as log:
-            outcome = run(drawn, lambda mutant: [killers(mutant, known)], known, log)
+            outcome = run(drawn, lambda mutant: tests[mutant.id], known, log)
     if args.record:
         record = {mutant.id: killer for mutant, killer in outcome["killed"]}
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
