@@ -133,7 +133,7 @@ def _logits(context: Context) -> Array:
             f"most {LARGEST_SPREAD:.0e}, since their squares are summed. Divide the logits by a "
             "power of two: such attention is one-hot either way."
         )
-    return D
+    return np.asarray(D - D.max(axis=0))
 
 
 def _uniform_is_too_far(P: Array, budget: float) -> bool:
