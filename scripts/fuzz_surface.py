@@ -708,6 +708,7 @@ GOOD: dict[str, Good] = {
     "model": ("model", lambda draw: "nonsense"),
     "text": ("text", lambda draw: "some words to read"),
     "progress": ("anything", lambda draw: None),
+    "tokenizer": ("anything", lambda draw: None),
     "verdicts": ("verdicts", lambda draw: [rb.Verdict.PROVED]),
     "instances": ("verdicts", lambda draw: []),
     "instance": ("verdicts", lambda draw: None),
