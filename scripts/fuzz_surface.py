@@ -713,7 +713,6 @@ GOOD: dict[str, Good] = {
     "tokenizer": ("anything", lambda draw: None),
     "text": ("text", lambda draw: "some words to read"),
     "progress": ("anything", lambda draw: None),
-    "tokenizer": ("anything", lambda draw: None),
     "verdicts": ("verdicts", lambda draw: [rb.Verdict.PROVED]),
     "instances": ("verdicts", lambda draw: []),
     "instance": ("verdicts", lambda draw: None),

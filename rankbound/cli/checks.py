@@ -60,7 +60,8 @@ def run_verify(options: argparse.Namespace) -> int:
             show(len(done), len(chosen), row.id)
     report = Report(tuple(done), options.level, options.seed)
     console().print(report_table(report))
-    console().print(theorems_table(row.theorem for row in report.rows))
+    if any(row.theorem for row in report.rows):
+        console().print(theorems_table(row.theorem for row in report.rows))
     print_lines(report_summary(report))
     write(options.json, report.to_json() + "\n")
     return 0 if report.ok else 1
@@ -73,7 +74,8 @@ def run_claims(options: argparse.Namespace) -> int:
 
     chosen = select(options.claims or None)
     console().print(claims_table(chosen))
-    console().print(theorems_table(claim.theorem for claim in chosen))
+    if any(claim.theorem for claim in chosen):
+        console().print(theorems_table(claim.theorem for claim in chosen))
     return 0
 
 

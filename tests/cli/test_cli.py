@@ -37,6 +37,14 @@ def test_verify_prints_a_row_a_claim(tmp_path: Path, capsys: Capture) -> None:
     ]
 
 
+@pytest.mark.parametrize("command", ["verify", "claims"])
+def test_theorems_are_shown_where_a_claim_names_one(command: str, capsys: Capture) -> None:
+    for claim in ("softmax-gauge", "folklore-context-rank", "wrong-entry-cost"):
+        assert main([command, claim]) == 0
+        shown = "Machine-checked theorems" in capsys.readouterr().out
+        assert shown == bool(rb.claims[claim].theorem), claim
+
+
 def test_verify_exits_1_where_a_claim_is_not_as_registered(
     monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
