@@ -222,7 +222,7 @@ CLAIMS = (
         source=EXISTENCE,
         hypotheses=("small integer tokens of rank < n", "causal and random masks", "P ∝ exp(L)"),
         relation="iff",
-        theorem="any_tokens_any_mask.any_tokens_softmax",
+        theorem="main.any_tokens",
     ),
     make_claim(
         "causal-reach",
@@ -249,7 +249,7 @@ CLAIMS = (
         ),
         source=REACH,
         hypotheses=("X_ij = j^i, i < n",),
-        theorem="causal_one_missing.causal_one_missing_softmax",
+        theorem="main.causal_forgives_one",
     ),
     make_claim(
         "causal-one-missing-head",
@@ -261,7 +261,7 @@ CLAIMS = (
         source=REACH,
         hypotheses=("X_ij = j^i, i < n", "random integer logits"),
         relation="exists",
-        theorem="causal_one_missing.causal_one_missing_softmax",
+        theorem="main.causal_forgives_one",
     ),
     make_claim(
         "causal-one-missing-size",
@@ -283,5 +283,7 @@ CLAIMS = (
         source=Source("rankbound", "after layer norm", "derived here"),
         hypotheses=("keys are linear in tokens after layer norm", "rational standard deviations"),
         relation="<=",
+        theorem="main.after_layer_norm",
+        theorem_part="with any gain and shift; not biases on keys and queries, not the causal mask",
     ),
 )

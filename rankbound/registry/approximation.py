@@ -459,7 +459,7 @@ CLAIMS = (
         Mutant("keys on a line", {"plane": lambda n: np.array([np.arange(n), np.arange(n)]) + 0.0}),
         source=Source("weller2025", "Proposition 2", "transposed; in our words"),
         hypotheses=("n >= 3",),
-        theorem="head_size_one.two_winners",
+        theorem="main.heads_of_size_one",
         theorem_part="at head size 1 at most two; not head size 2",
     ),
     _supported(

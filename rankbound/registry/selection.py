@@ -369,7 +369,7 @@ CLAIMS = (
         Mutant("keys of one sign", {"keys": lambda n: [i + 1 for i in range(n)][::-1]}),
         source=ONE,
         hypotheses=("keys 1, -2, 3, -4, …", "integer arithmetic"),
-        theorem="head_size_one.previous_token",
+        theorem="main.heads_of_size_one",
         status=Verdict.SUPPORTED,
     ),
     make_claim(
@@ -381,7 +381,7 @@ CLAIMS = (
         Mutant("n = c + 2", {"orders": lambda n, back: orders_that_look_back(n - 1, back)}),
         source=ONE,
         hypotheses=("every order of the keys on the line",),
-        theorem="head_size_one.looks_back_impossible",
+        theorem="main.heads_of_size_one",
         status=Verdict.PROVED,
     ),
     _at_most(

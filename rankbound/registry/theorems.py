@@ -461,7 +461,8 @@ CLAIMS = (
         check_unreachable,
         FORGETS_TOKENS,
         relation="exists",
-        theorem_part="which P have no head; that those drawn are among them is arithmetic",
+        theorem="main.theorem_1_second_lines",
+        theorem_part="almost every P has none, on each line of logits A + t E for some E",
     ),
     _theorem_b(
         "b20-example-decided",
