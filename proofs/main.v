@@ -7,7 +7,7 @@ From rankbound Require Import model exponential linalg almost_all log_rank softm
 From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax.
 From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
 From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
-From rankbound Require Import positive_distance theorem_c_prefix theorem_2_concat variants variants_logits.
+From rankbound Require Import positive_distance theorem_c_prefix visible_block theorem_2_concat variants variants_logits.
 From rankbound Require Import any_tokens_any_mask causal_one_missing causal_two_missing.
 From rankbound Require Import head_size_one selecting_sets layer_norm.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
@@ -118,6 +118,37 @@ Theorem theorem_c_kept (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (kept :
   mreachable vis k s X P <->
   (new_rows (fun i j => kept j && vis (pi i) j) (row_perm pi (log_ratio anchor P)) <= k)%N.
 Proof. by move=> nest seen one s0 rX sP; apply: theorem_c_dropped. Qed.
+
+(* The same count is a lower bound for every X and s. [theorem_c_ordered.v] *)
+Theorem theorem_c_necessary (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (kept : pred 'I_n) (pi : 'S_n)
+    (anchor : 'I_n) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  nested (fun i j => kept j && vis (pi i) j) -> (forall j, kept j -> vis anchor j) ->
+  mstochastic vis P -> mreachable vis k s X P ->
+  (new_rows (fun i j => kept j && vis (pi i) j) (row_perm pi (log_ratio anchor P)) <= k)%N.
+Proof. by move=> nest seen sP; apply: dropped_necessary. Qed.
+
+(* Any mask, nested or not. Where the queries g(j) see all of the keys f(i), the rank of the centred block of log P
+   is at most the head size, for every X and s; and a head of a size below that rank differs from P by a
+   factor of more than e^e somewhere on the block, the same e > 0 for all X and s. [visible_block.v] *)
+Theorem block_bound (R : expField) n a b k (vis : 'I_n -> 'I_n -> bool) (f : 'I_a -> 'I_n) (g : 'I_b -> 'I_n)
+    (P : 'M[R]_n) : (0 < a)%N -> (forall i j, vis (f i) (g j)) ->
+  let r := \rank (centre R a *m mxsub f g (logm P)) in
+  (forall d s (X : 'M_(d, n)), mstochastic vis P -> mreachable vis k s X P -> (r <= k)%N) /\
+  ((k < r)%N -> exists2 e, 0 < e & forall d s (X : 'M_(d, n)) Q, mstochastic vis Q ->
+     mreachable vis k s X Q -> exists i j, e < `|ln (Q (f i) (g j)) - ln (P (f i) (g j))|).
+Proof.
+move=> a0 seen; split=> [d s X sP hP | lt]; first exact: visible_block hP.
+exact: visible_block_distance lt.
+Qed.
+
+(* Causal masks, N = n + 1 tokens: on each line A + t `tilt` almost every context is at a positive distance from
+   those of all heads of a size k < floor(N/2), the same distance for all tokens and scales.
+   [visible_block.v] *)
+Theorem causal_too_small (R : expField) n (A : 'M[R]_n.+1) : almost_all (fun t : R =>
+  forall k, (k < (n.+1)./2)%N -> exists2 e, 0 < e &
+    forall d s (X : 'M_(d, n.+1)) Q, mreachable causal k s X Q ->
+      exists i j, causal i j /\ e < `|ln (Q i j) - ln (msoftmax causal (A + t *: tilt R n) i j)|).
+Proof. exact: causal_distance. Qed.
 
 (* Left padding. Before n + 1 tokens with a causal mask stand q tokens that see themselves and that no other
    query sees: the least head size is that of the causal context of the n + 1 tokens.
@@ -240,6 +271,16 @@ Theorem any_tokens (R : expField) d n (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 
   (forall W : 'M_n, (forall i j, ~~ vis i j -> W i j = 0) -> (ones R n)^T *m W = 0 ->
      X *m W *m X^T = 0 -> \sum_i \sum_(j | vis i j) W i j * ln (P i j) = 0).
 Proof. by move=> s0 sP; apply: (any_tokens_softmax X s0 sP). Qed.
+
+(* ... and a head that comes within a factor e^rho of P on the mask exists only if |<W, log P>| <= rho |W|_1 for
+   each of these W. [any_tokens_any_mask.v] *)
+Theorem any_tokens_within (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 'M[R]_(d, n)) P Q
+    (rho : R) (W : 'M_n) :
+  s != 0 -> mstochastic vis Q -> mreachable vis k s X Q ->
+  (forall i j, vis i j -> `|ln (Q i j) - ln (P i j)| <= rho) ->
+  (forall i j, ~~ vis i j -> W i j = 0) -> (ones R n)^T *m W = 0 -> X *m W *m X^T = 0 ->
+  `|\sum_i \sum_(j | vis i j) W i j * ln (P i j)| <= rho * \sum_i \sum_j `|W i j|.
+Proof. by move=> s0 sQ hQ near Wv W1 WX; apply: (any_tokens_near s0 sQ hQ near Wv W1 WX). Qed.
 
 (* THEORY 9.2, d = n - 1 (here n + 1 tokens in dimension n). The tokens have rank n and one relation
    X u = 0, no u_i is 0, the sum of u is not 0: heads of size n have every causal context on X.

@@ -139,6 +139,18 @@ Theorem real_left_padded (R : realType) d n k q (s : R) (X : 'M[R]_(d, q + n.+1)
      (\matrix_(i, j) (exp.ln (T i j) - exp.ln (T ord0 j))) <= k)%N.
 Proof. exact: (@main.left_padded (realExp R)). Qed.
 
+(* causal heads below floor(N/2) *)
+Theorem real_causal_too_small (R : realType) n (A : 'M[R]_n.+1) :
+  let causal (i j : 'I_n.+1) := (i <= j)%N in
+  finitely_many_but (fun t : R =>
+    let P : 'M[R]_n.+1 :=
+      masked_softmax causal (A + t *: \matrix_(i, j) (if i == ord0 then 0 else j%:R ^+ i.-1))%R in
+    forall k, (k < (n.+1)./2)%N -> exists2 e : R, 0 < e &
+      forall d (s : R) (X : 'M_(d, n.+1)) (Q : 'M[R]_n.+1),
+        (exists Wk Wq : 'M_(k, d), masked_softmax causal (logits s X Wk Wq) = Q) ->
+        exists i j, causal i j /\ e < `|exp.ln (Q i j) - exp.ln (P i j)|).
+Proof. exact: (@main.causal_too_small (realExp R)). Qed.
+
 (* any nested mask: almost every P, and a dense set *)
 Theorem real_nested_heads (R : realType) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) :
   (forall (i l : 'I_n.+1) j, (l <= i)%N -> vis i j -> vis l j) -> (forall j, vis ord0 j) ->

@@ -1,6 +1,6 @@
 (* Instances of the counts: the least head sizes of small masks, and that the hypotheses can be met. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra zify.
-From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
+From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix visible_block almost_all theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -73,4 +73,15 @@ have rX : \rank X = 1%N.
 have Xu : X *m u = 0 by apply/matrixP => i j; rewrite mxE sum2 !mxE /= mulrN [b * a]mulrC subrr.
 rewrite (causal_all_iff (oner_neq0 R) rX Xu) => [|i]; last by rewrite mxE; case: ifP; rewrite ?oppr_eq0.
 by rewrite sum2 !mxE /= subr_eq0.
+Qed.
+
+(* some causal context of four tokens stays at a distance from all heads of size 1, though heads of size 2 come
+   near every one (causal_dense) *)
+Lemma four_tokens (R : expField) : exists2 P : 'M[R]_4, mstochastic (@causal 4) P & exists2 e : R, 0 < e &
+  forall d s (X : 'M_(d, 4)) Q, mreachable (@causal 4) 1 s X Q ->
+    exists i j : 'I_4, causal i j /\ e < `|ln (Q i j) - ln (P i j)|.
+Proof.
+have [t ht _] := almost_all_small (@causal_distance R 3 0) ltr01.
+exists (msoftmax (@causal 4) (0 + t *: tilt R 3)); last exact: (ht 1%N isT).
+by apply: msoftmax_stochastic => j; exists ord0.
 Qed.
