@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -16,6 +18,10 @@ import pytest
 from hypothesis import strategies as st
 
 import rankbound as rb
+
+# in the words of the system, which LC_MESSAGES may translate
+NO_SUCH_FILE = os.strerror(errno.ENOENT)
+FILE_EXISTS = os.strerror(errno.EEXIST)
 
 EPS = float(np.finfo(np.float64).eps)
 
