@@ -42,6 +42,7 @@ THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 LOCALE = "de_DE.UTF-8"
 READ_ONLY = "/proc"  # nobody can write there, root neither
 IN_EVERY_PROCESS = "import locale\nlocale.setlocale(locale.LC_ALL, '')\n"
+FALSE = ["tests.test_can_fail::test_can_fail"]
 CAN_FAIL = "def test_can_fail() -> None:\n    assert not __name__\n"
 ALL = '-m "not slow"'
 # Text, streams, processes and figures; ten examples of each property; and one claim of the wheel.
@@ -246,9 +247,10 @@ class Workshop:
             return answer
         can_fail = tree / "tests" / "test_can_fail.py"
         can_fail.write_text(CAN_FAIL)
-        if run("-m", "pytest", can_fail) != 1:
+        if counted(report, run("-m", "pytest", can_fail, f"--junitxml={report}"))["names"] != FALSE:
             raise Failed(f"a test that is wrong did not fail: see {self._log(cell)}")
         can_fail.unlink()
+        report.unlink()
         code = run("-m", "pytest", *self.options, f"--junitxml={report}")
         return counted(report, code)
 

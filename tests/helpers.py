@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +20,10 @@ import pytest
 from hypothesis import strategies as st
 
 import rankbound as rb
+
+# in the words of the system, which LC_MESSAGES may translate
+NO_SUCH_FILE = os.strerror(errno.ENOENT)
+FILE_EXISTS = os.strerror(errno.EEXIST)
 
 EPS = float(np.finfo(np.float64).eps)
 

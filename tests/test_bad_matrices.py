@@ -19,7 +19,7 @@ import sympy
 from scipy import sparse
 
 import rankbound as rb
-from tests.helpers import case, refused
+from tests.helpers import NO_SUCH_FILE, case, refused
 
 NAN, INF = float("nan"), float("inf")
 P2 = np.array([[0.5, 0.75], [0.5, 0.25]])
@@ -62,7 +62,7 @@ NOT_MATRICES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
     ),
     "bytes": (b"1234", rb.InputTypeError, ("is bytes", "expected a matrix")),
     "a word": ("P", rb.InputTypeError, ("is 'P'", "expected numbers, or the path", ".npy or .npz")),
-    "no such file": ("none.npy", rb.InputError, ("none.npy cannot be read", "No such file", "nu")),
+    "no such file": ("none.npy", rb.InputError, ("none.npy cannot be read", NO_SUCH_FILE, "nu")),
     "Decimal": ([[Decimal(1)] * 2] * 2, rb.InputTypeError, ("[0, 0] is Decimal", "a real number")),
     "mpf": ([[mpmath.mpf(1)] * 2] * 2, rb.InputTypeError, ("[0, 0] is mpf", "a real number")),
     "a masked array": (np.ma.ones((2, 2)), rb.InputTypeError, ("is a masked array", "mask=")),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 import subprocess
 import sys
 import warnings
@@ -221,7 +223,7 @@ def test_standard_output_on_a_full_disk_is_one_clear_error(files: Path) -> None:
         )
     assert (done.returncode, done.stderr.splitlines()) == (
         2,
-        ["rankbound: standard output: No space left on device"],
+        [f"rankbound: standard output: {os.strerror(errno.ENOSPC)}"],
     )
 
 

@@ -13,6 +13,7 @@ from rankbound.auditing.models import OLDEST
 from rankbound.cli import read_numbers
 from rankbound.cli.main import main
 from tests.auditing.files import model_folder
+from tests.helpers import NO_SUCH_FILE
 
 Capture = pytest.CaptureFixture[str]
 
@@ -39,7 +40,7 @@ def test_other_layers_are_refused(layers: str, tmp_path: Path, capsys: Capture) 
 
 def test_a_text_that_cannot_be_read_is_refused(tmp_path: Path, capsys: Capture) -> None:
     text = tmp_path / "text.txt"
-    assert "No such file" in refused([".", "--text", str(text)], capsys)
+    assert NO_SUCH_FILE in refused([".", "--text", str(text)], capsys)
     text.write_bytes(b"\xff\xfe")
     assert "not UTF-8" in refused([".", "--text", str(text)], capsys)
     text.write_text(" ")
@@ -56,7 +57,7 @@ def test_a_refused_model_leaves_no_record(tmp_path: Path, capsys: Capture) -> No
     refused(arguments, capsys)
     assert out.read_text() == "of an earlier run"
     arguments[-1] = str(tmp_path / "no" / "audit.json")
-    assert "audit.json: No such file" in refused(arguments, capsys)
+    assert f"audit.json: {NO_SUCH_FILE}" in refused(arguments, capsys)
 
 
 @pytest.mark.parametrize("missing", ["torch", "transformers"])

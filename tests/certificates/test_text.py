@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from rankbound.certificates.checker import Check, check
 from tests.certificates import build
 from tests.certificates.build import Doc, dumped, example
+from tests.helpers import NO_SUCH_FILE
 
 SMALL = "minor, rank of integers"
 ENCLOSED = "enclosure, rank under error"
@@ -135,7 +136,7 @@ def test_dicts_that_no_json_could_give() -> None:
 
 
 def test_files(tmp_path: Path) -> None:
-    rejected(tmp_path / "absent.json", "cannot be read: No such file")
+    rejected(tmp_path / "absent.json", f"cannot be read: {NO_SUCH_FILE}")
     rejected(tmp_path, "not that of a regular file")
     os.mkfifo(tmp_path / "pipe")
     rejected(tmp_path / "pipe", "not that of a regular file")

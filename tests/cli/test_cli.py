@@ -15,6 +15,7 @@ import pytest
 import rankbound as rb
 from rankbound.cli import in_flags
 from rankbound.cli.main import main
+from tests.helpers import NO_SUCH_FILE
 
 Capture = pytest.CaptureFixture[str]
 
@@ -239,7 +240,7 @@ def test_a_report_that_cannot_be_written_is_found_out_first(
     assert main(["verify", "softmax-gauge", "--json", str(tmp_path / "no" / "report.json")]) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
-    assert "report.json: No such file or directory" in printed.err
+    assert f"report.json: {NO_SUCH_FILE}" in printed.err
 
 
 def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:

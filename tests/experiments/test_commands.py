@@ -18,7 +18,7 @@ from rankbound.errors import InputTypeError
 from rankbound.experiments import catalogue as module
 from rankbound.experiments.catalogue import EXPERIMENTS, GRIDS
 from tests.experiments.stores import Value, broken, fill, stand_in
-from tests.helpers import refused
+from tests.helpers import FILE_EXISTS, NO_SUCH_FILE, refused
 
 TORCH = tuple(name for name, one in EXPERIMENTS.items() if "torch" in one.needs)
 
@@ -243,8 +243,8 @@ def test_bad_stores(what: str, folder: Path, capsys: pytest.CaptureFixture[str])
         ([], "STORE"),
         (["s.sqlite", "--preset", "long"], "preset is 'long'"),
         (["s.sqlite", "--preset", "overnight"], "no finished run of overnight"),
-        (["s.sqlite", "--json", "none/r.json"], "none/r.json: No such file"),
-        (["s.sqlite", "--figures", "s.sqlite"], "s.sqlite: File exists"),
+        (["s.sqlite", "--json", "none/r.json"], f"none/r.json: {NO_SUCH_FILE}"),
+        (["s.sqlite", "--figures", "s.sqlite"], f"s.sqlite: {FILE_EXISTS}"),
     ],
 )
 def test_bad_usage_of_report(

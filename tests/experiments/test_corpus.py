@@ -12,7 +12,7 @@ import pytest
 import rankbound as rb
 from rankbound.experiments import language as module
 from rankbound.experiments.language import MOST_BYTES, file_corpus, library_corpus
-from tests.helpers import refused
+from tests.helpers import NO_SUCH_FILE, refused
 
 LINES = b"x = 1  # a line that many programs hold\n"
 
@@ -84,7 +84,7 @@ def test_a_file_is_known_by_its_bytes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (None, ("cannot be read", "No such file", "expected a text file")),
+        (None, ("cannot be read", NO_SUCH_FILE, "expected a text file")),
         (b"", ("0 bytes", "expected 20000 or more")),
         (LINES, (f"{len(LINES)} bytes", "expected 20000")),
         (LINES * 600 + b"\0", ("zero byte", "no text", "UTF-8")),
