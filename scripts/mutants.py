@@ -30,7 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import _lru_cache_wrapper, partial
+from functools import _lru_cache_wrapper, cache, partial
 from importlib.machinery import SourceFileLoader
 from itertools import accumulate, islice
 from pathlib import Path
@@ -92,10 +92,14 @@ class Mutant:
     def differs(self) -> bool:
         """Does it compile, and to another program?"""
         try:
-            changed = ast.parse(self.source())
+            return ast.dump(ast.parse(self.source())) != _program(self.path)
         except SyntaxError:
             return False
-        return ast.dump(changed) != ast.dump(ast.parse((ROOT / self.path).read_bytes()))
+
+
+@cache
+def _program(path: str) -> str:
+    return ast.dump(ast.parse((ROOT / path).read_bytes()))
 
 
 class _Walk(cst.CSTVisitor):
@@ -310,12 +314,13 @@ def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
     """The tests that execute its statement; if that ran at import, any of its module and room."""
     lines = known["lines"].get(mutant.path, {})
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
+    near = tests
     if not tests and any(str(line) in lines for line in mutant.lines):
-        tests = {test for those in lines.values() for test in those}
+        near = tests = {test for those in lines.values() for test in those}
         room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
-        tests |= {test for test in known["seconds"] if test.startswith(room)}
+        tests = near | {test for test in known["seconds"] if test.startswith(room)}
     seconds = {test: known["seconds"].get(test, math.inf) for test in tests}
-    order = sorted(tests, key=lambda test: (seconds[test], test))
+    order = sorted(tests, key=lambda test: (test not in near, seconds[test], test))
     spent = accumulate(seconds[test] for test in order)
     return [test for test, so_far in zip(order, spent, strict=True) if so_far <= MOST] or order[:1]
 

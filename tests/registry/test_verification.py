@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Iterator
 from dataclasses import replace
@@ -86,10 +87,17 @@ def test_an_infinite_residual_is_still_json() -> None:
     assert json.loads(report.to_json())["claims"][0]["residual"] == "inf"
 
 
+def test_one_worker_and_a_quick_run_unless_more_is_asked() -> None:
+    defaults = {name: p.default for name, p in inspect.signature(rb.verify).parameters.items()}
+    said = {"claims": None, "level": "quick", "seed": 0, "jobs": 1, "certificates": None}
+    assert defaults == said
+
+
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
         ({"claims": "nope"}, rb.InputError, r"claims holds 'nope'; expected ids of registered"),
+        ({"claims": "zzz"}, rb.InputError, r"ids of registered claims\. `rankbound claims` lists"),
         ({"claims": 42}, rb.InputTypeError, r"claims is 42; expected ids, claims or a mapping"),
         ({"claims": [3]}, rb.InputTypeError, r"claims holds 3; expected Claims or ids"),
         ({"level": "slow"}, rb.InputError, r"level is 'slow'; expected one of quick, full"),

@@ -228,6 +228,16 @@ def test_a_head_of_scale_0_is_uniform() -> None:
     assert rb.log_rank(head=rb.AttentionHead(np.eye(3), np.eye(3), scale=0.0)) == 0
 
 
+@pytest.mark.parametrize("unit", [0.01, 1.0, 1.4, 2.0, 2.8])
+def test_rtol_is_a_share_of_the_largest_singular_value(unit: float) -> None:
+    """Logits of singular values 1, 1e-3, 1e-6 in any unit, centred already."""
+    contrasts = np.array([[1, 1, -1, -1], [1, -1, 1, -1], [1, -1, -1, 1]]) / 2
+    keys = unit * np.diag([1.0, 1e-3, 1e-6]) @ contrasts
+    head = rb.AttentionHead(W_q=contrasts, W_k=keys)
+    for rtol, rank in ((1.1e-3, 1), (0.9e-3, 2), (1.1e-6, 2), (0.9e-6, 3)):
+        assert rb.log_rank(head=head, rtol=rtol) == rank
+
+
 def test_rows_that_are_combinations_are_not_new() -> None:
     rng = np.random.default_rng(1)
     basis = rng.standard_normal((3, 5))
