@@ -391,8 +391,9 @@ def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
 
 def is_loaded(model: Any) -> bool:
     """Whether this is a model of transformers in memory, which is not imported to say so."""
-    transformers = sys.modules.get("transformers")
-    return transformers is not None and isinstance(model, transformers.PreTrainedModel)
+    if isinstance(model, (str, os.PathLike)) or "transformers" not in sys.modules:
+        return False
+    return isinstance(model, require("transformers", "an audit").PreTrainedModel)
 
 
 def _dtype(dtype: str) -> Any:
