@@ -358,8 +358,8 @@ Qed.
 
 (* Section 6, what breaks it. A known bias B: P = softmax(logits + B) iff rank C (log P - B) <= k. Logits mixed with
    weights a_i <> 0 before the softmax: h heads of size k have P iff logrank P <= h k (X of full column
-   rank). ALiBi without a mask, -m |i - j|, m <> 0, has log-rank n - 1 by itself, as has some table of
-   relative biases b(i - j). [variants_logits.v] *)
+   rank). ALiBi without a mask, -m |i - j|, m <> 0, has log-rank n - 1 by itself; tables of relative biases
+   b(i - j), as in T5, have any log-rank r <= n - 1. [variants_logits.v] *)
 Theorem variants_beyond (R : expField) n : (0 < n)%N ->
   [/\ forall d k s (X : 'M[R]_(d, n)) (B P : 'M[R]_n), s != 0 -> \rank X = n -> stochastic P ->
         (exists Wk Wq : 'M_(k, d), softmax (logits s X Wk Wq + B)%R = P) <->
@@ -370,9 +370,10 @@ Theorem variants_beyond (R : expField) n : (0 < n)%N ->
         (logrank P <= h * k)%N,
       forall m : R, m != 0 ->
         logrank (softmax (- m *: \matrix_(i < n, j < n) `|i%:R - j%:R|)%R) = n.-1 &
-      exists b : int -> R, logrank (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = n.-1].
+      forall r, (r < n)%N -> exists b : int -> R,
+        logrank (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = r].
 Proof.
 move=> n0; split=> [d k s X B P | d h k s a X P | m | ]; [exact: known_bias_iff | exact: talking_heads | | ].
   exact: alibi_bidirectional.
-exact: relative_table.
+exact: relative_tables.
 Qed.

@@ -307,5 +307,6 @@ Theorem real_variants_beyond (R : realType) n : (0 < n)%N ->
         (exists Wk Wq : 'I_h -> 'M_(k, d), softmax (\sum_i a i *: logits s X (Wk i) (Wq i))%R = P) <->
         (size P <= h * k)%N,
       forall m : R, m != 0 -> size (softmax (- m *: \matrix_(i < n, j < n) `|i%:R - j%:R|)%R) = n.-1 &
-      exists b : int -> R, size (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = n.-1].
+      forall r, (r < n)%N -> exists b : int -> R,
+        size (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = r].
 Proof. exact: (@main.variants_beyond (realExp R)). Qed.

@@ -1,7 +1,7 @@
 (* More on what architecture changes do to the bound (section 6): what breaks it. A known bias, talking heads,
    ALiBi without a mask, tables of relative biases. *)
 From mathcomp Require Import all_ssreflect all_algebra zify.
-From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1.
+From rankbound Require Import model exponential linalg almost_all log_rank softmax_gauge theorem_a theorem_1.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -108,12 +108,57 @@ case: (ltnP 1 n) => n1; first by rewrite mxrankMfree ?distance_free // rank_cent
 apply/eqP; rewrite eqn_leq -ltnS prednK // logrank_lt ?nR0 //=.
 by apply: (@leq_trans 0%N) => //; lia.
 Qed.
-
-(* so a table of relative biases b(i - j), as in T5, can bring the log-rank to n - 1 whatever the head size *)
-Corollary relative_table : exists b : int -> R,
-  logrank (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = n.-1.
-Proof.
-exists (fun t => - `|t%:~R|); rewrite -(alibi_bidirectional (oner_neq0 R)); congr (logrank (softmax _)).
-by apply/matrixP => i j; rewrite !mxE mulN1r rmorphB.
-Qed.
 End Known.
+
+Section Table.
+Variables (R : expField) (n r : nat).
+Hypothesis rn : (r < n)%N.
+Local Notation M := (\matrix_(i < n, j < n) ((i%:R - j%:R) ^+ r : R)).
+
+Lemma power_table_rank : \rank (centre R n *m M) = r.
+Proof.
+have n0 : (0 < n)%N by apply: leq_ltn_trans rn.
+have natI : injective (fun i : 'I_n => i%:R : R) by move=> i j /eqP; rewrite eqr_nat => /eqP/val_inj.
+pose term (i : 'I_n) (j : 'I_n) a : R := (- j%:R) ^+ (r - a) * i%:R ^+ a *+ 'C(r, a).
+have E i j : M i j = \sum_(a < r.+1) term i j a by rewrite mxE addrC exprDn.
+apply/eqP; rewrite eqn_leq; apply/andP; split.
+  apply: leq_trans (logrank_le (nR0 R n0) M (- \row_j term (Ordinal n0) j 0%N)) _.
+  have -> : M + ones R n *m (- \row_j term (Ordinal n0) j 0%N) =
+      (\matrix_(i < n, a < r) (i%:R : R) ^+ a.+1) *m (\matrix_(a < r, j < n) ((- j%:R) ^+ (r - a.+1) *+ 'C(r, a.+1))).
+    apply/matrixP => i j; rewrite mxE E [RHS]mxE onesE !mxE big_ord_recl.
+    rewrite /term !expr0 addrAC subrr add0r; apply: eq_bigr => a _.
+    by rewrite !mxE lift0 mulrnAr mulrC.
+  exact: leq_trans (mxrankM_maxl _ _) (rank_leq_col _).
+pose V : 'M[R]_(n, r.+1) := \matrix_(i, a) i%:R ^+ a.
+pose W : 'M[R]_(r.+1, n) := \matrix_(a, j) ((- j%:R) ^+ (r - a) *+ 'C(r, a)).
+have -> : M = V *m W.
+  by apply/matrixP => i j; rewrite E mxE; apply: eq_bigr => a _; rewrite !mxE mulrnAr mulrC.
+have fW : row_free W.
+  apply: inj_row_free => u uW.
+  pose u' : 'rV[R]_r.+1 := \row_b (u 0 (rev_ord b) *+ 'C(r, rev_ord b)).
+  have z : u' = 0.
+    apply: (@vandermonde R r.+1 n (fun j => - j%:R) setT) => [i j /oppr_inj/natI // | | j _].
+      by rewrite cardsT card_ord.
+    have /matrixP/(_ 0 j) := uW; rewrite mxE [RHS]mxE; apply: etrans.
+    rewrite [RHS](reindex_inj rev_ord_inj) /=; apply: eq_bigr => a _; rewrite !mxE.
+    by rewrite mulrnAl mulrnAr /= subSS subKn // -ltnS.
+  apply/rowP => a; rewrite mxE; have /rowP/(_ (rev_ord a)) := z; rewrite !mxE rev_ordK => /eqP.
+  by rewrite mulrn_eq0 -leqn0 leqNgt bin_gt0 -ltnS ltn_ord => /eqP.
+have rV : \rank V = r.+1.
+  rewrite -mxrank_tr; apply/eqP; apply: inj_row_free => u uV.
+  apply: (@vandermonde R r.+1 n (fun j => j%:R) setT) => // [|j _]; first by rewrite cardsT card_ord.
+  have /matrixP/(_ 0 j) := uV; rewrite mxE [RHS]mxE; apply: etrans.
+  by apply: eq_bigr => a _; rewrite !mxE.
+have := mxrank_mul_min (centre R n) (V *m W); rewrite rank_centre // [\rank (V *m W)]mxrankMfree // rV; lia.
+Qed.
+End Table.
+
+(* a table of relative biases b(i - j), as in T5, can have any log-rank r <= n - 1: the powers (i - j)^r *)
+Theorem relative_tables (R : expField) n r : (r < n)%N -> exists b : int -> R,
+  logrank (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = r.
+Proof.
+move=> rn; exists (fun t => t%:~R ^+ r); have n0 : (0 < n)%N by apply: leq_ltn_trans rn.
+set B := \matrix_(i, j) _; have [c h] := (softmax_eq B (softmax_stochastic B n0)).1 erefl.
+rewrite /logrank -(centre_gauge (nR0 R n0) _ c) -h -[RHS](power_table_rank R rn); congr (\rank (_ *m _)).
+by apply/matrixP => i j; rewrite !mxE rmorphB.
+Qed.
