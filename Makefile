@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants clean
+.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants audit-coverage clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -22,7 +22,8 @@ test-fast: .venv/dev
 	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
 
 # The tests in other environments (docs/environments.md): Python 3.11 to 3.13, the oldest packages and
-# the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses; what passed is not repeated.
+# the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses, CELLS=--sample runs what
+# environments break first; what passed is not repeated.
 CELLS =
 test-matrix: .venv/dev
 	$(BIN)/python scripts/test_matrix.py $(CELLS)
@@ -113,6 +114,10 @@ experiments: .venv/experiments
 # What the checker knows of the registry, and which cases a quick run tries; tests compare both.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
+
+# Which model types an audit takes: docs/audit-coverage.md; resumed from the log.
+audit-coverage: .venv/models
+	$(BIN)/python scripts/audit_coverage.py --log .audit_coverage.jsonl
 
 # The table of docs/audit.md, from the definitions in the code; a test compares the two.
 columns: .venv/core

@@ -7,7 +7,9 @@ From rankbound Require Import model exponential linalg almost_all log_rank softm
 From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax.
 From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
 From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
-From rankbound Require Import variants any_tokens_any_mask causal_one_missing head_size_one layer_norm.
+From rankbound Require Import positive_distance theorem_c_prefix theorem_2_concat variants variants_logits.
+From rankbound Require Import any_tokens_any_mask causal_one_missing causal_two_missing.
+From rankbound Require Import head_size_one selecting_sets layer_norm.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -75,6 +77,15 @@ Proof.
 by move=> n0; split=> [A | P e sP e0]; [apply: almost_every | apply: unreachable_dense].
 Qed.
 
+(* Too small a head stays away. If logrank P > k, some e > 0 is such that every context of a head of size k, on
+   any tokens at any scale, differs from P by more than e in some entry; for logrank Q >= logrank P in
+   an entrywise neighbourhood of P. [positive_distance.v] *)
+Theorem too_small (R : expField) n (P : 'M[R]_n) : stochastic P ->
+  (exists2 e, 0 < e & forall Q : 'M[R]_n, (forall i j, `|Q i j - P i j| <= e) -> (logrank P <= logrank Q)%N) /\
+  (forall k, (k < logrank P)%N -> exists2 e, 0 < e &
+     forall d s (X : 'M_(d, n)) Q, reachable k s X Q -> exists i j, e < `|Q i j - P i j|).
+Proof. by move=> sP; split=> [|k]; [case: sP => P0 _; apply: logrank_open_entries | apply: positive_distance]. Qed.
+
 (* Theorem B, any tokens. P is the context of a head of size k on X iff C log P v = 0 whenever
    X v = 0, u^T log P = 0 whenever X u = 0 and 1^T u = 0, and logrank P <= k. So whenever some head
    has P on X, the least head size is logrank P. [theorem_b_softmax.v] *)
@@ -95,6 +106,46 @@ Theorem theorem_c (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (pi : 'S_n) 
   mreachable vis k s X P <->
   (new_rows (fun i => vis (pi i)) (row_perm pi (log_ratio anchor P)) <= k)%N.
 Proof. by move=> nest seen s0 rX sP; apply: theorem_c_ordered. Qed.
+
+(* Theorem C where some queries are dropped. The same with the new rows of the kept queries alone, if the mask
+   is nested on these, all of them see the anchor, and each other query sees one key.
+   [theorem_c_ordered.v] *)
+Theorem theorem_c_kept (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (kept : pred 'I_n) (pi : 'S_n)
+    (anchor : 'I_n) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  nested (fun i j => kept j && vis (pi i) j) -> (forall j, kept j -> vis anchor j) ->
+  (forall j, ~~ kept j -> forall i l, vis i j -> vis l j -> i = l) -> s != 0 -> \rank X = n ->
+  mstochastic vis P ->
+  mreachable vis k s X P <->
+  (new_rows (fun i j => kept j && vis (pi i) j) (row_perm pi (log_ratio anchor P)) <= k)%N.
+Proof. by move=> nest seen one s0 rX sP; apply: theorem_c_dropped. Qed.
+
+(* Left padding. Before n + 1 tokens with a causal mask stand q tokens that see themselves and that no other
+   query sees: the least head size is that of the causal context of the n + 1 tokens.
+   [theorem_c_ordered.v] *)
+Theorem left_padded (R : expField) d n k q (s : R) (X : 'M[R]_(d, q + n.+1)) (P : 'M[R]_(q + n.+1)) :
+  let padded (i j : 'I_(q + n.+1)) := ((i == j) || (q <= i <= j))%N in
+  s != 0 -> \rank X = (q + n.+1)%N -> mstochastic padded P ->
+  mreachable padded k s X P <-> (masked_logrank causal ord0 (drsubmx P) <= k)%N.
+Proof. by move=> padded s0 rX sP; apply: left_padding. Qed.
+
+(* Any nested mask, n + 1 tokens, key 0 seen by all, K_i the queries that see key i, T = max {i : i <= |K_i|}:
+   on each line A + t `tilt` almost every P needs head size T; and within any ratio e^e of any P there is the
+   context of a head of size T, on X of full column rank. [theorem_c_prefix.v] *)
+Theorem nested_heads (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) :
+  nested vis -> (forall j, vis ord0 j) ->
+  let T := (\max_(i < n.+1 | (i <= #|[set j | vis i j]|)%N) i)%N in
+  (forall A : 'M[R]_n.+1, almost_all (fun t : R =>
+     masked_logrank vis ord0 (msoftmax vis (A + t *: tilt R n)) = T)) /\
+  (forall d s (X : 'M[R]_(d, n.+1)) P (e : R), s != 0 -> \rank X = n.+1 -> mstochastic vis P -> 0 < e ->
+     exists Q : 'M[R]_n.+1, [/\ mreachable vis T s X Q, forall i j, ~~ vis i j -> Q i j = 0 &
+       forall i j, vis i j -> 0 < Q i j /\ `|ln (Q i j) - ln (P i j)| <= e]).
+Proof. by move=> nest first; split=> *; [apply: nested_generic | apply: nested_dense]. Qed.
+
+(* That size is max (floor(N/2), p - 1) for N tokens of which all see the first p <= N, and so floor(N/2)
+   for causal masks (p = 0). [theorem_c_prefix.v] *)
+Theorem prefix_size n p : (p <= n.+1)%N ->
+  (\max_(i < n.+1 | (i <= #|[set j | @prefix p n.+1 i j]|)%N) i = maxn (n.+1)./2 p.-1)%N.
+Proof. exact: prefix_count. Qed.
 
 (* Theorem C, causal masks, n + 1 tokens: the count is that of the keys in their own order; it is
    floor((n + 1)/2) for almost every logits on each line A + t `tilt` (theorem_c_causal.v: powers
@@ -146,6 +197,34 @@ Theorem theorem_2_witness (R : expField) h r dp : (0 < r)%N -> (r < dp)%N -> (dp
     layer (temperature R r) Wo Wv Wk Wq X <> layer (temperature R dp) Vo Vv Vk Vq X.
 Proof. by move=> r0 rdp dpd; apply: theorem_2_b20_witness. Qed.
 
+(* B20, Theorem 2, as printed: MultiHead(X) = Wo Concat(head_1, ..., head_h), the heads stacked by \mxcol. Heads
+   of size r are heads of size dp >= r; and if Vo [Vv_1; ...; Vv_h] has rank d = h r and the Vk_i^T Vq_i are one
+   matrix of rank dp > r, each layer of heads of size r differs from it on some n tokens, for each
+   n = m + 2 >= 2. [theorem_2_concat.v] *)
+Theorem theorem_2_printed (R : expField) h r dp : (0 < r)%N ->
+  ((r <= dp)%N ->
+   forall (Wo : 'M[R]_(h * r, \sum_(i < h) r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+   exists (Vo : 'M[R]_(h * r, \sum_(i < h) dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+   forall n (X : 'M_(h * r, n)),
+     Vo *m (\mxcol_i (Vv i *m X *m context (temperature R dp) X (Vk i) (Vq i))) =
+     Wo *m (\mxcol_i (Wv i *m X *m context (temperature R r) X (Wk i) (Wq i)))) /\
+  ((r < dp)%N -> forall m (Vo : 'M[R]_(h * r, \sum_(i < h) dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)) U,
+   \rank (Vo *m (\mxcol_i Vv i))%R = (h * r)%N -> (forall i, (Vk i)^T *m Vq i = U) -> \rank U = dp ->
+   forall (Wo : 'M[R]_(h * r, \sum_(i < h) r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+   exists X : 'M_(h * r, m.+2),
+     Wo *m (\mxcol_i (Wv i *m X *m context (temperature R r) X (Wk i) (Wq i))) <>
+     Vo *m (\mxcol_i (Vv i *m X *m context (temperature R dp) X (Vk i) (Vq i)))).
+Proof.
+move=> r0; split=> [rdp Wo Wv Wk Wq | rdp m Vo Vv Vk Vq U rA hU rU]; first exact: concat_inclusion.
+exact: concat_separation rA hU rU.
+Qed.
+
+(* Weights of a layer of h heads with keys and queries of size k, values of size v: 2 h d (k + v); so 4 d^2 for
+   k = v = d / h, and 4 d dp h for k = v = dp. [theorem_2_concat.v] *)
+Theorem parameters_of_a_layer d h k v :
+  (\sum_(i < h) (d * v + v * d + k * d + k * d) = 2 * h * d * (k + v))%N.
+Proof. exact: parameter_count. Qed.
+
 (* Refuted: "a context of a head of size k has rank at most k". A head of size 1 has one of rank n,
    at every scale s <> 0, on X = I. [folklore.v] *)
 Theorem folklore (R : expField) n (s : R) : s != 0 ->
@@ -170,6 +249,31 @@ Theorem causal_forgives_one (R : expField) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 
   mstochastic causal P -> mreachable causal n s X P.
 Proof. by move=> s0 rX Xu u0 su sP; apply: causal_one_missing_softmax Xu u0 su sP. Qed.
 
+(* THEORY 9.2, no more than one. If n + 1 tokens are dependent once a 1 is appended to each, as they are when their
+   rank is below n, then in some direction of the last query almost every logits A + t E have a causal
+   context that no head of any size and scale has on X. So on tokens as in the theorem before, but with any
+   sum of u, heads have every causal context iff that sum is not 0. [causal_two_missing.v] *)
+Theorem causal_forgives_no_more (R : expField) d n (X : 'M[R]_(d, n.+1)) :
+  [/\ (\rank X + 2 <= n.+1)%N -> (\rank (col_mx X (ones R n.+1)^T) <= n)%N,
+      (\rank (col_mx X (ones R n.+1)^T) <= n)%N -> exists i : 'I_n.+1, forall A : 'M[R]_n.+1,
+        almost_all (fun t : R => forall k s,
+          ~ mreachable causal k s X (msoftmax causal (A + t *: delta_mx i ord_max))) &
+      forall s (Y : 'M[R]_(n, n.+1)) (u : 'cV_n.+1), s != 0 -> \rank Y = n -> Y *m u = 0 ->
+        (forall i, u i 0 != 0) ->
+        (forall P, mstochastic causal P -> exists k, mreachable causal k s Y P) <-> \sum_i u i 0 != 0].
+Proof.
+split; [exact: two_missing | exact: causal_dependent | move=> s Y u].
+exact: causal_all_iff.
+Qed.
+
+(* THEORY 9.5. n keys in r dimensions, such that for every set of at most q of them some query gives each key in
+   the set a larger score than each other key, exist iff r >= min(2 q, n - 1). [selecting_sets.v] *)
+Theorem sets_of_keys (R : realFieldType) r n q :
+  (exists K : 'M[R]_(r, n), forall S : {set 'I_n}, (#|S| <= q)%N -> exists w : 'rV_r,
+     forall i j, i \in S -> j \notin S -> (w *m K) 0 j < (w *m K) 0 i) <->
+  (minn (2 * q) n.-1 <= r)%N.
+Proof. exact: selecting_sets. Qed.
+
 (* THEORY 9.6, heads of size 1. Without a mask at most two keys are the strict favourite of a query. Under a
    causal mask "c tokens back" (query j >= c strictly prefers key j - c among the keys i <= j) is
    impossible for c >= 2 and n >= c + 3; on X of full column rank it is possible for c = 1, and for
@@ -191,3 +295,43 @@ Theorem after_layer_norm (R : expField) d n k (s : R) (g : 'rV_d.+1) (b : 'cV_d.
   (0 < n)%N -> (ones R d.+1)^T *m Z = 0 ->
   reachable k s (diag_mx g *m Z + b *m (ones R n)^T)%R P -> (logrank P <= d)%N.
 Proof. by move=> n0 Z0 [Wk [Wq <-]]; apply: layer_norm_logrank. Qed.
+
+(* Section 6, what keeps the bound. Any keys and queries of k rows (RoPE, QK-norm, temperatures) have a log-rank
+   of at most k; a bias on the keys changes nothing; heads that share their keys have the P_a together, X of
+   full column rank, iff the C log P_a have columns in one space of dimension k; causal ALiBi adds at most 1.
+   [variants.v] *)
+Theorem variants_within (R : expField) n :
+  [/\ forall k (K Q : 'M[R]_(k, n)), (0 < n)%N -> (logrank (softmax (K^T *m Q)) <= k)%N,
+      forall k (K Q : 'M[R]_(k, n)) (b : 'cV_k),
+        softmax ((K + b *m (ones R n)^T)^T *m Q) = softmax (K^T *m Q),
+      forall d g k s (X : 'M[R]_(d, n)) (P : 'I_g -> 'M_n), (0 < n)%N -> s != 0 -> \rank X = n ->
+        (forall a, stochastic (P a)) ->
+        (exists (Wk : 'M_(k, d)) (Wq : 'I_g -> 'M_(k, d)), forall a, context s X Wk (Wq a) = P a) <->
+        (\rank (\sum_a <<(centre R n *m logm (P a))^T>>)%MS <= k)%N &
+      forall k (K Q : 'M[R]_(k, n.+1)) (m : R), (masked_logrank causal ord0 (msoftmax causal
+        (\matrix_(i, j) ((K^T *m Q) i j - m * `|i%:R - j%:R|)%R)) <= k.+1)%N].
+Proof.
+split=> [k K Q n0 | k K Q b | d g k s X P n0 | k K Q m]; [exact: factors_bound | exact: key_bias | | exact: alibi_causal].
+exact: shared_keys.
+Qed.
+
+(* Section 6, what breaks it. A known bias B: P = softmax(logits + B) iff rank C (log P - B) <= k. Logits mixed with
+   weights a_i <> 0 before the softmax: h heads of size k have P iff logrank P <= h k (X of full column
+   rank). ALiBi without a mask, -m |i - j|, m <> 0, has log-rank n - 1 by itself, as has some table of
+   relative biases b(i - j). [variants_logits.v] *)
+Theorem variants_beyond (R : expField) n : (0 < n)%N ->
+  [/\ forall d k s (X : 'M[R]_(d, n)) (B P : 'M[R]_n), s != 0 -> \rank X = n -> stochastic P ->
+        (exists Wk Wq : 'M_(k, d), softmax (logits s X Wk Wq + B)%R = P) <->
+        (\rank (centre R n *m (logm P - B)%R) <= k)%N,
+      forall d h k s (a : 'I_h -> R) (X : 'M[R]_(d, n)) (P : 'M[R]_n),
+        s != 0 -> (forall i, a i != 0) -> \rank X = n -> stochastic P ->
+        (exists Wk Wq : 'I_h -> 'M_(k, d), softmax (\sum_i a i *: logits s X (Wk i) (Wq i)) = P) <->
+        (logrank P <= h * k)%N,
+      forall m : R, m != 0 ->
+        logrank (softmax (- m *: \matrix_(i < n, j < n) `|i%:R - j%:R|)%R) = n.-1 &
+      exists b : int -> R, logrank (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = n.-1].
+Proof.
+move=> n0; split=> [d k s X B P | d h k s a X P | m | ]; [exact: known_bias_iff | exact: talking_heads | | ].
+  exact: alibi_bidirectional.
+exact: relative_table.
+Qed.

@@ -88,6 +88,16 @@ Theorem real_almost_every (R : realType) n : (0 < n)%N ->
          (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) -> (n.-1 <= k)%N]).
 Proof. exact: (@main.almost_every (realExp R)). Qed.
 
+(* too small a head stays away *)
+Theorem real_too_small (R : realType) n (P : 'M[R]_n) :
+  (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+  let size (Q : 'M[R]_n) := \rank (centre R n *m log Q) in
+  (exists2 e : R, 0 < e & forall Q : 'M[R]_n, (forall i j, `|Q i j - P i j| <= e) -> (size P <= size Q)%N) /\
+  (forall k, (k < size P)%N -> exists2 e : R, 0 < e &
+     forall d (s : R) (X : 'M_(d, n)) (Q : 'M[R]_n), (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) ->
+       exists i j, e < `|Q i j - P i j|).
+Proof. exact: (@main.too_small (realExp R)). Qed.
+
 (* Theorem B *)
 Theorem real_theorem_b (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
   (0 < n)%N -> s != 0 -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
@@ -107,6 +117,43 @@ Theorem real_theorem_c (R : realType) d n k (vis : 'I_n -> 'I_n -> bool) (pi : '
   (new_rows R n (fun i => vis (pi i))
      (row_perm pi (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P anchor j)))) <= k)%N.
 Proof. exact: (@main.theorem_c (realExp R)). Qed.
+
+(* Theorem C where queries that see one key are dropped; left padding *)
+Theorem real_theorem_c_kept (R : realType) d n k (vis : 'I_n -> 'I_n -> bool) (kept : pred 'I_n) (pi : 'S_n)
+    (anchor : 'I_n) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
+  let seen i j := kept j && vis (pi i) j in
+  (forall (i l : 'I_n) j, (l <= i)%N -> seen i j -> seen l j) -> (forall j, kept j -> vis anchor j) ->
+  (forall j, ~~ kept j -> forall i l, vis i j -> vis l j -> i = l) -> s != 0 -> \rank X = n ->
+  [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+  (exists Wk Wq : 'M_(k, d), masked_softmax vis (logits s X Wk Wq) = P) <->
+  (new_rows R n seen (row_perm pi (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P anchor j)))) <= k)%N.
+Proof. exact: (@main.theorem_c_kept (realExp R)). Qed.
+
+Theorem real_left_padded (R : realType) d n k q (s : R) (X : 'M[R]_(d, q + n.+1)) (P : 'M[R]_(q + n.+1)) :
+  let padded (i j : 'I_(q + n.+1)) := ((i == j) || (q <= i <= j))%N in
+  let T : 'M[R]_n.+1 := drsubmx P in
+  s != 0 -> \rank X = (q + n.+1)%N ->
+  [/\ forall i j, padded i j -> 0 < P i j, forall i j, ~~ padded i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+  (exists Wk Wq : 'M_(k, d), masked_softmax padded (logits s X Wk Wq) = P) <->
+  (new_rows R n.+1 (fun i j : 'I_n.+1 => i <= j)%N
+     (\matrix_(i, j) (exp.ln (T i j) - exp.ln (T ord0 j))) <= k)%N.
+Proof. exact: (@main.left_padded (realExp R)). Qed.
+
+(* any nested mask: almost every P, and a dense set *)
+Theorem real_nested_heads (R : realType) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) :
+  (forall (i l : 'I_n.+1) j, (l <= i)%N -> vis i j -> vis l j) -> (forall j, vis ord0 j) ->
+  let T := (\max_(i < n.+1 | (i <= #|[set j | vis i j]|)%N) i)%N in
+  (forall A : 'M[R]_n.+1, finitely_many_but (fun t : R =>
+     let P : 'M[R]_n.+1 :=
+       masked_softmax vis (A + t *: \matrix_(i, j) (if i == ord0 then 0 else j%:R ^+ i.-1))%R in
+     new_rows R n.+1 vis (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P ord0 j))) = T)) /\
+  (forall d (s : R) (X : 'M[R]_(d, n.+1)) (P : 'M[R]_n.+1) (e : R), s != 0 -> \rank X = n.+1 ->
+     [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+     0 < e -> exists Q : 'M[R]_n.+1,
+       [/\ exists Wk Wq : 'M_(T, d), masked_softmax vis (logits s X Wk Wq) = Q,
+         forall i j, ~~ vis i j -> Q i j = 0 &
+         forall i j, vis i j -> 0 < Q i j /\ `|exp.ln (Q i j) - exp.ln (P i j)| <= e]).
+Proof. exact: (@main.nested_heads (realExp R)). Qed.
 
 (* Theorem C, causal masks *)
 Theorem real_causal_heads (R : realType) n :
@@ -148,6 +195,21 @@ Theorem real_theorem_2_witness (R : realType) h r dp : (0 < r)%N -> (r < dp)%N -
     layer (temperature r) Wo Wv Wk Wq X <> layer (temperature dp) Vo Vv Vk Vq X.
 Proof. exact: (@main.theorem_2_witness (realExp R)). Qed.
 
+Theorem real_theorem_2_printed (R : realType) h r dp : (0 < r)%N ->
+  ((r <= dp)%N ->
+   forall (Wo : 'M[R]_(h * r, \sum_(i < h) r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+   exists (Vo : 'M[R]_(h * r, \sum_(i < h) dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)),
+   forall n (X : 'M_(h * r, n)),
+     Vo *m (\mxcol_i (Vv i *m X *m context (temperature dp) X (Vk i) (Vq i))) =
+     Wo *m (\mxcol_i (Wv i *m X *m context (temperature r) X (Wk i) (Wq i)))) /\
+  ((r < dp)%N -> forall m (Vo : 'M[R]_(h * r, \sum_(i < h) dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)) U,
+   \rank (Vo *m (\mxcol_i Vv i))%R = (h * r)%N -> (forall i, (Vk i)^T *m Vq i = U) -> \rank U = dp ->
+   forall (Wo : 'M[R]_(h * r, \sum_(i < h) r)) (Wv Wk Wq : 'I_h -> 'M[R]_(r, h * r)),
+   exists X : 'M_(h * r, m.+2),
+     Wo *m (\mxcol_i (Wv i *m X *m context (temperature r) X (Wk i) (Wq i))) <>
+     Vo *m (\mxcol_i (Vv i *m X *m context (temperature dp) X (Vk i) (Vq i)))).
+Proof. exact: (@main.theorem_2_printed (realExp R)). Qed.
+
 (* the folklore, refuted *)
 Theorem real_folklore (R : realType) n (s : R) : s != 0 ->
   exists Wk Wq : 'M[R]_(1, n), \rank (context s (1%:M : 'M[R]_n) Wk Wq) = n.
@@ -171,6 +233,22 @@ Theorem real_causal_forgives_one (R : realType) n (s : R) (X : 'M[R]_(n, n.+1)) 
   exists Wk Wq : 'M_n, masked_softmax causal (logits s X Wk Wq) = P.
 Proof. exact: (@main.causal_forgives_one (realExp R)). Qed.
 
+Theorem real_causal_forgives_no_more (R : realType) d n (X : 'M[R]_(d, n.+1)) :
+  let causal (i j : 'I_n.+1) := (i <= j)%N in
+  [/\ (\rank X + 2 <= n.+1)%N -> (\rank (col_mx X (ones R n.+1)^T) <= n)%N,
+      (\rank (col_mx X (ones R n.+1)^T) <= n)%N -> exists i : 'I_n.+1, forall A : 'M[R]_n.+1,
+        finitely_many_but (fun t : R => forall k (s : R), ~ exists Wk Wq : 'M_(k, d),
+          masked_softmax causal (logits s X Wk Wq) =
+          masked_softmax causal (A + t *: delta_mx i ord_max)%R :> 'M[R]_n.+1) &
+      forall (s : R) (Y : 'M[R]_(n, n.+1)) (u : 'cV_n.+1), s != 0 -> \rank Y = n -> Y *m u = 0 ->
+        (forall i, u i 0 != 0) ->
+        (forall P : 'M[R]_n.+1,
+           [/\ forall i j, causal i j -> 0 < P i j, forall i j, ~~ causal i j -> P i j = 0 &
+             forall j, \sum_i P i j = 1] ->
+           exists k (Wk Wq : 'M_(k, n)), masked_softmax causal (logits s Y Wk Wq) = P) <->
+        \sum_i u i 0 != 0].
+Proof. exact: (@main.causal_forgives_no_more (realExp R)). Qed.
+
 (* THEORY 9.6 *)
 Theorem real_heads_of_size_one (R : realType) d n (s : R) (X : 'M[R]_(d, n)) :
   let back c (Wk Wq : 'M[R]_(1, d)) := forall j t : 'I_n, (j = t + c :> nat)%N -> forall i : 'I_n,
@@ -188,3 +266,34 @@ Theorem real_after_layer_norm (R : realType) d n k (s : R) (g : 'rV[R]_d.+1) (b 
   (exists Wk Wq : 'M_(k, d.+1), context s (diag_mx g *m Z + b *m (ones R n)^T)%R Wk Wq = P) ->
   (\rank (centre R n *m log P) <= d)%N.
 Proof. exact: (@main.after_layer_norm (realExp R)). Qed.
+
+(* section 6 *)
+Theorem real_variants_within (R : realType) n :
+  [/\ forall k (K Q : 'M[R]_(k, n)), (0 < n)%N ->
+        (\rank (centre R n *m log (softmax (K^T *m Q))) <= k)%N,
+      forall k (K Q : 'M[R]_(k, n)) (b : 'cV_k),
+        softmax ((K + b *m (ones R n)^T)^T *m Q) = softmax (K^T *m Q),
+      forall d g k (s : R) (X : 'M[R]_(d, n)) (P : 'I_g -> 'M[R]_n), (0 < n)%N -> s != 0 -> \rank X = n ->
+        (forall a, (forall i j, 0 < P a i j) /\ (forall j, \sum_i P a i j = 1)) ->
+        (exists (Wk : 'M_(k, d)) (Wq : 'I_g -> 'M_(k, d)), forall a, context s X Wk (Wq a) = P a) <->
+        (\rank (\sum_a <<(centre R n *m log (P a))^T>>)%MS <= k)%N &
+      forall k (K Q : 'M[R]_(k, n.+1)) (m : R), let causal (i j : 'I_n.+1) := (i <= j)%N in
+        let P : 'M[R]_n.+1 := masked_softmax causal
+          (\matrix_(i < n.+1, j < n.+1) ((K^T *m Q) i j - m * `|i%:R - j%:R|)%R) in
+        (new_rows R n.+1 causal (\matrix_(i, j) (exp.ln (P i j) - exp.ln (P ord0 j))) <= k.+1)%N].
+Proof. exact: (@main.variants_within (realExp R)). Qed.
+
+Theorem real_variants_beyond (R : realType) n : (0 < n)%N ->
+  let size (P : 'M[R]_n) := \rank (centre R n *m log P) in
+  [/\ forall d k (s : R) (X : 'M[R]_(d, n)) (B P : 'M[R]_n), s != 0 -> \rank X = n ->
+        (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+        (exists Wk Wq : 'M_(k, d), softmax (logits s X Wk Wq + B)%R = P) <->
+        (\rank (centre R n *m (log P - B)%R) <= k)%N,
+      forall d h k (s : R) (a : 'I_h -> R) (X : 'M[R]_(d, n)) (P : 'M[R]_n),
+        s != 0 -> (forall i, a i != 0) -> \rank X = n ->
+        (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+        (exists Wk Wq : 'I_h -> 'M_(k, d), softmax (\sum_i a i *: logits s X (Wk i) (Wq i))%R = P) <->
+        (size P <= h * k)%N,
+      forall m : R, m != 0 -> size (softmax (- m *: \matrix_(i < n, j < n) `|i%:R - j%:R|)%R) = n.-1 &
+      exists b : int -> R, size (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = n.-1].
+Proof. exact: (@main.variants_beyond (realExp R)). Qed.

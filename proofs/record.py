@@ -2,9 +2,11 @@
 
 ``python3 record.py`` asks Coq (``Print Assumptions``) about every Theorem, Corollary and
 Definition over the reals in the compiled files, and writes ``record.txt``: the SHA-256 of each
-source file, and one line per theorem. ``--check`` writes nothing, and fails where the record
-differs, an axiom is not one of `CLASSICAL`, or a file admits something. It leaves ``.checked``, by
-which ``--seen`` tells that the same files were checked before. Only the standard library is used.
+source file, and one line per theorem. Coq is asked once per file, about all that is stated there,
+so a line names what the theorem rests on at most. ``--check`` writes nothing, and fails where the
+record differs, an axiom is not one of `CLASSICAL`, or a file admits something. It leaves
+``.checked``, by which ``--seen`` tells that the same files were checked before. Only the standard
+library is used.
 
 A theorem is *machine-checked* when the record is of the files as they are (`machine_checked`).
 """
@@ -129,11 +131,15 @@ def machine_checked(root: Path = ROOT) -> dict[str, Theorem]:
 
 
 def assumptions(names: list[str]) -> list[str]:
-    """Return a line per theorem: its name and the axioms it rests on, as Coq prints them."""
-    modules = sorted({f"rankbound.{name.rpartition('.')[0]}" for name in names})
-    asked = [f"Require {module}." for module in modules]
+    """Return a line per theorem: its name and the axioms that it and its file's others rest on."""
+    files: dict[str, list[str]] = {}
     for name in names:
-        asked.append(f'Goal True. idtac "== {name}". Abort. Print Assumptions rankbound.{name}.')
+        files.setdefault(name.rpartition(".")[0], []).append(name)
+    asked = [f"Require rankbound.{file}." for file in files]
+    for number, (file, stated) in enumerate(files.items()):
+        everything = ", ".join(f"@rankbound.{name}" for name in stated)
+        asked.append(f"Definition all_{number} := ({everything}).")
+        asked.append(f'Goal True. idtac "== {file}". Abort. Print Assumptions all_{number}.')
     with tempfile.TemporaryDirectory() as folder:
         script = Path(folder) / "ask.v"
         script.write_text("\n".join(asked), encoding="utf-8")
@@ -141,18 +147,17 @@ def assumptions(names: list[str]) -> list[str]:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"coqc failed:\n{done.stderr}")
-    lines = []
+    answers = {}
     for block in done.stdout.split("== ")[1:]:
-        name, _, answer = block.partition("\n")
+        file, _, answer = block.partition("\n")
         if answer.strip() == "Closed under the global context":
-            axioms = ["none"]
+            answers[file] = ["none"]
         else:
-            axioms = sorted(re.findall(r"^([\w.']+)\s*(?::|$)", answer, re.MULTILINE))
-            axioms.remove("Axioms")
-        lines.append(f"{name}: {', '.join(axioms)}")
-    if [line.partition(":")[0] for line in lines] != names:
-        raise SystemExit("Coq answered for other theorems than it was asked about.")
-    return lines
+            answers[file] = sorted(re.findall(r"^([\w.']+)\s*(?::|$)", answer, re.MULTILINE))
+            answers[file].remove("Axioms")
+    if list(answers) != list(files):
+        raise SystemExit("Coq answered for other files than it was asked about.")
+    return [f"{name}: {', '.join(answers[name.rpartition('.')[0]])}" for name in names]
 
 
 def table(root: Path = ROOT) -> str:

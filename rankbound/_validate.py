@@ -413,6 +413,16 @@ def check_word(name: str, value: Any, words: Iterable[str]) -> str:
     return str(value)
 
 
+def path_given(name: str, value: Any) -> Path:
+    """A str or path-like as a Path; a foreign one may raise anything when it is asked."""
+    try:
+        return Path(value)
+    except Exception:
+        raise InputTypeError(
+            f"{name} is {shown(value)} of type {type(value).__name__[:60]}; expected a path."
+        ) from None
+
+
 def check_bool(name: str, value: Any, meaning: str) -> bool:
     """Return `value` as a bool; anything else is refused."""
     if not isinstance(value, (bool, np.bool_)):

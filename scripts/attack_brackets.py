@@ -5,8 +5,10 @@
 draws contexts of 3 to 6 tokens (soft, Gaussian, Dirichlet of several concentrations, nearly of low
 log-rank, with a nearly vanishing entry) and a head size, computes `rb.kl_lower_bound`, and fits
 heads from the truncated decomposition and random starts, for each loss, with small and large
-budgets of iterations. The KL of every head is compared with the bound. Prints how many heads were
-tried and the least ratio of a KL to its bound; exit 1 if one is below 1 by more than its rounding.
+budgets of iterations. The KL of every head is compared with the bound, and the planner, asked for
+the sizes that cannot come within it, must not exclude that of the head. Prints how many heads were
+tried and the least ratio of a KL to its bound; exit 1 if one is below 1 by more than its rounding,
+or its size excluded.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import sys
 import numpy as np
 
 import rankbound as rb
+from rankbound.theory.approximation import excluded_sizes
 
 LOSSES = ("kl", "reverse_kl", "total_variation")
 EPS = float(np.finfo(np.float64).eps)
@@ -63,12 +66,17 @@ def main() -> int:
         k = int(rng.integers(1, len(P) - 1))
         bound = rb.kl_lower_bound(P, k)
         positive += bound > 0
-        for kl in kls(P, k, rng):
+        reached = kls(P, k, rng)
+        rounding = 64 * EPS**2 * (1 + np.square(np.log(P)).max())
+        if excluded_sizes(P, None, min(reached) * (1 + 1e-9) + rounding) > k:
+            below += 1
+            print(f"excluded: KL {min(reached)!r}, k = {k}, P = {P.tolist()}", file=sys.stderr)
+        for kl in reached:
             heads += 1
             if bound > 0:
                 least = min(least, kl / bound)
             # a KL near rounding is known to about its logits' rounding squared, and eps of itself
-            if kl < bound * (1 - 1e-9) - 64 * EPS**2 * (1 + np.square(np.log(P)).max()):
+            if kl < bound * (1 - 1e-9) - rounding:
                 below += 1
                 print(
                     f"below: KL {kl!r}, bound {bound!r}, k = {k}, P = {P.tolist()}", file=sys.stderr

@@ -191,15 +191,19 @@ def pieces(one: Case) -> Iterator[str]:
         with contextlib.suppress(Exception):
             yield str(len(value))
             if len(value) >= 1000:  # some claim more than there can be
+                yield _piece(lambda v: v.dtype, value)
                 continue
         looks = (repr, str, np.shape, lambda v: v.dtype, lambda v: np.asarray(v).dtype, float)
         yield from (_piece(look, value) for look in looks)
         with contextlib.suppress(Exception):
             yield from map(str, np.shape(value))
         with contextlib.suppress(Exception):  # which NumPy may not be able to hold
-            rows = () if isinstance(value, (str, bytes)) else list(value)[:100]
-            for entry in (x for row in rows for x in (row if isinstance(row, list) else [row])):
+            rows = [] if isinstance(value, (str, bytes)) else list(value)[:100]
+            rows += [x for row in rows if isinstance(row, list) for x in row]
+            for entry in rows:
                 yield from (type(entry).__name__, _piece(repr, entry))
+            if isinstance(value, Iterator) and not rows:
+                yield "'a'"  # what the one of the catalogue held first
         with contextlib.suppress(Exception):
             for entry in np.asarray(value, dtype=object).ravel()[:100].tolist():
                 yield type(entry).__name__

@@ -128,10 +128,10 @@ JUNK: Draws = [
     ("numpy complex", lambda: np.complex64(1j)),
     ("b''", lambda: b""),
     ("bytes", lambda: b"\xff\x00"),
-    ("memoryview", lambda: memoryview(b"12345678")),
+    ("memoryview", lambda: memoryview(b"\0")),
     ("empty dict", dict),
     ("dict", lambda: {"a": [1, 2]}),
-    ("set", lambda: {1, 2}),
+    ("set", lambda: {1, 2.5}),
     ("generator", lambda: (i for i in "ab")),
     ("endless generator", lambda: iter(lambda: 1.0, None)),
     ("range of 10^12", lambda: range(10**12)),
@@ -420,7 +420,10 @@ def _unread(A: Any) -> Draws:
 
     A = np.asarray(A)
     held: Draws = [
-        ("sparse matrix", lambda: scipy.sparse.csr_matrix(np.atleast_2d(A.astype(float)))),
+        (
+            "sparse matrix",
+            lambda: scipy.sparse.csr_matrix(A.astype(float).reshape(-1, A.shape[-1])),
+        ),
         ("sparse array", lambda: scipy.sparse.coo_array(np.atleast_2d(A.astype(float)))),
         ("iterator of rows", lambda: iter(A.tolist())),
         ("dict of rows", lambda: dict(enumerate(A.tolist()))),
@@ -611,7 +614,7 @@ def _certificate(draw: Random, files: Path) -> Bad:
 
 
 NUMBERS = list(_numbers())
-FREE = {"text", "anything", "certificate", "claims"}
+FREE = {"text", "anything", "certificate", "claims", "verdicts"}
 TEXTS = {*FREE, "path"}
 
 
@@ -688,6 +691,7 @@ GOOD: dict[str, Good] = {
     "sine": ("real", lambda draw: 0.9),
     "gradient_tolerance": ("real", lambda draw: 1e-6),
     "kl": ("real", lambda draw: 0.01),
+    "bound": ("real", lambda draw: 0.001),
     "gap": ("real", lambda draw: 1.0),
     "alpha": ("real", lambda draw: 1.0),
     "spectral_start": ("bool", lambda draw: True),
@@ -706,8 +710,10 @@ GOOD: dict[str, Good] = {
     "certificate": ("certificate", lambda draw: good_certificate()),
     "path": ("path", lambda draw: "written.html"),
     "model": ("model", lambda draw: "nonsense"),
+    "tokenizer": ("anything", lambda draw: None),
     "text": ("text", lambda draw: "some words to read"),
     "progress": ("anything", lambda draw: None),
+    "tokenizer": ("anything", lambda draw: None),
     "verdicts": ("verdicts", lambda draw: [rb.Verdict.PROVED]),
     "instances": ("verdicts", lambda draw: []),
     "instance": ("verdicts", lambda draw: None),
@@ -742,6 +748,11 @@ INTERNAL = {  # of rankbound.theory: what is called with arguments that were rea
     "column_bound": "of a checked column",
     "wrong_entry_cost": "of a checked column",
     "wrong_side_bound": "of checked costs",
+    "cut_best": "of checked costs",
+    "cut_pattern": "of checked signs",
+    "pattern_certificate": "of what a bound has checked",
+    "sign_rank_certificate": "of what a bound has checked",
+    "scale_certificate": "of what a bound has checked",
     "pair_members": "unchecked, as it says",
     "sufficient_gap": "unchecked, as it says",
     "exact_factors": "of exact logits that were read",

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
 
+from rankbound.experiments.language import SPLITS
 from rankbound.experiments.results import Arm, Run, gather
 from rankbound.experiments.trends import TRENDS
 
@@ -14,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 TABLES = ROOT / "figures" / "data"
 TARGET = ROOT / "docs" / "experiments.md"
 BEGIN, END = "<!-- findings: written by make findings -->\n", "\n<!-- end of findings -->"
-ORDER = ("standard", "fixed", "matched", "sizes", "head")
+ORDER = ("standard", "fixed", "matched", *SPLITS)
 KINDS = {"int": int, "float": float, "str": str}
 
 
@@ -27,9 +28,11 @@ def published(preset: str) -> tuple[Arm, ...]:
 
 
 def findings() -> str:
-    """The block of the documentation: verdicts of both presets, arms of the longer one."""
+    """The block of the documentation: verdicts of both presets, and the language models' arms."""
     laptop, overnight = (published(preset) for preset in ("laptop", "overnight"))
-    return "\n".join([*_verdicts(laptop, overnight), "", *_language(overnight)])
+    standard = _models("language, overnight", "language", overnight)
+    split = _models("head-size, laptop", "head-size", laptop)
+    return "\n".join([*_verdicts(laptop, overnight), "", *standard, "", *split])
 
 
 def _verdicts(laptop: tuple[Arm, ...], overnight: tuple[Arm, ...]) -> Iterable[str]:
@@ -40,16 +43,16 @@ def _verdicts(laptop: tuple[Arm, ...], overnight: tuple[Arm, ...]) -> Iterable[s
         yield f"| `{trend.id}` | {trend.statement} | {short.words} | **{long.words}** |"
 
 
-def _language(arms: tuple[Arm, ...]) -> Iterable[str]:
-    yield "| language model | d | heads | d_k = d_v | parameters | rate | nats per byte |"
-    yield "|---|---|---|---|---|---|---|"
-    for arm in sorted(arms, key=lambda arm: (ORDER.index(arm.kind), arm.d, arm.heads)):
-        if arm.experiment == "language" and arm.weight_decay == 0.01:
-            mark = "*" if arm.at_edge else ""
-            yield (
-                f"| {arm.kind} | {arm.d} | {arm.heads} | {arm.d_k} | {arm.parameters} | "
-                f"{arm.rate:g}{mark} | {arm.range()} |"
-            )
+def _models(title: str, experiment: str, arms: tuple[Arm, ...]) -> Iterable[str]:
+    yield f"| {title} | d | heads | d_k | d_v | parameters | rate | nats per byte |"
+    yield "|---|---|---|---|---|---|---|---|"
+    mine = [arm for arm in arms if (arm.experiment, arm.weight_decay) == (experiment, 0.01)]
+    for arm in sorted(mine, key=lambda arm: (ORDER.index(arm.kind), arm.d, arm.heads)):
+        mark = "*" if arm.at_edge else ""
+        yield (
+            f"| {arm.kind} | {arm.d} | {arm.heads} | {arm.d_k} | {arm.d_v} | {arm.parameters} | "
+            f"{arm.rate:g}{mark} | {arm.range()} |"
+        )
 
 
 def main() -> None:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import gc
 import hashlib
 import importlib
 import json
@@ -29,7 +30,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import _lru_cache_wrapper, partial
 from importlib.machinery import SourceFileLoader
 from itertools import accumulate, islice
 from pathlib import Path
@@ -46,12 +47,22 @@ ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
 RECORD = ROOT / "tests" / "mutants.json"
 COVERED = ROOT / ".mutants-coverage.json"
 SAMPLE, SEED = 60, 14  # of CI
+# Seconds are those of the processor: a machine that does other work too judges as a quiet one does.
 FIRST, GRACE, FACTOR = 8, 60.0, 10.0  # tests of the first round; seconds; times the usual duration
+IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
 MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
-OPTIONS = ("-q", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")
+OPTIONS = [
+    "-q",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:anyio",
+    "-W",
+    "ignore::pytest.PytestAssertRewriteWarning",
+]
 RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
 STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
 
@@ -191,7 +202,7 @@ class _Plugin:
     def __init__(self, order: Sequence[str] = (), cover: coverage.Coverage | None = None) -> None:
         self.place = {test: i for i, test in enumerate(order)}
         self.cover, self.failed = cover, set[str]()
-        self.seconds: dict[str, float] = defaultdict(float)
+        self.seconds: dict[str, float] = {}
 
     def pytest_collection(self) -> None:
         from hypothesis import Phase, settings
@@ -204,24 +215,33 @@ class _Plugin:
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: self.place.get(item.nodeid, math.inf))
 
-    @pytest.hookimpl(tryfirst=True)
-    def pytest_runtest_logstart(self, nodeid: str) -> None:
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         if self.cover:
-            self.cover.switch_context(nodeid)
+            self.cover.switch_context(item.nodeid)
+            for value in vars(getattr(item, "module", item)).values():
+                if isinstance(value, _lru_cache_wrapper):
+                    value.cache_clear()  # what one test works out for others, each executes
+        start = time.process_time()
+        outcome = yield
+        self.seconds[item.nodeid] = time.process_time() - start
+        return outcome
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        self.seconds[report.nodeid] += report.duration
         if report.failed:
             self.failed.add(report.nodeid)
 
 
 def forked(work: Any, limit: float) -> Any:
-    """What `work` returns in a process of its own; None if it took longer or died."""
+    """What `work` returns in a process of its own; "timeout", or None if it died."""
     reading, writing = os.pipe()
     child = os.fork()
     if not child:
         os.setsid()
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        if limit < math.inf:
+            seconds = math.ceil(limit)
+            resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 9))
         heard, silent = os.dup(2), os.open(os.devnull, os.O_RDWR)
         for stream in (0, 1, 2):
             os.dup2(silent, stream)
@@ -232,16 +252,18 @@ def forked(work: Any, limit: float) -> Any:
         finally:
             os._exit(0)
     os.close(writing)
-    end = time.monotonic() + limit
-    while not (done := os.waitpid(child, os.WNOHANG)[0]) and time.monotonic() < end:
+    end, done, status = time.monotonic() + IDLE * limit, 0, 0
+    while not done and time.monotonic() < end:
         time.sleep(0.005)
+        done, status = os.waitpid(child, os.WNOHANG)
     with suppress(ProcessLookupError):  # its workers too, which may outlive it
         os.killpg(child, signal.SIGKILL)
     if not done:
         os.waitpid(child, 0)
+    late = not done or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU)
     with os.fdopen(reading) as answer:
-        text = answer.read() if done else ""
-    return json.loads(text) if text else "timeout" if not done else None
+        text = "" if late else answer.read()
+    return json.loads(text) if text else "timeout" if late else None
 
 
 def tested(tests: Sequence[str], path: str = "", source: str = "") -> list[Any]:
@@ -352,6 +374,7 @@ def run(
 ) -> dict[str, list[Any]]:
     """Judge each mutant by each of these lists of tests, until one kills it."""
     judge, outcome = Judge(known), defaultdict(list)
+    gc.freeze()  # what is here now is of no concern to the processes that are forked
     for mutant in drawn:
         word, killer = "uncovered", ""
         for these in tests(mutant):
@@ -422,8 +445,10 @@ def main() -> int:
     else:
         whole = not args.fresh and COVERED.exists()
         known = json.loads(COVERED.read_text()) if whole else covered([f"tests/{r}" for r in ROOMS])
+        tests = {mutant.id: [killers(mutant, known)] for mutant in drawn}
+        del known["lines"]
         with open(args.log, "a") as log:
-            outcome = run(drawn, lambda mutant: [killers(mutant, known)], known, log)
+            outcome = run(drawn, lambda mutant: tests[mutant.id], known, log)
     if args.record:
         record = {mutant.id: killer for mutant, killer in outcome["killed"]}
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")

@@ -3,6 +3,7 @@
     python scripts/test_matrix.py                      every cell, one after another
     python scripts/test_matrix.py --list
     python scripts/test_matrix.py --only oldest sdist
+    python scripts/test_matrix.py --sample             what environments break first: 10 CPU minutes
     python scripts/test_matrix.py --pytest="-k table"  instead of -m "not slow"
 
 The sdist is built from this checkout, and the wheel from the sdist. In the unpacked sdist the
@@ -31,6 +32,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -41,6 +43,13 @@ LOCALE = "de_DE.UTF-8"
 READ_ONLY = "/proc"  # nobody can write there, root neither
 IN_EVERY_PROCESS = "import locale\nlocale.setlocale(locale.LC_ALL, '')\n"
 CAN_FAIL = "def test_can_fail() -> None:\n    assert not __name__\n"
+ALL = '-m "not slow"'
+# Text, streams, processes and figures; ten examples of each property; and one claim of the wheel.
+SAMPLE = (
+    f"{ALL} --hypothesis-profile=sample "
+    "tests/cli tests/test_table.py tests/test_figures.py tests/sweeps/test_outcomes.py"
+)
+SAMPLE_OF_CLAIMS = ("softmax-gauge",)
 PATIENCE = 3 * 3600.0  # seconds for one command
 Answer = dict[str, Any]  # passed, failed, skipped, names: of what failed
 
@@ -138,7 +147,7 @@ CELLS = {
             "sdist",
             "3.12",
             "installed from the sdist, with the extra `dev`; nothing but what it unpacks to",
-            lambda: importlib.util.find_spec("hatchling") is not None,
+            lambda: find_spec("hatchling") is not None,
             extras="[dev]",
             source=True,
         ),
@@ -146,7 +155,7 @@ CELLS = {
             "wheel",
             "3.12",
             "the wheel alone, without extras: its claims and examples",
-            lambda: importlib.util.find_spec("pytest") is None,
+            lambda: find_spec("pytest") is None,
             extras="",
             tests=False,
         ),
@@ -229,7 +238,8 @@ class Workshop:
             raise Failed(f"this is not {cell.what}: see {self._log(cell)}")
         report = place / "report"
         if not cell.tests:
-            run(inside, "--shipped", report, cwd=place)
+            claims = SAMPLE_OF_CLAIMS if self.options == shlex.split(SAMPLE) else ()
+            run(inside, "--shipped", report, *claims, cwd=place)
             if not report.exists():
                 raise Failed(f"the claims or examples did not run: see {self._log(cell)}")
             answer: Answer = json.loads(report.read_text())
@@ -336,7 +346,7 @@ def counted(report: Path, code: int) -> Answer:
     return answer
 
 
-def shipped(report: Path) -> None:
+def shipped(report: Path, claims: Sequence[str]) -> None:
     """Run what a wheel ships, in its environment: its claims, and its examples but for extras."""
     import doctest
     import pkgutil
@@ -344,11 +354,11 @@ def shipped(report: Path) -> None:
     import rankbound
 
     verified = report.with_suffix(".verify")
-    command = [Path(sys.executable).with_name("rankbound"), "verify", "--json", verified]
+    command = [Path(sys.executable).with_name("rankbound"), "verify", *claims, "--json", verified]
     subprocess.run(list(map(str, command)), check=False)
-    claims = json.loads(verified.read_text())["claims"]
-    names = [claim["id"] for claim in claims if not claim["ok"]]
-    passed, skipped = len(claims) - len(names), 0
+    rows = json.loads(verified.read_text())["claims"]
+    names = [row["id"] for row in rows if not row["ok"]]
+    passed, skipped = len(rows) - len(names), 0
     for _, name, _ in pkgutil.walk_packages(rankbound.__path__, "rankbound."):
         if name.endswith("__main__"):
             continue
@@ -369,14 +379,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", choices=CELLS, default=list(CELLS), metavar="CELL")
     parser.add_argument("--list", action="store_true", help="print the cells and stop")
     parser.add_argument("--folder", type=Path, default=ROOT / ".test-matrix")
-    parser.add_argument("--pytest", default='-m "not slow"', help="arguments for pytest")
+    tests = parser.add_mutually_exclusive_group()
+    tests.add_argument("--pytest", default=ALL, help=f"arguments for pytest: {ALL} unless given")
+    tests.add_argument("--sample", dest="pytest", action="store_const", const=SAMPLE)
     parser.add_argument("--inside", choices=CELLS, help=argparse.SUPPRESS)
-    parser.add_argument("--shipped", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--shipped", nargs="+", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     if options.inside:
         return 0 if CELLS[options.inside].shows() else 1
     if options.shipped:
-        shipped(options.shipped)
+        shipped(Path(options.shipped[0]), options.shipped[1:])
         return 0
     cells = [CELLS[name] for name in options.only]
     if options.list:

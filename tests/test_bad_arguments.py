@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.theory.selection import coherence
+from rankbound.theory.selection import check_pairs, coherence, selecting_head
 from rankbound.theory.set_selection import selectable_certificate, set_selecting_keys
 from tests.helpers import case, refused
 
@@ -247,10 +247,21 @@ def theory() -> Iterator[Any]:
     yield case("selectable_certificate: many sets", *few, 10**6, 2)
     parts = ("n is 1000000 and q is 3", "6000000 integers", "expected 4194304 at most")
     yield case("set_selecting_keys: many", rb.InputError, parts, set_selecting_keys, 10**6, 3)
+    parts = ("scores that float64 does not hold", "expected smaller ones", "power of two")
+    huge = np.full((2, 3), 1e300)
+    yield case("check_pairs: huge", rb.InputError, parts, check_pairs, huge, huge)
+    yield case("selecting_head: huge", rb.InputError, parts, selecting_head, huge, 0.1)
+    parts = ("logits differ by 2.0e+200", "expected at most 1e+150", "power of two")
+    far = 1e200 * np.array([[1.0, -1.0], [-1.0, 1.0]])
+    yield case("head_size_for_kl: far", rb.InputError, parts, rb.head_size_for_kl, logits=far)
+    parts = ("random_starts is 10001", "expected from 0 to 10000", "each is a fit")
+    yield case("random_starts=10001", rb.InputError, parts, rb.fit_head, P2, 1, random_starts=10001)
+    parts = ("head_size is 1000000", "entries", "memory")
+    yield case("fit_head: a size beyond memory", rb.InputError, parts, rb.fit_head, P3, 10**6)
     parts = ("no start is left", "expected spectral_start=True or random_starts >= 1")
     none = {"spectral_start": False, "random_starts": 0}
     yield case("fit_head: no start", rb.InputError, parts, rb.fit_head, P2, 1, **none)
-    parts = ("random_starts is -1", "expected at least 0")
+    parts = ("random_starts is -1", "expected from 0 to 10000")
     yield case("random_starts=-1", rb.InputError, parts, rb.fit_head, P2, 1, random_starts=-1)
     parts = ("size 2", "least head size is 3", "rb.nearest_head")
     yield case("too small", rb.NotRepresentable, parts, rb.represent, P4, head_size=2)

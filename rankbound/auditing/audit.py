@@ -10,7 +10,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rankbound._validate import check_bool, check_ints
+from rankbound._validate import check_bool, check_ints, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Captured, Reproduction, Samples
@@ -70,8 +70,10 @@ class Audit(Tabular):
 
     def table(self) -> Table:
         """Return what is printed: a row per head and window."""
-        several = self.text.windows > 1
-        shown = [m for m in COLUMNS if m.title and (several or m.name != "window")]
+        idle = {"window"} if self.text.windows == 1 else set()
+        if all(head.measures.kl_size_upper is None for head in self.heads):
+            idle.add("kl_size_upper")
+        shown = [m for m in COLUMNS if m.title and m.name not in idle]
         rows = [
             [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
             for head in self.heads
@@ -132,6 +134,7 @@ def audit(
     dtype: str = "float32",
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
+    kl: float | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Measure every attention head of a pretrained model on a text.
@@ -165,6 +168,10 @@ def audit(
         Whether to compute the effective rank of P, an SVD of n × n for each head.
     head_sizes : iterable of int
         Other head sizes at which to say what they cost each head, beside half its own.
+    kl : float, optional
+        A budget of KL divergence, a mean over queries in nats: the least head size within it is
+        bounded from both sides, without a fit. For each head that takes some ten to forty SVDs of
+        n × n.
     progress : callable, optional
         Called as ``progress(done, total, what)`` after each layer.
 
@@ -205,6 +212,7 @@ def audit(
         storage_unit=loaded.facts.storage_unit,
         context_rank=context_rank,
         head_sizes=sizes,
+        kl=None if kl is None else check_real("kl", kl, above=0.0),
     )
     return _Run(loaded, facts, chosen, measured, progress).audit(cut)
 

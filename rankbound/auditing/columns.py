@@ -53,6 +53,11 @@ def _log_rank(m: HeadMeasures) -> str:
     return f"{found} of {m.log_rank_bound}"
 
 
+def _size_within(m: HeadMeasures) -> str:
+    known = m.kl_size_lower == m.kl_size_upper
+    return f"{m.kl_size_upper}" if known else f"{m.kl_size_lower}..{m.kl_size_upper}"
+
+
 COLUMNS = (
     Measure("window", "Number of the window of the text, from 0.", title="window", place=True),
     Measure(
@@ -156,6 +161,21 @@ COLUMNS = (
         "least_head_size_1pct",
         "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm. It "
         "does not predict what a smaller head costs the model.",
+    ),
+    Measure(
+        "kl_size_lower",
+        "No head of a smaller size, on any tokens, is within the budget `kl` of these attention "
+        "weights, a KL divergence as `kl_half` (column budgets, docs/theory.md, section 5; under a "
+        "mask on a fully visible block). Empty where no budget was given.",
+        dtype="Int64",
+    ),
+    Measure(
+        "kl_size_upper",
+        "The least size at which the truncation of C L is within the budget `kl`: the head of that "
+        "size is known. Empty where no budget was given.",
+        title="size for KL",
+        printed=_size_within,
+        dtype="Int64",
     ),
     Measure(
         "entropy",

@@ -25,7 +25,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES, shown
+from rankbound._validate import STORAGES, path_given, shown
 from rankbound.errors import BackendMissing, InputError, InputTypeError, RankboundError
 from rankbound.sweeps.workers import installed
 
@@ -110,12 +110,12 @@ def find_model(model: str | os.PathLike[str]) -> ModelFiles:
             "an installed package, or a loaded PreTrainedModel of transformers; save another with "
             "model.save_pretrained(folder)."
         )
-    path = Path(model)
+    path = path_given("model", model)
     if os.path.isdir(path):  # False also of names that no file system takes
         return _directory(path, path.resolve().name)
     if os.path.isfile(path):
         return _file(path)
-    return _package(str(model))
+    return _package(str(path))
 
 
 def _file(path: Path) -> ModelFiles:
@@ -252,8 +252,8 @@ def _is_plain(part: Any) -> bool:
 
 def _pickle(what: str) -> InputError:
     return InputError(
-        f"{what}: a pickle checkpoint, which can run any code when it is read; it is never read "
-        "here. Convert it to safetensors where you trust it: "
+        f"{what}: a pickle checkpoint, which can run any code when it is read; expected "
+        "safetensors. Convert it to safetensors where you trust it: "
         "model.save_pretrained(folder, safe_serialization=True)."
     )
 
@@ -522,12 +522,16 @@ TAKES = {"pixel": "images", "input_features": "audio", "input_values": "audio", 
 
 def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
     """Raise unless the model takes tokens, and has an embedding of each."""
-    facts, main = loaded.facts, str(getattr(loaded.model, "main_input_name", "input_ids"))
-    if main != "input_ids":
+    facts, known = loaded.facts, inspect.signature(type(loaded.model).forward).parameters
+    if "input_ids" not in known and all(p.kind is not p.VAR_POSITIONAL for p in known.values()):
+        named = [p for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # not self
+        needed = [p.name for p in named if p.default is p.empty]
+        main = str(getattr(loaded.model, "main_input_name", "input_ids"))
+        main = " and ".join(needed) if main == "input_ids" else main
         other = next((what for part, what in TAKES.items() if part in main), "another input")
         raise InputError(
-            f"{facts.name}: {facts.architecture} takes {other} ({main}); expected a model that "
-            "takes the tokens of a text."
+            f"{facts.name}: {facts.architecture} takes {other} ({main or 'not input_ids'}); "
+            "expected a model that takes the tokens of a text."
         )
     try:
         rows = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)

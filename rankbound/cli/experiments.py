@@ -18,7 +18,7 @@ STORE = "experiments.sqlite"
 def add_commands(commands: Commands) -> None:
     """Add the commands to the parser."""
     option = add_command(
-        commands, "experiment", run_experiment, "run one of the paper's experiments in laptop form"
+        commands, "experiment", run_experiment, "run one of the experiments in laptop form"
     )
     option("name", nargs="?", metavar="NAME", default="list")
     option("--preset", default="smoke", help="smoke, laptop or overnight")

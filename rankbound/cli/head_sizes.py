@@ -67,6 +67,7 @@ def add_commands(commands: Commands) -> None:
     option("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
     option("--dtype", choices=("float32", "float64"), default="float32")
     option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
+    option("--kl", type=float, metavar="NATS", help="also bound the size within this divergence")
     option(
         "--no-context-rank",
         action="store_true",
@@ -206,6 +207,7 @@ def run_audit(options: argparse.Namespace) -> int:
                 dtype=options.dtype,
                 context_rank=not options.no_context_rank,
                 head_sizes=head_sizes,
+                kl=options.kl,
                 progress=show,
             )
         except AuditInterrupted as stopped:

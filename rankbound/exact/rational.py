@@ -23,8 +23,11 @@ def is_exact(value: Any) -> bool:
         return True
     dtype = getattr(value, "dtype", None)
     if dtype is None and isinstance(value, Sequence):
-        rows = [row if isinstance(row, Sequence) else [row] for row in value]
-        entries = [entry for row in rows for entry in row]
+        try:
+            rows = [row if isinstance(row, Sequence) else [row] for row in value]
+            entries = [entry for row in rows for entry in row]
+        except Exception:  # a foreign sequence may raise anything; reading it says so
+            return False
         return bool(entries) and all(_is_exact_entry(entry) for entry in entries)
     kind = getattr(dtype, "kind", "")
     if kind == "O":

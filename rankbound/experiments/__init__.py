@@ -1,1 +1,1 @@
-"""The paper's experiments in laptop form: functions of their parameters, run through sweeps."""
+"""The experiments in laptop form: functions of their parameters, run through sweeps."""

@@ -536,7 +536,7 @@ def _collapses(arms: Sequence[Arm]) -> list[Check]:
 @_trend(
     "collapse-beyond",
     "collapse",
-    "So they do from tokens of unit variance, where the bound says nothing.",
+    "Residuals fall so from tokens of unit variance, too, where the bound says nothing.",
     "Dong et al. 2021, Figure 2: attention alone collapses in BERT, ALBERT and XLNet (plotted).",
 )
 def _collapses_beyond(arms: Sequence[Arm]) -> list[Check]:

@@ -161,7 +161,9 @@ class Fitting:
             "limit": check_int("max_iterations", self.limit, least=1),
             "spectral_start": check_bool("spectral_start", self.spectral_start, "one more start"),
             "seed": check_int("seed", self.seed, least=0, why=why),
-            "random_starts": check_int("random_starts", self.random_starts, least=0),
+            "random_starts": check_int(
+                "random_starts", self.random_starts, least=0, most=10_000, why="each is a fit"
+            ),
         }
         for name, number in numbers.items():
             object.__setattr__(self, name, number)
@@ -170,7 +172,8 @@ class Fitting:
 
     def starts(self, k: int) -> list[Array]:
         """The spectral start and the random ones, of shape (2, k, r)."""
-        require_memory("head_size", k, 2, k, self.problem.rank)
+        blocks = (2 * len(self.problem.P), k, k) if self.method == "newton" else ()
+        require_memory("head_size", k, *(blocks or (2, k, self.problem.rank)))
         rng = np.random.default_rng(self.seed)
         first = [self.problem.spectral_start(k)] if self.spectral_start else []
         return first + [self.problem.random_start(k, rng) for _ in range(self.random_starts)]

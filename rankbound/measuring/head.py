@@ -22,6 +22,7 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
+from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
@@ -57,6 +58,8 @@ class HeadMeasures:
     aitchison_error_half: float
     kl_errors: Mapping[int, float]  # `kl_half` for half the head size and each size asked for
     least_head_size_1pct: int
+    kl_size_lower: int | None  # of the least head size within a budget, if one is given
+    kl_size_upper: int | None
     entropy: float
     sink_mass: float
     logit_values: Array  # the singular values of L, largest first
@@ -134,6 +137,7 @@ def measure_heads(
     storage_unit: float | None = None,
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
+    kl: float | None = None,
 ) -> Iterator[HeadMeasures]:
     """Measure heads, as of :func:`layer_heads`, one after the other.
 
@@ -150,7 +154,8 @@ def measure_heads(
     (4, 4, 31)
     """
     wanted = {check_int("head_sizes", size, least=0) for size in head_sizes}
-    return _measured(heads, (unit, storage_unit), context_rank, wanted)
+    budget = None if kl is None else check_real("kl", kl, above=0.0)
+    return _measured(heads, (unit, storage_unit), context_rank, wanted, budget)
 
 
 def _measured(
@@ -158,6 +163,7 @@ def _measured(
     units: tuple[float | None, float | None],
     context_rank: bool,
     wanted: set[int],
+    kl: float | None,
 ) -> Iterator[HeadMeasures]:
     mask: Mask | None = None
     facts: MaskFacts | None = None
@@ -169,7 +175,7 @@ def _measured(
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
         error = head.stored.eps if units[0] is None else units[0]
         sizes = sorted({head.head_size // 2, *wanted})
-        yield _measure(head, facts, (error, units[1]), context_rank, sizes)
+        yield _measure(head, facts, (error, units[1]), context_rank, sizes, kl)
 
 
 def _measure(
@@ -178,6 +184,7 @@ def _measure(
     units: tuple[float, float | None],
     context_rank: bool,
     head_sizes: Sequence[int],
+    kl: float | None,
 ) -> HeadMeasures:
     k, n, cap = head.head_size, head.d, head.soft_cap
     mask = None if facts is None else facts.mask
@@ -206,8 +213,11 @@ def _measure(
     at_storage = lower if coarser is not None and coarser <= unit else None
     if coarser is not None and coarser > unit:
         at_storage = min(lower, log_rank(coarser)[0])
+    within = (None, None) if kl is None else _sizes_within(head, L, mask, kl)
     return HeadMeasures(
         **_read_weights(head, L, mask, head_sizes, context_rank),
+        kl_size_lower=within[0],
+        kl_size_upper=within[1],
         head_size=k,
         length=n,
         masked=facts is not None,
@@ -302,6 +312,16 @@ def _read_weights(
         "kl_errors": MappingProxyType(errors),
         "context_effective_rank": context if context is None else _effective_rank(context),
     }
+
+
+def _sizes_within(
+    head: AttentionHead, L: Array | None, mask: Mask | None, kl: float
+) -> tuple[int, int]:
+    """Bounds of the least head size within a KL divergence: column budgets, and truncations."""
+    most = head.d - 1 if L is not None else min(head.head_size, head.d - 1)
+    errors = _read_weights(head, L, mask, range(most), False)["kl_errors"]
+    upper = next((size for size in range(most) if errors[size] <= kl), most)
+    return min(excluded_sizes(head.context(), mask, kl), upper), upper
 
 
 def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:

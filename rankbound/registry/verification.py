@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from rankbound._validate import check_int, check_word, shown
+from rankbound._validate import check_int, check_word, path_given, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
@@ -163,12 +163,12 @@ def _folder(certificates: str | Path | None) -> Path | None:
         raise InputTypeError(
             f"certificates is {shown(certificates)}; expected the path of a folder, or None."
         )
+    folder = path_given("certificates", certificates)
     try:
-        folder = Path(certificates)
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
         raise InputError(
-            f"certificates is {shown(str(certificates))}; expected a folder that can be made and "
+            f"certificates is {shown(str(folder))}; expected a folder that can be made and "
             f"written: {getattr(error, 'strerror', None) or error}."
         ) from None
     return folder

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rankbound._validate import path_given
 from rankbound.errors import InputError, InputTypeError
 from rankbound.sweeps.plan import Cell, Plan
 from rankbound.sweeps.workers import DONE, Outcome
@@ -146,7 +147,7 @@ def _record(path: Path, row: tuple[Any, ...]) -> Record:
 
 def store_path(store: Any) -> Path:
     """The store's own path, however it is named, so that its lock has one name too."""
-    name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
+    name = os.fspath(path_given("store", store)) if isinstance(store, (str, os.PathLike)) else None
     if not isinstance(name, str) or not name or "\0" in name:
         raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
     try:

@@ -40,6 +40,9 @@ SERIES = 1e-3  # below, φ is bounded by its series
 MOST_SIGNS = 512  # tokens up to which patterns of signs are tried
 SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
 TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
+TILTS = 40  # steps of a tilt,
+TILTED = (1.2, 1.5, 1.8, 2.2, 2.7)  # and budgets, over the best one without, at which it is tried
+TOUCHED = 1e-3  # of a weight: entries whose minorant leaves less are not tilted
 
 
 def aitchison_error(
@@ -151,7 +154,8 @@ def kl_lower_bound(
 
     since in a column that costs less than θ every entry of log P is missed by less than T. The same
     holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a mask the
-    best bound of a fully visible block holds (docs/theory.md, section 5).
+    best bound of a fully visible block holds. Up to 96 tokens what the weights exceed ``a_i² b_j²``
+    by is used too, by a tilt of log P (docs/theory.md, section 5).
 
     Parameters
     ----------
@@ -181,7 +185,17 @@ def kl_lower_bound(
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return of_each(context, lambda one: best_argument(one.P, one.mask, k).value)
+    return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
+
+
+def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
+    """The best bound for a checked context, tilted where the context is small enough."""
+    n, found = len(P), best_argument(P, mask, k)
+    low, total = _normalised_low(P), 0.0
+    for part in found.blocks if n <= LARGEST_SPLIT else ():
+        block = np.ix_(part.keys, part.queries)
+        total += _tilted(np.log(P[block]), low[block], k, part)
+    return max(found.value, total * (1 - GIVEN_AWAY) / n)
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +230,7 @@ def best_argument(P: Array, mask: Mask | None, k: int) -> Argument:
         blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
     else:
         blocks = ([block] for block in _visible_blocks(mask, k))
-    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)  # of the normalised columns
+    low = _normalised_low(P)
     found = [Argument(0.0)]
     for parts in blocks:
         weighted = tuple(_weighted_blocks(P, low, k, parts))
@@ -225,6 +239,11 @@ def best_argument(P: Array, mask: Mask | None, k: int) -> Argument:
         found.append(_by_signs(np.log(P), low, k))
     best = max(found, key=lambda one: one.value)
     return replace(best, value=best.value * (1 - GIVEN_AWAY) / n)
+
+
+def _normalised_low(P: Array) -> Array:
+    """Lower bounds of the entries of P with columns that sum to 1."""
+    return np.asarray(P / up(P.sum(axis=0), len(P) + 2) * (1 - 2 * U))
 
 
 def _by_signs(ell: Array, low: Array, k: int) -> Argument:
@@ -383,6 +402,85 @@ def _with_budget(ell: Array, p: Array, k: int, budget: float) -> Weighted:
     return best
 
 
+def _tilted(ell: Array, p: Array, k: int, part: Weighted) -> float:
+    """The best bound of a block by minorants and tilts, at budgets near the best without."""
+    best = part.value
+    for budget in (factor * part.budget for factor in TILTED):
+        W = p * phi_threshold(up(budget / p, 2))[1] * (1 - 2 * U)
+        mass, start = np.ones_like(p), None
+        for _ in range(ROUNDS if W.min() > 0 else 0):
+            a, b = rank_one_minorant(W, mass, start)
+            H, price = _tilt(ell, W, a, b, k)
+            found = explained(ell, a, b, k, H)
+            paid = up((H * H * price).sum(axis=0), 2**14)
+            tail = found.tail - float(up(float(paid.sum()), paid.size))
+            best = max(best, _judged(tail, found.columns - paid * (1 - 2.0**-36), budget))
+            start, mass = 2 * np.log(b), mass / mass.sum() + found.mass / found.mass.sum()
+    return best
+
+
+def _tilt(ell: Array, W: Array, a: Array, b: Array, k: int) -> tuple[Array, Array]:
+    """The tilt H that raises the bound most, of those met, and what a unit of H² costs.
+
+    What the minorant w leaves of the weights W holds an entry's error x near any -y of one's
+    choice: ``(W - w) x² >= -2 w H x - H² w²/(W - w)``. So ``Σ W x²`` is at least ``Σ w (x - H)²``
+    less ``Σ H² w W/(W - w)``. H moves towards ``-(1 - w/W)`` times what is unexplained, by steps
+    that shrink: what they raise is concave in H.
+    """
+    D = np.multiply.outer(a, b)
+    left = 1 - D * D / W  # of each weight
+    touched = left > TOUCHED
+    price = np.where(touched, D * D / np.maximum(left, TOUCHED), 0.0)
+    H = best = np.zeros_like(W)
+    highest, unit = -np.inf, a / np.linalg.norm(a)
+    for step in range(TILTS):
+        M = D * (ell - H)
+        M -= np.multiply.outer(unit, unit @ M)
+        U_, s, V = np.linalg.svd(M, full_matrices=False)
+        value = float(np.sum(s[k:] ** 2) - np.sum(H * H * price))
+        if value > highest:
+            highest, best = value, H
+        aim = np.where(touched, -left * ((U_[:, k:] * s[k:]) @ V[k:]) / D, 0.0)
+        H = H + (aim - H) * (6 / (step + 6))
+    return best, price
+
+
+def excluded_sizes(P: Array, mask: Mask | None, kl: float) -> int:
+    """How many head sizes, 0, 1, …, cannot come within a KL divergence of a checked context.
+
+    The bound of :func:`kl_lower_bound` with the budgets n KL/(m + 1), m + 1 = 1, 2, 4, …: they and
+    their weights are the same for every size, so one decomposition each serves all.
+    """
+    n, found = len(P), 0
+    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)
+    target = n * kl * (1 + GIVEN_AWAY)
+    for keys, queries in _grid(n, (1, 1)) if mask is None else _visible_blocks(mask, 0):
+        kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]
+        block = np.ix_(kept, queries)
+        for shared in (2**i for i in range(len(queries).bit_length())):
+            if min(len(kept) - 1, len(queries)) > found:
+                some = _excluded(np.log(P[block]), low[block], target, shared, found)
+                found = max(found, some)
+    return found
+
+
+def _excluded(ell: Array, p: Array, target: float, shared: int, found: int) -> int:
+    """How many sizes the budget target/shared excludes, on one block."""
+    budget = float(up(target / shared, 1))
+    W = p * phi_threshold(up(budget / p, 2))[1] * (1 - 2 * U)
+    mass, start = np.ones_like(p), None
+    for _ in range(ROUNDS if W.min() > 0 else 0):
+        a, b = rank_one_minorant(W, mass, start)
+        unexplained = explained(ell, a, b, found)
+        loss = np.sort(np.maximum(unexplained.columns - budget, 0.0))[::-1]
+        lost = up(float(loss[: shared - 1].sum()), 2 * len(loss))
+        found = max(found, int(np.count_nonzero(unexplained.tails - lost > target)))
+        if not unexplained.mass.any():
+            break
+        start, mass = 2 * np.log(b), mass / mass.sum() + unexplained.mass / unexplained.mass.sum()
+    return found
+
+
 def _budgets(ell: Array, p: Array, k: int) -> Array:
     """From what all columns are likely to spend together to what one of them may need."""
     share = p / p.sum(axis=0)
@@ -473,17 +571,19 @@ class Explained:
     """What no matrix of rank k and no gauge explains of ``diag(a) ℓ diag(b)``.
 
     ``tail`` bounds ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k from below,
-    ``columns`` the squared norms of the columns from above, the gauge chosen best for each;
+    ``tails`` that for k = 0, 1, …; ``columns`` bounds the squared norms of the columns from above,
+    the gauge chosen best for each;
     ``mass`` estimates the squares of the entries of the unexplained part.
     """
 
     tail: float
+    tails: Array
     columns: Array
     mass: Array
 
 
-def explained(ell: Array, a: Array, b: Array, k: int) -> Explained:
-    """Bound the unexplained part; `ell` are logarithms of floats within 4 units in the last place.
+def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0) -> Explained:
+    """Bound the unexplained part of ``ℓ - tilt``, ℓ logarithms within 4 units in the last place.
 
     The gauge is projected out: ``M = diag(a) (ℓ - 1 m^T) diag(b)``, m the means of ℓ with weights
     a². The distance from the matrices of rank k moves by no more than the Frobenius norm of an
@@ -491,13 +591,12 @@ def explained(ell: Array, a: Array, b: Array, k: int) -> Explained:
     """
     rows = len(a)
     share = a * a / np.sum(a * a)
-    mean = share @ ell
-    M = a[:, None] * (ell - mean) * b
-    size = up(share @ np.abs(ell), rows + 8)
+    tilted, sizes = ell - tilt, np.abs(ell) + np.abs(tilt)
+    mean = share @ tilted
+    M = a[:, None] * (tilted - mean) * b
+    size = up(share @ sizes, rows + 8)
     slack = up(
-        a[:, None]
-        * ((LOG_ERROR + 8 * U) * np.abs(ell) + (LOG_ERROR + (3 * rows + 24) * U) * size)
-        * b,
+        a[:, None] * ((LOG_ERROR + 10 * U) * sizes + (LOG_ERROR + (3 * rows + 26) * U) * size) * b,
         8,
     )
     error = float(up(float(np.linalg.norm(slack)), slack.size))
@@ -510,11 +609,13 @@ def explained(ell: Array, a: Array, b: Array, k: int) -> Explained:
     )
     residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
     shrink = (1 - _defect(left.T)) * (1 - _defect(right)) * (1 - 8 * U)
-    unexplained = float(np.sqrt(np.sum(s[k:] ** 2))) * (1 - (len(s) + 4) * U)
-    tail = max(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U)
+    sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
+    unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
+    tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
+    tails *= 1 - 4 * U
     lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
     rest = (left[:, k:] * s[k:]) @ right[k:]
-    return Explained(tail * tail * (1 - 4 * U), up(lengths * lengths, 4), rest * rest)
+    return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)
 
 
 def _defect(basis: Array) -> float:

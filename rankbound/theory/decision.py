@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from rankbound._validate import check_head_size, check_real
+from rankbound._validate import check_bool, check_head_size, check_real
 from rankbound.attention.head import AttentionHead
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError, NotRepresentable, Undecided
@@ -88,7 +88,8 @@ def log_rank(
     """
     rtol = check_rtol(rtol)
     if head is not None:
-        if P is not None or logits is not None or rows is not False:
+        turned = check_bool("rows", rows, "P lies [query, key]")
+        if P is not None or logits is not None or turned:
             raise InputError(
                 "head is given beside P, logits or rows=True; expected a head alone: its context "
                 "is [key, query] already."

@@ -39,8 +39,8 @@ def kl_certificate(
     P, rows : as in `Context`
         Positive, without a mask.
     bound : float, optional
-        What is to be proved, in nats; :func:`rankbound.kl_lower_bound` unless given. Of a larger
-        one the checker rejects the certificate.
+        What is to be proved, in nats; unless given, the best bound without a tilt, which is at most
+        :func:`rankbound.kl_lower_bound`. Of a larger one the checker rejects the certificate.
 
     Examples
     --------
@@ -85,7 +85,7 @@ def sign_rank_certificate(H: npt.ArrayLike, lower: int | None = None) -> Forster
     --------
     >>> import rankbound as rb
     >>> from scipy.linalg import hadamard
-    >>> rb.check(sign_rank_certificate(hadamard(16))).statement[-18:]
+    >>> rb.check(sign_rank_certificate(hadamard(16))).statement[-19:]
     'has rank at least 4'
     """
     least = sign_rank_bound(H) if lower is None else lower

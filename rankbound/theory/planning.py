@@ -21,11 +21,15 @@ import numpy as np
 
 from rankbound._validate import Array, check_head_size, check_real
 from rankbound.attention.softmax import log_column_softmax
+from rankbound.context import Context
+from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.approximation import kl_lower_bound, phi_low, unmasked
+from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, phi_low, unmasked
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
+
+LARGEST_SPREAD = 1e150  # of logits within a column
 
 
 def spectral_kl_bounds(
@@ -56,7 +60,7 @@ def spectral_kl_bounds(
     """
     k = check_head_size(head_size)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
-    D, n = centre(logs_of(context).unscaled()), context.n
+    D, n = centre(_logits(context)), context.n
     left, values, right = np.linalg.svd(D)
     tail = float(np.linalg.norm(values[k:]))
     largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
@@ -77,8 +81,9 @@ def head_size_for_kl(
 
     *Upper:* the least size at which the truncated singular value decomposition of ``C log P``, a
     head (:func:`rankbound.nearest_head`), is within the budget. *Lower:* one more than the largest
-    size that :func:`rankbound.kl_lower_bound` keeps above it, on any tokens. For diffuse attention
-    both are where ``τ_k²/(2 n²)`` crosses the budget (docs/theory.md, section 5).
+    size that column budgets, as of :func:`rankbound.kl_lower_bound`, keep above it on any tokens.
+    For diffuse attention both are where ``τ_k²/(2 n²)`` crosses the budget (docs/theory.md,
+    section 5).
 
     Parameters
     ----------
@@ -98,15 +103,15 @@ def head_size_for_kl(
     >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.1)
     >>> bounds = rb.head_size_for_kl(P, kl=0.0001)
     >>> bounds.lower, bounds.upper
-    (43, 46)
+    (44, 46)
     """
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
     P = context.P
-    fits = np.flatnonzero(truncated_kl(P, logs_of(context).unscaled()) <= budget)
+    fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
     upper = int(fits[0]) if len(fits) else context.n - 1
-    low, lower = 1, 0
-    high = upper
+    lower = min(excluded_sizes(P, None, budget), upper)
+    low, high = max(lower, 1), upper
     while low < high:  # sizes below `low` are too small; the bound falls with the size
         middle = (low + high) // 2
         if kl_lower_bound(P, middle) > budget:
@@ -116,6 +121,19 @@ def head_size_for_kl(
     if upper and not lower and _uniform_is_too_far(P, budget):
         lower = 1
     return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")
+
+
+def _logits(context: Context) -> Array:
+    """Log P up to gauge, of a size whose squares float64 holds."""
+    D = logs_of(context).unscaled()
+    spread = float((D.max(axis=0) - D.min(axis=0)).max())
+    if spread > LARGEST_SPREAD:
+        raise InputError(
+            f"{context.name} differ by {spread:.1e} within a column, in logarithms; expected at "
+            f"most {LARGEST_SPREAD:.0e}, since their squares are summed. Divide the logits by a "
+            "power of two: such attention is one-hot either way."
+        )
+    return np.asarray(D - D.max(axis=0))
 
 
 def _uniform_is_too_far(P: Array, budget: float) -> bool:

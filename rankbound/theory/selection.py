@@ -333,14 +333,25 @@ def _targets(targets: npt.ArrayLike | None, n: int) -> Ints:
 
 def worst_margin(keys: Array, directions: Array) -> tuple[Array, Ints]:
     """For each t the least ``u_t·(k_t - k_i)`` over i != t, from below, and where; unchecked."""
-    with np.errstate(under="ignore"):
-        L = keys.T @ directions
-        error = product_error(keys.T, directions)
+    L, error = _scores(keys, directions)
     own = np.diag(L)
     gaps = own - L
     gaps -= up(error + np.diag(error) + 2 * U * (np.abs(L) + np.abs(own)), 4)
     np.fill_diagonal(gaps, np.inf)
     return gaps.min(axis=0), np.argmin(gaps, axis=0)
+
+
+def _scores(keys: Array, queries: Array) -> tuple[Array, Array]:
+    """``keys^T queries`` and a bound of its rounding; refused where float64 does not hold them."""
+    with np.errstate(under="ignore", over="ignore", invalid="ignore"):  # reported just below
+        scores, error = keys.T @ queries, product_error(keys.T, queries)
+    if not np.isfinite(error).all():
+        raise InputError(
+            f"keys of up to {np.abs(keys).max():.1e} and queries of up to "
+            f"{np.abs(queries).max():.1e} have scores that float64 does not hold; expected "
+            "smaller ones. Divide them by a power of two."
+        )
+    return scores, error
 
 
 def _enough(
@@ -431,9 +442,8 @@ def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
 
 def _pair_margins(K: Array, Q: Array, members: Ints) -> Array:
     """The margin of each query's pair, from below."""
-    with np.errstate(under="ignore"):
-        scores = K.T @ Q
-        error = up(product_error(K.T, Q) + U * np.abs(scores), 2)
+    scores, error = _scores(K, Q)
+    error = up(error + U * np.abs(scores), 2)
     own = np.arange(len(members))[:, None]
     inside = (scores - error)[members, own].min(axis=1)
     outside = scores + error

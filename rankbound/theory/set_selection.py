@@ -39,7 +39,8 @@ def set_selection_size(n: int, q: int) -> int:
     >>> [set_selection_size(100, q) for q in (1, 2, 3)], set_selection_size(4, 2)
     ([2, 4, 6], 3)
     """
-    n, q = check_int("n", n, least=1), check_int("q", q, least=1, most=n, why="one of its sets")
+    n = check_int("n", n, least=1)
+    q = check_int("q", q, least=1, most=n, why="one of its sets")
     return min(2 * q, n - 1)
 
 

@@ -170,7 +170,7 @@ def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:
             f"f has embedding size {f.d} and g {g.d}; expected the same: both take the same tokens."
         )
     n = check_int("n", n, least=1)
-    require_memory("n", n, f.d, n)
+    require_memory("n", n, n, n)
     failing = tuple(_failing(f, g, n))
     nothing = Separation(None, 0.0, 0.0, Verdict.UNDECIDED, "", failing)
     weights = _weights(f), _weights(g)

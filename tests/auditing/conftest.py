@@ -13,6 +13,7 @@ collect_ignore = [
             "test_tiny_models.py",
             "test_refusals.py",
             "test_completeness.py",
+            "test_coverage.py",
             "test_loaded_models.py",
         ]
     ),

@@ -82,6 +82,31 @@ def test_the_true_reason_is_told(name: str, message: str, tmp_path: Path) -> Non
     refused(save(tmp_path / "m", name), message)
 
 
+def test_a_model_whose_forward_takes_no_tokens(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaModel
+
+    def forward(self: Any, hidden_states: Any, grid_thw: Any, **options: Any) -> None:
+        raise AssertionError("run")
+
+    monkeypatch.setattr(LlamaModel, "forward", forward)
+    refused(llama, r"LlamaModel takes another input \(hidden_states and grid_thw\); expected a")
+
+
+def test_what_else_a_model_takes_that_does_not_run(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers import LlamaModel
+
+    def forward(self: Any, input_ids: Any, bbox: Any = None, pixel_values: Any = None) -> None:
+        raise ValueError("where are the boxes?")
+
+    monkeypatch.setattr(LlamaModel, "forward", forward)
+    message = r"does not run on 40 tokens of text alone \(it also takes bbox, pixel_values\): Value"
+    refused(llama, message)
+
+
 def test_an_encoder_that_was_saved_alone(tmp_path: Path) -> None:
     """As the refusal of an encoder–decoder advises: BART's is audited, T5's bias told."""
     frame = rb.audit(save(tmp_path / "bart", "bart", encoder=True), TEXT, 40).to_frame()

@@ -134,15 +134,21 @@ def test_windows_and_layers_are_chosen(models: dict[str, Path]) -> None:
         layers=[1],
         windows=3,
         context_rank=False,
+        kl=0.01,
         progress=lambda *step: steps.append(step),
     )
     frame = audit.to_frame()
     assert frame.window.tolist() == [w for w in range(3) for _ in range(4)]
     assert set(frame.layer) == {1}
     assert frame.context_effective_rank.isna().all()
+    assert (frame.kl_size_lower <= frame.kl_size_upper).all()
+    assert (frame.kl_size_upper <= frame.head_size).all()
+    assert "size for KL" in str(audit.table())
     assert [step[:2] for step in steps] == [(1, 3), (2, 3), (3, 3)]
     assert "layers.1.self_attn" in steps[0][2]
-    first = rb.audit(models["llama"], TEXT, N, layers=[1]).to_frame()
+    plain = rb.audit(models["llama"], TEXT, N, layers=[1])
+    first = plain.to_frame()
+    assert first.kl_size_upper.isna().all() and "size for KL" not in str(plain.table())
     np.testing.assert_allclose(frame.entropy[:4], first.entropy)
     assert not np.allclose(frame.entropy[:4], frame.entropy[4:8])
 

@@ -381,6 +381,109 @@ def test_huge_ratios_and_exponents_are_no_trouble() -> None:
         assert not check(document).accepted or holds(document["statement"])
 
 
+def raised(name: str, factor: float) -> Doc:
+    """An example whose bound is larger."""
+    document = example(name)
+    bound = float.fromhex(document["statement"]["bound"])
+    document["statement"]["bound"] = (factor * bound).hex()
+    return document
+
+
+@pytest.mark.parametrize(
+    ("name", "sharp"),
+    [
+        ("column budgets", 1.0191119),
+        ("wrong signs", 1.0042887),
+        ("wrong signs, of logits", 1.0042887),
+        ("packing, on average", 3.57808949 / 3.5),
+        ("packing, caps", 256.464438 / 250),
+        ("packing, in the plane", 51.7299167 / 51),
+    ],
+)
+def test_a_bound_is_accepted_as_far_as_its_argument_goes(name: str, sharp: float) -> None:
+    assert check(raised(name, sharp - 1e-6)).accepted
+    assert not check(raised(name, sharp + 1e-6)).accepted
+
+
+def test_disjoint_balls_ask_for_their_bound_and_no_more() -> None:
+    """Some other bound is always the larger; so by themselves: (1 + 2 β/g)^3 <= 1000."""
+    from rankbound.certificates.checker.enclosures import Enclosures
+    from rankbound.certificates.checker.packing import _balls
+    from rankbound.certificates.checker.tables import Budget
+
+    enclosures = Enclosures(128, Budget())
+    for ratio, holds_there in (("4.4999999", True), ("4.5000001", False)):
+        assert _balls(1000, 3, Fraction(ratio), enclosures) == holds_there
+
+
+@pytest.mark.parametrize("field", ["key_weights", "query_weights"])
+def test_weights_that_the_budget_does_not_allow(field: str) -> None:
+    document = example("column budgets")
+    weights = document["data"]["blocks"][0][field]
+    weights["entries"] = ["0x5555"] * 3
+    assert "weights of key 0 and query 0 are too large" in check(document).reason
+    weights["entries"] = ["0x0"] * 3
+    assert "is not positive" in check(document).reason
+
+
+def test_a_block_may_not_count_twice() -> None:
+    document = raised("column budgets", 2.0)
+    document["data"]["blocks"] *= 2
+    assert "two blocks share an entry" in check(document).reason
+    document["data"]["blocks"] = []
+    assert "a divergence of 0.0 only" in check(document).reason
+    document["statement"]["bound"] = (0.0).hex()
+    assert check(document).accepted
+
+
+def test_vectors_that_are_not_orthonormal_shrink_the_bound() -> None:
+    """Twice the left vectors and half the values: the product fits, its singular values do not."""
+    document = example("column budgets")
+    block = document["data"]["blocks"][0]
+    block["left"]["exponent"] += 1
+    block["values"]["exponent"] -= 1
+    assert "a divergence of 0.0 only" in check(document).reason
+    document = example("column budgets")
+    block = document["data"]["blocks"][0]
+    block["values"]["exponent"] += 1  # twice the values, far from what is decomposed
+    assert not check(document).accepted
+    block["values"]["exponent"] = 4000
+    assert "beyond the limit" in check(document).reason
+
+
+@pytest.mark.parametrize(("power", "lower"), [(1, 4), (2, 4), (8, 4), (8, 1024)])
+def test_a_sign_rank_above_the_bound_of_forster(power: int, lower: int) -> None:
+    document = build.forster(power)
+    assert check(document).accepted
+    document["statement"]["lower"] = lower
+    assert "does not exclude the rank" in check(document).reason
+    document["data"]["power"] = 3
+    assert "expected one of" in check(document).reason
+
+
+def test_a_threshold_above_one_and_parts_without_rows() -> None:
+    document = example("wrong signs")
+    document["data"]["thresholds"]["entries"][3] = "0x1"
+    assert "a threshold is above 1" in check(document).reason
+    document = example("wrong signs")
+    for parts in (0, 9):
+        document["data"]["parts"] = parts
+        assert "out of bounds" in check(document).reason
+
+
+def test_the_bracket_of_pi_and_the_sine_are_bounds() -> None:
+    from mpmath import mp
+
+    from rankbound.certificates.checker.packing import PI_ABOVE, _sine_above
+
+    with mp.workdps(80):
+        assert 0 < mp.mpf(PI_ABOVE.numerator) / PI_ABOVE.denominator - mp.pi < mp.mpf(10) ** -54
+        for n in (3, 4, 12, 999_999):
+            sine = _sine_above(PI_ABOVE / n)
+            excess = mp.mpf(sine.numerator) / sine.denominator - mp.sin(mp.pi / n)
+            assert 0 < excess < mp.mpf(10) ** -20
+
+
 @pytest.mark.parametrize("name", ["minor, rank of integers", "gap, log-rank"])
 def test_truncated_at_every_position(name: str) -> None:
     text = dumped(example(name))

@@ -230,3 +230,23 @@ def test_a_head_size_is_a_standard_model(tmp_path: Path) -> None:
     whole = found["scaled", 1, None]["parameters"]
     assert {key[0] for key, one in found.items() if one["parameters"] != whole} == {"rank"}
     assert head_size("qk-norm", 2, **told) == found["qk-norm", 2, None]
+
+
+def test_arms_of_a_seed_see_the_same_batches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The units that `rank-matched` has more are drawn from a generator of their own."""
+    states: list[Any] = []
+
+    def learnt(weights: Any, shape: Any, source: Any, generator: Any, plan: Any) -> dict[str, Any]:
+        states.append(generator.get_state())
+        return {"weights": weights}
+
+    monkeypatch.setattr(module, "_learnt", learnt)
+    path = text(tmp_path / "text")
+    told: dict[str, Any] = {"corpus": file_corpus(path).sha256, "text": str(path), "seed": 3}
+    told |= {"rate": 0.02, "weight_decay": 0.01, "steps": 2, "d": 16}
+    for arm, heads, rank in (*ARMS, ("rank-matched", 2, 3)):
+        head_size(arm, heads, rank=rank, **told)
+    assert len(states) == 5
+    assert all(torch.equal(state, states[0]) for state in states)

@@ -161,6 +161,29 @@ def test_half_a_capped_head_costs_what_its_truncation_costs(mask: None) -> None:
     assert measure(q, keys, 1.0, mask, 3.0).kl_half == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("kl", [1e-4, 0.003, 0.1])
+def test_the_size_within_a_budget_lies_between_its_bounds(kl: float, causal: bool) -> None:
+    """The truncation of the upper size is within it; no fit of a size below the lower one is."""
+    rng = np.random.default_rng(int(1e4 * kl) + causal)
+    q, keys = rng.standard_normal((2, 1, 5, 12))
+    mask = rb.causal_mask(12) if causal else None
+    [head] = layer_heads(q, keys, scale=0.3, mask=mask)
+    [m] = measure_heads([head], kl=kl, head_sizes=range(6))
+    assert m.kl_size_lower is not None and m.kl_size_upper is not None
+    assert 0 <= m.kl_size_lower <= m.kl_size_upper <= 5
+    assert m.kl_errors[m.kl_size_upper] <= kl
+    assert all(m.kl_errors[size] > kl for size in range(m.kl_size_upper))
+    if not causal:  # 0.003: the bounds must say something
+        assert m.kl_size_lower >= {1e-4: 5, 0.003: 3, 0.1: 0}[kl]
+    if m.kl_size_lower > 1:
+        P = rb.Context(head.context(), mask=mask) if causal else head.context()
+        fit = rb.fit_head(P, m.kl_size_lower - 1, random_starts=1, max_iterations=500)
+        assert fit.kl > kl
+    [unasked] = measure_heads([head])
+    assert unasked.kl_size_lower is unasked.kl_size_upper is None
+
+
 def test_errors_of_a_masked_head_are_upper_bounds() -> None:
     """The head of two coordinates that truncation gives is within the error on visible pairs."""
     q, keys = factors(5, 16, 4)

@@ -20,7 +20,7 @@ from rankbound.registry import selection as selection_claims
 from rankbound.registry.claim import Claim, Instance, Relation
 from rankbound.registry.populations import construction_error, exact_log_rank
 from rankbound.registry.theorem_c import head_near_worst, proofs_of_nearness
-from rankbound.registry.theorems import smaller_heads_miss
+from rankbound.registry.theorems import smaller_heads_miss, stationary_error
 from rankbound.registry.verification import Row, prove, run_claim
 from rankbound.theory import selection, sign_rank
 from rankbound.verdict import Verdict
@@ -61,6 +61,28 @@ def test_the_construction_may_miss_by_what_its_derivation_says_and_no_more() -> 
     construction = 8 * d * FLOAT64_EPS * math.sqrt(n) * a * (n - 1)
     rounding = 4 * (n + 32) * FLOAT64_EPS * (1 + 4 * 4)
     assert construction_error(log_P, X) == pytest.approx(construction + rounding, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("unit", [1.0, 4.0])
+def test_the_tolerance_of_stationary_points_is_what_its_derivation_says(unit: float) -> None:
+    """W_k = [I 0], of kernel e_n and least singular value 1, in any unit of the keys."""
+    n, gradient = 4, 1e-6
+    head = rb.AttentionHead(W_q=np.eye(n - 1, n), W_k=unit * np.eye(n - 1, n))
+    fit = rb.fit_head(rb.random_context(n, seed=0), n - 1)
+    fit = replace(fit, head=head, gradient_norm=unit * gradient, gradient_tolerance=unit)
+    rounding = 4 * n * FLOAT64_EPS
+    wanted = n * (1 + math.sqrt(n)) * (gradient + rounding * math.sqrt(n - 1)) + rounding
+    assert stationary_error(fit, n) == pytest.approx(wanted, rel=1e-12, abs=0)
+    asked, missed = (replace(fit, gradient_norm=g) for g in (unit, 10 * unit))
+    assert stationary_error(missed, n) == stationary_error(asked, n)
+
+
+def test_what_smaller_heads_miss_is_the_least_entry_times_the_last_singular_value() -> None:
+    """P ∝ exp(t I): C log P = t C, all of whose n - 1 singular values are t."""
+    n, t = 5, 2.0
+    P = rb.column_softmax(t * np.eye(n))
+    wanted = -math.expm1(-t / n) / (math.exp(t) + n - 1)
+    assert smaller_heads_miss(P) == pytest.approx(wanted, rel=1e-12, abs=0)
 
 
 # ---- steps that do not converge

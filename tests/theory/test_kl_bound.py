@@ -17,6 +17,8 @@ from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
 from rankbound.theory.approximation import (
     _defect,
+    _tilt,
+    best_argument,
     entrywise_lower_bound,
     explained,
     kl_lower_bound,
@@ -283,3 +285,52 @@ def test_a_context_is_taken_as_it_was_read() -> None:
         kl_lower_bound(context, 1, mask=mask)
     with refused(rb.InputError, "without a mask"):
         entrywise_lower_bound(context, 1)
+
+
+# tilts
+
+
+@given(SEEDS, st.integers(1, 3))
+def test_a_tilt_pays_for_what_it_takes_from_the_weights(seed: int, k: int) -> None:
+    """``Σ W x² >= Σ w (x - H)² - Σ H² price`` for every x, with equality at ``-w H/(W - w)``."""
+    rng = np.random.default_rng(seed)
+    W, ell = np.exp(rng.standard_normal((6, 5))), rng.standard_normal((6, 5))
+    a, b = rank_one_minorant(W, np.ones_like(W))
+    w = np.square(np.multiply.outer(a, b))
+    H, price = _tilt(ell, W, a, b, k)
+    moved = H != 0
+    assert moved.any() and (w < W)[moved].all() and (price[moved] > 0).all()
+    worst = np.where(moved, -w * H / np.where(moved, W - w, 1.0), 0.0)
+    for x in (worst, worst + rng.standard_normal(W.shape), rng.standard_normal(W.shape)):
+        slack = W * x * x - (w * (x - H) ** 2 - H * H * price)
+        assert slack.min() >= -1e-9 * np.max(W * (1 + x * x))
+        if x is worst:
+            np.testing.assert_allclose(
+                slack[moved], 0.0, atol=1e-9 * float(np.max(W * (1 + x * x)))
+            )
+
+
+@pytest.mark.parametrize(("n", "k"), [(6, 2), (9, 4)])
+def test_the_gap_closes_where_the_unexplained_part_is_small(n: int, k: int) -> None:
+    """A weighted problem whose minimum is known: ``Z`` is stationary, and its gap is wide."""
+    rng = np.random.default_rng(n)
+    a, b = np.exp(rng.uniform(-0.5, 0.5, n)), np.exp(rng.uniform(-0.5, 0.5, n))
+    D = np.multiply.outer(a, b)
+    left, s, right = np.linalg.svd(rng.standard_normal((n, n)))
+    left = np.linalg.qr(np.column_stack([a, left[:, : n - 1]]))[0][:, 1:]  # gauge projected out
+    Z = (left[:, :k] * (5 + s[:k])) @ right[:k] / D
+    E = (left[:, k:] * rng.uniform(0.1, 1, n - 1 - k)) @ right[k : n - 1]
+    W = D * D * rng.uniform(1.05, 3, (n, n))
+    error = D * E / W
+    least = float(np.sum(W * error * error))
+    H, price = _tilt(Z + error, W, a, b, k)
+    bound = explained(Z + error, a, b, k, H).tail - float(np.sum(H * H * price))
+    assert 0.99 * least <= bound <= least * (1 + 1e-9)
+    assert explained(Z + error, a, b, k).tail < 0.8 * least  # without a tilt
+
+
+@pytest.mark.parametrize(("law", "factor"), [("gibbs", 2.0), ("dirichlet", 1.6)])
+def test_tilts_come_nearer_to_fits(law: str, factor: float) -> None:
+    P = rb.random_context(16, seed=0, law=law)
+    bound = kl_lower_bound(P, 8)
+    assert factor * best_argument(P, None, 8).value < bound <= rb.fit_head(P, 8).kl

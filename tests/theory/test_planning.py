@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
+from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.planning import spectral_kl_bounds, truncated_kl
 from tests.helpers import Array, refused
 
@@ -44,6 +45,42 @@ def test_the_formulas_hold_and_meet_for_diffuse_attention(scale: float, k: int) 
     assert fit.kl <= divergence(P, rb.nearest_head(P, k).context()) * (1 + 1e-9) <= upper * 1.000001
     if scale < 0.01:  # a bound wrong by 1.5 would show
         assert upper < 1.5 * fit.kl and fit.kl < 1.5 * lower
+
+
+@settings(max_examples=25)
+@given(st.integers(0, 2**32 - 1), st.integers(3, 9), st.floats(0.01, 2), st.floats(1e-6, 0.3))
+def test_excluded_sizes_are_too_small(seed: int, n: int, scale: float, kl: float) -> None:
+    """Without a mask and under a causal one; a size that a truncation serves is never excluded."""
+    P = rb.random_context(n, seed=seed, law="gibbs", scale=scale)
+    excluded = excluded_sizes(P, None, kl)
+    serves = np.flatnonzero(truncated_kl(P, np.log(P)) <= kl)
+    assert excluded <= (serves[0] if len(serves) else n - 1)
+    causal = np.tril(np.ones((n, n)), 0).T * P
+    causal /= causal.sum(axis=0)
+    below = excluded_sizes(causal, causal > 0, kl)
+    for context, size in ((P, excluded), (rb.Context(causal, mask="causal"), below)):
+        if size > 1:
+            fit = rb.fit_head(context, size - 1, random_starts=1, max_iterations=200)
+            assert fit.kl > kl
+
+
+def test_excluded_sizes_say_as_much_as_the_bound_within_two() -> None:
+    P = rb.random_context(24, seed=0, law="gibbs", scale=0.1)
+    for k in (4, 12, 20):
+        kl = rb.kl_lower_bound(P, k)
+        assert k - 1 <= excluded_sizes(P, None, kl * (1 - 1e-6)) <= k + 2
+    assert excluded_sizes(P, None, 100.0) == 0
+    assert excluded_sizes(P, None, 0.0) == 23  # of full log-rank
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_bracket_lies_within_the_bounds_of_the_spectrum(seed: int) -> None:
+    """So the planner prunes nothing there: the fits start from the truncation."""
+    P = rb.random_context(8, seed=seed, law="gibbs", scale=0.1)
+    bracket = rb.kl_bracket(P, [1, 3, 5], random_starts=0)
+    for k, lower, upper in zip(bracket.head_size, bracket.lower, bracket.upper, strict=True):
+        least, most = spectral_kl_bounds(P, int(k))
+        assert least * (1 - 1e-8) <= lower <= upper <= most
 
 
 def test_every_truncation_is_that_of_the_nearest_head() -> None:

@@ -1,0 +1,76 @@
+(* Instances of the counts: the least head sizes of small masks, and that the hypotheses can be met. *)
+From mathcomp Require Import all_ssreflect fingroup perm all_algebra zify.
+From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
+Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
+Import GRing.Theory Num.Theory Order.TTheory.
+Local Open Scope ring_scope.
+
+(* THEORY, section 3: n = 12 with prefix 2, 6, 11: 6, 6, 10; causal n = 2..6: 1, 1, 2, 2, 3; full masks: n - 1 *)
+Example prefix_12 : [/\ maxn 12./2 2.-1 = 6, maxn 12./2 6.-1 = 6 & maxn 12./2 11.-1 = 10]%N. Proof. by []. Qed.
+Example causal_2_6 : [seq maxn n./2 0.-1 | n <- iota 2 5] = [:: 1; 1; 2; 2; 3]%N. Proof. by []. Qed.
+Lemma prefix_full n : maxn (n.+1)./2 (n.+1).-1 = n. Proof. lia. Qed.
+
+(* prefix 0 and prefix 1 are causal *)
+Lemma prefix0 n (i j : 'I_n) : prefix 0 i j = causal i j. Proof. by []. Qed.
+Lemma prefix1 n (i j : 'I_n) : prefix 1 i j = causal i j.
+Proof. by rewrite /prefix /causal ltnS leqn0; case: eqP => [-> | //]. Qed.
+
+(* no padding is causal attention *)
+Lemma padded0 n (i j : 'I_(0 + n.+1)) : padded i j = causal i j.
+Proof. by rewrite /padded /causal leq0n /=; case: eqP => [-> | //]; rewrite leqnn. Qed.
+
+Section S.
+Variable R : expField.
+
+(* the hypothesis of positive_distance is met: e^I on three tokens has log-rank 2 > 1 *)
+Lemma distance_met : exists2 e : R, 0 < e &
+  forall d s (X : 'M_(d, 3)) Q, reachable 1 s X Q -> exists i j, e < `|Q i j - exp_identity 3 1 i j|.
+Proof.
+apply: positive_distance; first exact: softmax_stochastic.
+have sP : stochastic (exp_identity 3 (1 : R)) by apply: softmax_stochastic.
+have := (theorem_a (logrank (exp_identity 3 (1 : R))) (s := 1) (X := 1%:M : 'M[R]_3) isT sP
+  (oner_neq0 _) (mxrank1 _ _)).2 (leqnn _).
+by case=> Wk [Wq h]; have := @exp_identity_needs R _ 3 _ _ _ _ _ 1 isT (oner_neq0 R) h.
+Qed.
+
+(* ALiBi on two tokens: distance matrix [[0, 1], [1, 0]] *)
+Lemma distance2 : distance R 2 = \matrix_(i, j) (i != j)%:R.
+Proof.
+apply/matrixP => -[[|[|]] //= hi] -[[|[|]] //= hj]; rewrite distE !mxE -val_eqE /=; by [].
+Qed.
+
+(* one head of size k, mixed with weight 1, is a head: the count of talking heads is that of Theorem A *)
+Lemma talking1 n k s (X P : 'M[R]_n) : (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P ->
+  (exists Wk Wq : 'I_1 -> 'M_(k, n), softmax (\sum_i 1 *: logits s X (Wk i) (Wq i)) = P) <->
+  (exists Wk Wq : 'M_(k, n), context s X Wk Wq = P).
+Proof.
+move=> n0 s0 rX sP; rewrite (talking_heads n0 k s0 (fun=> oner_neq0 R) rX sP) mul1n.
+exact: iff_sym (theorem_a k n0 sP s0 rX).
+Qed.
+End S.
+
+(* d = 4, 2 heads of size 2, and of size 3: 4 d^2 and 4 d dp h *)
+Example weights_4 : parameters 4 2 2 2 = (4 * 4 ^ 2)%N /\ parameters 4 2 3 3 = (4 * 4 * 3 * 2)%N.
+Proof. by rewrite !parameter_count. Qed.
+
+(* single keys among 5: dimension 2 is enough, 1 is not; pairs among 4: 3, as in a simplex *)
+Example single_keys (R : realFieldType) :
+  (exists K : 'M[R]_(2, 5), forall S : {set 'I_5}, (#|S| <= 1)%N -> exists w, prefers K w S) /\
+  ~ (exists K : 'M[R]_(1, 5), forall S : {set 'I_5}, (#|S| <= 1)%N -> exists w, prefers K w S) /\
+  ~ (exists K : 'M[R]_(2, 4), forall S : {set 'I_4}, (#|S| <= 2)%N -> exists w, prefers K w S).
+Proof. by split; [exact/selecting_sets | split=> /selecting_sets]. Qed.
+
+(* two tokens in dimension 1: X = [1, 2] has all causal contexts, X = [1, 1] has not *)
+Lemma one_dimension (R : expField) (a b : R) : a != 0 -> b != 0 ->
+  let X : 'M[R]_(1, 2) := \matrix_(i, j) (if j == ord0 then a else b) in
+  (forall P, mstochastic (@causal 2) P -> exists k, mreachable (@causal 2) k 1 X P) <-> b != a.
+Proof.
+move=> a0 b0 X; pose u : 'cV[R]_2 := \col_i (if i == ord0 then b else - a).
+have sum2 (f : 'I_2 -> R) : \sum_i f i = f ord0 + f (lift ord0 ord0) by rewrite !big_ord_recl big_ord0 addr0.
+have rX : \rank X = 1%N.
+  apply/eqP; rewrite eqn_leq rank_leq_row lt0n mxrank_eq0; apply/matrix0Pn.
+  by exists ord0, ord0; rewrite mxE eqxx.
+have Xu : X *m u = 0 by apply/matrixP => i j; rewrite mxE sum2 !mxE /= mulrN [b * a]mulrC subrr.
+rewrite (causal_all_iff (oner_neq0 R) rX Xu) => [|i]; last by rewrite mxE; case: ifP; rewrite ?oppr_eq0.
+by rewrite sum2 !mxE /= subr_eq0.
+Qed.
