@@ -128,7 +128,7 @@ JUNK: Draws = [
     ("numpy complex", lambda: np.complex64(1j)),
     ("b''", lambda: b""),
     ("bytes", lambda: b"\xff\x00"),
-    ("memoryview", lambda: memoryview(b"\0")),
+    ("memoryview", lambda: memoryview(np.array([0.5]))),
     ("empty dict", dict),
     ("dict", lambda: {"a": [1, 2]}),
     ("set", lambda: {1, 2.5}),
