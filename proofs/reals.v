@@ -310,3 +310,8 @@ Theorem real_variants_beyond (R : realType) n : (0 < n)%N ->
       forall r, (r < n)%N -> exists b : int -> R,
         size (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = r].
 Proof. exact: (@main.variants_beyond (realExp R)). Qed.
+
+(* the lower bounds of Theorem C and of THEORY 9.1, as main.v states them *)
+Definition real_theorem_c_necessary (R : realType) := @main.theorem_c_necessary (realExp R).
+Definition real_block_bound (R : realType) := @main.block_bound (realExp R).
+Definition real_any_tokens_within (R : realType) := @main.any_tokens_within (realExp R).
