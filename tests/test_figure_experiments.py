@@ -91,9 +91,9 @@ def test_what_the_theory_asks_for_is_shown(name: str) -> None:
     for trend in ("separation-queries", "mixing-fixed", "lookup-control"):
         assert verdicts[trend] == "reproduced", trend
     absent = NOT_RUN.get(name, ())
-    for trend in TRENDS:
-        untested = verdicts[trend.id] == "not tested"
-        assert untested == (trend.experiment in absent) or trend.id == "language-knee", trend.id
+    for one in TRENDS:
+        untested = verdicts[one.id] == "not tested"
+        assert untested == (one.experiment in absent) or one.id == "language-knee", one.id
 
 
 def test_the_documentation_has_what_the_tables_show() -> None:
