@@ -104,5 +104,6 @@ def test_the_cells_are_listed_and_documented(capsys: pytest.CaptureFixture[str])
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
     assert listed == list(CELLS)
     text = (test_matrix.ROOT / "docs" / "environments.md").read_text(encoding="utf-8")
-    table = [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")]
+    lines = text.split("\n## ")[0].splitlines()
+    table = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert table[1:] == [f"`{name}`" for name in CELLS]
