@@ -311,18 +311,23 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that execute its statement; if that ran at import, any of its module and room."""
+    """The tests that execute its statement; if that ran at import, any of its module, then room."""
     lines = known["lines"].get(mutant.path, {})
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
-    near = tests
-    if not tests and any(str(line) in lines for line in mutant.lines):
-        near = tests = {test for those in lines.values() for test in those}
-        room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
-        tests = near | {test for test in known["seconds"] if test.startswith(room)}
-    seconds = {test: known["seconds"].get(test, math.inf) for test in tests}
-    order = sorted(tests, key=lambda test: (test not in near, seconds[test], test))
+    if tests or not any(str(line) in lines for line in mutant.lines):
+        return _fastest(tests, known["seconds"], MOST)
+    near = {test for those in lines.values() for test in those}
+    room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
+    far = {test for test in known["seconds"] if test.startswith(room)} - near
+    return [*_fastest(near, known["seconds"], MOST / 2), *_fastest(far, known["seconds"], MOST / 2)]
+
+
+def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]:
+    """As many as fit in these seconds, one at least."""
+    seconds = {test: known.get(test, math.inf) for test in tests}
+    order = sorted(tests, key=lambda test: (seconds[test], test))
     spent = accumulate(seconds[test] for test in order)
-    return [test for test, so_far in zip(order, spent, strict=True) if so_far <= MOST] or order[:1]
+    return [test for test, so_far in zip(order, spent, strict=True) if so_far <= most] or order[:1]
 
 
 class Judge:

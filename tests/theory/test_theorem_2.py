@@ -97,9 +97,9 @@ def test_the_default_scale_is_absorbed() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"head_size": 1}, "expected at least 2"),
+        ({"head_size": 1}, "head_size is 1 and that of the layer 2; expected at least 2"),
         ({"head_size": 0}, "at least one query"),
-        ({"head_size": 4, "value_size": 1}, "expected at least 2"),
+        ({"head_size": 4, "value_size": 1}, "value_size is 1 and that of the layer 2; expected"),
     ],
 )
 def test_what_cannot_be_widened(arguments: dict[str, int], words: str) -> None:
