@@ -209,7 +209,7 @@ CLAIMS = (
             {"rank": lambda logits, mask: exact_log_rank(logits, causal_mask(len(logits)))},
         ),
         theorem="main.nested_heads",
-        theorem_part="almost every P does, on such lines; main.prefix_size has the size of a prefix",
+        theorem_part="almost every P does, on such lines; main.prefix_size has the size",
     ),
     _theorem_c(
         "causal-dense",
