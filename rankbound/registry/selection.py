@@ -334,6 +334,7 @@ CLAIMS = (
         Mutant("for one more key", {"build": lambda n, q: selectable_certificate(n + 1, q + 1)}),
         source=SETS,
         hypotheses=("n keys on the moment curve, or a simplex",),
+        theorem="main.sets_of_keys",
     ),
     make_claim(
         "sets-not-selected",
@@ -344,6 +345,7 @@ CLAIMS = (
         source=SETS,
         hypotheses=("random integer keys",),
         relation="exists",
+        theorem="main.sets_of_keys",
     ),
     make_claim(
         "sets-margin",

@@ -300,6 +300,7 @@ CLAIMS = (
         Mutant("the output projection forgotten", {"count": lambda d, h, k: 3 * d * h * k}),
         relation="exists",
         status=Verdict.PROVED,
+        theorem="main.parameters_of_a_layer",
     ),
     _parameters(
         "b20-parameters-counted",

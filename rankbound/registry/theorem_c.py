@@ -174,7 +174,8 @@ CLAIMS = (
         "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every one.",
         compare_ranks(_nested, exact_log_rank, generic),
         FORGETS_MASK,
-        theorem_part="the least head size is the number of new rows, not what that is",
+        theorem="main.nested_heads",
+        theorem_part="almost every P does, on each line of logits A + t E for one fixed E",
     ),
     _theorem_c(
         "causal-generic",
@@ -207,7 +208,8 @@ CLAIMS = (
             "forgets the prefix",
             {"rank": lambda logits, mask: exact_log_rank(logits, causal_mask(len(logits)))},
         ),
-        theorem_part="the least head size is the number of new rows, not what that is",
+        theorem="main.nested_heads",
+        theorem_part="almost every P does, on such lines; main.prefix_size has the size",
     ),
     _theorem_c(
         "causal-dense",
@@ -220,7 +222,7 @@ CLAIMS = (
         Mutant("half as far again", {"step": lambda s: 1.5 * 2.0**-s}, "factor"),
         hypotheses=("X of full column rank: here the identity", "t = 1/2, 2^-10, …, 2^-30"),
         relation="<=",
-        theorem="main.causal_heads",
-        theorem_part="floor(n/2) suffices for almost all logits on a line through the worst case",
+        theorem="main.nested_heads",
+        theorem_part="heads of a size T do, for every P; main.prefix_size has T = floor(n/2)",
     ),
 )

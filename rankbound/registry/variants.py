@@ -536,6 +536,7 @@ CLAIMS = (
         Mutant("signed distance", {"bias": lambda n: alibi_bias(n, HALF)}),
         source=here("bidirectional ALiBi"),
         hypotheses=("m = 1/2",),
+        theorem="main.variants_beyond",
         relation="=",
     ),
     _broken(
@@ -557,6 +558,7 @@ CLAIMS = (
         Mutant("base 1, a constant", {"bases": lambda rank: range(1, rank + 1)}),
         source=here("relative biases"),
         hypotheses=("a table of 2 n - 1 numbers, one per distance",),
+        theorem="main.variants_beyond",
         relation="=",
     ),
     _certified(
