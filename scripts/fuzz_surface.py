@@ -14,6 +14,7 @@ import json
 import math
 import pickle
 import pkgutil
+from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -128,7 +129,7 @@ JUNK: Draws = [
     ("numpy complex", lambda: np.complex64(1j)),
     ("b''", lambda: b""),
     ("bytes", lambda: b"\xff\x00"),
-    ("memoryview", lambda: memoryview(np.array([0.5]))),
+    ("memoryview", lambda: memoryview(array("d", [0.5]))),
     ("empty dict", dict),
     ("dict", lambda: {"a": [1, 2]}),
     ("set", lambda: {1, 2.5}),
