@@ -273,8 +273,8 @@ def folder_of_files(folder: Path) -> None:
     good: dict[str, Any] = {"P": P, "X": rb.random_tokens(D, N, seed=0), "mask": rb.causal_mask(N)}
     good |= {"complex": P * 1j, "strings": np.array([["a"]]), "big": np.eye(40)}
     good["L"] = np.arange(N * N).reshape(N, N) ** 2
-    for name, array in good.items():
-        np.save(folder / f"{name}.npy", array)
+    for name, matrix in good.items():
+        np.save(folder / f"{name}.npy", matrix)
     raw = (folder / "P.npy").read_bytes()
     np.savez(folder / "two.npz", a=P, b=P)
     np.savez(folder / "empty.npz")
