@@ -85,7 +85,7 @@ def sign_rank_certificate(H: npt.ArrayLike, lower: int | None = None) -> Forster
     --------
     >>> import rankbound as rb
     >>> from scipy.linalg import hadamard
-    >>> rb.check(sign_rank_certificate(hadamard(16))).statement[-18:]
+    >>> rb.check(sign_rank_certificate(hadamard(16))).statement[-19:]
     'has rank at least 4'
     """
     least = sign_rank_bound(H) if lower is None else lower
