@@ -252,8 +252,8 @@ def _is_plain(part: Any) -> bool:
 
 def _pickle(what: str) -> InputError:
     return InputError(
-        f"{what}: a pickle checkpoint, which can run any code when it is read; expected "
-        "safetensors. Convert it to safetensors where you trust it: "
+        f"{what}: a pickle checkpoint, which can run any code when it is read, and is never read "
+        "here; expected safetensors. Convert it to safetensors where you trust it: "
         "model.save_pretrained(folder, safe_serialization=True)."
     )
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rankbound._validate import path_given
+from rankbound._validate import shown
 from rankbound.errors import InputError, InputTypeError
 from rankbound.sweeps.plan import Cell, Plan
 from rankbound.sweeps.workers import DONE, Outcome
@@ -147,9 +147,12 @@ def _record(path: Path, row: tuple[Any, ...]) -> Record:
 
 def store_path(store: Any) -> Path:
     """The store's own path, however it is named, so that its lock has one name too."""
-    name = os.fspath(path_given("store", store)) if isinstance(store, (str, os.PathLike)) else None
+    try:
+        name = os.fspath(store) if isinstance(store, (str, os.PathLike)) else None
+    except Exception:  # a foreign path may raise anything
+        name = None
     if not isinstance(name, str) or not name or "\0" in name:
-        raise InputTypeError(f"store is {store!r}; expected the path of an SQLite file.")
+        raise InputTypeError(f"store is {shown(store)}; expected the path of an SQLite file.")
     try:
         path = Path(os.path.realpath(name))
         with suppress(FileNotFoundError, NotADirectoryError):
