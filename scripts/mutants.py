@@ -362,6 +362,8 @@ class Judge:
                 failed = answer[1:] or now
                 if self.passes(failed):
                     return "killed", failed[0]
+                if not answer[1:]:  # one is gone, since the coverage was collected
+                    failed = [test for test in now if not self.passes([test])] or now
                 rest = [test for test in now if test not in failed] + rest
         return "survived", ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -37,6 +38,19 @@ def test_columns_sum_to_one_and_the_seed_decides(law: str, seed: int) -> None:
     generator = np.random.default_rng(seed)
     np.testing.assert_array_equal(P, rb.random_context(8, generator, law, **LAWS[law]))
     assert not np.array_equal(P, rb.random_context(8, generator, law, **LAWS[law]))
+
+
+@pytest.mark.parametrize("law", LAWS)
+def test_defaults_are_those_of_the_docstring(law: str) -> None:
+    told = dict(re.findall(r"``(\w+)\((.*?)\)``", str(rb.random_context.__doc__)))
+    assert told.keys() == LAWS.keys()
+    given = {name: float(value) for name, value in re.findall(r"(\w+)=(\d+)", told[law])}
+    if law == "sparse":
+        given["nonzeros"] = int(given["nonzeros"])
+    needed = {"rank": 3} if law == "logrank" else {}
+    P = rb.random_context(8, 0, law, **needed)
+    np.testing.assert_array_equal(P, rb.random_context(8, 0, law, **needed, **given))
+    assert not np.array_equal(P, rb.random_context(8, 0, law, **LAWS[law]))
 
 
 @pytest.mark.parametrize("law", LAWS)

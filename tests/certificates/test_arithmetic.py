@@ -20,6 +20,7 @@ from rankbound.certificates.checker.fields import Rejected
 from rankbound.certificates.checker.ranks import require_unit
 from rankbound.certificates.checker.tables import (
     FLOAT,
+    MOST_WORK,
     Budget,
     Table,
     constant,
@@ -49,6 +50,20 @@ def test_packed_products_are_products(data: st.DataObject, p: int, q: int, r: in
         [sum(left[i][k] * right[k][j] for k in range(q)) for j in range(r)] for i in range(p)
     ]
     assert multiply(left, right, r, Budget()) == expected
+
+
+@pytest.mark.parametrize(("a", "b"), [(1, 1), (30, 31), (60, 600), (3000, 300)])
+@pytest.mark.parametrize(("p", "q", "r"), [(1, 1, 1), (2, 3, 40), (40, 3, 2), (3, 40, 2)])
+def test_a_product_costs_its_products_of_digits(p: int, q: int, r: int, a: int, b: int) -> None:
+    """No less than p q r digits(a) digits(b), the schoolbook's; at most what packing them takes."""
+    budget = Budget()
+    multiply([[2**a - 1] * q] * p, [[2**b - 1] * r] * q, r, budget)
+    short, long = sorted((-(-a // 30), -(-b // 30)))
+    rows, columns = (p, r) if a <= b else (r, p)
+    spent = MOST_WORK - budget.left
+    assert p * q * r * short * long <= spent
+    packed = rows * q * (100 + short * (1 + columns * (short + long + 2)))
+    assert spent <= packed + (rows + q) * columns * (310 + (a + b) // 8)
 
 
 @pytest.mark.parametrize("bits", [1, 7, 8, 15, 16, 29, 30, 31, 64])
