@@ -493,7 +493,9 @@ def test_a_head_is_never_returned_outside_its_ratio() -> None:
     """The forced gauge blows the error of the data up; the promise is about log P."""
     x = np.array([1, 1, 1 + 2**-48])
     P = rb.column_softmax(np.outer(2**48 * (x - 1), x))
-    with pytest.raises(rb.Undecided, match=r"misses log P by \d\.\de-0[1-7], and 1\.0e-08 is allowed"):
+    with pytest.raises(
+        rb.Undecided, match=r"misses log P by \d\.\de-0[1-7], and 1\.0e-08 is allowed"
+    ):
         rb.represent(P, X=[x])
 
 
