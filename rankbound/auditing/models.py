@@ -377,7 +377,9 @@ def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
     for tensor in weights.values():
         sizes[str(tensor.dtype).removeprefix("torch.")] += tensor.numel() * (tensor.ndim > 1)
     most = sizes.most_common(1)[0][0]
-    if getattr(model, "is_quantized", False) or most not in STORAGES:
+    torch = require("torch", "an audit")
+    plain = all(type(t) in (torch.Tensor, torch.nn.Parameter) for t in weights.values())
+    if not plain or most not in STORAGES:  # dequantised ones, as of a .gguf file, are floats
         raise InputError(
             f"{name}: quantised weights; expected plain floats. Load the model without "
             "quantization_config, or give its .gguf file."

@@ -93,10 +93,31 @@ def test_what_is_refused(folder: Path) -> None:
     t5 = transformers.T5Model(transformers.T5Config(**CONFIGS["t5"][1]))
     with pytest.raises(rb.InputError, match=r"t5 is an encoder–decoder; .*get_encoder\(\)"):
         rb.audit(t5, TEXT, tokenizer=tokenizer)
-    model, _ = loaded(folder)
-    model.is_quantized = True
-    with pytest.raises(rb.InputError, match="quantised weights; expected plain floats"):
-        rb.audit(model, TEXT, tokenizer=tokenizer)
+
+
+def test_quantised_weights_are_known_by_what_they_are(tmp_path: Path) -> None:
+    """Integers, or tensors of a class of their own that claim a dtype of floats; no flag counts."""
+    import torch
+
+    Packed = type("Packed", (torch.Tensor,), {})
+
+    def integers(weight: Any) -> Any:
+        return weight.to(torch.int8)
+
+    def packed(weight: Any) -> Any:
+        return weight.as_subclass(Packed)
+
+    model, tokenizer = loaded(save(tmp_path / "m", "bert"))
+    model.is_quantized = True  # as of a .gguf file, whose weights are floats when it is loaded
+    assert len(rb.audit(model, TEXT, N, tokenizer=tokenizer).heads) > 0
+    for kind in (integers, packed):
+        quantised, _ = loaded(tmp_path / "m")
+        for module in quantised.modules():
+            for name, weight in list(module.named_parameters(recurse=False)):
+                delattr(module, name)
+                module.register_buffer(name, kind(weight.detach()))
+        with pytest.raises(rb.InputError, match="quantised weights; expected plain floats"):
+            rb.audit(quantised, TEXT, tokenizer=tokenizer)
 
 
 def test_an_encoder_of_a_model_in_memory(tmp_path: Path) -> None:

