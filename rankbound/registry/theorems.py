@@ -114,7 +114,7 @@ def check_theorem_a(trial: Trial, *, nearest: Formula = nearest_head) -> Instanc
             yield Instance(f"{label}, head size {k}", reached, log_rank(P) <= k, Verdict.SUPPORTED)
 
 
-def _truncated(matrix: Formula) -> Formula:
+def truncated(matrix: Formula) -> Formula:
     """Heads by a truncated singular value decomposition: of another matrix than C log P."""
 
     def nearest(P: Array, k: int, *, X: Array) -> AttentionHead:
@@ -360,9 +360,9 @@ CLAIMS = (
             "one coordinate less",
             {"nearest": lambda P, k, X: nearest_head(P, max(k - 1, 1), X=X)},
         ),
-        Mutant("centres over queries instead of keys", {"nearest": _truncated(query_centred)}),
-        Mutant("does not centre", {"nearest": _truncated(np.log)}),
-        Mutant("takes P for log P", {"nearest": _truncated(lambda P: P)}),
+        Mutant("centres over queries instead of keys", {"nearest": truncated(query_centred)}),
+        Mutant("does not centre", {"nearest": truncated(np.log)}),
+        Mutant("takes P for log P", {"nearest": truncated(lambda P: P)}),
         Mutant(
             "logits half as large again",
             {"nearest": lambda P, k, X: rescaled(nearest_head(P, k, X=X))},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from scipy.stats import kstest
 
 import rankbound as rb
+from rankbound.attention import ensembles
 from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.variants import alibi_bias
 from tests.helpers import EPS, refused
@@ -179,6 +181,23 @@ def test_layers_and_heads_come_from_the_seed(seed: int) -> None:
     head = rb.random_head(6, 2, seed)
     assert head.W_v is not None
     assert head.W_v.shape == (2, 6)
+
+
+def test_the_memory_asked_for_is_that_of_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def note(name: str, value: int, *shape: int) -> None:
+        asked.append(math.prod(shape))
+
+    monkeypatch.setattr(ensembles, "require_memory", note)
+    layer, head = rb.random_multihead(6, 3, 0, head_size=5), rb.random_head(6, 5, 0)
+    weights = (
+        (layer.W_q, layer.W_k, layer.W_v, layer.W_o),
+        (head.W_q, head.W_k, head.W_v),
+        (rb.random_tokens(3, 4, 0),),
+        (rb.random_context(4, 0),),
+    )
+    assert asked == [sum(W.size for W in several if W is not None) for several in weights]
 
 
 @pytest.mark.parametrize(

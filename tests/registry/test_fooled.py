@@ -20,7 +20,7 @@ from rankbound.registry import selection as selection_claims
 from rankbound.registry.claim import Claim, Instance, Relation
 from rankbound.registry.populations import construction_error, exact_log_rank
 from rankbound.registry.theorem_c import head_near_worst, proofs_of_nearness
-from rankbound.registry.theorems import smaller_heads_miss, stationary_error
+from rankbound.registry.theorems import smaller_heads_miss, stationary_error, truncated
 from rankbound.registry.verification import Row, prove, run_claim
 from rankbound.theory import selection, sign_rank
 from rankbound.verdict import Verdict
@@ -83,6 +83,15 @@ def test_what_smaller_heads_miss_is_the_least_entry_times_the_last_singular_valu
     P = rb.column_softmax(t * np.eye(n))
     wanted = -math.expm1(-t / n) / (math.exp(t) + n - 1)
     assert smaller_heads_miss(P) == pytest.approx(wanted, rel=1e-12, abs=0)
+
+
+# ---- mutants that are wrong in more than they say
+
+
+def test_truncated_heads_are_right_for_the_right_matrix() -> None:
+    """So those of other matrices fail for the matrix, not for the scale of the head."""
+    right = truncated(lambda P: np.log(P) - np.log(P).mean(axis=0))
+    assert run_claim(rb.claims["theorem-a"], "quick", 0, {"nearest": right}).ok
 
 
 # ---- steps that do not converge

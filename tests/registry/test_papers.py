@@ -220,6 +220,16 @@ def test_the_closed_form_under_weight_decay_is_a_minimum(decay: float) -> None:
         assert loss(A + 10 ** -rng.uniform(0, 6) * rng.standard_normal(A.shape)) >= loss(A)
 
 
+def test_balanced_factors_attain_the_nuclear_norm() -> None:
+    assert kobayashi2024.nuclear(np.diag([3.0, -4.0])) == pytest.approx(7)
+    claim = rb.claims["kobayashi-nuclear"]
+    kinds = {"random": False, "balanced": False}
+    for one in claim.check(claim.trial("quick", 0)):
+        attained = abs(one.measured - one.predicted) <= one.tolerance
+        kinds[one.label.split(",")[0]] |= attained
+    assert kinds == {"random": False, "balanced": True}
+
+
 def test_the_boltzmann_operator_is_attention_of_size_one() -> None:
     tokens = [0, 8, 16]
     a = np.array(tokens) * math.log(2)
