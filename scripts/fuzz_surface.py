@@ -747,7 +747,6 @@ INTERNAL = {  # of rankbound.theory: what is called with arguments that were rea
     "random_witness": "of checked layers",
     "column_bound": "of a checked column",
     "wrong_entry_cost": "of a checked column",
-    "wrong_side_bound": "of checked costs",
     "cut_best": "of checked costs",
     "cut_pattern": "of checked signs",
     "pattern_certificate": "of what a bound has checked",

@@ -99,18 +99,13 @@ def _root(x: int, p: int) -> int:
     return x
 
 
-def wrong_side_bound(costs: npt.NDArray[np.float64], area: int) -> float:
+def cut_best(costs: npt.NDArray[np.float64], area: int) -> tuple[float, int]:
     """What wrong signs cost at least, where rectangles without one have at most `area` entries.
 
     Cut the rows into blocks of r. In each the columns without a wrong entry form a rectangle with
     the block, so all but ``area/r`` columns hold one, and pay their cheapest. The best over
-    r = n, n/2, n/4, …, not rounded down.
+    r = n, n/2, n/4, …, not rounded down, and the number of blocks that gives it.
     """
-    return cut_best(costs, area)[0]
-
-
-def cut_best(costs: npt.NDArray[np.float64], area: int) -> tuple[float, int]:
-    """The bound of :func:`wrong_side_bound`, and the number of blocks that gives it."""
     n, best = len(costs), (0.0, 1)
     for parts in (2**i for i in range(n.bit_length())):
         total = 0.0

@@ -254,16 +254,16 @@ def test_wrong_entries_are_counted_by_blocks(area: int, parts: int) -> None:
 
     With r rows a block and `spared` columns without a wrong entry the cheapest choice is explicit.
     """
-    from rankbound.theory.sign_rank import wrong_side_bound
+    from rankbound.theory.sign_rank import cut_best
 
     costs = np.random.default_rng(area).uniform(1, 2, (8, 8))
     r = 8 // parts
     spared = min(8, area // r)
     blocks = [costs[i * r : (i + 1) * r].min(axis=0) for i in range(parts)]
     least = sum(float(np.sort(block)[: 8 - spared].sum()) for block in blocks)
-    assert wrong_side_bound(costs, area) >= least * (1 - 1e-15)
-    assert wrong_side_bound(costs, 64) == 0.0
-    assert wrong_side_bound(costs, 0) == pytest.approx(costs.sum(), rel=1e-14)
+    assert cut_best(costs, area)[0] >= least * (1 - 1e-15)
+    assert cut_best(costs, 64)[0] == 0.0
+    assert cut_best(costs, 0)[0] == pytest.approx(costs.sum(), rel=1e-14)
 
 
 @pytest.mark.parametrize(("k", "epsilon"), [(1, 6.0), (3, 6.0), (3, 2.0), (6, 6.0)])
