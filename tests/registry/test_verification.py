@@ -30,10 +30,11 @@ def test_report_holds_evidence_instances_and_residual() -> None:
         assert isinstance(row["residual"], float)
         assert row["source"]
     lines = [
-        f"| {one.id} | {one.evidence} | {one.instances} | {one.residual:.1e} | {one.source} |\n"
+        f"| {one.id} | {one.evidence} | {one.machine_checked}: {one.theorem} | {one.instances} "
+        f"| {one.residual:.1e} | {one.source} |\n"
         for one in report.rows
     ]
-    head = "| claim | evidence | instances | residual | source |\n|---|---|---|---|---|\n"
+    head = "| claim | evidence | theorem | instances | residual | source |\n" + "|---" * 6 + "|\n"
     assert report.to_markdown() == report._repr_markdown_() == head + "".join(lines)
 
 
