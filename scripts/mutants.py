@@ -455,6 +455,7 @@ def main() -> int:
         if len(drawn) < LEAST_KNOWN * len(record):
             print(f"of {len(record)} mutants on record {len(drawn)} are left: run with --record")
             return 1
+        drawn = sample(drawn, args.sample or len(drawn), args.seed)
         known = {"seconds": {f"tests/{room}": ROOM for room in ROOMS}}
         with open(os.devnull, "w") as log:
             outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log)
