@@ -262,7 +262,7 @@ Theorem folklore (R : expField) n (s : R) : s != 0 ->
   exists Wk Wq : 'M[R]_(1, n), \rank (context s 1%:M Wk Wq) = n.
 Proof. exact: folklore_refuted. Qed.
 
-(* THEORY 9.1, any tokens under any mask. P positive exactly on the mask is the context of a head on X, of
+(* Any tokens under any mask. P positive exactly on the mask is the context of a head on X, of
    some size, iff <W, log P> = 0 for every W that is 0 off the mask with 1^T W = 0 and X W X^T = 0.
    [any_tokens_any_mask.v] *)
 Theorem any_tokens (R : expField) d n (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 'M[R]_(d, n)) P :
@@ -282,7 +282,7 @@ Theorem any_tokens_within (R : expField) d n k (vis : 'I_n -> 'I_n -> bool) (s :
   `|\sum_i \sum_(j | vis i j) W i j * ln (P i j)| <= rho * \sum_i \sum_j `|W i j|.
 Proof. by move=> s0 sQ hQ near Wv W1 WX; apply: (any_tokens_near s0 sQ hQ near Wv W1 WX). Qed.
 
-(* THEORY 9.2, d = n - 1 (here n + 1 tokens in dimension n). The tokens have rank n and one relation
+(* One missing dimension, d = n - 1 (here n + 1 tokens in dimension n). The tokens have rank n and one relation
    X u = 0, no u_i is 0, the sum of u is not 0: heads of size n have every causal context on X.
    [causal_one_missing.v] *)
 Theorem causal_forgives_one (R : expField) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 'cV_n.+1) P :
@@ -290,7 +290,7 @@ Theorem causal_forgives_one (R : expField) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 
   mstochastic causal P -> mreachable causal n s X P.
 Proof. by move=> s0 rX Xu u0 su sP; apply: causal_one_missing_softmax Xu u0 su sP. Qed.
 
-(* THEORY 9.2, no more than one. If n + 1 tokens are dependent once a 1 is appended to each, as they are when their
+(* No more than one missing dimension. If n + 1 tokens are dependent once a 1 is appended to each, as they are when their
    rank is below n, then in some direction of the last query almost every logits A + t E have a causal
    context that no head of any size and scale has on X. So on tokens as in the theorem before, but with any
    sum of u, heads have every causal context iff that sum is not 0. [causal_two_missing.v] *)
@@ -307,7 +307,7 @@ split; [exact: two_missing | exact: causal_dependent | move=> s Y u].
 exact: causal_all_iff.
 Qed.
 
-(* THEORY 9.5. n keys in r dimensions, such that for every set of at most q of them some query gives each key in
+(* Selecting sets of keys. n keys in r dimensions, such that for every set of at most q of them some query gives each key in
    the set a larger score than each other key, exist iff r >= min(2 q, n - 1). [selecting_sets.v] *)
 Theorem sets_of_keys (R : realFieldType) r n q :
   (exists K : 'M[R]_(r, n), forall S : {set 'I_n}, (#|S| <= q)%N -> exists w : 'rV_r,
@@ -315,7 +315,7 @@ Theorem sets_of_keys (R : realFieldType) r n q :
   (minn (2 * q) n.-1 <= r)%N.
 Proof. exact: selecting_sets. Qed.
 
-(* THEORY 9.6, heads of size 1. Without a mask at most two keys are the strict favourite of a query. Under a
+(* Heads of size 1. Without a mask at most two keys are the strict favourite of a query. Under a
    causal mask "c tokens back" (query j >= c strictly prefers key j - c among the keys i <= j) is
    impossible for c >= 2 and n >= c + 3; on X of full column rank it is possible for c = 1, and for
    c >= 1 and n <= c + 2. [head_size_one.v] *)
@@ -330,7 +330,7 @@ Proof.
 by split; [apply: head_two_winners | move=> c Wk Wq; apply: head_looks_back_impossible | move=> c; apply: head_looks_back_possible].
 Qed.
 
-(* THEORY 9.7, layer norm with gain g and shift b on n tokens of dimension d + 1: the log-rank is at most d,
+(* Layer norm with gain g and shift b on n tokens of dimension d + 1: the log-rank is at most d,
    whatever the head size. [layer_norm.v] *)
 Theorem after_layer_norm (R : expField) d n k (s : R) (g : 'rV_d.+1) (b : 'cV_d.+1) (Z : 'M_(d.+1, n)) P :
   (0 < n)%N -> (ones R d.+1)^T *m Z = 0 ->

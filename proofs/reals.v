@@ -227,7 +227,7 @@ Theorem real_folklore (R : realType) n (s : R) : s != 0 ->
   exists Wk Wq : 'M[R]_(1, n), \rank (context s (1%:M : 'M[R]_n) Wk Wq) = n.
 Proof. exact: (@main.folklore (realExp R)). Qed.
 
-(* THEORY 9.1 *)
+(* any tokens under any mask *)
 Theorem real_any_tokens (R : realType) d n (vis : 'I_n -> 'I_n -> bool) (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
   s != 0 ->
   [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
@@ -236,7 +236,7 @@ Theorem real_any_tokens (R : realType) d n (vis : 'I_n -> 'I_n -> bool) (s : R) 
      X *m W *m X^T = 0 -> \sum_i \sum_(j | vis i j) W i j * exp.ln (P i j) = 0).
 Proof. exact: (@main.any_tokens (realExp R)). Qed.
 
-(* THEORY 9.2, d = n - 1 *)
+(* one missing dimension, d = n - 1 *)
 Theorem real_causal_forgives_one (R : realType) n (s : R) (X : 'M[R]_(n, n.+1)) (u : 'cV_n.+1) (P : 'M[R]_n.+1) :
   let causal (i j : 'I_n.+1) := (i <= j)%N in
   s != 0 -> \rank X = n -> X *m u = 0 -> (forall i, u i 0 != 0) -> \sum_i u i 0 != 0 ->
@@ -261,7 +261,7 @@ Theorem real_causal_forgives_no_more (R : realType) d n (X : 'M[R]_(d, n.+1)) :
         \sum_i u i 0 != 0].
 Proof. exact: (@main.causal_forgives_no_more (realExp R)). Qed.
 
-(* THEORY 9.6 *)
+(* heads of size 1 *)
 Theorem real_heads_of_size_one (R : realType) d n (s : R) (X : 'M[R]_(d, n)) :
   let back c (Wk Wq : 'M[R]_(1, d)) := forall j t : 'I_n, (j = t + c :> nat)%N -> forall i : 'I_n,
     (i <= j)%N -> i != t -> logits s X Wk Wq i j < logits s X Wk Wq t j in
@@ -272,7 +272,7 @@ Theorem real_heads_of_size_one (R : realType) d n (s : R) (X : 'M[R]_(d, n)) :
       forall c, s != 0 -> \rank X = n -> (c = 1 \/ 0 < c /\ n <= c + 2)%N -> exists Wk Wq, back c Wk Wq].
 Proof. exact: (@main.heads_of_size_one (realExp R)). Qed.
 
-(* THEORY 9.7 *)
+(* after layer norm *)
 Theorem real_after_layer_norm (R : realType) d n k (s : R) (g : 'rV[R]_d.+1) (b : 'cV_d.+1) (Z : 'M_(d.+1, n))
     (P : 'M[R]_n) : (0 < n)%N -> (ones R d.+1)^T *m Z = 0 ->
   (exists Wk Wq : 'M_(k, d.+1), context s (diag_mx g *m Z + b *m (ones R n)^T)%R Wk Wq = P) ->
@@ -311,7 +311,7 @@ Theorem real_variants_beyond (R : realType) n : (0 < n)%N ->
         size (softmax (\matrix_(i < n, j < n) b (i%:Z - j%:Z))) = r].
 Proof. exact: (@main.variants_beyond (realExp R)). Qed.
 
-(* the lower bounds of Theorem C and of THEORY 9.1, as main.v states them *)
+(* the lower bounds of Theorem C and for any tokens under any mask, as main.v states them *)
 Definition real_theorem_c_necessary (R : realType) := @main.theorem_c_necessary (realExp R).
 Definition real_block_bound (R : realType) := @main.block_bound (realExp R).
 Definition real_any_tokens_within (R : realType) := @main.any_tokens_within (realExp R).

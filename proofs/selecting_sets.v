@@ -1,4 +1,4 @@
-(* Selecting sets of keys (THEORY 9.5). The least dimension in which n fixed keys exist such that every set of at
+(* Selecting sets of keys (docs/theory.md, section 5). The least dimension in which n fixed keys exist such that every set of at
    most q of them is exactly what some query prefers is min(2 q, n - 1): Radon's theorem below, the moment
    curve and the simplex above. *)
 From mathcomp Require Import all_ssreflect all_algebra zify ring.

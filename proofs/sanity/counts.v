@@ -5,7 +5,7 @@ Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
 
-(* THEORY, section 3: n = 12 with prefix 2, 6, 11: 6, 6, 10; causal n = 2..6: 1, 1, 2, 2, 3; full masks: n - 1 *)
+(* docs/theory.md, section 3: n = 12 with prefix 2, 6, 11: 6, 6, 10; causal n = 2..6: 1, 1, 2, 2, 3; full masks: n - 1 *)
 Example prefix_12 : [/\ maxn 12./2 2.-1 = 6, maxn 12./2 6.-1 = 6 & maxn 12./2 11.-1 = 10]%N. Proof. by []. Qed.
 Example causal_2_6 : [seq maxn n./2 0.-1 | n <- iota 2 5] = [:: 1; 1; 2; 2; 3]%N. Proof. by []. Qed.
 Lemma prefix_full n : maxn (n.+1)./2 (n.+1).-1 = n. Proof. lia. Qed.
@@ -60,7 +60,7 @@ Example single_keys (R : realFieldType) :
   ~ (exists K : 'M[R]_(2, 4), forall S : {set 'I_4}, (#|S| <= 2)%N -> exists w, prefers K w S).
 Proof. by split; [exact/selecting_sets | split=> /selecting_sets]. Qed.
 
-(* two tokens in dimension 1: X = [1, 2] has all causal contexts, X = [1, 1] has not *)
+(* two tokens in dimension 1: X = [1, 2] has all causal contexts, X = [1, 1] does not *)
 Lemma one_dimension (R : expField) (a b : R) : a != 0 -> b != 0 ->
   let X : 'M[R]_(1, 2) := \matrix_(i, j) (if j == ord0 then a else b) in
   (forall P, mstochastic (@causal 2) P -> exists k, mreachable (@causal 2) k 1 X P) <-> b != a.

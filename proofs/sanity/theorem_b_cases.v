@@ -15,7 +15,7 @@ move=> rX; have /row_fullP [Y YX] : row_full X by rewrite /row_full rX.
 have k v : X *m v = 0 -> v = 0 :> 'cV_n by move=> e; rewrite -[v]mul1mx -YX -mulmxA e mulmx0.
 by split=> [v /k -> | u /k -> _]; rewrite ?mulmx0 // trmx0 mul0mx.
 Qed.
-(* exactly the THEORY case: 1 in the row space of X: kills_null_left is N l = 0 *)
+(* exactly the case of docs/theory.md, section 2: 1 in the row space of X: kills_null_left is N l = 0 *)
 Lemma left_case2 d n (X : 'M[R]_(d, n)) (A : 'M[R]_n) : ((ones R n)^T <= X)%MS ->
   kills_null_left X A <-> forall u : 'cV_n, X *m u = 0 -> u^T *m A = 0.
 Proof.
