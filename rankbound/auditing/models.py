@@ -538,7 +538,7 @@ def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
         )
     try:
         rows = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
-    except NotImplementedError:
+    except NotImplementedError:  # of a model without such embeddings: no limit is known
         rows = None
     most = max(map(max, windows))
     if rows is not None and most >= rows:

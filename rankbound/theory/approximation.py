@@ -428,19 +428,19 @@ def _tilt(ell: Array, W: Array, a: Array, b: Array, k: int) -> tuple[Array, Arra
     that shrink: what they raise is concave in H.
     """
     D = np.multiply.outer(a, b)
-    left = 1 - D * D / W  # of each weight
-    touched = left > TOUCHED
-    price = np.where(touched, D * D / np.maximum(left, TOUCHED), 0.0)
+    rest = 1 - D * D / W  # of each weight, as a share of it
+    touched = rest > TOUCHED
+    price = np.where(touched, D * D / np.maximum(rest, TOUCHED), 0.0)
     H = best = np.zeros_like(W)
     highest, unit = -np.inf, a / np.linalg.norm(a)
     for step in range(TILTS):
         M = D * (ell - H)
         M -= np.multiply.outer(unit, unit @ M)
-        U_, s, V = np.linalg.svd(M, full_matrices=False)
+        left, s, right = np.linalg.svd(M, full_matrices=False)
         value = float(np.sum(s[k:] ** 2) - np.sum(H * H * price))
         if value > highest:
             highest, best = value, H
-        aim = np.where(touched, -left * ((U_[:, k:] * s[k:]) @ V[k:]) / D, 0.0)
+        aim = np.where(touched, -rest * ((left[:, k:] * s[k:]) @ right[k:]) / D, 0.0)
         H = H + (aim - H) * (6 / (step + 6))
     return best, price
 
