@@ -25,7 +25,8 @@ from rankbound.context import Context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, phi_low, unmasked
+from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, unmasked
+from rankbound.theory.minorants import phi_low
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
 
