@@ -24,6 +24,7 @@ from typing import Any
 from rankbound._validate import shown
 from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.auditing.page_map import SHARE, HeadMap, share_of
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.table import finite
 
@@ -198,7 +199,7 @@ def _facts(record: Record) -> str:
         ("Weights stored in", stored),
         ("Model run in", model["compute_dtype"]),
         ("Rounding unit", f"{model['unit']:.2g}"),
-        ("Text", f"{text['tokens']:,} tokens"),
+        ("Text", TextFacts(**text).extent),
         ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         (
