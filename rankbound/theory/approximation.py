@@ -218,9 +218,9 @@ def best_argument(P: Array, mask: Mask | None, k: int, *, tilted: bool = True) -
     found = [_sum(_weighted_blocks(P, low, k, parts)) for parts in blocks]
     best = max(found, key=lambda one: one.value, default=Argument(0.0))
     if tilted and n <= LARGEST_TILTED:
-        if mask is None:
-            found.append(_sum(_raised_block(P, low, k, one) for one in found[0].blocks))
-        if mask is not None or found[-1].value < HOPED * best.value:
+        whole = best if mask is not None else found[0]
+        found.append(_sum(_raised_block(P, low, k, one) for one in whole.blocks))
+        if best is not whole and found[-1].value < HOPED * best.value:
             found.append(_sum(_raised_block(P, low, k, one) for one in best.blocks))
     if mask is None and n <= MOST_SIGNS and P.min() > 0:
         found.append(_by_signs(np.log(P), low, k))
