@@ -561,9 +561,10 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
 
 
 def _log_sum_exp(x: Array, axis: int) -> Array:
-    top = x.max(axis=axis)
-    total = np.exp(x - np.expand_dims(top, axis)).sum(axis=axis)
-    return np.asarray(top + np.log(total), np.float64)
+    """Of a matrix, which it overwrites: this is where the bounds spend their time."""
+    top = np.maximum.reduce(x, axis=axis, keepdims=True)
+    np.exp(np.subtract(x, top, out=x), out=x)
+    return np.asarray(top.ravel() + np.log(np.add.reduce(x, axis=axis)))
 
 
 @dataclass(frozen=True, eq=False)
