@@ -33,6 +33,10 @@ try:
     import torch
 except ImportError:
     torch = None
+try:
+    import pandas
+except ImportError:
+    pandas = None
 
 N, D = 3, 4  # tokens, and their size
 DIGITS = 10**6
@@ -341,16 +345,13 @@ def _matrix_spellings(A: Any) -> Draws:
         ("objects", lambda: A.astype(object)),
     ]
     if A.ndim == 2:
-        import pandas
-
-        spelt += [
-            ("DataFrame", lambda: pandas.DataFrame(A)),
-            (
-                "DataFrame with names",
-                lambda: pandas.DataFrame(A, columns=[*"zyxwvu"[: A.shape[1]]]),
-            ),
-            ("np.matrix", lambda: np.asmatrix(A)),
-        ]
+        names = [*"zyxwvu"[: A.shape[1]]]
+        if pandas is not None:
+            spelt += [
+                ("DataFrame", lambda: pandas.DataFrame(A)),
+                ("DataFrame with names", lambda: pandas.DataFrame(A, columns=names)),
+            ]
+        spelt.append(("np.matrix", lambda: np.asmatrix(A)))
     if torch is not None and A.dtype.kind in "fib":
         spelt += [
             ("tensor", lambda: torch.tensor(A)),
