@@ -550,9 +550,16 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
     g = w.min(axis=0) if start is None else start
     spread = float(w.max() - w.min())
     for temperature in (t * spread for t in TEMPERATURES if spread > 1e-9):
-        for _ in range(SWEEPS):
-            f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
-            g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
+        f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
+        g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
+        # the other sweeps scale this plan, whose columns have their mass, and so none overflows
+        plan = np.exp((f[:, None] + g - w) / temperature + rows[:, None] + columns)
+        r, c, v = np.exp(rows), np.exp(columns), np.ones(len(g))
+        with np.errstate(all="ignore"):  # a row that underflows: g stays as it is, which is sound
+            for _ in range(SWEEPS - 1):
+                v = c / ((r / (plan @ v)) @ plan)
+            scaled = g + temperature * np.log(v)
+        g = scaled if np.isfinite(scaled).all() else g
     f = (w - g).min(axis=1)
     g = (w - f[:, None]).min(axis=0)
     a, b = np.exp(f / 2), np.exp(g / 2)
@@ -561,9 +568,10 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
 
 
 def _log_sum_exp(x: Array, axis: int) -> Array:
-    top = x.max(axis=axis)
-    total = np.exp(x - np.expand_dims(top, axis)).sum(axis=axis)
-    return np.asarray(top + np.log(total), np.float64)
+    """Of a matrix, which it overwrites: this is where the bounds spend their time."""
+    top = np.maximum.reduce(x, axis=axis, keepdims=True)
+    np.exp(np.subtract(x, top, out=x), out=x)
+    return np.asarray(top.ravel() + np.log(np.add.reduce(x, axis=axis)))
 
 
 @dataclass(frozen=True, eq=False)
