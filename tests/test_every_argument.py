@@ -1,4 +1,4 @@
-"""Each argument of each public function: refused by its name, and a batch only where it is taken."""
+"""Each argument of each public function: refused by its name; a batch only where it is taken."""
 
 from __future__ import annotations
 
