@@ -32,8 +32,8 @@ def test_inverses_on_a_grid_are_the_exact_ones_rounded(rows: list[list[float]], 
         return
     assert is_nonsingular(A, none)
     assert found is not None
-    for mine, true in zip(sum(found, []), exact.inv(), strict=True):
-        error = Fraction(mine) - Fraction(int(true.p), int(true.q)) * 2**grid
+    for mine, true in zip(np.ravel(np.array(found, object)), exact.inv(), strict=True):
+        error = Fraction(int(mine)) - Fraction(int(true.p), int(true.q)) * 2**grid
         assert abs(error) <= 1 + Fraction(1, 2**20)
 
 
