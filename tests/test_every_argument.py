@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import warnings
+from functools import partial
 from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 
+import rankbound as rb
+from rankbound.attention import variants
 from rankbound.errors import RankboundError
 from tests.helpers import script
 
@@ -18,6 +22,37 @@ TARGETS = {
     target.name: target
     for target in (fuzz_surface._target(*one) for one in fuzz_surface.public_functions())
     if target.name != "audit"  # of a model that is not there
+}
+L, COLUMNS = np.ones((3, 3)), np.ones((2, 3))
+# what fuzz_surface leaves out: the variants of attention, and a law of its own sizes
+OTHERS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "append_ones": (variants.append_ones, {"X": COLUMNS}),
+    "biased_head": (
+        variants.biased_head,
+        {"head": rb.random_head(3, 2, seed=0), "query_bias": [1, 2], "key_bias": [1, 2]},
+    ),
+    "rotate": (
+        variants.rotate,
+        {"columns": COLUMNS, "cos": [[1.0] * 3], "sin": [[0.0] * 3], "pairing": "half"},
+    ),
+    "rope": (
+        variants.rope,
+        {"columns": COLUMNS, "positions": [0, 1, 2], "base": 10.0, "pairing": "half"},
+    ),
+    "qk_norm": (variants.qk_norm, {"columns": COLUMNS, "gain": 2.0, "norm": "l2"}),
+    "grouped_logits": (
+        variants.grouped_logits,
+        {"keys": COLUMNS, "queries": [COLUMNS], "scale": 1.0},
+    ),
+    "apply_temperature": (variants.apply_temperature, {"L": L, "temperature": 2.0}),
+    "alibi_bias": (variants.alibi_bias, {"n": 3, "slope": 1.0, "bidirectional": True}),
+    "relative_bias": (variants.relative_bias, {"table": [1.0, 2.0, 3.0]}),
+    "soft_cap": (variants.soft_cap, {"L": L, "cap": 5.0}),
+    "talking_heads": (variants.talking_heads, {"logits": [L, L], "mix": np.ones((1, 2))}),
+    "random_context(hadamard)": (
+        partial(rb.random_context, n=4, seed=0, law="hadamard"),
+        {"epsilon": 0.5},
+    ),
 }
 WRONG = {
     "an object": object(),
@@ -83,6 +118,19 @@ def test_a_refusal_begins_with_the_name_of_the_argument(name: str, wrong: str) -
         said = refusal(name, {**good(name, parameter), parameter: WRONG[wrong]})
         if said and not said.startswith(f"{name.rpartition('.')[2]}: no kind "):
             assert re.match(rf"{parameter}\b", said), said
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_refusal_of_a_variant_begins_with_the_name_of_the_argument(name: str) -> None:
+    function, given = OTHERS[name]
+    function(**given)
+    for parameter, (label, value) in itertools.product(given, WRONG.items()):
+        try:
+            function(**{**given, parameter: value})
+        except RankboundError as error:
+            assert re.match(rf"{parameter}\b", str(error)), str(error)
+        else:
+            assert label == "negative", (parameter, label)  # a number like any other
 
 
 def test_what_is_no_value_at_all_is_refused_everywhere() -> None:
