@@ -616,7 +616,7 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
         + 4 * U * np.abs(left) @ (s[:, None] * np.abs(right))
     )
     residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
-    shrink = (1 - _defect(left.T)) * (1 - _defect(right)) * (1 - 8 * U)
+    shrink = _shrink(_defect(left.T), _defect(right))
     sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
     unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
     tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
@@ -624,6 +624,11 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
     lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
     rest = (left[:, k:] * s[k:]) @ right[k:]
     return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)
+
+
+def _shrink(left: float, right: float) -> float:
+    """``(1 - left)(1 - right)``, rounded down: three roundings are covered, of 8 u given away."""
+    return (1 - left) * (1 - right) * (1 - 8 * U)
 
 
 def _defect(basis: Array) -> float:

@@ -298,6 +298,11 @@ def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
         assert make_claims.cases(other, asked()) != right
     for trial in (asked(full=3), asked(bound=8), asked(draws=1)):
         assert make_claims.cases([first, second], trial) != right
+    of_one, of_two = (
+        replace(first, certificates=rb.exact_rank([[entry]]).certify().certificates)
+        for entry in (1, 2)
+    )
+    assert make_claims.cases([of_one], asked()) != make_claims.cases([of_two], asked())
     assert make_claims.cases([first, second], asked()) == right
 
 
