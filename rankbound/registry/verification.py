@@ -52,7 +52,15 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Report:
-    """The rows of a verification, in the order of the claims, with what reproduces it."""
+    """The rows of a verification, in the order of the claims, with what reproduces it.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> report = rb.verify(["softmax-gauge", "folklore-context-rank"])
+    >>> report.ok, [row.evidence.value for row in report.rows]
+    (True, ['proved', 'refuted'])
+    """
 
     rows: tuple[Row, ...]
     level: str
