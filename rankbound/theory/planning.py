@@ -104,7 +104,7 @@ def head_size_for_kl(
     >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.1)
     >>> bounds = rb.head_size_for_kl(P, kl=0.0001)
     >>> bounds.lower, bounds.upper
-    (44, 46)
+    (46, 46)
     """
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
