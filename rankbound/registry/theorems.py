@@ -1,4 +1,4 @@
-"""Lemma 1, the softmax gauge (Yang, Dai, Salakhutdinov & Cohen 2018), and Theorems A and B."""
+"""Theorems A and B: heads on given tokens, and Lemma 1, the softmax gauge (Yang et al. 2018)."""
 
 from __future__ import annotations
 

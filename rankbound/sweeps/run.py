@@ -127,9 +127,22 @@ def sweep(
         return Sweep(opened.records(plan), plan.names)
 
 
+HEAD = 20  # cells that a notebook shows
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The cells of one plan, run."""
+    """The cells of one plan, run.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> def root(x):
+    ...     return {"root": x**0.5}
+    >>> done = rb.sweep(root, {"x": [1, 4]})
+    >>> [cell.result["root"] for cell in done.cells], done.failed
+    ([1.0, 2.0], ())
+    """
 
     cells: tuple[Record, ...]  # in the order of the grid
     names: tuple[str, ...]  # of the parameters
@@ -175,6 +188,11 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
+
+    def _repr_html_(self) -> str:
+        shown = Table.of(self.rows()[:HEAD], self.columns)
+        more = len(self.cells) - HEAD
+        return shown.to_html() + (f"<p>and {more} more cells</p>" if more > 0 else "")
 
 
 def _row(cell: Record) -> dict[str, Any]:
