@@ -29,6 +29,7 @@ extensions = [
     "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["README.md"]
+default_role = "py:obj"  # in docstrings: a link where there is something of this name
 highlight_language = "none"
 smartquotes = False
 myst_enable_extensions = ["dollarmath", "fieldlist"]

@@ -308,8 +308,8 @@ def directive(module: str, name: str) -> str:
 
 CLAIMS = """All registered claims: a read-only mapping from id to :class:`Claim`.
 
-   Examples
-   --------
+   .. rubric:: Examples
+
    >>> import rankbound as rb
    >>> rb.claims["theorem-a"].relation.value
    'iff'
