@@ -188,7 +188,7 @@ def bibliography() -> dict[str, str]:
     found = {}
     for entry in re.split(r"^@\w+\{", text, flags=re.MULTILINE)[1:]:
         field = dict(re.findall(r"^\s+(\w+)\s*=\s*\{(.+)\},?$", entry, flags=re.MULTILINE))
-        names = [one.partition(",")[0] for one in field["author"].split(" and ")]
+        names = [one.partition(",")[0].strip("{}") for one in field["author"].split(" and ")]
         who = f"{names[0]} et al." if len(names) > 3 else " & ".join(names)
         line = f"{who} {field['year']}, *{plain(re.sub('[{}]', '', field['title']))}*"
         if re.fullmatch(r"\d{4}\.\d{5}|\d{4}\.\d{4}", field.get("eprint", "")):
