@@ -303,13 +303,13 @@ def directive(module: str, name: str) -> str:
         return f".. autoclass:: {module}.{name}\n   :members:\n"
     if callable(thing):
         return f".. autofunction:: {module}.{name}\n"
-    return f".. py:data:: {module}.{name}\n\n   {inspect.getcomments(thing) or CLAIMS}\n"
+    return f".. py:data:: {name}\n\n   {CLAIMS}\n"
 
 
 CLAIMS = """All registered claims: a read-only mapping from id to :class:`Claim`.
 
-   Examples
-   --------
+   .. rubric:: Examples
+
    >>> import rankbound as rb
    >>> rb.claims["theorem-a"].relation.value
    'iff'
@@ -321,7 +321,7 @@ def room_page(module: str, names: list[str]) -> str:
     about = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
     parts = [f"# {module.partition('.')[2].capitalize()}", prose(about)]
     listed = "\n".join(f"   {module_of(module)}.{name}" for name in names if name != "claims")
-    parts.append(f"```{{eval-rst}}\n.. autosummary::\n\n{listed}\n```")
+    parts.append(f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{listed}\n```")
     for name in names:
         body = directive(module_of(module), name)
         parts.append(f"## `{name}`\n\n```{{eval-rst}}\n.. currentmodule:: rankbound\n\n{body}\n```")
@@ -340,9 +340,19 @@ def api() -> Iterator[tuple[str, str]]:
         yield f"api/{room}.md", room_page(f"rankbound.{room}", names)
     testing = importlib.import_module("rankbound.testing")
     yield "api/testing.md", room_page("rankbound.testing", list(testing.__all__))
+    rows = [
+        f"| [{room.capitalize()}]({room}.md) | {', '.join(f'`rb.{name}`' for name in names)} |"
+        for room, names in found.items()
+    ]
+    rows.append("| [Testing](testing.md) | `rankbound.testing`: Hypothesis strategies, a gallery |")
     tree = "\n".join([*found, "testing"])
-    head = f"# API\n\n{prose(inspect.getdoc(rb) or '')}"
-    yield "api/index.md", f"{head}\n\n```{{toctree}}\n{tree}\n```\n"
+    parts = [
+        "# API",
+        "```{eval-rst}\n.. automodule:: rankbound\n   :no-index:\n```",
+        "\n".join(["| page | names |", "|---|---|", *rows]),
+        f"```{{toctree}}\n:hidden:\n{tree}\n```",
+    ]
+    yield "api/index.md", "\n\n".join(parts)
 
 
 def links() -> dict[str, tuple[str, str]]:
