@@ -1,8 +1,11 @@
-"""A text: checked, and cut into windows of tokens, each with the special tokens around it."""
+"""What a model is given: a text, cut into windows of tokens with the special tokens around them,
+or other inputs.
+"""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,12 +18,40 @@ USUAL = 512  # tokens of a window, where the text and the model allow it
 
 @dataclass(frozen=True)
 class TextFacts:
-    """The text that was read."""
+    """The text that was read, or the other inputs."""
 
-    sha256: str  # of the text in UTF-8
-    tokens: int  # of the whole text, special ones included
-    length: int  # tokens of a window
+    sha256: str  # of the text in UTF-8, or of the inputs' names, shapes and bytes
+    tokens: int | None  # of the whole text, special ones included; None for other inputs
+    length: int | None  # tokens of a window; None for other inputs
     windows: int  # how many were audited
+    inputs: Mapping[str, str]  # what a run of the model was given: dtypes and shapes, by name
+
+    def summary(self) -> str:
+        """What was given, in a few words."""
+        if self.length is None or self.tokens is None:
+            return ", ".join(f"{name} {shape}" for name, shape in self.inputs.items())
+        windows = "1 window" if self.windows == 1 else f"{self.windows} windows"
+        return f"{windows} of {self.length:,} tokens, of {self.tokens:,} in all"
+
+
+def input_facts(inputs: Mapping[str, Any]) -> TextFacts:
+    """What is recorded of other inputs than a text."""
+    digest = hashlib.sha256()
+    for name, value in inputs.items():
+        content = value.cpu().numpy().tobytes() if hasattr(value, "cpu") else repr(value).encode()
+        digest.update(f"{name} {_shape(value)} ".encode() + content)
+    return TextFacts(digest.hexdigest(), None, None, 1, shapes(inputs))
+
+
+def shapes(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Dtypes and shapes of inputs, by name."""
+    return {name: _shape(value) for name, value in inputs.items()}
+
+
+def _shape(value: Any) -> str:
+    if not hasattr(value, "shape"):
+        return repr(value)
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def check_text(text: Any) -> str:
@@ -65,7 +96,7 @@ def cut_windows(
         )
     cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return cut, TextFacts(digest, len(whole), n, windows)
+    return cut, TextFacts(digest, len(whole), n, windows, {})
 
 
 def _length(length: int | None, tokens: int, most: int | None) -> int:
