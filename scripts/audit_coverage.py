@@ -36,7 +36,8 @@ LENGTH = 16
 WORDS = [f"w{i}" for i in range(56)]
 TEXT = " ".join(WORDS[(7 * i * i + i) % len(WORDS)] for i in range(60))
 LARGEST = 20_000_000  # weights of a model that is still tiny
-SECONDS = 40.0  # of the processor, for one type
+SECONDS = 60.0  # of the processor, for one type
+SEARCHED = 10.0  # of them for sizes and inputs that fit
 SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embed_dim"), 32),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"), 2),
@@ -71,6 +72,8 @@ OTHERS: tuple[dict[str, Any], ...] = (
     {"vocab_size": KEPT, "image_size": KEPT, "patch_size": KEPT, "projection_dim": KEPT},
     {**WIDE, "num_attention_heads": KEPT, "num_key_value_heads": KEPT, "head_dim": KEPT},
 )
+# Other layers, where those of the tiny model have no attention.
+MORE: tuple[dict[str, Any], ...] = ({"num_hidden_layers": 4}, {"num_hidden_layers": 8})
 REASONS = {  # of refusals, by what the message says
     r"takes (images|audio|videos|another input)": "takes {0}, not the tokens of a text",
     r"does not run on (\d+) tokens of text( alone)?": "does not run on text alone",
@@ -148,14 +151,28 @@ def _too_long(*_: Any) -> None:
 
 
 def _covered(model_type: str) -> Outcome:
-    model = tiny_model(model_type)
-    if isinstance(model, str):
-        return Outcome(model_type, "not built", model)
+    first = None
+    for more in ({}, *MORE):
+        model = tiny_model(model_type, more)
+        if isinstance(model, str):
+            return first or Outcome(model_type, "not built", model)
+        found = _audited(model_type, model)
+        first = first or found
+        if found.result != "refused" or "computes no attention" not in found.message:
+            return found if found.result != "refused" else first
+    return first or found
+
+
+def _audited(model_type: str, model: Any) -> Outcome:
     given = given_to(model)
-    try:
-        audit = rb.audit(model, **given, dtype="float64")
-    except rb.RankboundError as error:
-        return Outcome(model_type, "refused", reason(str(error)), str(error))
+    for dtype in ("float64", "float32"):  # some make float32 of whatever they are given
+        try:
+            audit = rb.audit(model, **given, dtype=dtype)
+            break
+        except rb.RankboundError as error:
+            said = str(error)
+            if dtype == "float32" or not re.search(r"float|[dD]ouble|dtype", said):
+                return Outcome(model_type, "refused", reason(said), said)
     try:
         differs, source = difference(model, audit, given)
     except TimeoutError:
@@ -166,30 +183,37 @@ def _covered(model_type: str) -> Outcome:
         return Outcome(model_type, "false success", differs)
     beside = "; beside it " + "; ".join(audit.model.not_audited) if audit.model.not_audited else ""
     on = f" on {', '.join(given['inputs'])}" if "inputs" in given else ""
+    single = " in float32" if dtype == "float32" else ""
     return Outcome(
         model_type,
         "works",
-        f"{audit.model.attention_layers} layers, {len(audit.heads)} heads{on}{source}{beside}",
+        f"{audit.model.attention_layers} layers, {len(audit.heads)} heads{on}{single}{source}"
+        f"{beside}",
     )
 
 
-def tiny_model(model_type: str) -> Any:
-    """A model of random weights, or why there is none."""
+def tiny_model(model_type: str, more: dict[str, Any] | None = None) -> Any:
+    """A model of random weights, or why there is none; `more` are sizes beside the usual ones."""
+    import time
+
     import torch
     import transformers
 
-    why, first = "", None
+    why, first, start = "", None, time.process_time()
     for build in BUILDERS:
+        if first is not None and time.process_time() > start + SEARCHED:
+            break
         try:
             kind = transformers.CONFIG_MAPPING[model_type]
+            sizes = build(kind()) | {k: v for k, v in (more or {}).items() if hasattr(kind(), k)}
             with torch.device("meta"):
-                drawn = transformers.AutoModel.from_config(kind(**build(kind())))
+                drawn = transformers.AutoModel.from_config(kind(**sizes))
             many = sum(p.numel() for p in drawn.parameters())
             if many > LARGEST:
                 why = why or f"{many:,} weights: its sizes have other names"
                 continue
             torch.manual_seed(0)
-            config = kind(**build(kind()))
+            config = kind(**sizes)
             if hasattr(config, "_experts_implementation"):
                 config._experts_implementation = "eager"  # grouped kernels take no float64
             model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
@@ -474,13 +498,14 @@ def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str,
     from rankbound.auditing.models import LoadedModel, check_inputs, text_inputs
     from rankbound.auditing.texts import cut_windows
 
-    loaded = LoadedModel(model.double(), None, audit.model)
+    loaded = LoadedModel(model.to(getattr(torch, audit.model.compute_dtype)), None, audit.model)
     if "inputs" in given:
         inputs = check_inputs(loaded, given["inputs"])
     else:
         [ids], _ = cut_windows(tokenizer(), TEXT, LENGTH, 1, None)
         inputs = text_inputs(loaded, ids)
     softmaxes: list[Any] = []
+    torch.manual_seed(0)
     with torch.no_grad(), collected(softmaxes):
         try:
             output = model(**inputs, output_attentions=True)

@@ -214,7 +214,6 @@ def audit(
     given, facts = _given(loaded, text, inputs, length, windows)
     measured = partial(
         measure_heads,
-        unit=loaded.facts.unit,
         storage_unit=loaded.facts.storage_unit,
         context_rank=context_rank,
         head_sizes=sizes,

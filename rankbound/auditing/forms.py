@@ -9,7 +9,7 @@ only, its factors are queries and keys of a head; the rest is a bias.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,7 +89,7 @@ class Form:
     cap: float | None = None  # then it is cap · tanh(terms) + bias
     largest: float = 0.0  # of the sizes of what was added to visible entries, summed
     steps: int = 0  # how many operations rounded
-    dtypes: frozenset[str] = field(default_factory=frozenset)
+    dtypes: frozenset[str] = field(default_factory=frozenset)  # of the products' factors
 
     def moved(self, move: Callable[[Any, float], Any], padding: float = 0.0) -> Form:
         """Its entries elsewhere; new ones hold `padding` and no product."""
@@ -109,6 +109,14 @@ class Form:
         return self.moved(lambda tensor, _: tensor.expand(shape))
 
 
+def _numbers(given: Any) -> Any:
+    """A tensor or a number as a tensor in float64."""
+    torch = require("torch", "an audit")
+    if isinstance(given, torch.Tensor):
+        return given.detach().cpu().double()
+    return torch.tensor(given, dtype=torch.float64)
+
+
 def form_of(node: Any, shape: tuple[int, ...] | None = None) -> Form:
     """The form of a node, of a tensor or of a number; `Unreadable` if it has none."""
     if isinstance(node, Node):
@@ -120,10 +128,7 @@ def form_of(node: Any, shape: tuple[int, ...] | None = None) -> Form:
 
 def _constant(given: Any) -> Form:
     torch = require("torch", "an audit")
-    values = torch.as_tensor(given).detach().cpu()
-    if values.dtype == torch.bool or values.is_complex():
-        raise Unreadable("adds numbers that are not real to them")
-    values = values.double()
+    values = _numbers(given)
     hidden = None
     if values.ndim and values.numel():
         low = values - values.amax(dim=-1, keepdim=True).nan_to_num(neginf=0.0) <= HIDDEN
@@ -146,7 +151,7 @@ def _evaluated(node: Node) -> Form:
             found = _STEPS[node.name](node)
     except (IndexError, TypeError, ValueError, RuntimeError, KeyError) as error:
         raise Unreadable(f"applies {node.name} to them ({type(error).__name__})") from error
-    return replace(found.expanded(node.shape), dtypes=found.dtypes | {node.dtype})
+    return found.expanded(node.shape)
 
 
 def _product(node: Node) -> Form:
@@ -273,10 +278,9 @@ def _sum(left: Form, right: Form) -> Form:
 
 def _number(given: Any) -> Any:
     """A factor as a number, where all its entries are the same, or as a tensor in float64."""
-    torch = require("torch", "an audit")
     if isinstance(given, Node):
         raise Unreadable("multiplies them with one another")
-    values = torch.as_tensor(given).detach().cpu().double()
+    values = _numbers(given)
     return float(values) if values.numel() == 1 else values
 
 
@@ -329,7 +333,7 @@ def _chosen(node: Node) -> Form:
 def _overwritten(form: Form, where: Any, value: Any) -> Form:
     """A form with some entries replaced by numbers; low ones are hidden."""
     torch = require("torch", "an audit")
-    where, value = where.cpu(), torch.as_tensor(value).detach().cpu().double()
+    where, value = where.cpu(), _numbers(value)
     shape = tuple(torch.broadcast_shapes(form.shape, where.shape, value.shape))
     form, where = form.expanded(shape), where.expand(shape)
     chosen = value.expand(shape)
@@ -382,8 +386,9 @@ class Layer:
     cap: float | None
     biases: tuple[Array | None, ...]  # per head, (m, n); 0 where hidden
     masks: tuple[Any, ...]  # per head, bool (m, n), True = visible; None hides nothing
-    added: float  # what rounding of one unit may add to a logit, beside that of queries and keys
-    dtype: str  # the coarsest in which it was computed
+    steps: int  # how many operations rounded between the products and the softmax
+    added: float  # what one unit of rounding may add to a logit beside that of its product
+    dtype: str  # the coarsest of the products' factors
 
 
 def read_layer(form: Form, dim: int) -> Layer:
@@ -424,6 +429,7 @@ def read_layer(form: Form, dim: int) -> Layer:
         cap,
         biases,
         masks,
+        form.steps,
         form.steps * form.largest + most,
         coarsest,
     )
@@ -555,9 +561,3 @@ def _bias(added: Any, mask: Any) -> Array | None:
         return None
     shown: Array = np.array(added) if mask is None else np.where(mask, added, 0.0)
     return shown
-
-
-def products(form: Form) -> Iterator[Node]:
-    """The products of a form."""
-    for term in form.terms:
-        yield term.product

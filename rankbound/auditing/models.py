@@ -625,7 +625,8 @@ def _check_tokens(loaded: LoadedModel, ids: Any) -> None:
 def run(loaded: LoadedModel, inputs: Inputs | list[int], **options: Any) -> Any:
     """Run the model on inputs, or the tokens of a window, and return its output.
 
-    What is wanted is recorded on the way. Attention is computed in parts, never in one kernel.
+    What is wanted is recorded on the way. Attention is computed in parts, never in one kernel, and
+    random numbers that a model draws are the same each time.
     """
     torch = require("torch", "an audit")
     given = inputs if isinstance(inputs, Mapping) else text_inputs(loaded, inputs)
@@ -633,7 +634,13 @@ def run(loaded: LoadedModel, inputs: Inputs | list[int], **options: Any) -> Any:
     try:
         torch.backends.mha.set_fastpath_enabled(False)
         # not inference mode, in which torch shows what follows its operations whole ones only
-        with quiet(), torch.no_grad(), kernels.sdpa_kernel(kernels.SDPBackend.MATH):
+        with (
+            quiet(),
+            torch.no_grad(),
+            kernels.sdpa_kernel(kernels.SDPBackend.MATH),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(0)
             return loaded.model(**given, **options)
     except RankboundError:
         raise
