@@ -4,7 +4,7 @@
 what it finds of them, and a model is given a text where it runs on one, or else such inputs as the
 names of its arguments ask for. A success counts only if an independent computation agrees: the
 attention weights that the model itself returns (`output_attentions`), or where it returns none
-those that Python's softmax functions give as it runs, are as many as the heads, and what NumPy
+those that Python's softmax functions give as it runs, are those of the heads, and what NumPy
 computes from each agrees with the audit. Otherwise it is a false success.
 """
 
@@ -144,6 +144,7 @@ def covered(model_type: str) -> Outcome:
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
         gc.collect()
+        gc.freeze()  # what is left are modules, which are not looked through again
 
 
 def _too_long(*_: Any) -> None:
@@ -506,21 +507,14 @@ def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str,
         inputs = text_inputs(loaded, ids)
     softmaxes: list[Any] = []
     torch.manual_seed(0)
-    with torch.no_grad(), collected(softmaxes):
+    with torch.no_grad(), collected(model, softmaxes):
         try:
             output = model(**inputs, output_attentions=True)
         except TypeError:  # it takes no such argument
             output = model(**inputs)
-    own, source = returned(output), ""
-    contexts = [P for weights in own for P in per_head(weights)]
-    if len(contexts) < len(audit.heads):  # some or all layers return none
-        contexts = [P for weights in softmaxes for P in per_head(weights)]
-        source = ", compared with the softmaxes of its run"
-        if len(contexts) < len(audit.heads):
-            return f"{len(audit.heads)} heads, where the model shows {len(contexts)}", source
-    elif len(contexts) > len(audit.heads):
-        return f"{len(audit.heads)} heads, where the model returns {len(contexts)}", source
-    return unmatched(audit, contexts), source
+    own = [P for weights in returned(output) for P in per_head(weights)]
+    others = [P for weights in softmaxes for P in per_head(weights)]
+    return unmatched(audit, own, others)
 
 
 def per_head(weights: Any) -> Any:
@@ -542,11 +536,12 @@ def returned(output: Any) -> list[Any]:
 
 
 @contextmanager
-def collected(found: list[Any]) -> Iterator[None]:
-    """What Python's softmax functions give; nothing else of the model is looked at."""
+def collected(model: Any, found: list[Any]) -> Iterator[None]:
+    """What Python's softmax functions and torch's own attention layers give as a model runs."""
     import torch
 
-    softmax = (torch.softmax, torch.nn.functional.softmax, torch.Tensor.softmax)
+    functional = torch.nn.functional
+    softmax = (torch.softmax, functional.softmax, torch.Tensor.softmax)
 
     class Collector(torch.overrides.TorchFunctionMode):  # type: ignore[misc]
         def __torch_function__(
@@ -557,42 +552,64 @@ def collected(found: list[Any]) -> Iterator[None]:
                 found.append(output)
             return output
 
-    with Collector():
-        yield
+    def again(module: Any, arguments: Any, options: Any, _: Any) -> None:
+        shown = {"need_weights": True, "average_attn_weights": False}
+        found.append(module.forward(*arguments, **{**options, **shown})[1])
+
+    handles = [
+        module.register_forward_hook(again, with_kwargs=True)
+        for module in model.modules()
+        if isinstance(module, torch.nn.MultiheadAttention)
+    ]
+    try:
+        with Collector():
+            yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
-def unmatched(audit: rb.Audit, contexts: list[Any]) -> str:
-    """What of which head agrees with none of the model's contexts, each of which counts once."""
-    left: dict[tuple[int, int], list[Any]] = {}
-    for P in contexts:
-        left.setdefault(P.shape, []).append(P)
+def unmatched(audit: rb.Audit, own: list[Any], others: list[Any]) -> tuple[str, str]:
+    """What of which head agrees with none of the model's contexts, each of which counts once.
+
+    All that the model returns must be a head's; heads whose weights it does not return are looked
+    for among the others. Then it is said that they were.
+    """
+    own, others, asked = list(own), list(others), 0
+    if len(own) > len(audit.heads):
+        return f"{len(audit.heads)} heads, where the model returns {len(own)}", ""
     for head in audit.heads:
-        m = head.measures
-        same = left.get((m.keys, m.length), [])
-        sinks = left.get((m.keys - 1, m.length), [])  # the weight of a sink is not returned
-        worst = "weights of this shape"
-        for group in (same, sinks):
-            for at, P in enumerate(group):
-                rest = 1 - P.sum(axis=0)
-                whole = P if group is same else np.vstack([P, rest])
-                if np.abs(whole.sum(axis=0) - 1).max() > 1e-3:
-                    continue
-                differs = _differs(m, whole)
-                if not differs:
-                    del group[at]
-                    break
-                worst = differs if worst.startswith("weights") else worst
-            else:
-                continue
-            break
-        else:
-            return f"{head.module}, head {head.head}: {worst} differs"
-    return ""
+        differs = _taken(head.measures, own)
+        if differs:
+            asked += 1
+            differs = _taken(head.measures, others) and differs
+        if differs:
+            return f"{head.module}, head {head.head}: {differs} differs", ""
+    if own:
+        return f"{len(own)} of the matrices that the model returns are no head's", ""
+    source = f", {'all' if asked == len(audit.heads) else asked} compared with softmaxes of its run"
+    return "", source if asked else ""
+
+
+def _taken(m: Any, contexts: list[Any]) -> str:
+    """Take the context of these measures from a list; or what differs from the first it might be."""
+    worst = ""
+    for at, P in enumerate(contexts):
+        if P.shape == (m.keys - 1, m.length):  # the weight of a sink is not returned
+            P = np.vstack([P, 1 - P.sum(axis=0)])
+        if P.shape != (m.keys, m.length) or np.abs(P.sum(axis=0) - 1).max() > 1e-3:
+            continue
+        differs = _differs(m, P)
+        if not differs:
+            del contexts[at]
+            return ""
+        worst = worst or differs
+    return worst or "shape"
 
 
 def _differs(m: Any, P: Any) -> str:
     """The first measure that is not that of a context."""
-    for name, value in independent(P, m).items():
+    for name, value in independent(P, m):
         found = np.asarray(getattr(m, name), np.float64)
         most = min(np.size(found), np.size(value))  # the rest of the longer one is 0
         error = np.append(np.ravel(found)[:most] - np.ravel(value)[:most], 0.0)
@@ -603,30 +620,27 @@ def _differs(m: Any, P: Any) -> str:
     return ""
 
 
-def independent(P: Any, m: Any) -> dict[str, Any]:
-    """Measures of a context, from itself alone."""
+def independent(P: Any, m: Any) -> Iterator[tuple[str, Any]]:
+    """Measures of a context, from itself alone, the cheap ones first."""
     logs = np.log(P, out=np.zeros_like(P), where=P > 0)
-    found: dict[str, Any] = {
-        "entropy": -float((P * logs).sum(axis=0).mean()),
-        "sink_mass": float(P[0].mean()),
-        "context_effective_rank": _effective(np.linalg.svd(P, compute_uv=False)),
-    }
+    yield "entropy", -float((P * logs).sum(axis=0).mean())
+    yield "sink_mass", float(P[0].mean())
+    yield "context_effective_rank", _effective(np.linalg.svd(P, compute_uv=False))
     if m.masked or (P < 1e-30).any():
-        return found
+        return
     left, values, right = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
     if m.biased:
-        return {**found, "biased_effective_rank": _effective(values)}
+        yield "biased_effective_rank", _effective(values)
+        return
+    yield "centred_values", values
+    yield "log_effective_rank", _effective(values)
+    stable = float((values**2).sum() / values[0] ** 2) if values[0] > 1e-9 else 0.0
+    yield "log_stable_rank", stable
     half = m.head_size // 2
+    yield "aitchison_error_half", float(np.sqrt((values[half:] ** 2).sum()))
     near = (left[:, :half] * values[:half]) @ right[:half]
     near -= np.log(np.exp(near - near.max(axis=0)).sum(axis=0)) + near.max(axis=0)
-    return {
-        **found,
-        "centred_values": values,
-        "log_effective_rank": _effective(values),
-        "log_stable_rank": float((values**2).sum() / values[0] ** 2) if values[0] > 1e-9 else 0.0,
-        "aitchison_error_half": float(np.sqrt((values[half:] ** 2).sum())),
-        "kl_half": float((P * (logs - near)).sum(axis=0).mean()),
-    }
+    yield "kl_half", float((P * (logs - near)).sum(axis=0).mean())
 
 
 def _effective(values: Any) -> float:
@@ -662,8 +676,8 @@ def as_markdown(found: list[Outcome]) -> str:
         "returns (`output_attentions`), and entropy, weight of key 0 and effective rank of P, and "
         "without a mask the spectrum of C log P and what is derived from it (with a bias its "
         "effective rank), computed from these matrices by NumPy, are the audit's. Where a model "
-        "does not return the weights of all its layers they are compared with what Python's "
-        "softmax functions give as it runs. *Not built*: transformers makes no model of the tiny "
+        "does not return the weights of a layer they are compared with what Python's softmax "
+        "functions, or torch's own layers of attention, give as it runs. *Not built*: transformers makes no model of the tiny "
         "sizes tried here; nothing is said of such a type. A type that does not run may need other "
         "inputs than were tried: the model's own words are given. *False success*: an audit that "
         "succeeds and differs.",

@@ -207,10 +207,10 @@ def look(loaded: LoadedModel, inputs: Inputs) -> Attention:
         raise InputError(f"{model.name}: {model.architecture} {what}; expected attention layers.")
     samples, left = _matched(seen, returned)
     if left:
-        shapes = sorted({(part.shape[0], part.shape[2], part.shape[1]) for part in left})
+        shapes = sorted({part.shape[:2] for part in left})
         raise InputError(
             f"{model.name}: {model.architecture} returns {len(left)} matrices of attention weights "
-            f"of (heads, queries, keys) = {', '.join(map(str, shapes))} that are not those of an "
+            f"of (heads, keys) = {', '.join(map(str, shapes))} that are not those of an "
             f"observed softmax; expected all to be among the {len(seen)} that were observed."
         )
     calls = [call for call, _ in seen]

@@ -140,8 +140,10 @@ def _constant(given: Any) -> Form:
 
 
 def _evaluated(node: Node) -> Form:
-    if node.root is not None or node.changed:
+    if node.root is not None:
         raise Unreadable("takes the softmax of another softmax")
+    if node.changed:
+        raise Unreadable(f"applies {node.changed} to its logits")
     try:
         if node.name in PRODUCTS:
             found = _product(node)
@@ -150,7 +152,7 @@ def _evaluated(node: Node) -> Form:
         else:
             found = _STEPS[node.name](node)
     except (IndexError, TypeError, ValueError, RuntimeError, KeyError) as error:
-        raise Unreadable(f"applies {node.name} to them ({type(error).__name__})") from error
+        raise Unreadable(f"applies {node.name} to its logits ({type(error).__name__})") from error
     return found.expanded(node.shape)
 
 
@@ -279,7 +281,7 @@ def _sum(left: Form, right: Form) -> Form:
 def _number(given: Any) -> Any:
     """A factor as a number, where all its entries are the same, or as a tensor in float64."""
     if isinstance(given, Node):
-        raise Unreadable("multiplies them with one another")
+        raise Unreadable("multiplies logits with one another")
     values = _numbers(given)
     return float(values) if values.numel() == 1 else values
 
@@ -294,7 +296,7 @@ def _multiplied(node: Node) -> Form:
 def _divided(node: Node) -> Form:
     divided, by = node.arguments[:2]
     if not isinstance(divided, Node) or node.options.get("rounding_mode") is not None:
-        raise Unreadable("divides by them")
+        raise Unreadable("divides by its logits")
     return _scaled(form_of(divided), 1.0 / _number(by))
 
 
@@ -324,7 +326,7 @@ def _filled(node: Node) -> Form:
 def _chosen(node: Node) -> Form:
     where, one, other = node.arguments[:3]
     if isinstance(one, Node) and isinstance(other, Node):
-        raise Unreadable("chooses between two kinds of them")
+        raise Unreadable("chooses between two kinds of logits")
     if isinstance(one, Node):
         return _overwritten(form_of(one), ~where, other)
     return _overwritten(form_of(other), where, one)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from rankbound._validate import check_int
@@ -24,7 +24,7 @@ class TextFacts:
     tokens: int | None  # of the whole text, special ones included; None for other inputs
     length: int | None  # tokens of a window; None for other inputs
     windows: int  # how many were audited
-    inputs: Mapping[str, str]  # what a run of the model was given: dtypes and shapes, by name
+    inputs: Mapping[str, str] = field(default_factory=dict)  # of a run: dtypes and shapes
 
     def summary(self) -> str:
         """What was given, in a few words."""
@@ -96,7 +96,7 @@ def cut_windows(
         )
     cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return cut, TextFacts(digest, len(whole), n, windows, {})
+    return cut, TextFacts(digest, len(whole), n, windows)
 
 
 def _length(length: int | None, tokens: int, most: int | None) -> int:

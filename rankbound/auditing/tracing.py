@@ -9,13 +9,14 @@ and not changed, is a factor of another product. There is no code for any one ar
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from rankbound.auditing.forms import (
+    HIDDEN,
     IDLE,
     MOVES,
     PRODUCTS,
@@ -26,8 +27,10 @@ from rankbound.auditing.forms import (
     form_of,
 )
 from rankbound.auditing.models import require
+from rankbound.errors import InputError
 
 SOFTMAXES = frozenset(("_softmax", "_safe_softmax", "softmax"))
+KNOWN = PRODUCTS | SOFTMAXES | MOVES | SUMS | IDLE
 FUSED = "scaled_dot_product"  # in the name of a kernel that shows no weights
 DEEPEST = 48  # operations from a product to its softmax; beyond them a tensor is no logits
 PENDING = 8  # softmaxes whose values are awaited
@@ -114,70 +117,65 @@ def _tracer() -> Any:
             self.count = 0
 
         def unmet(self) -> set[str]:
-            waiting = {s.module for s in self.pending.values() if s.logits is not None}
-            return waiting | self.lost
+            return _places(self.pending.values()) | self.lost
 
         def __torch_dispatch__(
             self, function: Any, types: Any, arguments: Any = (), options: Any = None
         ) -> Any:
             options = options or {}
-            name = function._schema.name.partition("::")[2]
-            name = name[:-1] if name.endswith("_") and not name.startswith("__") else name
+            written = function._schema.name.partition("::")[2]
+            name = written.rstrip("_") if written.endswith("_") else written
             if name in PRODUCTS:
                 self.meet(arguments[-2:])
-            known = name in PRODUCTS or name in SOFTMAXES or name in MOVES or name in SUMS
-            given = self.given(arguments) if known or name in IDLE else None
-            given_options = (
-                {key: self.given_one(value) for key, value in options.items()} if given else options
-            )
-            old = arguments[0] if name in IDLE and arguments else None
-            before = old.clone() if old is not None and old is not None and self.inplace(function, old) else old
+            elif FUSED in name:
+                raise _fused(self.place())
+            elif name not in KNOWN:
+                return function(*arguments, **options)
+            given = self.given(arguments)
+            nodes = list(_nodes(given))
+            before = arguments[0] if arguments else None
+            if written != name and nodes and (name in IDLE or nodes[0].root is not None):
+                before = before.clone()  # it is written over
             output = function(*arguments, **options)
-            if given is None:
-                if FUSED in name and "math" not in name:
-                    raise _fused(self.place())
-                return output
             if name in PRODUCTS:
                 factors = (*given[:-2], *arguments[-2:])
-                self.keep(output, Node(name, function, factors, options, tuple(output.shape), _dtype(output)))
+                self.keep(output, name, function, factors, options)
             elif name in SOFTMAXES:
-                self.softmax(output, arguments, given)
-            else:
-                nodes = list(_nodes(given))
-                if nodes and not any(isinstance(v, Node) for v in given_options.values()):
-                    self.follow(name, function, arguments, given, options, output, nodes, before)
+                self.soften(output, arguments, given)
+            elif nodes and name in IDLE:
+                self.idle(name, function, (before, *arguments[1:]), given, output, nodes)
+            elif nodes and nodes[0].root is not None and name in SUMS:
+                self.changed(name, before, output, nodes[0])
+            elif nodes:
+                self.follow(name, function, given, options, output, nodes)
             return output
-
-        def inplace(self, function: Any, tensor: Any) -> bool:
-            return function._schema.name.endswith("_") and tensor in self.nodes
-
-        def given_one(self, value: Any) -> Any:
-            return self.nodes.get(value, value) if isinstance(value, torch.Tensor) else value
 
         def given(self, arguments: Any) -> tuple[Any, ...]:
             """Arguments, with nodes in the place of their tensors."""
+
+            def one(value: Any) -> Any:
+                return self.nodes.get(value, value) if isinstance(value, torch.Tensor) else value
+
             return tuple(
-                [self.given_one(part) for part in value]
-                if isinstance(value, (list, tuple))
-                else self.given_one(value)
+                [one(part) for part in value] if isinstance(value, (list, tuple)) else one(value)
                 for value in arguments
             )
 
-        def keep(self, output: Any, node: Node) -> None:
+        def keep(
+            self, output: Any, name: str, function: Any, given: Any, options: Any, **more: Any
+        ) -> None:
+            dtype = str(output.dtype).removeprefix("torch.")
+            node = Node(name, function, given, options, tuple(output.shape), dtype, **more)
             self.nodes[output] = node
 
-        def softmax(self, output: Any, arguments: Any, given: Any) -> None:
+        def soften(self, output: Any, arguments: Any, given: Any) -> None:
             logits = given[0] if isinstance(given[0], Node) else None
             self.count += 1
             if len(self.pending) >= PENDING:
-                gone = self.pending.pop(next(iter(self.pending)))
-                self.lost |= {gone.module} if gone.logits is not None else set()
-            self.pending[self.count] = Softmax(
-                self.place(), logits, int(arguments[1]) % max(output.ndim, 1), output
-            )
-            node = Node("softmax", None, (), {}, tuple(output.shape), _dtype(output))
-            node.root = self.count
-            self.keep(output, node)
+                self.lost |= _places([self.pending.pop(next(iter(self.pending)))])
+            dim = int(arguments[1]) % max(output.ndim, 1)
+            self.pending[self.count] = Softmax(self.place(), logits, dim, output)
+            self.keep(output, "softmax", None, (), {}, root=self.count)
 
         def meet(self, factors: Any) -> None:
             """A product with values: whatever softmax gives a factor is attention."""
@@ -191,59 +189,40 @@ def _tracer() -> Any:
                 self.calls[softmax.module] += 1
                 self.observe(call, softmax)
 
+        def changed(self, name: str, before: Any, output: Any, weights: Node) -> None:
+            """Attention weights on which something was done, maybe nothing that tells."""
+            told = weights.changed or ("" if _same(output, before) else name)
+            self.keep(output, name, None, (), {}, root=weights.root, changed=told)
+
+        def idle(
+            self, name: str, function: Any, tensors: Any, given: Any, output: Any, nodes: Any
+        ) -> None:
+            """What may leave its argument as it is; if it does it is no operation."""
+            first = output[0] if isinstance(output, tuple) else output
+            for tensor, node in zip(tensors[:2], given[:2], strict=False):
+                if isinstance(node, Node) and _same(first, tensor):
+                    self.nodes[first] = node
+                    return
+            root, told = nodes[0].root, nodes[0].changed or name
+            self.keep(first, name, function, given, {}, root=root, changed=told)
+
         def follow(
-            self,
-            name: str,
-            function: Any,
-            arguments: Any,
-            given: Any,
-            options: Any,
-            output: Any,
-            nodes: list[Node],
-            before: Any,
+            self, name: str, function: Any, given: Any, options: Any, output: Any, nodes: Any
         ) -> None:
             depth = 1 + max(node.depth for node in nodes)
             if depth > DEEPEST:
                 return
-            weights = next((node for node in nodes if node.root is not None), None)
-            if weights is not None and name not in MOVES and name not in IDLE:
-                tensor = next(a for a, g in zip(arguments, given, strict=True) if g is weights)
-                same = output is not tensor and _same(output, tensor)
-                changed = weights.changed if same else weights.changed or name
-                node = Node(name, function, (), {}, tuple(output.shape), _dtype(output), depth)
-                node.root, node.changed = weights.root, changed
-                self.keep(output, node)
-                return
-            if name in IDLE:
-                first = output[0] if isinstance(output, tuple) else output
-                if given[0] is nodes[0] and _same(first, before):
-                    self.keep(first, nodes[0])
-                elif len(given) > 1 and given[1] is nodes[0] and _same(first, arguments[1]):
-                    self.keep(first, nodes[0])
-                elif weights is not None:
-                    node = Node(name, function, (), {}, tuple(first.shape), _dtype(first), depth)
-                    node.root, node.changed = weights.root, name
-                    self.keep(first, node)
-                else:  # form_of will say which operation it does not know
-                    self.keep(first, Node(name, function, given, {}, tuple(first.shape), _dtype(first), depth))
-                return
-            parts = output if isinstance(output, (list, tuple)) else [output]
-            for item, part in enumerate(parts):
-                if not isinstance(part, torch.Tensor):
-                    continue
-                node = Node(name, function, given, options, tuple(part.shape), _dtype(part), depth)
-                node.item = item if part is not output else None
-                if weights is not None:
-                    node.arguments = ()
-                    node.root, node.changed = weights.root, weights.changed
-                self.keep(part, node)
+            root, told = nodes[0].root, nodes[0].changed
+            for item, part in enumerate(output if isinstance(output, (list, tuple)) else [output]):
+                at = None if part is output else item
+                given = () if root is not None else given
+                more = {"depth": depth, "root": root, "changed": told, "item": at}
+                self.keep(part, name, function, given, options, **more)
 
     return Tracer
 
 
 def _fused(place: str) -> Exception:
-    from rankbound.errors import InputError
-
     return InputError(
         f"{place}: computes attention in one kernel that shows no weights; expected a softmax. "
         "Load the model with attn_implementation='eager'."
@@ -258,13 +237,14 @@ def _nodes(given: Any) -> Iterator[Node]:
             yield from (part for part in value if isinstance(part, Node))
 
 
-def _dtype(tensor: Any) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _places(softmaxes: Iterable[Softmax]) -> set[str]:
+    """The modules whose softmax is one of products."""
+    return {softmax.module for softmax in softmaxes if softmax.logits is not None}
 
 
 def _same(output: Any, tensor: Any) -> bool:
     """Whether an operation left a tensor alone, apart from entries that are hidden anyway."""
-    torch = require("torch", "an audit")
-    if tensor is None or output.shape != tensor.shape or output is tensor:
+    if getattr(tensor, "shape", None) != output.shape:
         return False
-    return bool(((output == tensor) | ((tensor <= -1e4) & (output <= -1e4))).all())
+    hidden = (tensor <= HIDDEN) & (output <= HIDDEN)
+    return bool(((output == tensor) | hidden).all())
