@@ -35,7 +35,7 @@ TARGET = Path(__file__).parent.parent / "docs" / "audit-coverage.md"
 LENGTH = 16
 WORDS = [f"w{i}" for i in range(56)]
 TEXT = " ".join(WORDS[(7 * i * i + i) % len(WORDS)] for i in range(60))
-LARGEST = 20_000_000  # weights of a model that is still tiny
+LARGEST = 40_000_000  # weights of a model that is still tiny
 SECONDS = 25.0  # of the processor, for one type
 SEARCHED = 5.0  # of them for sizes and inputs that fit
 SIZES: dict[str, Any] = {
@@ -47,6 +47,7 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "n_inner", "hidden_dim"), 48),
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "moe_intermediate_size"), 48),
+    **dict.fromkeys(("vocab_size_per_layer_input", "latent_query_num"), 8),
     **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions", "max_seq_len"), 64),
     **dict.fromkeys(("head_dim", "d_kv", "kv_channels", "projection_dim"), 8),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
@@ -61,6 +62,8 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("patch_size",), 8),
     **dict.fromkeys(("use_sliding_window",), False),
 }
+FLAT = 1e-3  # a largest singular value of log P below which rounding of P hides its spectrum
+SHAPE = "shape"  # what differs where there is no context of the right shape
 KEPT = None  # a size that is left as the configuration has it
 WIDE = dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embed_dim"))
 # Other sizes, tried in turn until a model can be built and, if it takes text, runs on it.
@@ -74,8 +77,12 @@ OTHERS: tuple[dict[str, Any], ...] = (
     {"vocab_size": KEPT, "image_size": KEPT, "patch_size": KEPT, "projection_dim": KEPT},
     {**WIDE, "num_attention_heads": KEPT, "num_key_value_heads": KEPT, "head_dim": KEPT},
 )
-# Other layers, where those of the tiny model have no attention.
-MORE: tuple[dict[str, Any], ...] = ({"num_hidden_layers": 4}, {"num_hidden_layers": 8})
+# Other layers, where those of the tiny model have no attention, and smaller weights.
+MORE: tuple[dict[str, Any], ...] = (
+    {"num_hidden_layers": 4, "initializer_range": 0.02},
+    {"num_hidden_layers": 8},
+)
+RETRIED = "computes no attention|nothing would be shown"
 REASONS = {  # of refusals, by what the message says
     r"takes (images|audio|videos|another input)": "takes {0}, not the tokens of a text",
     r"does not run on (\d+) tokens of text( alone)?": "does not run on text alone",
@@ -141,7 +148,7 @@ def covered(model_type: str) -> Outcome:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return _covered(model_type)
-    except TimeoutError:
+    except OutOfTime:
         return Outcome(model_type, "not built", f"takes longer than {SECONDS:.0f} s")
     finally:
         signal.setitimer(signal.ITIMER_PROF, 0)
@@ -149,8 +156,12 @@ def covered(model_type: str) -> Outcome:
         gc.freeze()  # what is left are modules, which are not looked through again
 
 
+class OutOfTime(BaseException):
+    """Nothing that catches what a model raises catches this."""
+
+
 def _too_long(*_: Any) -> None:
-    raise TimeoutError
+    raise OutOfTime
 
 
 def _covered(model_type: str) -> Outcome:
@@ -161,7 +172,7 @@ def _covered(model_type: str) -> Outcome:
             return first or Outcome(model_type, "not built", model)
         found = _audited(model_type, model)
         first = first or found
-        if found.result != "refused" or "computes no attention" not in found.message:
+        if found.result != "refused" or not re.search(RETRIED, found.message):
             return found if found.result != "refused" else first
     return first or found
 
@@ -174,12 +185,11 @@ def _audited(model_type: str, model: Any) -> Outcome:
             break
         except rb.RankboundError as error:
             said = str(error)
-            if dtype == "float32" or not re.search(r"float|[dD]ouble|dtype", said):
+            other = "does not run" in said and re.search(r"float|[dD]ouble|dtype", said)
+            if dtype == "float32" or not other:
                 return Outcome(model_type, "refused", reason(said), said)
     try:
         differs, source = difference(model, audit, given)
-    except TimeoutError:
-        raise
     except Exception as error:  # then nothing speaks for the success
         differs = f"not compared: {type(error).__name__}: {' '.join(str(error).split())[:80]}"
     if differs:
@@ -224,8 +234,6 @@ def tiny_model(model_type: str, more: dict[str, Any] | None = None) -> Any:
             if run_on(model) is None:
                 continue
             return model
-        except TimeoutError:
-            raise
         except Exception as error:  # whatever a configuration of these sizes lacks
             why = why or f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
     return why if first is None else first
@@ -316,8 +324,6 @@ def run_on(model: Any) -> dict[str, Any] | None:
                 with torch.no_grad():
                     model(**found)
                 return found
-            except TimeoutError:
-                raise
             except Exception as error:  # it may say what it lacks
                 said = re.findall(r"\w+", str(error))
                 more = [word for word in said if word in INPUTS and word in known]
@@ -404,6 +410,18 @@ def _mask(*shape: int) -> Callable[[Any], Any]:
     return make
 
 
+def _positions() -> Any:
+    import torch
+
+    return torch.cartesian_prod(torch.arange(4), torch.arange(4))[None]
+
+
+def _first(many: int) -> Any:
+    import torch
+
+    return (torch.arange(LENGTH) < many)[None].long()
+
+
 FRAMES = -1  # as many as the configuration says
 # Inputs by the name of the argument: shapes that are tried in turn.
 INPUTS: dict[str, tuple[Callable[[Any], Any], ...]] = {
@@ -421,6 +439,20 @@ INPUTS: dict[str, tuple[Callable[[Any], Any], ...]] = {
         _image(1, FRAMES, side=224),
     ),
     "pixel_values_videos": (_image(1, FRAMES), _patches),
+    "input_features_mask": (
+        _mask(1, 64),
+        _mask(1, 3000),
+        _mask(1, 200),
+    ),
+    "pixel_position_ids": (lambda _: _positions(),),
+    "image_embeds_position_mask": (lambda _: _first(8),),
+    "decoder_inputs_embeds": (
+        lambda c: _random(1, 8, int(_from(c, "hidden_size", "d_model", default=32))),
+    ),
+    "qformer_input_ids": (lambda _: _ints(1, 8),),
+    "audio_mel": (_mels(False, 64),),
+    "audio_mel_mask": (lambda c: _mask(1, 64)(c).bool(),),
+    "latents": (lambda c: _random(1, int(_from(c, "hidden_size", default=32)), LENGTH),),
     "pixel_mask": (lambda c: _mask(1, *_image(1)(c).shape[-2:])(c),),
     "hidden_states": (
         _patches,
@@ -495,7 +527,7 @@ def reason(message: str) -> str:
 
 
 def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str, str]:
-    """How an audit differs from the model's own weights; empty if it does not. And which these are."""
+    """How an audit differs from the model's own weights, if it does, and where these are from."""
     import torch
 
     from rankbound.auditing.models import LoadedModel, check_inputs, text_inputs
@@ -521,9 +553,13 @@ def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str,
 
 def per_head(weights: Any) -> Any:
     """Contexts of weights (..., queries, keys), [key, query]."""
-    return weights.detach().double().transpose(-1, -2).reshape(
-        -1, weights.shape[-1], weights.shape[-2]
-    ).numpy()
+    return (
+        weights.detach()
+        .double()
+        .transpose(-1, -2)
+        .reshape(-1, weights.shape[-1], weights.shape[-2])
+        .numpy()
+    )
 
 
 def returned(output: Any) -> list[Any]:
@@ -552,6 +588,8 @@ def collected(model: Any, found: list[Any]) -> Iterator[None]:
             output = function(*arguments, **(options or {}))
             if function in softmax and output.ndim > 1:
                 found.append(output)
+            if function is functional.scaled_dot_product_attention:
+                found.append(_fused_weights(*arguments, **(options or {})))
             return output
 
     def again(module: Any, arguments: Any, options: Any, _: Any) -> None:
@@ -571,32 +609,56 @@ def collected(model: Any, found: list[Any]) -> Iterator[None]:
             handle.remove()
 
 
+def _fused_weights(
+    query: Any, key: Any, value: Any, attn_mask: Any = None, scale: Any = None, **_: Any
+) -> Any:
+    """The weights of torch's fused attention, by its definition."""
+    L = query.double() @ key.double().transpose(-1, -2)
+    L = L * (query.shape[-1] ** -0.5 if scale is None else scale)
+    if attn_mask is not None:
+        hides = attn_mask.dtype == L.new_ones(1).bool().dtype
+        L = L.masked_fill(~attn_mask, float("-inf")) if hides else L + attn_mask
+    return L.softmax(dim=-1)
+
+
 def unmatched(audit: rb.Audit, own: list[Any], others: list[Any]) -> tuple[str, str]:
     """What of which head agrees with none of the model's contexts, each of which counts once.
 
     All that the model returns must be a head's; heads whose weights it does not return are looked
     for among the others. Then it is said that they were.
     """
-    own, others, asked = list(own), list(others), 0
-    if len(own) > len(audit.heads):
-        return f"{len(audit.heads)} heads, where the model returns {len(own)}", ""
+    own = [P for P in own if (P >= 0).all() and P.sum(axis=0).max() < 1 + 1e-3]  # no logits
+    own, others, every, asked = list(own), list(others), list(others), 0
     for head in audit.heads:
         differs = _taken(head.measures, own)
         if differs:
             asked += 1
-            differs = _taken(head.measures, others) and differs
+            other = _taken(head.measures, others)
+            differs = other and (other if differs == SHAPE else differs)
         if differs:
             return f"{head.module}, head {head.head}: {differs} differs", ""
-    if own:
-        return f"{len(own)} of the matrices that the model returns are no head's", ""
+    left = [P for P in own if not any(_is_part(P, whole) for whole in every)]
+    if left:
+        return f"{len(left)} of the matrices that the model returns are no head's", ""
     source = f", {'all' if asked == len(audit.heads) else asked} compared with softmaxes of its run"
     return "", source if asked else ""
 
 
+def _is_part(P: Any, whole: Any) -> bool:
+    """Whether these are the weights of the first or the last keys of a context, and not all."""
+    keys = len(P)
+    return (
+        P.shape[1] == whole.shape[1]
+        and keys < len(whole)
+        and any(np.array_equal(P, part) for part in (whole[:keys], whole[-keys:]))
+    )
+
+
 def _taken(m: Any, contexts: list[Any]) -> str:
-    """Take the context of these measures from a list; or what differs from the first it might be."""
+    """Take the context of these measures from a list, or say what differs from the first."""
     worst = ""
-    for at, P in enumerate(contexts):
+    for at, given in enumerate(contexts):
+        P = given
         if P.shape == (m.keys - 1, m.length):  # the weight of a sink is not returned
             P = np.vstack([P, 1 - P.sum(axis=0)])
         if P.shape != (m.keys, m.length) or np.abs(P.sum(axis=0) - 1).max() > 1e-3:
@@ -606,7 +668,7 @@ def _taken(m: Any, contexts: list[Any]) -> str:
             del contexts[at]
             return ""
         worst = worst or differs
-    return worst or "shape"
+    return worst or SHAPE
 
 
 def _differs(m: Any, P: Any) -> str:
@@ -631,13 +693,16 @@ def independent(P: Any, m: Any) -> Iterator[tuple[str, Any]]:
     if m.masked or (P < 1e-30).any():
         return
     left, values, right = np.linalg.svd(logs - logs.mean(axis=0), full_matrices=False)
+    if m.biased and values[0] < FLAT:
+        return
     if m.biased:
         yield "biased_effective_rank", _effective(values)
         return
     yield "centred_values", values
+    if values[0] < FLAT:
+        return
     yield "log_effective_rank", _effective(values)
-    stable = float((values**2).sum() / values[0] ** 2) if values[0] > 1e-9 else 0.0
-    yield "log_stable_rank", stable
+    yield "log_stable_rank", float((values**2).sum() / values[0] ** 2)
     half = m.head_size // 2
     yield "aitchison_error_half", float(np.sqrt((values[half:] ** 2).sum()))
     near = (left[:, :half] * values[:half]) @ right[:half]
@@ -646,8 +711,6 @@ def independent(P: Any, m: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _effective(values: Any) -> float:
-    if values[0] <= 1e-9:
-        return 0.0
     shares = values[values > 0] / values.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
 
@@ -675,14 +738,14 @@ def as_markdown(found: list[Outcome]) -> str:
         ),
         "",
         "*Works*: the heads are as many as the matrices of attention weights that the model "
-        "returns (`output_attentions`), and entropy, weight of key 0 and effective rank of P, and "
-        "without a mask the spectrum of C log P and what is derived from it (with a bias its "
-        "effective rank), computed from these matrices by NumPy, are the audit's. Where a model "
-        "does not return the weights of a layer they are compared with what Python's softmax "
-        "functions, or torch's own layers of attention, give as it runs. *Not built*: transformers makes no model of the tiny "
-        "sizes tried here; nothing is said of such a type. A type that does not run may need other "
-        "inputs than were tried: the model's own words are given. *False success*: an audit that "
-        "succeeds and differs.",
+        "returns (`output_attentions`), and entropy, weight of key 0 and effective rank of P, "
+        "and without a mask the spectrum of C log P and what is derived from it (with a bias "
+        "its effective rank), computed from these matrices by NumPy, are the audit's. Where a "
+        "model does not return the weights of a layer they are compared with what Python's "
+        "softmax functions, or torch's own layers of attention, give as it runs. *Not built*: "
+        "transformers makes no model of the tiny sizes tried here; nothing is said of such a "
+        "type. A type that does not run may need other inputs than were tried: the model's own "
+        "words are given. *False success*: an audit that succeeds and differs.",
         "",
         "| refused because | types |",
         "|---|---|",

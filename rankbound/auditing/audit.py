@@ -54,8 +54,8 @@ class Audit(Tabular):
     heads : tuple of AuditedHead
         Window by window, layer by layer; the columns are defined in docs/audit.md.
     model, text, proof, versions
-        What was audited, on what text or other inputs, how well the model's own attention weights were reproduced on the first
-        window, and the versions of Python and the packages that ran.
+        What was audited, on what text or other inputs, how well the model's own attention weights
+        were reproduced on the first window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
     """

@@ -125,9 +125,7 @@ def _read(layer: int, call: Call, softmax: Softmax) -> Captured:
     group = _group(found.keys)
     stored = STORAGES[found.dtype]
     heads = tuple(
-        RecordedHead(
-            queries, found.keys[h - h % group], found.scale, mask, found.cap, bias, stored
-        )
+        RecordedHead(queries, found.keys[h - h % group], found.scale, mask, found.cap, bias, stored)
         for h, (queries, mask, bias) in enumerate(
             zip(found.queries, found.masks, found.biases, strict=True)
         )
@@ -214,9 +212,7 @@ def look(loaded: LoadedModel, inputs: Inputs) -> Attention:
             f"observed softmax; expected all to be among the {len(seen)} that were observed."
         )
     calls = [call for call, _ in seen]
-    return Attention(
-        layer_numbers(calls), samples, not_audited(loaded, calls, ran, beside)
-    )
+    return Attention(layer_numbers(calls), samples, not_audited(loaded, calls, ran, beside))
 
 
 def _sample(weights: Any) -> Array:
@@ -236,27 +232,26 @@ def returned_weights(loaded: LoadedModel, inputs: Inputs) -> tuple[list[Array], 
         if parts:
             found.setdefault(name, []).extend(parts)
 
-    for options in ({}, {"output_attentions": True}):  # some return them only where asked to
+    def watched(**options: Any) -> Any:
         handles = [
             module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
             for name, module in loaded.model.named_modules()
         ]
         try:
-            output = run(loaded, inputs, **options)
-        except InputError:
-            if not options:
-                raise
-            break
+            return run(loaded, inputs, **options)
         finally:
             for handle in handles:
                 handle.remove()
-        first = output if not options else first
-        if not found and options:
-            whole = [part for part in _tensors(output) if _are_weights(part)]
-            return [_sample(part) for part in whole], first
-        if found:
-            break
-    return [part for parts in found.values() for part in parts], first
+
+    output = watched()
+    if not found:  # some return them only where asked to, or the whole model does and no layer
+        try:
+            asked = watched(output_attentions=True)
+        except InputError:
+            return [], output
+        if not found:
+            found[""] = [_sample(part) for part in _tensors(asked) if _are_weights(part)]
+    return [part for parts in found.values() for part in parts], output
 
 
 def _tensors(output: Any) -> Iterator[Any]:
@@ -277,9 +272,7 @@ def _are_weights(part: Any) -> bool:
     return bool((sums <= 1 + SUM).all()) and bool((sums > 0).any())
 
 
-def _matched(
-    seen: list[tuple[Call, Array]], returned: list[Array]
-) -> tuple[Samples, list[Array]]:
+def _matched(seen: list[tuple[Call, Array]], returned: list[Array]) -> tuple[Samples, list[Array]]:
     """To each observed layer the returned weights that are nearest; and what is left of these.
 
     Left are only weights that sum to 1: what sums to less may be something else.
@@ -318,7 +311,7 @@ def not_audited(
 ) -> tuple[str, ...]:
     """Name the modules of attention that hold no audited layer: vision towers, linear attention.
 
-    A module counts as attention by its name or its class's, as far as names tell.
+    A module counts as attention by its name or its class's, as far as names tell; no norm does.
     """
     found: dict[str, Any] = {}
     audited = {name for name, _ in calls}
@@ -328,12 +321,11 @@ def not_audited(
         holds = any(f"{one}.".startswith(f"{name}.") for one in audited)
         named = (name or "-", type(module).__name__)
         if any(word.lower().endswith(("attn", "attention")) for word in named) and not (
-            within or holds or next(module.parameters(), None) is None
+            within or holds or "Norm" in named[1] or next(module.parameters(), None) is None
         ):
             found[name] = module
     groups = Counter(
-        f"{in_general(name)} ({type(module).__name__}), "
-        + _why(name, ran, unmet)
+        f"{in_general(name)} ({type(module).__name__}), " + _why(name, ran, unmet)
         for name, module in found.items()
     )
     return tuple(name if many == 1 else f"{many} of {name}" for name, many in groups.items())
@@ -397,9 +389,9 @@ def context_and_bound(
 ) -> tuple[Array, Array]:
     """The context of a head in float64, and how far a model in `dtype` may be from each weight.
 
-    `steps` and `added` are as of :class:`Captured`. With u, v and E as in docs/audit.md, where it is derived (the inner products as in Jeannerod &
-    Rump 2013), a weight is right to a factor ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart
-    from underflow.
+    `steps` and `added` are as of :class:`Captured`. With u, v and E as in docs/audit.md, where it
+    is derived (the inner products as in Jeannerod & Rump 2013), a weight is right to a factor
+    ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
     """
     L, P, mask = head.logits(), head.context(), head.mask
     k, n = head.head_size, head.keys

@@ -16,16 +16,16 @@ from rankbound.table import Column
 NOTATION = (
     "A head has n queries and m keys, each of size k; in self-attention n = m, the tokens of a "
     "window, unless the layer has keys of its own (a learned sink). L is the m × n matrix of the "
-    "products of its keys and queries, after rotations, norms, scale and cap; B is a bias that the "
-    "model adds to them (relative positions, ALiBi), 0 for most; P is the matrix of its attention "
-    "weights, the softmax of L + B, each column a query's. C L is L less each query's mean over "
-    "keys; without mask and bias it is C log P. The bias is known to every head and not counted: "
-    "what is measured is the head size for L = log P − B. s₁ ≥ s₂ ≥ … are the singular values of C L, and τ_j = sqrt(Σ s_r², r > j) is the "
-    "least Aitchison distance from log P − B at which a head of size j can stay (Eckart–Young). Under "
-    "a mask log P is defined on visible pairs only and has no singular values: the spectra are "
-    "then those of the head's own logits, hidden pairs included, and errors at smaller sizes are "
-    "upper bounds. The threshold of a rank is by how much the rounding of queries and keys may "
-    "move a singular value."
+    "products of its keys and queries, after rotations, norms, scale and cap; B is a bias that "
+    "the model adds to them (relative positions, ALiBi), 0 for most; P is the matrix of its "
+    "attention weights, the softmax of L + B, each column a query's. C L is L less each query's "
+    "mean over keys; without mask and bias it is C log P. The bias is known to every head and not "
+    "counted: what is measured is the head size for L = log P − B. s₁ ≥ s₂ ≥ … are the singular "
+    "values of C L, and τ_j = sqrt(Σ s_r², r > j) is the least Aitchison distance from log P − B "
+    "at which a head of size j can stay (Eckart–Young). Under a mask log P is defined on visible "
+    "pairs only and has no singular values: the spectra are then those of the head's own logits, "
+    "hidden pairs included, and errors at smaller sizes are upper bounds. The threshold of a rank "
+    "is by how much the rounding of queries and keys may move a singular value."
 )
 
 
@@ -184,10 +184,10 @@ COLUMNS = (
     Measure(
         "kl_half",
         "Mean over queries of the KL divergence, in nats, of the attention weights from those of "
-        "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L, and the "
-        "same bias): an "
-        "upper bound of what half the size costs a head refitted to this very text. With "
-        "projections fixed before the text is seen, as a smaller model has, it may cost far more.",
+        "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L, with "
+        "the same bias): an upper bound of what half the size costs a head refitted to this very "
+        "text. With projections fixed before the text is seen, as a smaller model has, it may cost "
+        "far more.",
         title="KL at half",
         format=".2g",
     ),

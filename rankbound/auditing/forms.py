@@ -21,17 +21,14 @@ from rankbound.auditing.models import require
 HIDDEN = -1e4  # what is added to a hidden logit is at most this, beside the others of its query
 ABSENT = -1  # the index of an entry that holds no product
 # Views and copies: what they do to entries they do to indices.
-MOVES = frozenset(
-    "_reshape_alias _unsafe_view alias cat clone constant_pad_nd contiguous detach diagonal expand "
-    "flip gather index index_select lift_fresh movedim narrow permute repeat reshape roll select "
-    "slice split split_with_sizes squeeze stack t transpose unbind unflatten unfold unsqueeze view "
-    "_to_copy copy".split()
-)
-SUMS = frozenset("add sub rsub mul div neg masked_fill where tanh".split())
+_MOVES = """_reshape_alias _unsafe_view alias cat clone constant_pad_nd contiguous detach diagonal
+expand flip gather index index_select lift_fresh movedim narrow permute repeat reshape roll select
+slice split split_with_sizes squeeze stack t transpose unbind unflatten unfold unsqueeze view
+_to_copy copy"""
 # What may change nothing, as a clamp far from all entries: then it is no operation.
-IDLE = frozenset(
-    "clamp clamp_min clamp_max maximum minimum nan_to_num dropout native_dropout".split()
-)
+_IDLE = "clamp clamp_min clamp_max maximum minimum nan_to_num dropout native_dropout"
+MOVES, IDLE = frozenset(_MOVES.split()), frozenset(_IDLE.split())
+SUMS = frozenset(("add", "sub", "rsub", "mul", "div", "neg", "masked_fill", "where", "tanh"))
 PRODUCTS = frozenset(("bmm", "baddbmm"))
 
 
@@ -119,10 +116,7 @@ def _numbers(given: Any) -> Any:
 
 def form_of(node: Any, shape: tuple[int, ...] | None = None) -> Form:
     """The form of a node, of a tensor or of a number; `Unreadable` if it has none."""
-    if isinstance(node, Node):
-        found = _evaluated(node)
-    else:
-        found = _constant(node)
+    found = _evaluated(node) if isinstance(node, Node) else _constant(node)
     return found if shape is None else found.expanded(shape)
 
 

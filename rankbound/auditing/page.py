@@ -182,7 +182,13 @@ def _facts(record: Record) -> str:
     ]
     if model["not_audited"]:
         facts.append(("Not audited", "; ".join(model["not_audited"])))
-    wide = {"Not audited", "Versions", "Model's own weights reproduced", "SHA-256 of the input", "Inputs"}
+    wide = {
+        "Not audited",
+        "Versions",
+        "Model's own weights reproduced",
+        "SHA-256 of the input",
+        "Inputs",
+    }
     return "\n".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{_escape(name)}</dt>"
         f"<dd>{_escape(value)}</dd></div>"

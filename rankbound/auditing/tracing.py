@@ -133,7 +133,7 @@ def _tracer() -> Any:
                 return function(*arguments, **options)
             given = self.given(arguments)
             nodes = list(_nodes(given))
-            before = arguments[0] if arguments else None
+            before: Any = arguments[0] if arguments else None
             if written != name and nodes and (name in IDLE or nodes[0].root is not None):
                 before = before.clone()  # it is written over
             output = function(*arguments, **options)

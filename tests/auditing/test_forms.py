@@ -33,7 +33,7 @@ TEMPERATURE, SIZES = drawn(H, 1, 1, seed=4).exp(), drawn(N, 1, seed=5).exp()
 SINK, R = drawn(H, seed=6), drawn(H, 2 * N - 1, K, seed=7)
 
 
-class Attend(torch.nn.Module):
+class Attend(torch.nn.Module):  # type: ignore[misc]
     """A module whose forward is a function; it has a parameter, as layers do."""
 
     def __init__(self, function: Callable[[], Any]) -> None:

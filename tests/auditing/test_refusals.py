@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import rankbound as rb
-from tests.auditing.tiny import CONFIGS, TEXT, save
+from tests.auditing.tiny import TEXT, save
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,10 @@ def test_a_model_without_attention(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("vit", r"takes images \(pixel_values\), not .* of a text; expected inputs={'pixel_values'"),
+        (
+            "vit",
+            r"takes images \(pixel_values\), not .* of a text; expected inputs={'pixel_values'",
+        ),
         ("wav2vec2", r"takes audio \(input_values\), not .*; expected inputs={'input_values': …}"),
     ],
 )
@@ -188,17 +191,16 @@ def test_a_model_that_acts_otherwise_when_it_runs_again_is_found_out(
 def test_a_layer_that_runs_only_once_is_found_out(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rankbound.auditing import audit as module
-    from rankbound.auditing.capture import Attention
+    from rankbound.auditing import capture
 
-    look = module.capture.look
+    look = capture.look
 
-    def longer(*given: Any) -> Attention:
+    def longer(*given: Any) -> Any:
         found = look(*given)
         found.numbers["layers.7.self_attn", 0] = 7
         return found
 
-    monkeypatch.setattr(module.capture, "look", longer)
+    monkeypatch.setattr(capture, "look", longer)
     refused(llama, r"1 of 3 attention layers of LlamaModel \(layers\.7\.self_attn\) did not run")
 
 
