@@ -47,8 +47,17 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("num_key_value_heads", "num_kv_heads"), 2),
     **dict.fromkeys(("intermediate_size", "ffn_dim", "d_ff", "n_inner", "hidden_dim"), 48),
     **dict.fromkeys(("encoder_ffn_dim", "decoder_ffn_dim", "moe_intermediate_size"), 48),
-    **dict.fromkeys(("vocab_size_per_layer_input", "latent_query_num"), 8),
-    **dict.fromkeys(("vocab_size", "max_position_embeddings", "n_positions", "max_seq_len"), 64),
+    **dict.fromkeys(("latent_query_num",), 8),
+    **dict.fromkeys(
+        (
+            "vocab_size",
+            "vocab_size_per_layer_input",
+            "max_position_embeddings",
+            "n_positions",
+            "max_seq_len",
+        ),
+        64,
+    ),
     **dict.fromkeys(("head_dim", "d_kv", "kv_channels", "projection_dim"), 8),
     **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts"), 4),
     **dict.fromkeys(("num_experts_per_tok", "moe_topk"), 2),
@@ -64,11 +73,13 @@ SIZES: dict[str, Any] = {
 }
 FLAT = 1e-3  # a largest singular value of log P below which rounding of P hides its spectrum
 SHAPE = "shape"  # what differs where there is no context of the right shape
+SECTIONS = "mrope_section"  # of RoPE in three dimensions, told where the default is too large
 KEPT = None  # a size that is left as the configuration has it
 WIDE = dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "embed_dim"))
 # Other sizes, tried in turn until a model can be built and, if it takes text, runs on it.
 OTHERS: tuple[dict[str, Any], ...] = (
     {},
+    {SECTIONS: KEPT},
     {"head_dim": KEPT},
     {"num_key_value_heads": 4, "num_kv_heads": 4, "head_dim": KEPT},
     {**dict.fromkeys(WIDE, 96), "head_dim": 24},  # thirds and sixths of it
@@ -244,6 +255,12 @@ def _sizes(config: Any, other: dict[str, Any]) -> dict[str, Any]:
     has = {*config.to_dict(), *getattr(config, "attribute_map", {})}
     wanted = {**SIZES, **other}
     sizes = {name: wanted[name] for name in wanted if name in has and wanted[name] is not KEPT}
+    rope = getattr(config, "rope_parameters", None)
+    if isinstance(rope, dict) and ("mrope_section" in rope or SECTIONS in other):
+        size = sizes.get("head_dim") or sizes.get("hidden_size", 32) // 4
+        half = int(size * rope.get("partial_rotary_factor", 1)) // 2
+        third = half // 3  # its sections share half a head's size
+        sizes["rope_parameters"] = {**rope, "mrope_section": [half - 2 * third, third, third]}
     for name in config.sub_configs:
         part = getattr(config, name, None)
         if part is not None:

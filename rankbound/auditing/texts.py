@@ -5,6 +5,7 @@ or other inputs.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from rankbound.auditing.models import quiet
 from rankbound.errors import InputError, InputTypeError
 
 USUAL = 512  # tokens of a window, where the text and the model allow it
+CHARACTERS = 8  # of the text to read for each token wanted, at first
+SPARE = 64  # tokens past the last window: how a text goes on changes none of them
 
 
 @dataclass(frozen=True)
@@ -21,9 +24,10 @@ class TextFacts:
     """The text that was read, or the other inputs."""
 
     sha256: str  # of the text in UTF-8, or of the inputs' names, shapes and bytes
-    tokens: int | None  # of the whole text, special ones included; None for other inputs
+    tokens: int | None  # of what was read of it, special ones included; None for other inputs
     length: int | None  # tokens of a window; None for other inputs
     windows: int  # how many were audited
+    whole: bool = True  # whether the text was read to its end
     inputs: Mapping[str, str] = field(default_factory=dict)  # of a run: dtypes and shapes
 
     def summary(self) -> str:
@@ -31,7 +35,12 @@ class TextFacts:
         if self.length is None or self.tokens is None:
             return ", ".join(f"{name} {shape}" for name, shape in self.inputs.items())
         windows = "1 window" if self.windows == 1 else f"{self.windows} windows"
-        return f"{windows} of {self.length:,} tokens, of {self.tokens:,} in all"
+        return f"{windows} of {self.length:,} tokens, of {self.extent} in all"
+
+    @property
+    def extent(self) -> str:
+        """How long the text is, as far as it was read."""
+        return f"{self.tokens:,} tokens" if self.whole else f"more than {self.tokens:,} tokens"
 
 
 def input_facts(inputs: Mapping[str, Any]) -> TextFacts:
@@ -40,7 +49,7 @@ def input_facts(inputs: Mapping[str, Any]) -> TextFacts:
     for name, value in inputs.items():
         content = value.cpu().numpy().tobytes() if hasattr(value, "cpu") else repr(value).encode()
         digest.update(f"{name} {_shape(value)} ".encode() + content)
-    return TextFacts(digest.hexdigest(), None, None, 1, shapes(inputs))
+    return TextFacts(digest.hexdigest(), None, None, 1, inputs=shapes(inputs))
 
 
 def shapes(inputs: Mapping[str, Any]) -> dict[str, str]:
@@ -71,17 +80,23 @@ def cut_windows(
 ) -> tuple[list[list[int]], TextFacts]:
     """Cut the first windows of a text, each with the tokenizer's special tokens around it.
 
-    `length` is as for `audit`, and at most `most`, the model's number of positions.
+    `length` is as for `audit`, and at most `most`, the model's number of positions. A long text is
+    read as far as the windows go, to a blank at least SPARE tokens after them.
     """
     windows = check_int("windows", windows, least=1)
-    whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)
+    if length is not None:
+        length = _most(
+            check_int("length", length, least=2, why="one token attends to itself"), most
+        )
+    wanted = windows * (length or min(USUAL, most or USUAL))
+    whole, body, ended = _start(tokenizer, text, wanted)
     if not body or len(whole) < 2:
         raise InputError(
             f"the text has {len(body)} tokens beside {len(whole) - len(body)} special ones; "
             "expected at least 1, and 2 in all."
         )
     before, after = _around(whole, body)
-    _check_single(tokenizer, before, body, after)
+    _check_single(tokenizer, before, body, after if ended else [])
     n = _length(length, len(whole), most)
     inside = n - len(before) - len(after)
     if inside < 1:
@@ -96,21 +111,41 @@ def cut_windows(
         )
     cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return cut, TextFacts(digest, len(whole), n, windows)
+    return cut, TextFacts(digest, len(whole), n, windows, ended)
+
+
+def _start(tokenizer: Any, text: str, wanted: int) -> tuple[list[int], list[int], bool]:
+    """The tokens of the text, or of a start with enough of them: with special ones, without, whole?
+
+    Tokenizers split words at blanks, so a start that ends before one has the tokens of the text.
+    """
+    size = CHARACTERS * wanted
+    while size < len(text) and (blank := re.compile(r"\s").search(text, size)):
+        start = text[: blank.start()]
+        body = _ids(tokenizer, start, False)
+        if len(body) >= wanted + SPARE:
+            return _ids(tokenizer, start, True), body, False
+        size *= 2
+    return _ids(tokenizer, text, True), _ids(tokenizer, text, False), True
+
+
+def _most(length: int, most: int | None) -> int:
+    if most is not None and length > most:
+        raise InputError(
+            f"length is {length}; expected at most {most}, the positions of the model."
+        )
+    return length
 
 
 def _length(length: int | None, tokens: int, most: int | None) -> int:
     if length is None:
         return min(tokens, USUAL, most or USUAL)
-    n = check_int("length", length, least=2, why="one token attends to itself")
-    if most is not None and n > most:
-        raise InputError(f"length is {n}; expected at most {most}, the positions of the model.")
-    if n > tokens:
+    if length > tokens:
         raise InputError(
-            f"the text has {tokens} tokens; expected at least the length of {n}. Give a longer "
-            "text or a smaller length."
+            f"the text has {tokens} tokens; expected at least the length of {length}. Give a "
+            "longer text or a smaller length."
         )
-    return n
+    return length
 
 
 def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:
