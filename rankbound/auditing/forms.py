@@ -47,7 +47,7 @@ class Node:
     shape: tuple[int, ...]
     dtype: str
     depth: int = 0
-    root: int | None = None  # the softmax whose output this is, moved only
+    roots: tuple[int, ...] = ()  # the softmaxes whose outputs these are, moved only
     changed: str = ""  # or what was done to it
     item: int | None = None  # of an operation that gives several
 
@@ -134,7 +134,7 @@ def _constant(given: Any) -> Form:
 
 
 def _evaluated(node: Node) -> Form:
-    if node.root is not None:
+    if node.roots:
         raise Unreadable("takes the softmax of another softmax")
     if node.changed:
         raise Unreadable(f"applies {node.changed} to its logits")
@@ -400,6 +400,7 @@ def read_layer(form: Form, dim: int) -> Layer:
             if form.terms
             else "has logits without products"
         )
+    split = _of_one_query(split)
     scales = {scale for _, _, scale in split}
     one = scales.pop() if len(scales) == 1 else 1.0
     cap = form.cap
@@ -437,7 +438,10 @@ def _constant_along(tensor: Any, dim: int) -> bool:
     return bool((tensor == tensor.select(dim, 0).unsqueeze(dim)).all())
 
 
-def _factors(term: Term) -> tuple[Array, Array, float] | None:
+Factors = tuple[Array, Array, float]  # queries and keys, (heads, k, tokens), and a scale
+
+
+def _factors(term: Term) -> Factors | None:
     """Queries, keys (heads, k, tokens) and a scale; None if no such factors give the term."""
     batch, row, column = term.maps
     shape = batch.shape
@@ -481,6 +485,20 @@ def _factors(term: Term) -> tuple[Array, Array, float] | None:
     else:
         return None
     return queries, keys, 1.0
+
+
+def _of_one_query(split: list[Factors]) -> list[Factors]:
+    """Products of the same queries with keys in different places are one product."""
+    found: list[Factors] = []
+    for queries, keys, scale in split:
+        for at, (other, seen, factor) in enumerate(found):
+            apart = not (keys.any(axis=(0, 1)) & seen.any(axis=(0, 1))).any()
+            if apart and scale == factor and np.array_equal(queries, other):
+                found[at] = (queries, keys + seen, scale)
+                break
+        else:
+            found.append((queries, keys, scale))
+    return found
 
 
 def _table(factor: Any) -> Array:

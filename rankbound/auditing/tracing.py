@@ -134,7 +134,7 @@ def _tracer() -> Any:
             given = self.given(arguments)
             nodes = list(_nodes(given))
             before: Any = arguments[0] if arguments else None
-            if written != name and nodes and (name in IDLE or nodes[0].root is not None):
+            if written != name and nodes and (name in IDLE or nodes[0].roots):
                 before = before.clone()  # it is written over
             output = function(*arguments, **options)
             if name in PRODUCTS:
@@ -144,8 +144,8 @@ def _tracer() -> Any:
                 self.soften(output, arguments, given)
             elif nodes and name in IDLE:
                 self.idle(name, function, (before, *arguments[1:]), given, output, nodes)
-            elif nodes and nodes[0].root is not None and name in SUMS:
-                self.changed(name, before, output, nodes[0])
+            elif name in SUMS and any(node.roots for node in nodes):
+                self.changed(name, (before, *arguments[1:]), given, output)
             elif nodes:
                 self.follow(name, function, given, options, output, nodes)
             return output
@@ -175,24 +175,27 @@ def _tracer() -> Any:
                 self.lost |= _places([self.pending.pop(next(iter(self.pending)))])
             dim = int(arguments[1]) % max(output.ndim, 1)
             self.pending[self.count] = Softmax(self.place(), logits, dim, output)
-            self.keep(output, "softmax", None, (), {}, root=self.count)
+            self.keep(output, "softmax", None, (), {}, roots=(self.count,))
 
         def meet(self, factors: Any) -> None:
             """A product with values: whatever softmax gives a factor is attention."""
             for factor in factors:
                 node = self.nodes.get(factor)
-                if node is None or node.root not in self.pending:
-                    continue
-                softmax = self.pending.pop(node.root)
-                softmax.changed = node.changed
-                call = softmax.module, self.calls[softmax.module]
-                self.calls[softmax.module] += 1
-                self.observe(call, softmax)
+                for root in node.roots if node is not None else ():
+                    softmax = self.pending.pop(root, None)
+                    if softmax is not None:
+                        softmax.changed = node.changed
+                        call = softmax.module, self.calls[softmax.module]
+                        self.calls[softmax.module] += 1
+                        self.observe(call, softmax)
 
-        def changed(self, name: str, before: Any, output: Any, weights: Node) -> None:
+        def changed(self, name: str, tensors: Any, given: Any, output: Any) -> None:
             """Attention weights on which something was done, maybe nothing that tells."""
-            told = weights.changed or ("" if _same(output, before) else name)
-            self.keep(output, name, None, (), {}, root=weights.root, changed=told)
+            pairs = list(zip(tensors, given, strict=True))
+            weights = [node for _, node in pairs if isinstance(node, Node) and node.roots]
+            same = any(node is weights[0] and _same(output, tensor) for tensor, node in pairs)
+            told = weights[0].changed or ("" if same and len(weights) == 1 else name)
+            self.keep(output, name, None, (), {}, roots=_roots(weights), changed=told)
 
         def idle(
             self, name: str, function: Any, tensors: Any, given: Any, output: Any, nodes: Any
@@ -203,8 +206,8 @@ def _tracer() -> Any:
                 if isinstance(node, Node) and _same(first, tensor):
                     self.nodes[first] = node
                     return
-            root, told = nodes[0].root, nodes[0].changed or name
-            self.keep(first, name, function, given, {}, root=root, changed=told)
+            told = nodes[0].changed or name
+            self.keep(first, name, function, given, {}, roots=_roots(nodes), changed=told)
 
         def follow(
             self, name: str, function: Any, given: Any, options: Any, output: Any, nodes: Any
@@ -212,12 +215,11 @@ def _tracer() -> Any:
             depth = 1 + max(node.depth for node in nodes)
             if depth > DEEPEST:
                 return
-            root, told = nodes[0].root, nodes[0].changed
+            roots, told = _roots(nodes), next((n.changed for n in nodes if n.changed), "")
             for item, part in enumerate(output if isinstance(output, (list, tuple)) else [output]):
                 at = None if part is output else item
-                given = () if root is not None else given
-                more = {"depth": depth, "root": root, "changed": told, "item": at}
-                self.keep(part, name, function, given, options, **more)
+                more = {"depth": depth, "roots": roots, "changed": told, "item": at}
+                self.keep(part, name, function, () if roots else given, options, **more)
 
     return Tracer
 
@@ -235,6 +237,10 @@ def _nodes(given: Any) -> Iterator[Node]:
             yield value
         elif isinstance(value, list):
             yield from (part for part in value if isinstance(part, Node))
+
+
+def _roots(nodes: Iterable[Node]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(root for node in nodes for root in node.roots))
 
 
 def _places(softmaxes: Iterable[Softmax]) -> set[str]:

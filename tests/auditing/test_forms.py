@@ -195,6 +195,13 @@ MECHANISMS: dict[str, tuple[Callable[[], Any], Floats]] = {
         lambda: attend(product() + Q.flip(2) @ V.transpose(-1, -2)),
         RAW + (V @ Q.flip(2).transpose(-1, -2))[0].numpy(),
     ),
+    "keys in two parts": (
+        lambda: attend(
+            torch.cat([Q @ KEYS[:, :, at].transpose(-1, -2) for at in (slice(4), slice(4, M))], -1)
+        ),
+        RAW,
+    ),
+    "mask of ones": (lambda: (torch.ones(N, M) * torch.softmax(product(), -1)) @ V, RAW),
     "relative positions": (lambda: attend(shifted(), V[:, :, :N]), RAW[:, :N] + SHIFT),
     "gauge": (lambda: attend(product() - 5 * torch.arange(N)[:, None]), RAW),
 }
@@ -227,6 +234,7 @@ def test_logits_are_those_of_numpy(name: str) -> None:
         ("temperature per head", K, 1.0, False),
         ("sink", K, 1.0, True),
         ("two products", 2 * K, 1.0, False),  # their factors are joined
+        ("keys in two parts", K, 1.0, False),  # of the same queries
         ("relative positions", K, 1.0, True),  # no product of a query and a key of its own
         ("gauge", K, 1.0, False),
     ],
@@ -297,6 +305,27 @@ def test_what_is_not_understood_is_said(name: str) -> None:
     with pytest.raises(Unreadable, match=message):
         for softmax in observed(function):
             read_layer(softmax.form(), softmax.dim)
+
+
+def test_two_softmaxes_that_weigh_values_together_are_two() -> None:
+    def both() -> Any:
+        weights = [torch.softmax(c * product(), dim=-1) for c in (1.0, 2.0)]
+        return torch.cat(weights, dim=-1) @ torch.cat([V, V], dim=-2)
+
+    layers = [read_layer(softmax.form(), softmax.dim) for softmax in observed(both)]
+    assert [layer.scale for layer in layers] == [1.0, 2.0]
+
+
+def test_a_difference_of_two_softmaxes_is_refused() -> None:
+    def difference() -> Any:
+        first, second = (torch.softmax(c * product(), dim=-1) for c in (1.0, 2.0))
+        return (first - 0.5 * second) @ V
+
+    found = observed(difference)
+    assert len(found) == 2
+    for softmax in found:
+        with pytest.raises(Unreadable, match=r"changes the weights after the softmax \((sub|mul)"):
+            softmax.form()
 
 
 def test_a_softmax_that_weighs_no_values_is_no_attention() -> None:
