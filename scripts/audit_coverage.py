@@ -36,8 +36,8 @@ LENGTH = 16
 WORDS = [f"w{i}" for i in range(56)]
 TEXT = " ".join(WORDS[(7 * i * i + i) % len(WORDS)] for i in range(60))
 LARGEST = 40_000_000  # weights of a model that is still tiny
-SECONDS = 25.0  # of the processor, for one type
-SEARCHED = 5.0  # of them for sizes and inputs that fit
+SECONDS = 15.0  # of the processor, for one type
+SEARCHED = 3.0  # of them for sizes and inputs that fit
 SIZES: dict[str, Any] = {
     **dict.fromkeys(("hidden_size", "d_model", "n_embd", "dim", "emb_dim", "embed_dim"), 32),
     **dict.fromkeys(("num_hidden_layers", "n_layer", "n_layers", "num_layers", "depth"), 2),
@@ -64,7 +64,7 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("init_std", "initializer_range"), 0.3),
     **dict.fromkeys(("pad_token_id",), 3),
     **dict.fromkeys(("bos_token_id",), 1),
-    **dict.fromkeys(("eos_token_id", "sep_token_id"), 2),
+    **dict.fromkeys(("eos_token_id", "sep_token_id", "decoder_start_token_id"), 2),
     **dict.fromkeys(("image_size",), 32),
     **dict.fromkeys(("num_mel_bins",), 16),
     **dict.fromkeys(("max_length",), 32),
