@@ -196,7 +196,7 @@ def _audited(model_type: str, model: Any) -> Outcome:
             break
         except rb.RankboundError as error:
             said = str(error)
-            other = "does not run" in said and re.search(r"float|[dD]ouble|dtype", said)
+            other = re.search(r"does not run.*(float|[dD]ouble|dtype)|adds inf or nan", said)
             if dtype == "float32" or not other:
                 return Outcome(model_type, "refused", reason(said), said)
     try:

@@ -121,7 +121,10 @@ def _read(layer: int, call: Call, softmax: Softmax) -> Captured:
             f"are damaged, or {found.dtype} is too narrow for them."
         )
     if any(bias is not None and not np.isfinite(bias).all() for bias in found.biases):
-        raise InputError(f"{place}: adds inf or nan to visible logits; expected finite numbers.")
+        raise InputError(
+            f"{place}: adds inf or nan to visible logits; expected finite numbers. It may compute "
+            "its mask in another dtype than that of dtype=."
+        )
     group = _group(found.keys)
     stored = STORAGES[found.dtype]
     heads = tuple(

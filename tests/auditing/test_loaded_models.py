@@ -75,6 +75,18 @@ def test_gradients_and_ties_are_left_alone(folder: Path) -> None:
     assert audit.model.parameters == sum(p.numel() for p in model.parameters())
 
 
+def test_hooks_belong_to_the_model(folder: Path) -> None:
+    """One that doubles the queries of a layer doubles the logits that are audited."""
+    model, tokenizer = loaded(folder)
+    usual = rb.audit(model, TEXT, N, tokenizer=tokenizer, dtype="float64")
+    model.layers[0].self_attn.q_proj.register_forward_hook(lambda _, __, output: 2 * output)
+    doubled = rb.audit(model, TEXT, N, tokenizer=tokenizer, dtype="float64")
+    for before, after in zip(usual.heads[:4], doubled.heads[:4], strict=True):
+        np.testing.assert_allclose(
+            after.measures.centred_values, 2 * before.measures.centred_values, rtol=1e-9
+        )
+
+
 def test_what_is_refused(folder: Path) -> None:
     import torch
 
