@@ -95,9 +95,7 @@ MORE: tuple[dict[str, Any], ...] = (
 )
 RETRIED = "computes no attention|nothing would be shown"
 REASONS = {  # of refusals, by what the message says
-    r"takes (images|audio|videos|another input)": "takes {0}, not the tokens of a text",
-    r"does not run on (\d+) tokens of text( alone)?": "does not run on text alone",
-    r"does not run on inputs": "does not run on the inputs that were tried",
+    r"does not run on": "does not run where it is audited",
     r"computes no attention": "computes no attention",
     r"does not multiply values by": "no softmax gives weights to values",
     r"the layer (.*?), which the audit does not understand": "a layer {0}",
@@ -189,7 +187,10 @@ def _covered(model_type: str) -> Outcome:
 
 
 def _audited(model_type: str, model: Any) -> Outcome:
-    given = given_to(model)
+    inputs, why = run_on(model)
+    if inputs is None:
+        return Outcome(model_type, "not built", f"not run: {why}")
+    given = given_to(inputs)
     for dtype in ("float64", "float32"):  # some make float32 of whatever they are given
         try:
             audit = rb.audit(model, **given, dtype=dtype)
@@ -242,7 +243,7 @@ def tiny_model(model_type: str, more: dict[str, Any] | None = None) -> Any:
                 config._experts_implementation = "eager"  # grouped kernels take no float64
             model = transformers.AutoModel.from_config(config, attn_implementation="eager").eval()
             first = model if first is None else first
-            if run_on(model) is None:
+            if run_on(model)[0] is None:
                 continue
             return model
         except Exception as error:  # whatever a configuration of these sizes lacks
@@ -306,16 +307,18 @@ BUILDERS: tuple[Callable[[Any], dict[str, Any]], ...] = (
 )
 
 
-def given_to(model: Any) -> dict[str, Any]:
-    """How the model is audited: on a text, or on inputs."""
-    found = run_on(model)
-    if found is None or set(found) <= {"input_ids", "decoder_input_ids"}:
+def given_to(inputs: dict[str, Any]) -> dict[str, Any]:
+    """How a model that runs on these is audited: on a text, or on inputs."""
+    if set(inputs) <= {"input_ids", "decoder_input_ids"}:
         return {"text": TEXT, "length": LENGTH, "tokenizer": tokenizer()}
-    return {"inputs": found}
+    return {"inputs": inputs}
 
 
-def run_on(model: Any) -> dict[str, Any] | None:
-    """Inputs on which a model runs: the least that it asks for, in the first shapes that fit."""
+def run_on(model: Any) -> tuple[dict[str, Any] | None, str]:
+    """Inputs on which a model runs: the least that it asks for, in the first shapes that fit.
+
+    Or None, and what it says of those it asks for first.
+    """
     import torch
 
     known = inspect.signature(type(model).forward).parameters
@@ -327,7 +330,7 @@ def run_on(model: Any) -> dict[str, Any] | None:
     if model.config.is_encoder_decoder and "decoder_input_ids" in known:
         names.append("decoder_input_ids")
     tried: set[tuple[str, ...]] = set()
-    queue = [tuple(dict.fromkeys(names))]
+    queue, why = [tuple(dict.fromkeys(names))], "" if names else "it names no inputs known here"
     while queue and len(tried) < 8:
         names_now = queue.pop(0)
         if names_now in tried or not names_now:
@@ -340,14 +343,16 @@ def run_on(model: Any) -> dict[str, Any] | None:
                     found[name] = make(model.config)
                 with torch.no_grad():
                     model(**found)
-                return found
+                return found, ""
             except Exception as error:  # it may say what it lacks
+                told = " ".join(str(error).split())[:100]
+                why = why or f"{', '.join(names_now)}: {type(error).__name__}: {told}"
                 said = re.findall(r"\w+", str(error))
                 more = [word for word in said if word in INPUTS and word in known]
                 others = [n for n in ASKED if n in known and n not in names_now]
                 for new in (tuple(more), *((other,) for other in others)):
                     queue.append(tuple(dict.fromkeys((*names_now, *new))))
-    return None
+    return None, why
 
 
 def _from(config: Any, *names: str, default: Any) -> Any:
@@ -760,8 +765,8 @@ def as_markdown(found: list[Outcome]) -> str:
         "its effective rank), computed from these matrices by NumPy, are the audit's. Where a "
         "model does not return the weights of a layer they are compared with what Python's "
         "softmax functions, or torch's own layers of attention, give as it runs. *Not built*: "
-        "transformers makes no model of the tiny sizes tried here; nothing is said of such a "
-        "type. A type that does not run may need other inputs than were tried: the model's own "
+        "transformers makes no model of the tiny sizes tried here, or (not run) the model runs "
+        "on none of the inputs that were tried; nothing is said of such a type, and its own "
         "words are given. *False success*: an audit that succeeds and differs.",
         "",
         "| refused because | types |",

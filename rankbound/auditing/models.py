@@ -534,7 +534,8 @@ def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
     if "input_ids" not in known and all(p.kind is not p.VAR_POSITIONAL for p in known.values()):
         named = [p for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # not self
         needed = [p.name for p in named if p.default is p.empty]
-        main = str(getattr(loaded.model, "main_input_name", "input_ids"))
+        main = getattr(loaded.model, "main_input_name", "input_ids")
+        main = main if isinstance(main, str) else " and ".join(map(str, main))
         main = " and ".join(needed) if main == "input_ids" else main
         other = next((what for part, what in TAKES.items() if part in main), "another input")
         raise InputError(

@@ -81,7 +81,7 @@ def test_a_false_success_is_found(change: Callable[[rb.Audit], rb.Audit], said: 
 def test_heads_whose_weights_the_model_does_not_return() -> None:
     """The pooling of SigLIP is torch's own layer; a wrong head of it is found too."""
     model: Any = audit_coverage.tiny_model("siglip")
-    given = audit_coverage.given_to(model)
+    given = audit_coverage.given_to(audit_coverage.run_on(model)[0] or {})
     audit = rb.audit(model, **given, dtype="float64")
     told = ", 4 compared with softmaxes of its run"
     assert difference(model, audit, given) == ("", told)
