@@ -18,7 +18,7 @@ import numpy as np
 from rankbound._validate import Array
 from rankbound.auditing.models import require
 
-HIDDEN = -1e4  # what is added to a hidden logit is at most this, beside the others of its query
+HIDDEN = -1e4  # what is added to a hidden logit is at most this
 ABSENT = -1  # the index of an entry that holds no product
 # Views and copies: what they do to entries they do to indices.
 _MOVES = """_reshape_alias _unsafe_view alias cat clone constant_pad_nd contiguous detach diagonal
@@ -124,8 +124,8 @@ def _constant(given: Any) -> Form:
     torch = require("torch", "an audit")
     values = _numbers(given)
     hidden = None
-    if values.ndim and values.numel():
-        low = values - values.amax(dim=-1, keepdim=True).nan_to_num(neginf=0.0) <= HIDDEN
+    if values.ndim and values.shape[-1] > 1:  # what is one number for each query hides no key
+        low = values <= HIDDEN
         if bool(low.any()):
             hidden = low
             values = torch.where(low, 0.0, values)

@@ -292,6 +292,10 @@ UNREADABLE: dict[str, tuple[Callable[[], Any], str]] = {
         r"changes the weights after the softmax \(mul\)",
     ),
     "own keys": (own_keys, "has logits that are no products of a query with a key"),
+    "blind by what is added": (
+        lambda: attend(product() - 1e10 * (torch.arange(N)[:, None] == 2).expand(N, M)),
+        "a query that sees no key",
+    ),
     "blind": (
         lambda: attend(product().masked_fill(torch.arange(N)[:, None] == 2, float("-inf"))),
         "a query that sees no key",
