@@ -97,7 +97,7 @@ RETRIED = "computes no attention|nothing would be shown"
 REASONS = {  # of refusals, by what the message says
     r"does not run on": "does not run where it is audited",
     r"computes no attention": "computes no attention",
-    r"does not multiply values by": "no softmax gives weights to values",
+    r"no attention that can be read: \S+, (.*?);": "has one attention, {0}",
     r"the layer (.*?), which the audit does not understand": "a layer {0}",
     r"gives another output": "gives another output when it runs again",
     r"that are not those of an observed softmax": "returns weights that are not those of a softmax",
@@ -667,13 +667,12 @@ def unmatched(audit: rb.Audit, own: list[Any], others: list[Any]) -> tuple[str, 
 
 
 def _is_part(P: Any, whole: Any) -> bool:
-    """Whether these are the weights of the first or the last keys of a context, and not all."""
-    keys = len(P)
-    return (
-        P.shape[1] == whole.shape[1]
-        and keys < len(whole)
-        and any(np.array_equal(P, part) for part in (whole[:keys], whole[-keys:]))
-    )
+    """Whether these are the weights of the first or the last keys and queries, and not of all."""
+    keys, queries = P.shape
+    if keys >= len(whole) or queries > whole.shape[1]:
+        return False
+    parts = (slice(keys), slice(-keys, None)), (slice(queries), slice(-queries, None))
+    return any(np.array_equal(P, whole[rows, columns]) for rows, columns in product(*parts))
 
 
 def _taken(m: Any, contexts: list[Any]) -> str:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -188,7 +189,7 @@ def look(loaded: LoadedModel, inputs: Inputs) -> Attention:
     """
     returned, output = returned_weights(loaded, inputs)
     seen: list[tuple[Call, Array]] = []
-    beside: set[str] = set()
+    beside: dict[str, str] = {}
 
     def observe(call: Call, softmax: Softmax) -> None:
         seen.append((call, _sample(softmax.weights.transpose(softmax.dim, -1))))
@@ -204,7 +205,7 @@ def look(loaded: LoadedModel, inputs: Inputs) -> Attention:
     if not seen:
         what = "computes no attention: no softmax of its gives weights to values"
         if beside:
-            what = f"does not multiply values by the weights of {min(beside)}, as attention does"
+            what = f"has no attention that can be read: {min(beside)}, {beside[min(beside)]}"
         raise InputError(f"{model.name}: {model.architecture} {what}; expected attention layers.")
     samples, left = _matched(seen, returned)
     if left:
@@ -310,15 +311,19 @@ def _equal(one: Any, other: Any) -> bool:
 
 
 def not_audited(
-    loaded: LoadedModel, calls: Iterable[Call], ran: set[str], beside: Iterable[str] = ()
+    loaded: LoadedModel,
+    calls: Iterable[Call],
+    ran: set[str],
+    beside: Mapping[str, str] = MappingProxyType({}),
 ) -> tuple[str, ...]:
     """Name the modules of attention that hold no audited layer: vision towers, linear attention.
 
-    A module counts as attention by its name or its class's, as far as names tell; no norm does.
+    A module counts as attention by its name or its class's, as far as names tell; no norm does. So
+    does one of those `beside`, with a softmax that is not read.
     """
     found: dict[str, Any] = {}
     audited = {name for name, _ in calls}
-    unmet = set(beside) - audited
+    others = {name: why for name, why in beside.items() if name not in audited}
     for name, module in loaded.model.named_modules():
         within = any(name.startswith(f"{other}.") for other in [*found, *audited])
         holds = any(f"{one}.".startswith(f"{name}.") for one in audited)
@@ -327,19 +332,22 @@ def not_audited(
             within or holds or "Norm" in named[1] or next(module.parameters(), None) is None
         ):
             found[name] = module
+    modules = dict(loaded.model.named_modules())
+    for name in others:
+        if not any(f"{name}.".startswith(f"{other}.") for other in found):
+            found[name] = modules[name]
     groups = Counter(
-        f"{in_general(name)} ({type(module).__name__}), " + _why(name, ran, unmet)
+        f"{in_general(name)} ({type(module).__name__}), " + _why(name, ran, others)
         for name, module in found.items()
     )
     return tuple(name if many == 1 else f"{many} of {name}" for name, many in groups.items())
 
 
-def _why(name: str, ran: set[str], unmet: set[str]) -> str:
+def _why(name: str, ran: set[str], others: Mapping[str, str]) -> str:
     if name not in ran:
         return "which does not run on this input"
-    if any(f"{one}.".startswith(f"{name}.") for one in unmet):
-        return "whose softmax gives no weights to values"
-    return "which computes no weights by a softmax"
+    known = (why for other, why in others.items() if f"{other}.".startswith(f"{name}."))
+    return next(known, "which computes no weights by a softmax")
 
 
 def sampled(n: int) -> npt.NDArray[np.int64]:

@@ -392,7 +392,8 @@ def read_layer(form: Form, dim: int) -> Layer:
     form = form.moved(lambda tensor, _: tensor.transpose(dim, -1))
     if len(form.shape) < 2:
         raise Unreadable("has logits of one query only")
-    heads = [_factors(term) for term in form.terms]
+    terms = [_where_visible(term, form.hidden) for term in form.terms]
+    heads = [_factors(term) for term in terms]
     split = [found for found in heads if found is not None]
     if not split:
         raise Unreadable(
@@ -406,7 +407,7 @@ def read_layer(form: Form, dim: int) -> Layer:
     cap = form.cap
     queries = np.concatenate([q * (1.0 if one == c else c) for q, _, c in split], axis=1)
     keys = np.concatenate([k for _, k, _ in split], axis=1)
-    rest = [term for term, found in zip(form.terms, heads, strict=True) if found is None]
+    rest = [term for term, found in zip(terms, heads, strict=True) if found is None]
     if cap is not None and rest:
         raise Unreadable("caps logits that are no products of a query with a key")
     bias, most = form.bias, 0.0
@@ -430,6 +431,15 @@ def read_layer(form: Form, dim: int) -> Layer:
         form.steps * form.largest + most,
         coarsest,
     )
+
+
+def _where_visible(term: Term, hidden: Any) -> Term:
+    """A term whose coefficient is one number on all visible entries has that coefficient."""
+    if isinstance(term.coefficient, float) or hidden is None:
+        return term
+    seen = term.coefficient[~hidden]
+    one = bool(seen.numel()) and bool((seen == seen[0]).all())
+    return replace(term, coefficient=float(seen[0])) if one else term
 
 
 def _constant_along(tensor: Any, dim: int) -> bool:

@@ -33,6 +33,8 @@ SOFTMAXES = frozenset(("_softmax", "_safe_softmax", "softmax"))
 KNOWN = PRODUCTS | SOFTMAXES | MOVES | SUMS | IDLE
 FUSED = "scaled_dot_product"  # in the name of a kernel that shows no weights
 DEEPEST = 48  # operations from a product to its softmax; beyond them a tensor is no logits
+UNMET = "whose softmax gives no weights to values"
+NO_PRODUCTS = "whose softmax is of no products of queries with keys"
 PENDING = 8  # softmaxes whose values are awaited
 Call = tuple[str, int]  # a module's name in the model, and how often it was called before
 
@@ -42,7 +44,7 @@ class Softmax:
     """A softmax, as a module computed it."""
 
     module: str
-    logits: Node | None  # None if they do not come from a product in a way that is understood
+    logits: Node | None  # None if they do not come from products of matrices
     dim: int
     weights: Any  # torch.Tensor, its output, as the model goes on with it
     changed: str = ""  # what was done to the weights before they met values
@@ -60,11 +62,13 @@ Observer = Callable[[Call, Softmax], None]
 
 
 @contextmanager
-def traced(model: Any, observe: Observer, beside: set[str] | None = None) -> Iterator[set[str]]:
+def traced(
+    model: Any, observe: Observer, beside: dict[str, str] | None = None
+) -> Iterator[set[str]]:
     """Show every attention of a model to `observe` while it runs, one at a time.
 
-    Yields the names of the modules that ran, complete after the run. `beside` collects those whose
-    softmax of products met no values.
+    Yields the names of the modules that ran, complete after the run. `beside` collects those with
+    another softmax: of products, and no values are met; or of no products, and values are.
     """
     running: list[str] = []
     ran: set[str] = set()
@@ -93,7 +97,7 @@ def traced(model: Any, observe: Observer, beside: set[str] | None = None) -> Ite
         with tracer:
             yield ran
         if beside is not None:
-            beside |= tracer.unmet()
+            beside.update(tracer.others | dict.fromkeys(_places(tracer.pending.values()), UNMET))
     finally:
         for handle in handles:
             handle.remove()
@@ -112,12 +116,9 @@ def _tracer() -> Any:
             self.place, self.observe = place, observe
             self.nodes: Any = weak.WeakTensorKeyDictionary()
             self.pending: dict[int, Softmax] = {}
-            self.lost: set[str] = set()
+            self.others: dict[str, str] = {}  # modules with another softmax, and which
             self.calls: Counter[str] = Counter()
             self.count = 0
-
-        def unmet(self) -> set[str]:
-            return _places(self.pending.values()) | self.lost
 
         def __torch_dispatch__(
             self, function: Any, types: Any, arguments: Any = (), options: Any = None
@@ -172,7 +173,8 @@ def _tracer() -> Any:
             logits = given[0] if isinstance(given[0], Node) else None
             self.count += 1
             if len(self.pending) >= PENDING:
-                self.lost |= _places([self.pending.pop(next(iter(self.pending)))])
+                gone = _places([self.pending.pop(next(iter(self.pending)))])
+                self.others |= dict.fromkeys(gone, UNMET)
             dim = int(arguments[1]) % max(output.ndim, 1)
             self.pending[self.count] = Softmax(self.place(), logits, dim, output)
             self.keep(output, "softmax", None, (), {}, roots=(self.count,))
@@ -183,7 +185,9 @@ def _tracer() -> Any:
                 node = self.nodes.get(factor)
                 for root in node.roots if node is not None else ():
                     softmax = self.pending.pop(root, None)
-                    if softmax is not None:
+                    if softmax is not None and softmax.logits is None:
+                        self.others[softmax.module] = NO_PRODUCTS
+                    elif softmax is not None:
                         softmax.changed = node.changed
                         call = softmax.module, self.calls[softmax.module]
                         self.calls[softmax.module] += 1

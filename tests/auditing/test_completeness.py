@@ -173,4 +173,5 @@ def test_attention_within_attention_is_named_once() -> None:
     named = "text.*.attention (ModuleDict), which computes no weights by a softmax"
     assert not_audited(loaded, calls[:1], ran) == (named, expected)
     named = "text.*.attention (ModuleDict), whose softmax gives no weights to values"
-    assert not_audited(loaded, calls[:1], ran, ran) == (named, expected)
+    why = {"text.1.attention": "whose softmax gives no weights to values"}
+    assert not_audited(loaded, calls[:1], ran, why) == (named, expected)

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from rankbound.attention.softmax import _softmax
 from rankbound.auditing.forms import Layer, Unreadable, read_layer
-from rankbound.auditing.tracing import Softmax, traced
+from rankbound.auditing.tracing import NO_PRODUCTS, UNMET, Softmax, traced
 
 Floats = npt.NDArray[np.float64]
 H, N, M, K = 3, 6, 7, 4  # heads, queries, keys, head size
@@ -201,6 +201,7 @@ MECHANISMS: dict[str, tuple[Callable[[], Any], Floats]] = {
         ),
         RAW,
     ),
+    "GPT's mask": (lambda: attend(product() * MASK - 1e4 * ~MASK), hidden(RAW)),
     "mask of ones": (lambda: (torch.ones(N, M) * torch.softmax(product(), -1)) @ V, RAW),
     "relative positions": (lambda: attend(shifted(), V[:, :, :N]), RAW[:, :N] + SHIFT),
     "gauge": (lambda: attend(product() - 5 * torch.arange(N)[:, None]), RAW),
@@ -274,11 +275,9 @@ def own_keys() -> Any:
 
 
 UNREADABLE: dict[str, tuple[Callable[[], Any], str]] = {
-    "relu": (lambda: attend(product().relu()), "logits that are no products of a query with a key"),
     "clamped": (lambda: attend(product().clamp(min=0.0)), "applies clamp to its logits"),
     "squared": (lambda: attend(product() * product()), "multiplies logits with one another"),
     "capped mask": (lambda: attend(torch.tanh(product() + BIAS)), "caps logits to which something"),
-    "no keys": (lambda: attend(BIAS + 0.0), "logits that are no products of a query with a key"),
     "twice": (
         lambda: torch.softmax(torch.softmax(product(), -1) + BIAS, -1) @ V,
         "takes the softmax of another softmax",
@@ -333,19 +332,25 @@ def test_a_difference_of_two_softmaxes_is_refused() -> None:
 
 
 def test_a_softmax_that_weighs_no_values_is_no_attention() -> None:
-    """A router's, and one whose weights are only returned; the latter is named."""
-    beside: set[str] = set()
+    """A router's, one whose weights are only returned, and two without products."""
     found: list[Any] = []
 
     def router() -> Any:
         return torch.softmax(Q[0, 0] @ KEYS[0, 0].T, dim=-1).topk(2)
 
-    for function in (router, lambda: torch.softmax(product(), dim=-1).sum(dim=1)):
+    cases: list[tuple[Callable[[], Any], dict[str, str]]] = [
+        (router, {}),
+        (lambda: torch.softmax(product(), dim=-1).sum(dim=1), {"attn": UNMET}),
+        (lambda: attend(product().relu()), {"attn": NO_PRODUCTS}),
+        (lambda: attend(BIAS + 0.0), {"attn": NO_PRODUCTS}),
+    ]
+    for function, why in cases:
+        beside: dict[str, str] = {}
         model = torch.nn.ModuleDict({"attn": Attend(function)})
         with torch.no_grad(), traced(model, lambda *seen: found.append(seen), beside):
             model["attn"]()
+        assert beside == why
     assert found == []
-    assert beside == {"attn"}
 
 
 def test_a_kernel_that_shows_no_weights_is_refused() -> None:
