@@ -279,7 +279,8 @@ def _are_weights(part: Any) -> bool:
 def _matched(seen: list[tuple[Call, Array]], returned: list[Array]) -> tuple[Samples, list[Array]]:
     """To each observed layer the returned weights that are nearest; and what is left of these.
 
-    Left are only weights that sum to 1: what sums to less may be something else.
+    Left are only weights that sum to 1, or to 0 where padding was left out: what sums to less may be
+    something else.
     """
     samples: Samples = {}
     left = []
@@ -294,11 +295,17 @@ def _matched(seen: list[tuple[Call, Array]], returned: list[Array]) -> tuple[Sam
         ]
         if near and min(near)[0] <= SUM:
             samples[min(near)[1]] = part
-        elif np.abs(part.sum(axis=1) - 1).max() <= SUM and not any(
+        elif _sum_to_one(part) and not any(
             own.shape == part.shape and np.abs(own - part).max() <= SUM for _, own in seen
         ):
             left.append(part)  # weights of no sink, and not even the same again
     return samples, left
+
+
+def _sum_to_one(part: Array) -> bool:
+    sums = part.sum(axis=1)
+    whole = np.abs(sums - 1) <= SUM
+    return bool((whole | (sums == 0)).all() and whole.any())
 
 
 def _equal(one: Any, other: Any) -> bool:
