@@ -279,8 +279,8 @@ def _are_weights(part: Any) -> bool:
 def _matched(seen: list[tuple[Call, Array]], returned: list[Array]) -> tuple[Samples, list[Array]]:
     """To each observed layer the returned weights that are nearest; and what is left of these.
 
-    Left are only weights that sum to 1, or to 0 where padding was left out: what sums to less may be
-    something else.
+    Left are only weights that sum to 1, or to 0 where padding was left out: what sums to less may
+    be something else.
     """
     samples: Samples = {}
     left = []
