@@ -561,6 +561,8 @@ def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str,
     else:
         [ids], _ = cut_windows(tokenizer(), TEXT, LENGTH, 1, None)
         inputs = text_inputs(loaded, ids)
+    for part in (model.config, model.config.get_text_config()):
+        part.use_cache = False  # as an audit runs it: some mask otherwise with a cache
     softmaxes: list[Any] = []
     torch.manual_seed(0)
     with torch.no_grad(), collected(model, softmaxes):

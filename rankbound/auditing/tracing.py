@@ -92,7 +92,7 @@ def traced(
     for name, module in names.items():
         handles.append(module.register_forward_pre_hook(enter(name)))
         handles.append(module.register_forward_hook(leave, always_call=True))
-    tracer = _tracer()(lambda: running[-1] if running else "", observe)
+    tracer = _tracer()(lambda: running[-1] if running else "", observe, _linear_weights(model))
     try:
         with tracer:
             yield ran
@@ -111,9 +111,11 @@ def _tracer() -> Any:
     weak = require("torch.utils.weak", "an audit")
 
     class Tracer(modes.TorchDispatchMode):  # type: ignore[misc, name-defined]
-        def __init__(self, place: Callable[[], str], observe: Observer) -> None:
+        def __init__(
+            self, place: Callable[[], str], observe: Observer, linear: frozenset[int]
+        ) -> None:
             super().__init__()
-            self.place, self.observe = place, observe
+            self.place, self.observe, self.linear = place, observe, linear
             self.nodes: Any = weak.WeakTensorKeyDictionary()
             self.pending: dict[int, Softmax] = {}
             self.others: dict[str, str] = {}  # modules with another softmax, and which
@@ -139,8 +141,9 @@ def _tracer() -> Any:
                 before = before.clone()  # it is written over
             output = function(*arguments, **options)
             if name in PRODUCTS:
-                factors = (*given[:-2], *arguments[-2:])
-                self.keep(output, name, function, factors, options)
+                if not any(_memory(factor) in self.linear for factor in arguments[-2:]):
+                    factors = (*given[:-2], *arguments[-2:])
+                    self.keep(output, name, function, factors, options)
             elif name in SOFTMAXES:
                 self.soften(output, arguments, given)
             elif nodes and name in IDLE:
@@ -226,6 +229,19 @@ def _tracer() -> Any:
                 self.keep(part, name, function, () if roots else given, options, **more)
 
     return Tracer
+
+
+def _memory(tensor: Any) -> int:
+    return int(tensor.untyped_storage().data_ptr())
+
+
+def _linear_weights(model: Any) -> frozenset[int]:
+    """Where the weights of linear layers lie: a product with one is no product of queries and keys.
+
+    torch computes it as a batch of products where its input is no contiguous matrix.
+    """
+    linear = require("torch", "an audit").nn.Linear
+    return frozenset(_memory(m.weight) for m in model.modules() if isinstance(m, linear))
 
 
 def _fused(place: str) -> Exception:

@@ -353,6 +353,26 @@ def test_a_softmax_that_weighs_no_values_is_no_attention() -> None:
     assert found == []
 
 
+def test_a_linear_layer_is_no_product_of_queries_with_keys() -> None:
+    """ConvBERT's kernels: the softmax of what a linear layer gives, however torch computes it."""
+    linear = torch.nn.Linear(K, M, bias=False).double()
+
+    class Kernels(torch.nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.scores = linear
+
+        def forward(self) -> Any:
+            weight = self.scores.weight.T.expand(H, K, M)
+            return torch.softmax(torch.bmm(Q[0], weight), dim=-1) @ V[0]
+
+    found: list[Any] = []
+    beside: dict[str, str] = {}
+    with torch.no_grad(), traced(model := Kernels(), lambda *seen: found.append(seen), beside):
+        model()
+    assert (found, beside) == ([], {"": NO_PRODUCTS})
+
+
 def test_a_kernel_that_shows_no_weights_is_refused() -> None:
     from rankbound import InputError
 
