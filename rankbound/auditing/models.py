@@ -587,15 +587,15 @@ def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
             continue
         try:
             tensor = torch.as_tensor(value, device=loaded.model.device)
-        except (TypeError, ValueError, RuntimeError):
+            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise InputTypeError(
                 f"inputs[{name!r}] is {shown(value)}; expected a tensor or an array, as the "
                 "model's processor gives it with return_tensors='pt'."
             ) from None
-        if tensor.is_floating_point():
-            if not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
-            tensor = tensor.to(dtype)
+        if not finite:
+            raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
         if name in ("input_ids", "decoder_input_ids") and (tensor.ndim != 2 or len(tensor) != 1):
             raise InputError(
                 f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "
