@@ -10,11 +10,12 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rankbound._validate import check_bool, check_ints, check_real
+from rankbound._validate import check_bool, check_ints, check_real, check_word
 from rankbound.attention.head import AttentionHead
 from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Captured, Reproduction, Samples
 from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.loss import BY, LossCurve, Progress, curve
 from rankbound.auditing.models import LoadedModel, ModelFacts, run
 from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
@@ -24,8 +25,6 @@ from rankbound.table import Table, Tabular
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +58,8 @@ class Audit(Tabular):
         window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
+    loss : LossCurve, optional
+        What the model loses where heads are smaller, if `measure_loss` was asked for.
     """
 
     heads: tuple[AuditedHead, ...]
@@ -67,6 +68,7 @@ class Audit(Tabular):
     proof: Reproduction
     complete: bool
     versions: Mapping[str, str]
+    loss: LossCurve | None = None  # where it was asked for
 
     def table(self) -> Table:
         """Return what is printed: a row per head and window."""
@@ -112,7 +114,9 @@ class Audit(Tabular):
         ]
         facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
-        return {"complete": self.complete, **facts, "versions": versions, "heads": heads}
+        loss = None if self.loss is None else self.loss.data()
+        record = {"complete": self.complete, **facts, "versions": versions, "loss": loss}
+        return {**record, "heads": heads}
 
 
 class AuditInterrupted(KeyboardInterrupt):
@@ -135,6 +139,8 @@ def audit(
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
     kl: float | None = None,
+    measure_loss: bool | str = False,
+    calibrate: str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Measure every attention head of a pretrained model on a text.
@@ -172,6 +178,11 @@ def audit(
         A budget of KL divergence, a mean over queries in nats: the least head size within it is
         bounded from both sides, without a fit. For each head that takes some ten to forty SVDs of
         n × n.
+    measure_loss : bool or {"model", "layer", "head"}
+        Also run the model with smaller heads, all at once, or also one layer or head at a time, at
+        `head_sizes`: see :func:`rankbound.measure_loss`.
+    calibrate : str, optional
+        With `measure_loss`, another text on which fixed projections are calibrated.
     progress : callable, optional
         Called as ``progress(done, total, what)`` after each layer.
 
@@ -195,15 +206,14 @@ def audit(
     sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    if models.is_loaded(model):
-        loaded = models.adopt(model, tokenizer, dtype)
+    by = "model"
+    if isinstance(measure_loss, str):
+        by = check_word("measure_loss", measure_loss, BY)
     else:
-        files = models.find_model(model)
-        if tokenizer is not None:
-            raise InputError(
-                "tokenizer is taken with a loaded model; expected none: files hold it."
-            )
-        loaded = models.load(files, dtype)
+        check_bool("measure_loss", measure_loss, f"or one of {', '.join(BY)}")
+    if calibrate is not None and not measure_loss:
+        raise InputError("calibrate is of a measured loss; expected measure_loss with it.")
+    loaded = models.open_model(model, tokenizer, dtype, head=bool(measure_loss))
     cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
     models.check_ids(loaded, cut)
     measured = partial(
@@ -214,7 +224,10 @@ def audit(
         head_sizes=sizes,
         kl=None if kl is None else check_real("kl", kl, above=0.0),
     )
-    return _Run(loaded, facts, chosen, measured, progress).audit(cut)
+    work = _Run(loaded, facts, chosen, measured, progress)
+    if measure_loss:
+        work.curve = partial(curve, loaded, cut, facts, sizes or None, calibrate, by)
+    return work.audit(cut)
 
 
 @dataclass
@@ -233,6 +246,8 @@ class _Run:
     beside: tuple[str, ...] = ()
     window: int = 0
     done: int = 0
+    curve: Callable[..., LossCurve] | None = None
+    loss: LossCurve | None = None
 
     def audit(self, windows: list[list[int]]) -> Audit:
         """Reproduce the model's weights on the first window, measure on all."""
@@ -242,6 +257,8 @@ class _Run:
                 self.window = window
                 with capture.recording(self.loaded, self._visit, self.numbers, self.chosen):
                     run(self.loaded, ids)
+            if self.curve is not None:
+                self.loss = self.curve(progress=self.progress)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
         return self._record(complete=True)
@@ -303,4 +320,4 @@ class _Run:
         beside = (*facts.not_audited, *self.beside)
         facts = replace(facts, attention_layers=len(self.numbers), not_audited=beside)
         versions = MappingProxyType(models.versions())
-        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)
+        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions, self.loss)

@@ -150,14 +150,15 @@ def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **options: Any
 ) -> tuple[Any, Any]:
     """What attention layers call: their own eager attention, observed."""
-    output, weights = _own_attention(module)(module, query, key, value, attention_mask, **options)
+    output, weights = own_attention(module)(module, query, key, value, attention_mask, **options)
     observe = _active.get()
     if observe is not None:
         observe(module, (query, key, attention_mask), weights, options)
     return output, weights
 
 
-def _own_attention(module: Any) -> Any:
+def own_attention(module: Any) -> Any:
+    """The eager attention of a layer's own module."""
     for kind in type(module).__mro__:
         function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
         if function is not None:

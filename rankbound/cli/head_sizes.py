@@ -69,6 +69,16 @@ def add_commands(commands: Commands) -> None:
     option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
     option("--kl", type=float, metavar="NATS", help="also bound the size within this divergence")
     option(
+        "--measure-loss",
+        nargs="?",
+        const="model",
+        choices=("model", "layer", "head"),
+        help="also run the model with heads of --head-sizes; layer, head: also one at a time",
+    )
+    option(
+        "--calibrate", type=Path, metavar="FILE", help="another text, for projections fixed on it"
+    )
+    option(
         "--no-context-rank",
         action="store_true",
         help="skip the effective rank of P, an SVD per head",
@@ -208,12 +218,16 @@ def run_audit(options: argparse.Namespace) -> int:
                 context_rank=not options.no_context_rank,
                 head_sizes=head_sizes,
                 kl=options.kl,
+                measure_loss=options.measure_loss or False,
+                calibrate=None if options.calibrate is None else read_text(options.calibrate),
                 progress=show,
             )
         except AuditInterrupted as stopped:
             record(stopped.audit)
             raise
         record(found)
+    if found.loss is not None:
+        console().print(found.loss.table())
     console().print(found.table())
     print_lines(audit_summary(found))
     return 0

@@ -15,6 +15,7 @@ collect_ignore = [
             "test_completeness.py",
             "test_coverage.py",
             "test_loaded_models.py",
+            "test_loss.py",
         ]
     ),
     *([] if REAL_MODELS else ["test_real_models.py"]),
