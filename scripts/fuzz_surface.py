@@ -715,6 +715,7 @@ GOOD: dict[str, Good] = {
     "text": ("text", lambda draw: "some words to read"),
     "calibrate": ("text", lambda draw: "other words to read"),
     "measure_loss": ("word", lambda draw: "layer"),
+    "plan": ("model", lambda draw: "nonsense"),
     "by": ("word", lambda draw: "model"),
     "basis": ("word", lambda draw: "fisher"),
     "shifts": (INT, lambda draw: 1),

@@ -17,6 +17,7 @@ from rankbound.auditing.capture import Captured, Reproduction, Samples
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.loss import BY, LossCurve, Progress, curve
 from rankbound.auditing.models import LoadedModel, ModelFacts, run
+from rankbound.auditing.narrowing import Plan
 from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
@@ -60,6 +61,8 @@ class Audit(Tabular):
         False if it was interrupted, and `heads` holds the layers that were finished.
     loss : LossCurve, optional
         What the model loses where heads are smaller, if `measure_loss` was asked for.
+    chosen : Plan, optional
+        A plan that :meth:`planned` added.
     """
 
     heads: tuple[AuditedHead, ...]
@@ -69,6 +72,7 @@ class Audit(Tabular):
     complete: bool
     versions: Mapping[str, str]
     loss: LossCurve | None = None  # where it was asked for
+    chosen: Plan | None = None  # of `planned`
 
     def table(self) -> Table:
         """Return what is printed: a row per head and window."""
@@ -83,6 +87,25 @@ class Audit(Tabular):
         beside = self.model.not_audited
         caption = f"Not audited: {'; '.join(beside)}." if beside else ""
         return Table([m.column() for m in shown], rows, caption=caption)
+
+    def plan(
+        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+    ) -> Plan:
+        """Choose a head size for each layer within a budget: :meth:`LossCurve.plan`.
+
+        InputError also if the audit measured no loss.
+        """
+        if self.loss is None:
+            raise InputError(
+                "the audit measured no loss; expected audit(…, measure_loss=True, calibrate=text)."
+            )
+        return self.loss.plan(loss, cache_bytes, run_layers=run_layers)
+
+    def planned(
+        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+    ) -> Audit:
+        """Return the audit with such a plan as `chosen`, which its JSON and page then show."""
+        return replace(self, chosen=self.plan(loss, cache_bytes, run_layers=run_layers))
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -115,7 +138,9 @@ class Audit(Tabular):
         facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
         loss = None if self.loss is None else self.loss.data()
-        record = {"complete": self.complete, **facts, "versions": versions, "loss": loss}
+        plan = None if self.chosen is None else self.chosen.data()
+        record = {"complete": self.complete, **facts, "versions": versions}
+        record |= {"loss": loss, "plan": plan}
         return {**record, "heads": heads}
 
 

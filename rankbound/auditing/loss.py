@@ -15,11 +15,12 @@ from rankbound._validate import Array, check_bool, check_int, check_ints, check_
 from rankbound.auditing import models, texts
 from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, ModelFacts
-from rankbound.auditing.replacing import Cuts, refitted, rotations
-from rankbound.auditing.subject import Cost, Subject, subject
+from rankbound.auditing.narrowing import Plan, make_plan
+from rankbound.auditing.replacing import Cuts, rotations
+from rankbound.auditing.subject import Bench, Cost, subject
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
-from rankbound.measuring.bases import BASES, Moments, projections
+from rankbound.measuring.bases import BASES, Moments
 from rankbound.table import Column, Table, Tabular
 
 if TYPE_CHECKING:
@@ -142,36 +143,41 @@ class LossCurve(Tabular):
         versions = dict(self.versions)
         return {**facts, **parts, "calibration": known, "versions": versions, "points": rows}
 
+    def plan(
+        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+    ) -> Plan:
+        """Choose a head size for each layer, and run the model at the plan.
+
+        Layers give up an eighth to seven eighths of their head size, all heads of a layer the same,
+        one key basis per key/value head, in the order of what a step costs for what it saves. Of
+        these plans the one is taken that is farthest within `loss`, found by bisection with runs on
+        the audited text, or the first within `cache_bytes`.
+
+        Parameters
+        ----------
+        loss : float, optional
+            By how many nats the loss may rise; of the divergence, where the model has no loss.
+        cache_bytes : int, optional
+            Of keys and values per token, two bytes an entry. Values keep their size.
+        run_layers : bool
+            Rank by runs with one layer cut, five per layer, on a window of the calibration text;
+            False: by the moments alone, which takes no runs and saves less.
+
+        Returns
+        -------
+        Plan
+
+        Raises
+        ------
+        InputError
+            If no projections were calibrated, or no plan keeps the budget: the message says what
+            the nearest costs.
+        """
+        return make_plan(self.bench, loss, cache_bytes, run_layers=run_layers)
+
     def to_json(self) -> str:
         """Return the record as JSON."""
         return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False)
-
-
-@dataclass(frozen=True, eq=False)
-class Bench:
-    """A model, the windows it is tested on, and the moments from which it is cut."""
-
-    subject: Subject
-    windows: list[list[int]]
-    calibration: list[list[int]]
-    moments: dict[Call, Moments]  # empty without a calibration text
-    basis: str
-
-    def refitted(self, head_size: int, *, shared: bool) -> Cuts:
-        """Each head replaced by the nearest one of a smaller size, on the text as it comes."""
-        return lambda _, query, key: refitted(query, key, head_size, shared=shared)
-
-    def fixed(self, sizes: Mapping[Call, int], *, shared: bool) -> Cuts:
-        """The layers named cut by projections of the calibration text."""
-        layers = self.subject.layers
-        cuts = {
-            call: projections(
-                self.moments[call], self.basis, size, layers[call].group if shared else 1
-            ).cut
-            for call, size in sizes.items()
-            if size < layers[call].head_size
-        }
-        return lambda call, query, key: cuts.get(call)
 
 
 def only(cuts: Cuts, call: Call, head: int | None) -> Cuts:

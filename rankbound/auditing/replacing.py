@@ -28,25 +28,26 @@ UNTURNED = 1e-2  # of the norm: what one rotation may leave unexplained, in floa
 # By what the queries of a call are multiplied, (heads, d, d), seen its queries and keys, (batch,
 # heads, n, d); None leaves them alone.
 Cuts = Callable[[Call, Any, Any], Array | None]
-_active: ContextVar[Callable[[Any, Any, Any], Any]] = ContextVar("rankbound_change")
+_active: ContextVar[Callable[[Any, Any, Any, Any], Any]] = ContextVar("rankbound_change")
 
 
 @contextmanager
-def replacing(loaded: LoadedModel, cuts: Cuts) -> Iterator[list[Call]]:
-    """Run a model once with changed queries; yields the list of its attention calls as they run."""
+def replacing(loaded: LoadedModel, cuts: Cuts) -> Iterator[dict[Call, int]]:
+    """Run a model once with changed queries; yields its attention calls and their value sizes."""
     interface = require("transformers", "a measured loss")
     masks = require("transformers.masking_utils", "a measured loss")
     interface.AttentionInterface.register(NAME, _attend)
     interface.AttentionMaskInterface.register(NAME, masks.eager_mask)
     names = {id(module): name for name, module in loaded.model.named_modules()}
     seen: Counter[str] = Counter()
-    calls: list[Call] = []
+    calls: dict[Call, int] = {}
 
-    def changed(module: Any, query: Any, key: Any) -> Any:
+    def changed(module: Any, query: Any, key: Any, value: Any) -> Any:
         name = names.get(id(module), type(module).__name__)
-        calls.append((name, seen[name]))
+        call = name, seen[name]
         seen[name] += 1
-        cut = cuts(calls[-1], query, key)
+        calls[call] = value.shape[-1]
+        cut = cuts(call, query, key)
         return query if cut is None else times(query, cut)
 
     token = _active.set(changed)
@@ -64,7 +65,7 @@ def _attend(
     module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **options: Any
 ) -> tuple[Any, Any]:
     """What attention layers call: their own eager attention, of other queries."""
-    query = _active.get()(module, query, key)
+    query = _active.get()(module, query, key, value)
     attended: tuple[Any, Any] = own_attention(module)(
         module, query, key, value, attention_mask, **options
     )

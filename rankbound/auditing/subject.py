@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from rankbound.auditing import capture
 from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, require, run
-from rankbound.auditing.replacing import Cuts, replacing
+from rankbound.auditing.replacing import Cuts, refitted, replacing
 from rankbound.errors import InputError
-from rankbound.measuring.bases import Moments, moments
+from rankbound.measuring.bases import Moments, moments, projections
 
 MASKED = 7  # one token of so many is masked, where a model predicts masked tokens
 
@@ -24,6 +24,11 @@ class Layer:
     heads: int
     key_value_heads: int
     head_size: int
+    value_size: int
+
+    def entries(self, head_size: int) -> int:
+        """How many numbers a token leaves in a cache of keys and values."""
+        return self.key_value_heads * (head_size + self.value_size)
 
     @property
     def group(self) -> int:
@@ -62,7 +67,7 @@ class Subject:
         found: list[list[Cost]] = []
         for window in windows:
             ids, scored, labels = self._task(window)
-            own = _output(run(self.loaded, ids))[scored]
+            own = output_of(run(self.loaded, ids))[scored]
             predicted = torch.tensor(labels, device=own.device)
             found.append([])
             for cuts in all_cuts:
@@ -75,7 +80,7 @@ class Subject:
 
     def _cut(self, ids: list[int], cuts: Cuts) -> Any:
         with replacing(self.loaded, cuts):
-            return _output(run(self.loaded, ids))
+            return output_of(run(self.loaded, ids))
 
     def _task(self, window: list[int]) -> tuple[list[int], Any, list[int]]:
         """The tokens to run on, the positions that are scored, and what stands there."""
@@ -104,6 +109,33 @@ class Subject:
         return found
 
 
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A model, the windows it is tested on, and the moments from which it is cut."""
+
+    subject: Subject
+    windows: list[list[int]]
+    calibration: list[list[int]]
+    moments: dict[Call, Moments]  # empty without a calibration text
+    basis: str
+
+    def refitted(self, head_size: int, *, shared: bool) -> Cuts:
+        """Each head replaced by the nearest one of a smaller size, on the text as it comes."""
+        return lambda _, query, key: refitted(query, key, head_size, shared=shared)
+
+    def fixed(self, sizes: Mapping[Call, int], *, shared: bool) -> Cuts:
+        """The layers named cut by projections of the calibration text."""
+        layers = self.subject.layers
+        cuts = {
+            call: projections(
+                self.moments[call], self.basis, size, layers[call].group if shared else 1
+            ).cut
+            for call, size in sizes.items()
+            if size < layers[call].head_size
+        }
+        return lambda call, query, key: cuts.get(call)
+
+
 def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
     """Learn a model's layers from two runs: by itself, and observed with its queries as they are.
 
@@ -122,8 +154,8 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
     def look(call: Call, query: Any, key: Any) -> None:
         shapes[call] = tuple(query.shape), tuple(key.shape)
 
-    with replacing(loaded, look):
-        same = torch.equal(_output(own), _output(run(loaded, ids)))
+    with replacing(loaded, look) as calls:
+        same = torch.equal(output_of(own), output_of(run(loaded, ids)))
     missed = [call for call in samples if call not in shapes]
     if missed or not shapes:
         where = missed[0][0] if missed else architecture
@@ -139,7 +171,7 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
         )
     numbers = capture.layer_numbers(shapes)
     layers = {
-        call: Layer(numbers[call], query[1], key[1], query[3])
+        call: Layer(numbers[call], query[1], key[1], query[3], calls[call])
         for call, (query, key) in shapes.items()
     }
     output = "distance" if getattr(own, "logits", None) is None else "kl"
@@ -157,7 +189,7 @@ def _objective(loaded: LoadedModel, output: Any) -> str:
     return "next token" if kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values() else "none"
 
 
-def _output(found: Any) -> Any:
+def output_of(found: Any) -> Any:
     """Logits, tokens by vocabulary, or else the last hidden states, tokens by their size."""
     output = getattr(found, "logits", None)
     output = getattr(found, "last_hidden_state", None) if output is None else output

@@ -16,6 +16,7 @@ collect_ignore = [
             "test_coverage.py",
             "test_loaded_models.py",
             "test_loss.py",
+            "test_narrowing.py",
         ]
     ),
     *([] if REAL_MODELS else ["test_real_models.py"]),
