@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +22,8 @@ from rankbound.attention.softmax import column_softmax
 from rankbound.errors import InputError, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
-from rankbound.table import Column, Table, Tabular, finite
+from rankbound.records import Record, parsed, restored
+from rankbound.table import Column, Table, finite
 from rankbound.theory.approximation import stays_away
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.certified import certified_log_rank
@@ -63,8 +64,8 @@ PATTERNS = MappingProxyType(
 )
 
 
-@dataclass(frozen=True)
-class Entry:
+@dataclass(frozen=True, repr=False)
+class Entry(Record):
     """An interval that holds the least head size for a pattern, in one sense."""
 
     pattern: str  # of PATTERNS
@@ -103,8 +104,8 @@ class Entry:
         return f"{low}–{'…' if math.isinf(high) else int(high)}"
 
 
-@dataclass(frozen=True)
-class Atlas(Tabular):
+@dataclass(frozen=True, repr=False)
+class Atlas(Record):
     """The entries for sequences of n tokens; a pattern need not have one in every sense."""
 
     n: int
@@ -149,6 +150,20 @@ class Atlas(Tabular):
         """Return the settings and the entries as a JSON object."""
         settings = {"n": self.n, "seed": self.seed, "scale": self.scale, "error": self.error}
         return json.dumps({**settings, "entries": self.rows()})
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the atlas that :meth:`to_json` wrote; null stands for an infinite side."""
+        data = parsed(text)
+        entries = data.get("entries") if isinstance(data, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise InputError("text is no atlas; expected the JSON that Atlas.to_json() wrote.")
+        for entry in entries:
+            for side in ("lower", "upper"):
+                if side in entry and entry[side] is None:
+                    entry[side] = math.inf
+        atlas: Self = restored(cls, data, "the atlas")
+        return atlas
 
 
 def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 0.01) -> Atlas:

@@ -216,6 +216,10 @@ class Context:
             parts.append(f"{int(np.sum(~self.mask))} of {self.mask.size} entries hidden")
         return f"Context({', '.join(parts)})"
 
+    def _repr_html_(self) -> str:
+        stated = r"P" if self.name == "P" else r"P = \operatorname{softmax}(L)"
+        return f"<p>${stated}$ [key, query]: <code>{self!r}</code></p>"
+
 
 def read_context(
     P: Any,

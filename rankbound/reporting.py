@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import statistics
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from rankbound.registry.machine_checked import machine_checked, standing
@@ -30,6 +31,7 @@ _COLOURS = {
     str(Verdict.REFUTED): "magenta",
     str(Verdict.UNDECIDED): "yellow",
 }
+_SILENCE = 10.0  # seconds between the lines that tell of progress in a pipe
 _PIPE_WIDTH = 190  # no terminal says how wide it is: wide enough that no cell is folded
 
 
@@ -45,13 +47,25 @@ def console() -> Console:
 
 
 @contextmanager
-def progress(what: str, total: int | None = None) -> Iterator[Callable[[int, int, str], None]]:
-    """Show a bar on standard error while the work goes on, where that is a terminal.
+def progress(
+    what: str, total: int | None = None, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[int, int, str], None]]:
+    """Show on standard error how far work has gone: a bar, or in a pipe a line every ten seconds.
 
     What it gives is called with how much is done, of how much, and what comes next.
     """
-    if not sys.stderr.isatty():
-        yield lambda *_: None
+    if sys.stderr is None or not sys.stderr.isatty():
+        told = clock()
+
+        def tell(done: int, total: int, what: str) -> None:
+            nonlocal told
+            if sys.stderr is not None and clock() - told >= _SILENCE:
+                told = clock()
+                with suppress(OSError):  # a pipe that nobody reads any more stops no work
+                    sys.stderr.write(f"{done} of {total}: {what}\n")
+                    sys.stderr.flush()
+
+        yield tell
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
@@ -200,7 +214,7 @@ def audit_summary(audit: Audit) -> list[str]:
     lines = [
         f"{model.name}: {model.architecture}, {model.parameters:,} parameters, {stored}, "
         f"run in {model.compute_dtype}.",
-        f"Text: {windows} of {text.length:,} tokens, of {text.tokens:,} in all.",
+        f"Text: {windows} of {text.length:,} tokens, of {text.extent} in all.",
         f"The model's own attention weights were reproduced to {audit.proof.deviation:.1e}, "
         f"{audit.proof.ratio:.2f} of what rounding explains ({audit.proof.weights:,} weights).",
     ]

@@ -180,25 +180,6 @@ class Table:
         return found
 
 
-class Tabular:
-    """A record that is shown as a table: in a notebook, as Markdown, as a data frame."""
-
-    def table(self) -> Table:
-        """Return the record as a table."""
-        raise NotImplementedError
-
-    def to_frame(self) -> Any:
-        """Return a pandas DataFrame, as :meth:`Table.to_frame` does."""
-        return self.table().to_frame()
-
-    def to_markdown(self) -> str:
-        """Return the table in Markdown."""
-        return self.table().to_markdown()
-
-    def _repr_html_(self) -> str:
-        return self.table().to_html()
-
-
 def _plain(value: Any) -> Any:
     """A value in plain Python: a word of an enum, a number of NumPy, a list for a sequence."""
     if isinstance(value, Enum):

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from rankbound.errors import InputError
-from rankbound.table import Column, Table, Tabular
+from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 TABLE = Table(
@@ -125,12 +125,3 @@ def test_rows_must_fit_and_mappings_do() -> None:
 def test_a_table_without_headings_has_no_head() -> None:
     table = Table([Column("key", ""), Column("value", "")], [("n", 4)])
     assert terminal(table).split() == ["n", "4"]
-
-
-def test_a_record_is_shown_as_its_table() -> None:
-    class Record(Tabular):
-        def table(self) -> Table:
-            return TABLE
-
-    assert Record().to_markdown() == TABLE.to_markdown()
-    assert Record()._repr_html_() == TABLE.to_html()

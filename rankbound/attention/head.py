@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Rational
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -25,10 +25,11 @@ from rankbound._validate import (
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
+from rankbound.records import Record
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class AttentionHead:
+class AttentionHead(Record):
     """A head given by its projections: ``P = softmax(scale · (W_k X)^T (W_q X))``, by columns.
 
     With ``X=None`` the tokens are the identity, which is never formed: then `W_q` and `W_k` are
@@ -71,6 +72,8 @@ class AttentionHead:
     stored: Storage
     exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
 
+    formula: ClassVar[str] = r"P = \operatorname{softmax}(%(scale)s \, (W_k X)^\top (W_q X))"
+
     def __init__(
         self,
         W_q: npt.ArrayLike,
@@ -108,6 +111,16 @@ class AttentionHead:
         }
         for name, value_of in fields.items():
             object.__setattr__(self, name, value_of)
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
+        exact = values.pop("exact")
+        if exact is not None:  # whole numbers, where float64 holds them
+            values["W_q"], values["W_k"] = (
+                W.astype(np.int64) if W.dtype == np.float64 else W for W in exact
+            )
+        stored = values.pop("stored").name
+        return cls(values.pop("W_q"), values.pop("W_k"), **values, stored=stored)
 
     def __repr__(self) -> str:
         parts = [f"head_size={self.head_size}, d={self.d}, scale={self.scale:.4g}"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,11 +13,12 @@ import numpy.typing as npt
 from rankbound._validate import Array, as_array, check_head_size, check_int, check_real, frozen_copy
 from rankbound.attention.head import AttentionHead, without_overflow
 from rankbound.errors import InputError
+from rankbound.records import Record
 from rankbound.table import Column, Table
 
 
-@dataclass(frozen=True, eq=False)
-class MultiHead:
+@dataclass(frozen=True, eq=False, repr=False)
+class MultiHead(Record):
     """Multi-head attention without residual or normalisation: ``Σ_i W_o^i W_v^i X P_i``.
 
     B20's MultiHead when ``head_size = d / heads`` and its FixedMultiHead when `head_size` is set
@@ -47,6 +48,8 @@ class MultiHead:
     W_v: Array
     W_o: Array
     scale: float
+
+    formula: ClassVar[str] = r"X \mapsto \sum_i W_o^i W_v^i X P_i"
 
     def __init__(
         self,

@@ -22,7 +22,8 @@ from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
-from rankbound.table import Table, Tabular
+from rankbound.records import Record
+from rankbound.table import Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -46,8 +47,8 @@ class AuditedHead:
         return {column.name: column.value(self) for column in COLUMNS}
 
 
-@dataclass(frozen=True, eq=False)
-class Audit(Tabular):
+@dataclass(frozen=True, eq=False, repr=False)
+class Audit(Record):
     """An audit of a model on a text.
 
     Attributes

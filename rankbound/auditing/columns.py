@@ -37,6 +37,12 @@ class Measure:
     printed: Callable[[HeadMeasures], str] | None = None  # what is printed instead of its value
     dtype: str | None = None  # of pandas, where empty entries need one
     place: bool = False  # an attribute of `AuditedHead`: where the head is and how it was run
+    said: str = ""  # in words, where its name between spaces is none
+
+    @property
+    def words(self) -> str:
+        """Its heading in the page."""
+        return self.said or self.name.replace("_", " ")
 
     def value(self, head: Any) -> Any:
         """The entry of an `AuditedHead`."""
@@ -73,16 +79,26 @@ COLUMNS = (
         "Number of the head in its layer whose keys it reads, from 0.",
         title="key/value head",
         place=True,
+        said="key/value head",
     ),
-    Measure("head_size", "k, the number of entries of a query or key.", title="size"),
-    Measure("length", "n, the number of tokens of the window, special ones included."),
+    Measure(
+        "head_size", "k, the number of entries of a query or key.", title="size", said="head size k"
+    ),
+    Measure(
+        "length", "n, the number of tokens of the window, special ones included.", said="tokens n"
+    ),
     Measure("masked", "Whether some key is hidden from some query."),
     Measure(
         "softcap",
         "The cap c of logits c tanh(L / c), where there is one; everything is measured after it.",
         dtype="float64",
+        said="soft cap",
     ),
-    Measure("logit_rank", "Rank of L: how many of its singular values lie above the threshold."),
+    Measure(
+        "logit_rank",
+        "Rank of L: how many of its singular values lie above the threshold.",
+        said="rank of L",
+    ),
     Measure(
         "log_rank",
         "The log-rank: the least head size at which a head has exactly these attention weights, up "
@@ -92,12 +108,14 @@ COLUMNS = (
         title="log-rank",
         printed=_log_rank,
         dtype="Int64",
+        said="log-rank",
     ),
     Measure(
         "log_rank_lower",
         "A lower bound of the log-rank; equal to the upper one unless the mask is not nested.",
+        said="log-rank, at least",
     ),
-    Measure("log_rank_upper", "An upper bound of the log-rank."),
+    Measure("log_rank_upper", "An upper bound of the log-rank.", said="log-rank, at most"),
     Measure(
         "log_rank_at_storage",
         "How much of `log_rank_lower` would be left if queries and keys were known only to the "
@@ -105,23 +123,27 @@ COLUMNS = (
         "open. The same where that dtype is as fine as the one the model ran in; empty for "
         "quantised weights.",
         dtype="Int64",
+        said="log-rank beyond storage rounding",
     ),
     Measure(
         "log_rank_bound",
         "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits are capped, "
         "since the cap lifts ranks.",
+        said="log-rank, bound",
     ),
     Measure(
         "generic_log_rank",
         "The log-rank of almost every matrix of attention weights with this mask: n − 1, and ⌊n/2⌋ "
         "for a causal mask. Empty where the mask is not nested.",
         dtype="Int64",
+        said="log-rank of almost every P",
     ),
     Measure(
         "at_bottleneck",
         "Whether the log-rank reaches `log_rank_bound` while almost every matrix of attention "
         "weights with this mask would need more. No where that is not known: where the bounds "
         "leave it open, or `generic_log_rank` is empty.",
+        said="at the bottleneck",
     ),
     Measure(
         "log_effective_rank",
@@ -129,10 +151,21 @@ COLUMNS = (
         "without a cap, and equal to it only if all k singular values are the same.",
         title="effective",
         format=".1f",
+        said="effective log-rank",
     ),
-    Measure("log_stable_rank", "Stable rank of C L: Σ s² / s₁².", title="stable", format=".1f"),
     Measure(
-        "logit_effective_rank", "Effective rank of L.", title="logits, effective", format=".1f"
+        "log_stable_rank",
+        "Stable rank of C L: Σ s² / s₁².",
+        title="stable",
+        format=".1f",
+        said="stable rank of C L",
+    ),
+    Measure(
+        "logit_effective_rank",
+        "Effective rank of L.",
+        title="logits, effective",
+        format=".1f",
+        said="effective rank of L",
     ),
     Measure(
         "context_effective_rank",
@@ -141,12 +174,14 @@ COLUMNS = (
         title="P, effective",
         format=".1f",
         dtype="float64",
+        said="effective rank of P",
     ),
     Measure(
         "aitchison_error_half",
         "τ at ⌊k/2⌋: what is lost of log P when half of the size is kept.",
         title="error at half",
         format=".3g",
+        said="Aitchison error at k/2",
     ),
     Measure(
         "kl_half",
@@ -156,11 +191,13 @@ COLUMNS = (
         "projections fixed before the text is seen, as a smaller model has, it may cost far more.",
         title="KL at half",
         format=".2g",
+        said="KL at k/2",
     ),
     Measure(
         "least_head_size_1pct",
         "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm. It "
         "does not predict what a smaller head costs the model.",
+        said="size for 1\N{NO-BREAK SPACE}% Aitchison error",
     ),
     Measure(
         "kl_size_lower",
@@ -168,6 +205,7 @@ COLUMNS = (
         "weights, a KL divergence as `kl_half` (column budgets, docs/theory.md, section 5; under a "
         "mask on a fully visible block). Empty where no budget was given.",
         dtype="Int64",
+        said="size for the KL budget, at least",
     ),
     Measure(
         "kl_size_upper",
@@ -176,6 +214,7 @@ COLUMNS = (
         title="size for KL",
         printed=_size_within,
         dtype="Int64",
+        said="size for the KL budget, at most",
     ),
     Measure(
         "entropy",
@@ -189,9 +228,15 @@ COLUMNS = (
         "with 1.",
         title="sink",
         format=".3f",
+        said="weight of key 0",
     ),
-    Measure("storage_dtype", "In what the weights of queries and keys are stored.", place=True),
-    Measure("compute_dtype", "In what the model was run.", place=True),
+    Measure(
+        "storage_dtype",
+        "In what the weights of queries and keys are stored.",
+        place=True,
+        said="stored in",
+    ),
+    Measure("compute_dtype", "In what the model was run.", place=True, said="run in"),
 )
 
 

@@ -16,17 +16,19 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from importlib.metadata import metadata
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from rankbound._validate import shown
 from rankbound.auditing.columns import COLUMNS, NOTATION
+from rankbound.auditing.page_map import SHARE, HeadMap, share_of
+from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.table import finite
 
-SHARE = 0.75  # of the head size, from which an effective log-rank is marked
-SCRIPTS = ("page_spectrum.js", "page.js")
+SCRIPTS = tuple(f"page{part}.js" for part in ("_record", "_spectrum", "_map", "_table", ""))
 
 Record = Mapping[str, Any]
 
@@ -45,6 +47,7 @@ def page(record: Record) -> str:
     """An audit's record, as :meth:`Audit.to_json` writes it, as one HTML document."""
     model, text, heads = record["model"], record["text"], record["heads"]
     style, script = _file("page.css"), "\n".join(map(_file, SCRIPTS))
+    shown_heads = HeadMap.of(heads)
     parts = {
         "policy": f"default-src 'none'; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'",
@@ -55,16 +58,18 @@ def page(record: Record) -> str:
         if record["complete"]
         else ('<p class="note">The audit was interrupted: only finished layers are shown.</p>'),
         "facts": _facts(record),
-        "limits": "\n".join(f"<li>{_with_code(limit)}</li>" for limit in _limits(record)),
-        "notation": _escape(NOTATION),
+        "limits": "\n".join(f"<li>{_typeset(limit)}</li>" for limit in _limits(record)),
+        "picture": shown_heads.picture(heads),
+        "legend": shown_heads.legend(),
+        "notation": _typeset(NOTATION),
         "definitions": "\n".join(
-            f'<dt><code>{_escape(column.name)}</code></dt><dd id="column-{_escape(column.name)}">'
-            f"{_with_code(column.meaning)}</dd>"
+            f"<dt>{_typeset(column.words)}<br><code>{column.name}</code></dt>"
+            f'<dd id="column-{column.name}">{_typeset(column.meaning)}</dd>'
             for column in COLUMNS
         ),
-        "share": _percent(SHARE),
-        "footer": _escape(f"Written by rankbound. Text {text['sha256'][:12]}…, model as named."),
-        "data": _data(heads),
+        "footer": _escape(f"Written by rankbound. Text {text['sha256'][:12]}…, model as named. ")
+        + _documentation(),
+        "data": _data(heads, shown_heads),
         "style": style,
         "script": script,
     }
@@ -85,20 +90,47 @@ def _escape(text: object) -> str:
     return html.escape(str(text))
 
 
-def _with_code(text: str) -> str:
-    """Escape a text and set what stands in backquotes as code."""
-    return re.sub(r"`([^`]*)`", r"<code>\1</code>", _escape(text))
+def _typeset(text: str) -> str:
+    """Escape a text; what stands in backquotes is code, and symbols elsewhere are in italics."""
+    parts = _escape(text).split("`")
+    parts[1::2] = [f"<code>{code}</code>" for code in parts[1::2]]
+    parts[::2] = [_SYMBOL.sub(_italic, prose) for prose in parts[::2]]
+    return "".join(parts)
 
 
-def _data(heads: Sequence[Record]) -> str:
+# n, k, L, P, C, s, τ, … alone, with what stands below it: τ_j, s₁
+_SYMBOL = re.compile(r"(?<![\w&#;])([nkjLPCsqdcτ])(?:_(\w)|([₀₁₂]))?(?![A-Za-z0-9'])")
+_LOWERED = {"₀": "0", "₁": "1", "₂": "2"}
+
+
+def _italic(found: re.Match[str]) -> str:
+    symbol, letter, digit = found.groups()
+    below = f"<i>{letter}</i>" if letter else _LOWERED.get(digit, "")
+    return f"<i>{symbol}</i>" + (f"<sub>{below}</sub>" if below else "")
+
+
+def _documentation() -> str:
+    """A link to the project's documentation, where its metadata have one."""
+    entries = metadata("rankbound").get_all("Project-URL") or []
+    for label, _, address in (entry.partition(", ") for entry in entries):
+        if label == "Documentation" and address.startswith("https://"):
+            return f'<a href="{_escape(address)}">What an audit says, and what not</a>'
+    return "What an audit says, and what not: docs/audit.md of rankbound."
+
+
+def _data(heads: Sequence[Record], drawn: HeadMap) -> str:
     """The JSON of the page's script: rows exactly, spectra to four digits."""
     columns = [column.name for column in COLUMNS]
     data = {
         "columns": columns,
+        "words": [column.words for column in COLUMNS],
         "rows": [[head[name] for name in columns] for head in heads],
         "thresholds": [head["threshold"] for head in heads],
         "spectra": [[float(f"{value:.4g}") for value in head["centred_values"]] for head in heads],
-        "share": SHARE,
+        "shares": drawn.shares,
+        "colours": drawn.colours,
+        "rings": drawn.rings,
+        "corners": drawn.corners,
     }
     written = json.dumps(finite(data), separators=(",", ":"), allow_nan=False)  # in ASCII
     for sign in "<>&":
@@ -110,11 +142,7 @@ def _lead(heads: Sequence[Record]) -> str:
     """The result in a few sentences."""
     if not heads:
         return "No head was measured."
-    shares = [
-        head["log_effective_rank"] / head["head_size"]
-        for head in heads
-        if finite(head["log_effective_rank"]) is not None
-    ]
+    shares = [share for share in map(share_of, heads) if share is not None]
     if not shares:
         return bottleneck(heads)
     above = sum(share >= SHARE for share in shares)
@@ -171,7 +199,7 @@ def _facts(record: Record) -> str:
         ("Weights stored in", stored),
         ("Model run in", model["compute_dtype"]),
         ("Rounding unit", f"{model['unit']:.2g}"),
-        ("Text", f"{text['tokens']:,} tokens"),
+        ("Text", TextFacts(**text).extent),
         ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         (

@@ -1,19 +1,4 @@
-"use strict";
 // A head's singular values on a log axis, as SVG.
-
-const make = (tag, attributes = {}, text = null, parent = null) => {
-  const svg = parent && parent.namespaceURI.endsWith("svg");
-  const node = svg || tag === "svg"
-    ? document.createElementNS("http://www.w3.org/2000/svg", tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  if (text !== null) node.textContent = text;
-  if (parent) parent.append(node);
-  return node;
-};
-
-const short = (x) => x === 0 ? "0"
-  : Math.abs(x) >= 0.001 && Math.abs(x) < 1e6 ? String(Number(x.toPrecision(3)))
-  : x.toExponential(1);
 
 function drawSpectrum(box, { title, spectrum, size, threshold }) {
   box.replaceChildren();
@@ -63,7 +48,7 @@ function plot(box, { title, values, line, size, rounding, low, high }) {
     rule("grid", x(k), below, x(k), below + 4);
     write(k, x(k), below + 17, "middle");
   }
-  write("r, j", right, height - 2, "end");
+  write("r, j", right, height - 2, "end", "symbol");
   rule("grid", left, below, right, below);
   const seen = (s) => s > 0 && Math.log10(s) >= bottom;
   if (seen(rounding) && Math.log10(rounding) <= peak) {

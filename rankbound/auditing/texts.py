@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from rankbound.auditing.models import quiet
 from rankbound.errors import InputError, InputTypeError
 
 USUAL = 512  # tokens of a window, where the text and the model allow it
+CHARACTERS = 8  # of the text to read for each token wanted, at first
+SPARE = 64  # tokens past the last window: how a text goes on changes none of them
 
 
 @dataclass(frozen=True)
@@ -18,9 +21,15 @@ class TextFacts:
     """The text that was read."""
 
     sha256: str  # of the text in UTF-8
-    tokens: int  # of the whole text, special ones included
+    tokens: int  # of what was read of it, special ones included
     length: int  # tokens of a window
     windows: int  # how many were audited
+    whole: bool = True  # whether the text was read to its end
+
+    @property
+    def extent(self) -> str:
+        """How long the text is, as far as it was read."""
+        return f"{self.tokens:,} tokens" if self.whole else f"more than {self.tokens:,} tokens"
 
 
 def check_text(text: Any) -> str:
@@ -40,17 +49,23 @@ def cut_windows(
 ) -> tuple[list[list[int]], TextFacts]:
     """Cut the first windows of a text, each with the tokenizer's special tokens around it.
 
-    `length` is as for `audit`, and at most `most`, the model's number of positions.
+    `length` is as for `audit`, and at most `most`, the model's number of positions. A long text is
+    read as far as the windows go, to a blank at least SPARE tokens after them.
     """
     windows = check_int("windows", windows, least=1)
-    whole, body = _ids(tokenizer, text, True), _ids(tokenizer, text, False)
+    if length is not None:
+        length = _most(
+            check_int("length", length, least=2, why="one token attends to itself"), most
+        )
+    wanted = windows * (length or min(USUAL, most or USUAL))
+    whole, body, ended = _start(tokenizer, text, wanted)
     if not body or len(whole) < 2:
         raise InputError(
             f"the text has {len(body)} tokens beside {len(whole) - len(body)} special ones; "
             "expected at least 1, and 2 in all."
         )
     before, after = _around(whole, body)
-    _check_single(tokenizer, before, body, after)
+    _check_single(tokenizer, before, body, after if ended else [])
     n = _length(length, len(whole), most)
     inside = n - len(before) - len(after)
     if inside < 1:
@@ -65,21 +80,41 @@ def cut_windows(
         )
     cut = [[*before, *body[w * inside : (w + 1) * inside], *after] for w in range(windows)]
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return cut, TextFacts(digest, len(whole), n, windows)
+    return cut, TextFacts(digest, len(whole), n, windows, ended)
+
+
+def _start(tokenizer: Any, text: str, wanted: int) -> tuple[list[int], list[int], bool]:
+    """The tokens of the text, or of a start with enough of them: with special ones, without, whole?
+
+    Tokenizers split words at blanks, so a start that ends before one has the tokens of the text.
+    """
+    size = CHARACTERS * wanted
+    while size < len(text) and (blank := re.compile(r"\s").search(text, size)):
+        start = text[: blank.start()]
+        body = _ids(tokenizer, start, False)
+        if len(body) >= wanted + SPARE:
+            return _ids(tokenizer, start, True), body, False
+        size *= 2
+    return _ids(tokenizer, text, True), _ids(tokenizer, text, False), True
+
+
+def _most(length: int, most: int | None) -> int:
+    if most is not None and length > most:
+        raise InputError(
+            f"length is {length}; expected at most {most}, the positions of the model."
+        )
+    return length
 
 
 def _length(length: int | None, tokens: int, most: int | None) -> int:
     if length is None:
         return min(tokens, USUAL, most or USUAL)
-    n = check_int("length", length, least=2, why="one token attends to itself")
-    if most is not None and n > most:
-        raise InputError(f"length is {n}; expected at most {most}, the positions of the model.")
-    if n > tokens:
+    if length > tokens:
         raise InputError(
-            f"the text has {tokens} tokens; expected at least the length of {n}. Give a longer "
-            "text or a smaller length."
+            f"the text has {tokens} tokens; expected at least the length of {length}. Give a "
+            "longer text or a smaller length."
         )
-    return n
+    return length
 
 
 def _ids(tokenizer: Any, text: str, special: bool) -> list[int]:

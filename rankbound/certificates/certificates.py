@@ -7,7 +7,9 @@ one back proves nothing; checking it does.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import field, fields, replace
+from types import MappingProxyType
 from typing import Any, ClassVar, Self
 
 from rankbound.certificates.checker.fields import Rejected, parse
@@ -236,3 +238,15 @@ def _field(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return int(value, 16) if name == "prime" else float.fromhex(value)
     return value
+
+
+def _as_data(certificate: Certificate) -> Any:
+    return json.loads(certificate.to_json())
+
+
+def _from_data(data: Any) -> Certificate:
+    return read_certificate(json.dumps(data))
+
+
+# how a record writes a certificate that it holds, and reads it back
+AS_JSON: Mapping[str, Any] = MappingProxyType({"codec": (_as_data, _from_data)})

@@ -183,7 +183,7 @@ def run_bracket(options: argparse.Namespace) -> int:
         rows=options.rows,
         stored=options.stored,
     )
-    write(options.json, bracket.to_json() + "\n")
+    write(options.json, bracket.table().to_json() + "\n")
     console().print(bracket_table(bracket))
     return 0
 

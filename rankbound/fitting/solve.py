@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,15 @@ from rankbound.fitting.descent import (
     truncated,
 )
 from rankbound.fitting.objective import LOSSES, Point, measure
-from rankbound.table import Column, Table, Tabular
+from rankbound.records import Record
+from rankbound.table import Column, Table
 from rankbound.theory.approximation import kl_lower_bound
 
 HALVINGS = 40  # of the first step along new directions
 
 
-@dataclass(frozen=True, eq=False)
-class Fit:
+@dataclass(frozen=True, eq=False, repr=False)
+class Fit(Record):
     """A fitted head and how well it was fitted.
 
     The head is the best one found: an upper bound on what its size can reach, never a lower one.
@@ -74,6 +75,8 @@ class Fit:
     )
     curvature: float | None
     method: str
+
+    formula: ClassVar[str] = r"\textstyle\frac1n \sum_j \mathrm{KL}(P_j \,\|\, Q_j) = %(kl)s"
 
 
 def fit_head(
@@ -369,8 +372,8 @@ def _monotone(fit: Fit, smaller: Fit | None, k: int) -> Fit:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Bracket(Tabular):
+@dataclass(frozen=True, eq=False, repr=False)
+class Bracket(Record):
     """Two sides of the least mean KL divergence from P, for each of some head sizes.
 
     No head of this size, on any tokens, is closer than `lower`: rigorous
@@ -382,6 +385,11 @@ class Bracket(Tabular):
     lower: Array
     upper: Array
     fits: tuple[Fit, ...]  # the heads of the upper side
+
+    formula: ClassVar[str] = (
+        r"\text{lower} \le \min_Q \textstyle\frac1n \sum_j \mathrm{KL}(P_j \,\|\, Q_j) \le "
+        r"\text{upper}, \quad Q \text{ of head size } k"
+    )
 
     def table(self) -> Table:
         """Return one row per head size."""
@@ -398,9 +406,30 @@ class Bracket(Tabular):
             [(k, low, high, fit.gradient_norm, fit.converged) for k, low, high, fit in sides],
         )
 
-    def to_json(self) -> str:
-        """Return the rows as a JSON array."""
-        return self.table().to_json()
+    def plot(self, ax: Any = None) -> Any:
+        """Draw both sides against the head size, where they are above 0; return the axes.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> P = rb.random_context(8, seed=0, law="gibbs", scale=0.3)
+        >>> axes = rb.kl_bracket(P, [1, 2, 4]).plot()
+        """
+        from rankbound.canvas import BLUE, VERMILION, axes_or_new, dress, label
+
+        axes = axes_or_new(ax, (3.25, 2.4))
+        order = np.argsort(self.head_size)
+        for side, name, style, colour in (
+            (self.upper, "a head of this size", "o-", BLUE),
+            (self.lower, "no head comes below", "s--", VERMILION),
+        ):
+            k, kl = self.head_size[order], side[order]
+            axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, ms=3.4, label=name, gid=name)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        label(axes, x="head size $k$", y="mean KL divergence (nats)")
+        axes.legend(fontsize=8, frameon=False)
+        dress(axes)
+        return axes
 
 
 def kl_bracket(

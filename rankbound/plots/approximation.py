@@ -11,9 +11,9 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
+from rankbound import canvas
 from rankbound._validate import check_int, check_real
 from rankbound.errors import InputTypeError
-from rankbound.plots import canvas
 
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 

@@ -11,11 +11,11 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter
 
+from rankbound import canvas
 from rankbound._validate import check_int, check_real
 from rankbound.atlas import PATTERNS
+from rankbound.canvas import Style
 from rankbound.errors import InputError
-from rankbound.plots import canvas
-from rankbound.plots.canvas import Style
 
 _NAME = MappingProxyType({"ha": "left", "fontsize": canvas.FONT, "annotation_clip": False})
 

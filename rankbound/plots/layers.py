@@ -14,11 +14,11 @@ from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator, ScalarFormatter
 
+from rankbound import canvas
 from rankbound._validate import check_int, check_real
+from rankbound.canvas import Style
 from rankbound.errors import InputError
 from rankbound.experiments.results import Arm, Run, gather
-from rankbound.plots import canvas
-from rankbound.plots.canvas import Style
 
 KINDS: Mapping[str, Style] = MappingProxyType(  # those that are drawn
     {

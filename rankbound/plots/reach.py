@@ -9,9 +9,9 @@ from typing import Any
 
 from matplotlib.axes import Axes
 
+from rankbound import canvas
 from rankbound._validate import check_int
-from rankbound.plots import canvas
-from rankbound.plots.canvas import Style
+from rankbound.canvas import Style
 
 _SERIES: Mapping[str, Style] = MappingProxyType(
     {

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import shown
-from rankbound.certificates.certificates import Certificate
+from rankbound.certificates.certificates import AS_JSON, Certificate
 from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.records import UNWRITTEN, Record
 from rankbound.verdict import Verdict
 
 # from a place in the batch to the certificates of its lower side, and of its upper side where the
@@ -21,8 +21,8 @@ from rankbound.verdict import Verdict
 Prover = Callable[[tuple[int, ...]], tuple[Certificate | None, ...]]
 
 
-@dataclass(frozen=True, eq=False)
-class RankBounds:
+@dataclass(frozen=True, eq=False, repr=False)
+class RankBounds(Record):
     """What is known of a rank: ``lower <= rank <= upper``.
 
     A bound is not a number: ``int(b)`` is the rank where the two sides meet and raises
@@ -31,7 +31,8 @@ class RankBounds:
     The verdict never changes. Bounds that rest on a rigorous enclosure or on exact arithmetic are
     *rigorous*; :meth:`certify` writes that down and returns a new record, which is *certified*:
     its certificates prove the two sides to :func:`rankbound.check`. The upper one stays None where
-    the shape or the lower one proves that side. Over a batch the sides are integer arrays.
+    the shape or the lower one proves that side. Over a batch the sides are integer arrays. JSON
+    holds the certificates, and not what would write one: certify before.
 
     Examples
     --------
@@ -47,9 +48,11 @@ class RankBounds:
     upper: int | npt.NDArray[np.int64]
     verdict: Verdict
     method: str  # what proves the lower and the upper side, in words
-    prove: Prover | None = field(default=None, repr=False)
-    certificate: Certificate | None = field(default=None, repr=False)
-    upper_certificate: Certificate | None = field(default=None, repr=False)
+    prove: Prover | None = field(default=None, repr=False, metadata=UNWRITTEN)
+    certificate: Certificate | None = field(default=None, repr=False, metadata=AS_JSON)
+    upper_certificate: Certificate | None = field(default=None, repr=False, metadata=AS_JSON)
+
+    formula: ClassVar[str] = r"%(lower)s \le \operatorname{rank} \le %(upper)s"
 
     def __post_init__(self) -> None:
         for name in ("lower", "upper"):
@@ -173,17 +176,6 @@ class RankBounds:
         )
 
     __hash__ = object.__hash__
-
-    def to_json(self) -> str:
-        """Return the record as a JSON object."""
-        return json.dumps(
-            {
-                "lower": np.asarray(self.lower).tolist(),
-                "upper": np.asarray(self.upper).tolist(),
-                "verdict": str(self.verdict),
-                "method": self.method,
-            }
-        )
 
 
 def _moved(prove: Prover | None, places: Any, shape: tuple[int, ...]) -> Prover | None:

@@ -7,7 +7,7 @@ and finite; over a batch an array of numbers is returned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,13 @@ from rankbound._validate import (
 )
 from rankbound.errors import InputError
 from rankbound.exact.rounding import weyl_threshold
+from rankbound.records import Record
 
 Exponents = npt.NDArray[np.int32]
 
 
-@dataclass(frozen=True, eq=False)
-class Spectrum:
+@dataclass(frozen=True, eq=False, repr=False)
+class Spectrum(Record):
     """Singular values and the rank they show; all but `stored` are arrays over a batch.
 
     The gap is the smallest value kept over the largest dropped, ``inf`` where nothing is kept,
@@ -41,6 +42,31 @@ class Spectrum:
     rank: Any  # the number of values above the tolerance
     gap: Any
     stored: Storage  # the dtype from which the tolerance was derived
+
+    formula: ClassVar[str] = r"\operatorname{rank} = \#\{r : s_r > %(tolerance)s\} = %(rank)s"
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the values of one matrix against their number, with the tolerance; return the axes.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> axes = rb.spectrum([[1.0, 2.0], [2.0, 4.0]]).plot()
+        """
+        from rankbound.canvas import BLUE, GREY, axes_or_new, dress, label
+
+        if self.values.ndim != 1:
+            raise InputError(
+                f"these are spectra of shape {self.values.shape}; expected that of one matrix."
+            )
+        axes = axes_or_new(ax, (3.25, 2.4))
+        number = np.arange(1, len(self.values) + 1)
+        seen = self.values > 0
+        axes.semilogy(number[seen], self.values[seen], "o", color=BLUE, ms=3.4, gid="values")
+        axes.axhline(self.tolerance, color=GREY, ls="--", lw=0.9, gid="tolerance")
+        label(axes, x="$r$", y="singular value $s_r$", title=f"rank {self.rank}")
+        dress(axes)
+        return axes
 
 
 def spectrum(

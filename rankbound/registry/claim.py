@@ -24,6 +24,7 @@ from rankbound.certificates.statements import (
 )
 from rankbound.errors import InputError, InputTypeError
 from rankbound.ranks.bounds import RankBounds
+from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 LEVELS = ("quick", "full")
@@ -169,7 +170,7 @@ class Trial:
         return table
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Claim:
     """A statement with its source, its check, and the mutants that the check must catch.
 
@@ -206,6 +207,23 @@ class Claim:
                 )
         if self.theorem_part and not self.theorem:
             raise InputError(f"{self.id}: theorem_part is part of no theorem; pass theorem=.")
+
+    def __repr__(self) -> str:
+        return f"Claim({self.id!r}, {self.status.value})"
+
+    def _repr_html_(self) -> str:
+        facts = {
+            "claim": self.id,
+            "statement": self.statement,
+            "hypotheses": "; ".join(self.hypotheses),
+            "status": str(self.status),
+            "source": str(self.source),
+            "theorem": self.theorem or None,
+            "mutants": "; ".join(mutant.name for mutant in self.mutants),
+        }
+        return Table(
+            [Column("name", ""), Column("value", "", align="left")], facts.items()
+        ).to_html()
 
     def trial(self, level: str, seed: int) -> Trial:
         """Return the trial of this claim at a level and seed; its stream depends on its id."""

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from rankbound._validate import check_int, check_word, path_given, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
 from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.records import Record, parsed, plain, restored
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.registry.machine_checked import standing
+from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 
-@dataclass(frozen=True, eq=False)
-class Row:
+@dataclass(frozen=True, eq=False, repr=False)
+class Row(Record):
     """What verification showed of one claim; the worst case has the largest residual/tolerance."""
 
     id: str
@@ -45,13 +46,11 @@ class Row:
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain data; an infinite residual becomes "inf", as JSON has no number for it."""
-        verdicts = {"registered": self.registered.value, "evidence": self.evidence.value}
-        residual = self.residual if math.isfinite(self.residual) else str(self.residual)
-        return {**self.__dict__, **verdicts, "residual": residual, "ok": self.ok}
+        return {**plain(self), "ok": self.ok}
 
 
-@dataclass(frozen=True, eq=False)
-class Report:
+@dataclass(frozen=True, eq=False, repr=False)
+class Report(Record):
     """The rows of a verification, in the order of the claims, with what reproduces it."""
 
     rows: tuple[Row, ...]
@@ -69,6 +68,60 @@ class Report:
         rows = [row.as_dict() for row in self.rows]
         return json.dumps({**data, "claims": rows}, indent=2, ensure_ascii=False)
 
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the report that :meth:`to_json` wrote."""
+        data = parsed(text)
+        if not isinstance(data, dict) or "claims" not in data:
+            raise InputError("text is no report; expected the JSON that Report.to_json() wrote.")
+        rows, seed = restored(tuple[Row, ...], data["claims"], "claims"), data.get("seed")
+        return cls(rows, restored(str, data.get("level"), "level"), restored(int, seed, "seed"))
+
+    def table(self) -> Table:
+        """Return one row per claim."""
+        residual = Column("residual", format=".1e")
+        return Table(
+            ["claim", "evidence", "theorem", "instances", residual, "source", "statement"],
+            [
+                (
+                    row.id,
+                    str(row.evidence) if row.ok else f"{row.evidence}, not {row.registered}",
+                    f"{row.machine_checked}: {row.theorem}" if row.theorem else None,
+                    row.instances,
+                    row.residual,
+                    row.source,
+                    row.statement,
+                )
+                for row in self.rows
+            ],
+        )
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the evidence that each claim reached, hollow where it is not as registered.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> axes = rb.verify(["softmax-gauge", "centring-rank"]).plot()
+        """
+        from rankbound.canvas import BLUE, VERMILION, axes_or_new, dress, label
+
+        axes = axes_or_new(ax, (6.75, 0.6 + 0.16 * max(len(self.rows), 1)))
+        words = [str(word) for word in Verdict]
+        for height, row in enumerate(reversed(self.rows)):
+            colour = BLUE if row.ok else VERMILION
+            at = words.index(str(row.evidence))
+            axes.plot(at, height, "o", color=colour, mfc=colour if row.ok else "none", gid=row.id)
+        names = [row.id for row in reversed(self.rows)]
+        axes.set_yticks(range(len(names)), names)
+        axes.set_xticks(range(len(words)), words)
+        axes.set_xlim(-0.5, len(words) - 0.5)
+        label(axes, title=f"{sum(row.ok for row in self.rows)} of {len(self.rows)} as registered")
+        dress(axes)
+        axes.tick_params(labelsize=7)
+        axes.grid(axis="both", lw=0.3)
+        return axes
+
     def to_markdown(self) -> str:
         """Return the report as a Markdown table."""
         lines = ["| claim | evidence | theorem | instances | residual | source |", "|---" * 6 + "|"]
@@ -80,9 +133,6 @@ class Report:
                 f"| {row.source} |"
             )
         return "\n".join(lines) + "\n"
-
-    def _repr_markdown_(self) -> str:
-        return self.to_markdown()
 
 
 def verify(

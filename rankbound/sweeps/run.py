@@ -127,6 +127,9 @@ def sweep(
         return Sweep(opened.records(plan), plan.names)
 
 
+HEAD = 20  # cells that a notebook shows
+
+
 @dataclass(frozen=True, eq=False)
 class Sweep:
     """The cells of one plan, run."""
@@ -175,6 +178,11 @@ class Sweep:
 
     def __repr__(self) -> str:
         return f"Sweep({len(self.cells)} cells, {len(self.failed)} failed)"
+
+    def _repr_html_(self) -> str:
+        shown = Table.of(self.rows()[:HEAD], self.columns)
+        more = len(self.cells) - HEAD
+        return shown.to_html() + (f"<p>and {more} more cells</p>" if more > 0 else "")
 
 
 def _row(cell: Record) -> dict[str, Any]:

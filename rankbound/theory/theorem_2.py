@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from rankbound._validate import (
     require_memory,
 )
 from rankbound.attention.layer import MultiHead
-from rankbound.certificates.certificates import LayerSeparation
+from rankbound.certificates.certificates import AS_JSON, LayerSeparation
 from rankbound.certificates.checker import check
 from rankbound.certificates.matrices import Layer, Matrix
 from rankbound.certificates.statements import LayersDiffer
@@ -32,6 +32,7 @@ from rankbound.exact.balls import Weights, gap_of_outputs
 from rankbound.exact.elimination import prove_rank
 from rankbound.exact.flint import rational_product
 from rankbound.exact.rational import Rationals, as_rationals
+from rankbound.records import Record
 from rankbound.verdict import Verdict
 
 BITS = 24  # of a token's coordinates: enough for a witness, and short in a certificate
@@ -111,8 +112,8 @@ def _padded(array: Array, size: int, axis: int) -> Array:
     return np.pad(array, width)
 
 
-@dataclass(frozen=True, eq=False)
-class Separation:
+@dataclass(frozen=True, eq=False, repr=False)
+class Separation(Record):
     """Tokens on which two layers differ, and by how much at least.
 
     Certified, or undecided; rigorous where the gap is enclosed and the checker does not take the
@@ -127,7 +128,11 @@ class Separation:
     verdict: Verdict
     case: str
     failing: tuple[str, ...]
-    certificate: LayerSeparation | None = field(default=None, repr=False)  # accepted, if certified
+    certificate: LayerSeparation | None = field(  # accepted, if certified
+        default=None, repr=False, metadata=AS_JSON
+    )
+
+    formula: ClassVar[str] = r"\|f(X) - g(X)\|_F \ge %(gap)s"
 
 
 def separating_tokens(f: MultiHead, g: MultiHead, n: int = 2) -> Separation:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import csv
 import dataclasses
 import hashlib
+import io
 import json
 import math
 import re
@@ -12,6 +14,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
+from email.message import Message
 from html.parser import HTMLParser
 from importlib import resources
 from pathlib import Path
@@ -24,7 +27,8 @@ from rankbound.auditing.audit import Audit, AuditedHead
 from rankbound.auditing.capture import Reproduction
 from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
 from rankbound.auditing.models import ModelFacts
-from rankbound.auditing.page import SHARE, bottleneck, page
+from rankbound.auditing.page import SCRIPTS, bottleneck, page
+from rankbound.auditing.page_map import SHARE, HeadMap
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
@@ -109,6 +113,9 @@ class Document(HTMLParser):
         if tag not in VOID:
             self.open.append((tag, text))
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs), []))
+
     def handle_endtag(self, tag: str) -> None:
         assert self.open.pop()[0] == tag
 
@@ -186,9 +193,16 @@ def test_facts_are_shown(tmp_path: Path) -> None:
 def test_every_column_is_defined(tmp_path: Path) -> None:
     document = Document(written(an_audit(), tmp_path))
     for name, meaning in ((column.name, column.meaning) for column in COLUMNS):
-        assert document.all("dd", id=f"column-{name}") == [meaning.replace("`", "")]
-        assert name in document.all("dt")
-    assert NOTATION in document.all("p")
+        plain = as_shown(meaning)
+        assert document.all("dd", id=f"column-{name}") == [plain]
+        assert name in document.all("code")
+    assert as_shown(NOTATION) in document.all("p")
+
+
+def as_shown(text: str) -> str:
+    """A text without the marks of code and of subscripts."""
+    lowered = re.sub(r"\b([nkjLPCsτ])_(?=\w(?![A-Za-z0-9]))", r"\1", text)
+    return lowered.replace("`", "").translate(str.maketrans("₀₁₂", "012"))
 
 
 def columns_of(audit: Audit) -> list[Column]:
@@ -327,11 +341,130 @@ def test_no_path() -> None:
         an_audit().to_html(3)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", ["page.html", "page.css", "page.js", "page_spectrum.js"])
+@pytest.mark.parametrize("name", ["page.html", "page.css", *SCRIPTS])
 def test_parts_lie_in_the_package(name: str) -> None:
     part = resources.files("rankbound.auditing").joinpath(name)
     lines = part.read_text(encoding="utf-8").splitlines()
     assert 0 < len(lines) < 300
+
+
+# The map
+
+
+def below(layer: int, head: int, measures: HeadMeasures) -> HeadMeasures:
+    """Head 0 of layer 0 is one below its bound."""
+    return replace(measures, log_rank_lower=measures.log_rank_bound - (layer + head == 0))
+
+
+def test_colours_run_over_the_range_of_the_record_and_exceptions_are_marked() -> None:
+    rows = [head.row() for head in an_audit(2, 3, edit=below).heads]
+    drawn = HeadMap.of(rows)
+    shares = [row["log_effective_rank"] / row["head_size"] for row in rows]
+    assert drawn.shares == shares
+    wide = max(shares) - min(shares)
+    assert drawn.colours == pytest.approx([(share - min(shares)) / wide for share in shares])
+    assert drawn.corners == [True] + [False] * 5
+    assert "log-rank below its bound" in drawn.legend()
+    assert f"<span>{min(shares):.2f}</span>" in drawn.legend()
+    few = HeadMap.of([{**row, "log_rank_lower": int(i == 5)} for i, row in enumerate(rows)])
+    assert few.corners == [False] * 6  # none at its bound of 4
+    assert "corner" not in few.legend()
+    one = HeadMap.of([{**row, "log_rank_bound": 1 + (i != 5)} for i, row in enumerate(rows)])
+    assert not one.below or one.corners.count(True) < 4
+    equal = HeadMap.of([{**row, "log_effective_rank": 2.0} for row in rows])
+    assert equal.colours == [0.5] * 6
+    assert HeadMap.of([]).picture([]) == ""
+
+
+def test_marks_are_of_the_fewer() -> None:
+    rows = [head.row() for head in an_audit(2, 3).heads]
+    for many in range(7):
+        drawn = HeadMap.of([{**r, "log_rank_lower": 4 - (i >= many)} for i, r in enumerate(rows)])
+        assert sum(drawn.corners) == min(many, 6 - many)
+        assert drawn.below == (many > 3)
+
+
+def test_a_reader_without_scripts_sees_the_map(tmp_path: Path) -> None:
+    audit = an_audit(2, 3, windows=2, name=HOSTILE)
+    source = written(audit, tmp_path)
+    [hidden] = re.findall(r"<noscript>(.*?)</noscript>", source, flags=re.DOTALL)
+    document = Document(hidden)
+    shares = [f"{h.measures.log_effective_rank / 4:.2f}" for h in audit.heads if h.window == 0]
+    assert document.all("text") == ["0", "1", "2", "0", "1", *shares]
+    assert len([1 for tag, a, _ in document.elements if a.get("class") == "high"]) == 6
+
+
+def test_symbols_are_set_in_italics_and_words_are_not(tmp_path: Path) -> None:
+    source = written(an_audit(), tmp_path)
+    assert "<i>C</i> <i>L</i>" in source
+    assert "<i>τ</i><sub><i>j</i></sub>" in source
+    assert "<i>s</i><sub>1</sub>" in source
+    assert "model&#x27;s" in source or "model’s" in source
+    assert "&#x27;<i>s</i>" not in source
+
+
+def test_a_link_to_the_documentation_where_the_project_has_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    footer = Document(written(an_audit(), tmp_path)).all("footer")[0]
+    assert footer.endswith("docs/audit.md of rankbound.") or "What an audit says" in footer
+    found = Message()
+    found["Project-URL"] = "Documentation, https://example.org/audit"
+    monkeypatch.setattr("rankbound.auditing.page.metadata", lambda _: found)
+    document = Document(written(an_audit(), tmp_path))
+    assert [a["href"] for tag, a, _ in document.elements if tag == "a"] == [
+        "https://example.org/audit"
+    ]
+
+
+def linear(colour: str) -> Any:
+    """sRGB as light."""
+    s = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    return np.where(s <= 0.04045, s / 12.92, ((s + 0.055) / 1.055) ** 2.4)
+
+
+LMS = np.array(  # Ottosson's Oklab, which CSS Color 4 takes
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ]
+)
+OKLAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ]
+)
+
+
+def mixed(high: str, low: str, share: float) -> Any:
+    """`color-mix(in oklab, high share, low)`, as light."""
+    lab = [OKLAB @ np.cbrt(LMS @ linear(colour)) for colour in (high, low)]
+    mean = share * lab[0] + (1 - share) * lab[1]
+    return np.linalg.solve(LMS, np.linalg.solve(OKLAB, mean) ** 3)
+
+
+@pytest.mark.parametrize(("theme", "turn"), [(0, 0.62), (1, 0.43)])
+def test_numbers_in_the_map_are_legible_in_both_themes(theme: int, turn: float) -> None:
+    """The contrast of WCAG 2.2, 4.5 to 1, on every colour; `turn` is where the ink changes."""
+    style = resources.files("rankbound.auditing").joinpath("page.css").read_text("utf-8")
+    colours = {
+        name: re.findall(rf"--{name}: (#[0-9a-f]{{6}})", style)[theme]
+        for name in ("low", "high", "on-low", "on-high")
+    }
+
+    def luminance(light: Any) -> float:
+        return float(np.array([0.2126, 0.7152, 0.0722]) @ light)
+
+    def contrast(ground: Any, ink: str) -> float:
+        pair = sorted((luminance(ground), luminance(linear(ink))))
+        return (pair[1] + 0.05) / (pair[0] + 0.05)
+
+    for share in np.linspace(0, 1, 1001):
+        ground = mixed(colours["high"], colours["low"], share)
+        assert contrast(ground, colours["on-high" if share > turn else "on-low"]) >= 4.5
 
 
 # In a browser
@@ -357,8 +490,12 @@ def shown(folder: Path, source: str, fragment: str = "", drive: str = "") -> Doc
 
 def table(document: Document) -> list[dict[str, str]]:
     """The rows of the table, as shown."""
-    names = [a["data-column"] or "" for tag, a, _ in document.elements if tag == "th"]
-    cells = document.all("td")
+    names = [a["data-column"] or "" for _, a, _ in document.elements if "data-column" in a]
+    cells = [
+        "".join(text)
+        for tag, a, text in document.elements
+        if tag == "td" or (tag == "th" and a.get("scope") == "row")
+    ]
     return [
         dict(zip(names, cells[i : i + len(names)], strict=True))
         for i in range(0, len(cells), len(names))
@@ -392,7 +529,7 @@ def test_browser_shows_what_the_address_asks_for(tmp_path: Path) -> None:
     marked = [a for a in cells if "ring" in (a["class"] or "").split()]
     shares = [h.measures.log_effective_rank / 4 for h in audit.heads if h.window == 1]
     assert len(marked) == sum(share >= SHARE for share in shares)
-    assert all("corner" in (a["class"] or "").split() for a in cells)
+    assert not any("corner" in (a["class"] or "").split() for a in cells)  # all at their bound
     assert len([1 for tag, _, _ in document.elements if tag == "circle"]) == chosen.log_rank
     # the hostile name stayed a name
     assert not [1 for _, a, _ in document.elements if a.get("id") == "hacked"]
@@ -418,6 +555,9 @@ document.querySelector(".cell[data-row='1']").click();
 press(document.activeElement, "ArrowDown");
 press(document.activeElement, "ArrowRight");
 press(document.activeElement, "ArrowRight");
+press(document.activeElement, "Home");
+document.body.dataset.home = document.querySelector("#chosen").textContent;
+press(document.activeElement, "End");
 document.body.dataset.first = document.querySelector("#chosen").textContent;
 document.querySelector("tr[data-row='0']").click();
 document.body.dataset.second = document.querySelector("#chosen").textContent;
@@ -432,6 +572,7 @@ def test_browser_sorts_and_chooses_by_mouse_and_keyboard(tmp_path: Path) -> None
     audit = an_audit(2, 3)
     document = shown(tmp_path, written(audit, tmp_path), drive=DRIVE)
     [body] = [a for tag, a, _ in document.elements if tag == "body"]
+    assert body["data-home"] == "Layer 1, head 0"
     assert body["data-first"] == "Layer 1, head 2"  # and the map ends there
     assert body["data-second"] == "Layer 0, head 0"
     assert body["data-address"] == "#window=0&layer=0&head=0&sort=kl_half&order=descending"
@@ -440,3 +581,51 @@ def test_browser_sorts_and_chooses_by_mouse_and_keyboard(tmp_path: Path) -> None
     assert [float(row["kl_half"]) for row in table(document)] == pytest.approx(losses, abs=1e-3)
     current = [a["data-row"] for tag, a, _ in document.elements if a.get("aria-current") == "true"]
     assert current == ["0"]
+
+
+FILTER = """
+const ask = (text) => {
+  const field = document.getElementById("filter");
+  field.value = text;
+  field.dispatchEvent(new Event("input", {bubbles: true}));
+  return document.getElementById("count").textContent;
+};
+const said = document.body.dataset;
+said.bad = ask("layer of 1");
+said.none = ask("no such column = 1");
+said.words = ask("head size k = 4, masked = no");
+said.fewer = ask("layer = 1, entropy >= 0");
+said.csv = asCsv();
+said.json = asJson();
+said.address = location.hash;
+"""
+
+
+@needs_browser
+def test_browser_filters_and_saves(tmp_path: Path) -> None:
+    audit = an_audit(2, 3, dtype=HOSTILE)
+    document = shown(tmp_path, written(audit, tmp_path), drive=FILTER)
+    [body] = [a for tag, a, _ in document.elements if tag == "body"]
+    assert str(body["data-bad"]).startswith("not understood: layer of 1; expected a column")
+    assert str(body["data-none"]).startswith("not understood: no such column = 1")
+    assert body["data-words"] == "6 of 6 rows"
+    assert body["data-fewer"] == "3 of 6 rows"
+    assert "filter=layer+%3D+1%2C+entropy+%3E%3D+0" in str(body["data-address"])
+    wanted = [head.row() for head in audit.heads if head.layer == 1]
+    assert json.loads(str(body["data-json"])) == wanted
+    names, *rows = csv.reader(io.StringIO(str(body["data-csv"])))
+    assert names == NAMES
+    assert [dict(zip(names, row, strict=True))["entropy"] for row in rows] == [
+        str(row["entropy"]) for row in wanted
+    ]
+    assert {dict(zip(names, row, strict=True))["storage_dtype"] for row in rows} == {HOSTILE}
+    shown_rows = [a for tag, a, _ in document.elements if tag == "tr" and "data-row" in a]
+    assert [a["data-row"] for a in shown_rows if "hidden" not in a] == ["3", "4", "5"]
+    headers = [a for tag, a, _ in document.elements if a.get("scope") == "row"]
+    assert len(headers) == 12  # layer and head of each row
+
+
+@needs_browser
+def test_browser_keeps_the_filter_in_the_address(tmp_path: Path) -> None:
+    document = shown(tmp_path, written(an_audit(2, 3), tmp_path), "#filter=head%20%3C%202")
+    assert document.all("span", id="count") == ["4 of 6 rows"]

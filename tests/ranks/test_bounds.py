@@ -74,7 +74,8 @@ def test_one_bound_is_no_batch() -> None:
 
 def test_json_holds_everything() -> None:
     record = json.loads(rb.RankBounds(np.array([1, 2]), np.array([1, 3]), WORD, "m").to_json())
-    assert record == {"lower": [1, 2], "upper": [1, 3], "verdict": "rigorous", "method": "m"}
+    told = {"lower": [1, 2], "upper": [1, 3], "verdict": "rigorous", "method": "m"}
+    assert record == {**told, "certificate": None, "upper_certificate": None}
 
 
 @pytest.mark.parametrize("value", [1.7, float("nan"), "2"])
