@@ -22,7 +22,7 @@ from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.head import HeadMeasures, measure_heads
-from rankbound.records import Record
+from rankbound.records import Record, plain
 from rankbound.table import Table
 
 if TYPE_CHECKING:
@@ -138,8 +138,8 @@ class Audit(Record):
         ]
         facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
-        loss = None if self.loss is None else self.loss.data()
-        plan = None if self.chosen is None else self.chosen.data()
+        loss = None if self.loss is None else plain(self.loss)
+        plan = None if self.chosen is None else plain(self.chosen)
         record = {"complete": self.complete, **facts, "versions": versions}
         record |= {"loss": loss, "plan": plan}
         return {**record, "heads": heads}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -15,13 +14,14 @@ from rankbound._validate import Array, check_bool, check_int, check_ints, check_
 from rankbound.auditing import models, texts
 from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, ModelFacts
-from rankbound.auditing.narrowing import Plan, make_plan
+from rankbound.auditing.narrowing import Plan, known_bench, make_plan
 from rankbound.auditing.replacing import Cuts, rotations
 from rankbound.auditing.subject import Bench, Cost, subject
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
 from rankbound.measuring.bases import BASES, Moments
-from rankbound.table import Column, Table, Tabular
+from rankbound.records import UNWRITTEN, Record
+from rankbound.table import Column, Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -71,8 +71,8 @@ COLUMNS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class LossCurve(Tabular):
+@dataclass(frozen=True, eq=False, repr=False)
+class LossCurve(Record):
     """Loss against head size.
 
     Attributes
@@ -99,7 +99,7 @@ class LossCurve(Tabular):
     text: TextFacts
     calibration: CalibrationFacts | None
     versions: Mapping[str, str]
-    bench: Bench = field(repr=False)  # with the model, for plans; not written
+    bench: Bench | None = field(default=None, metadata=UNWRITTEN)  # the model, for plans
 
     def table(self) -> Table:
         """Return the points, and the model's own loss below."""
@@ -134,15 +134,6 @@ class LossCurve(Tabular):
                 said += f" It shares {known.shared:.0%} of its runs of {RUN} tokens with this one."
         return said
 
-    def data(self) -> dict[str, Any]:
-        """The record as plain data."""
-        facts = {name: getattr(self, name) for name in ("objective", "output", "loss")}
-        parts = {name: asdict(getattr(self, name)) for name in ("model", "text")}
-        known = None if self.calibration is None else asdict(self.calibration)
-        rows = [asdict(point) for point in self.points]
-        versions = dict(self.versions)
-        return {**facts, **parts, "calibration": known, "versions": versions, "points": rows}
-
     def plan(
         self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
     ) -> Plan:
@@ -173,11 +164,7 @@ class LossCurve(Tabular):
             If no projections were calibrated, or no plan keeps the budget: the message says what
             the nearest costs.
         """
-        return make_plan(self.bench, loss, cache_bytes, run_layers=run_layers)
-
-    def to_json(self) -> str:
-        """Return the record as JSON."""
-        return json.dumps(self.data(), indent=1, ensure_ascii=False, allow_nan=False)
+        return make_plan(known_bench(self.bench), loss, cache_bytes, run_layers=run_layers)
 
 
 def only(cuts: Cuts, call: Call, head: int | None) -> Cuts:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,8 @@ from rankbound.auditing.replacing import replacing
 from rankbound.auditing.subject import Bench, Cost, output_of
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.bases import Projections, projections, second_order_kl
-from rankbound.table import Column, Table, Tabular
+from rankbound.records import UNWRITTEN, Record
+from rankbound.table import Column, Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -41,8 +41,8 @@ class PlannedLayer:
     divergence: float  # predicted, of this layer cut alone; see `Plan.ranked_by`
 
 
-@dataclass(frozen=True, eq=False)
-class Plan(Tabular):
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan(Record):
     """A head size per layer, with what the model loses at it.
 
     Attributes
@@ -66,8 +66,8 @@ class Plan(Tabular):
     divergence: float
     cache_bytes: int
     full_cache_bytes: int
-    bench: Bench = field(repr=False)
-    sizes: Mapping[Call, int] = field(repr=False)
+    bench: Bench | None = field(default=None, metadata=UNWRITTEN)
+    sizes: Sizes = field(default_factory=dict, metadata=UNWRITTEN)
 
     def table(self) -> Table:
         """Return a row per layer, and the cost below."""
@@ -86,23 +86,21 @@ class Plan(Tabular):
             f"bytes per token of {self.full_cache_bytes:,}."
         )
 
-    def data(self) -> dict[str, Any]:
-        """The record as plain data."""
-        names = ("ranked_by", "predicted", "increase", "divergence", "cache_bytes")
-        told = {name: getattr(self, name) for name in (*names, "full_cache_bytes")}
-        return {**told, "layers": [asdict(layer) for layer in self.layers]}
-
-    def to_json(self) -> str:
-        """Return the record as JSON."""
-        return json.dumps(self.data(), indent=1, allow_nan=False)
-
     def projections(self) -> dict[Call, Projections]:
         """By module and turn, what queries and keys of a cut layer are multiplied by."""
+        bench = known_bench(self.bench)
         return {
-            call: projections(self.bench.moments[call], self.bench.basis, size, layer.group)
+            call: projections(bench.moments[call], bench.basis, size, layer.group)
             for call, size in self.sizes.items()
-            if size < (layer := self.bench.subject.layers[call]).head_size
+            if size < (layer := bench.subject.layers[call]).head_size
         }
+
+
+def known_bench(bench: Bench | None) -> Bench:
+    """The model of a record; InputError for a record that was read back."""
+    if bench is None:
+        raise InputError("a record that was read back holds no model; expected one made here.")
+    return bench
 
 
 def make_plan(
@@ -288,7 +286,7 @@ def narrow(model: PreTrainedModel, plan: Plan) -> Narrowed:
         raise InputTypeError(
             f"model is a {type(model).__name__}; expected the loaded model of the audit."
         )
-    bench, wanted = plan.bench, plan.projections()
+    wanted, bench = plan.projections(), known_bench(plan.bench)
     own = bench.subject.loaded
     given = models.adopt(copy.deepcopy(model), own.tokenizer, own.facts.compute_dtype)
     names = dict(given.model.named_modules())

@@ -189,6 +189,14 @@ def test_rotations_are_those_of_rope_and_of_nothing_else(llama: Path, tmp_path: 
     assert learnt(save(tmp_path / "bert", "bert"), "float32") is None
 
 
+def test_a_curve_is_read_back(curve: rb.LossCurve) -> None:
+    again = rb.LossCurve.from_json(curve.to_json())
+    assert again.points == curve.points
+    assert again.caption() == curve.caption()
+    with pytest.raises(rb.InputError, match="a record that was read back holds no model"):
+        again.plan(loss=0.1)
+
+
 def test_an_audit_tells_the_loss_too(llama: Path, curve: rb.LossCurve) -> None:
     audit = rb.audit(llama, TEXT, N, head_sizes=[8, 4, 1], measure_loss=True, calibrate=OTHER)
     assert audit.loss is not None

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import rankbound as rb
+from rankbound.auditing.narrowing import known_bench
 from rankbound.auditing.replacing import replacing
 from rankbound.cli.main import main
 from tests.auditing.test_loaded_models import loaded
@@ -30,7 +31,7 @@ def curve(tmp_path_factory: pytest.TempPathFactory) -> rb.LossCurve:
 
 def by_hand(curve: rb.LossCurve, plan: rb.Plan) -> float:
     """The loss at a plan, from the model and its cut queries."""
-    bench = curve.bench
+    bench = known_bench(curve.bench)
     cuts = {call: found.cut for call, found in plan.projections().items()}
     ids = bench.windows[0]
     with replacing(bench.subject.loaded, lambda call, query, key: cuts.get(call)), torch.no_grad():
@@ -61,7 +62,10 @@ def test_a_plan_keeps_its_cache(curve: rb.LossCurve) -> None:
     assert looser.divergence < plan.divergence
     assert f"{plan.cache_bytes} bytes per token of 192" in plan.caption()
     assert plan.table().rows[0][:4] == (0, 2, plan.layers[0].head_size, 8)
-    assert '"ranked_by": "runs"' in plan.to_json()
+    again = rb.Plan.from_json(plan.to_json())
+    assert again.layers == plan.layers
+    with pytest.raises(rb.InputError, match="a record that was read back holds no model"):
+        again.projections()
 
 
 def test_a_budget_that_no_plan_meets_names_the_nearest(curve: rb.LossCurve, tmp_path: Path) -> None:
@@ -93,7 +97,7 @@ def test_a_narrowed_model_is_the_plan_to_rounding(name: str, tmp_path: Path) -> 
     curve = rb.measure_loss(
         model, TEXT, [4], N, calibrate=OTHER, tokenizer=tokenizer, dtype="float64"
     )
-    bench = curve.bench
+    bench = known_bench(curve.bench)
     plan = curve.plan(cache_bytes=2 * 2 * 4 * (4 + 8))
     narrowed = rb.narrow(model, plan)
     assert narrowed.reason == ""
