@@ -152,5 +152,9 @@ def test_the_command_measures_and_plans(tmp_path: Path, capsys: pytest.CaptureFi
     record = json.loads(out.read_text())
     assert [point["head_size"] for point in record["loss"]["points"]][:2] == [6, 4]
     assert record["plan"]["increase"] <= 0.1
+    page = (tmp_path / "audit.html").read_text()
+    assert page.index("What smaller heads cost the model") < page.index("How much of its size")
+    assert page.index("The plan") < page.index("How much of its size")
+    assert page.count("<polyline") >= 4
     assert main([*command[:6], "--plan", "0.1"]) == 2
     assert "no projections were calibrated" in capsys.readouterr().err
