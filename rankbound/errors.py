@@ -10,7 +10,17 @@ from typing import Any
 
 
 class RankboundError(Exception):
-    """Base of all errors that rankbound raises on purpose; what users wrote cannot break a line."""
+    """Base of all errors that rankbound raises on purpose; what users wrote cannot break a line.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> try:
+    ...     rb.random_context(0, seed=0)
+    ... except rb.RankboundError as error:
+    ...     print(type(error).__name__)
+    InputError
+    """
 
     def __init__(self, message: str = "") -> None:
         super().__init__(on_one_line(message))
@@ -24,11 +34,29 @@ def on_one_line(message: str) -> str:
 
 
 class InputError(RankboundError, ValueError):
-    """An argument has the right type and a value that the rule named in the message forbids."""
+    """An argument has the right type and a value that the rule named in the message forbids.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.random_context(0, seed=0)
+    Traceback (most recent call last):
+        ...
+    rankbound.errors.InputError: n is 0; expected at least 1.
+    """
 
 
 class InputTypeError(RankboundError, TypeError):
-    """An argument has a type that the rule named in the message forbids."""
+    """An argument has a type that the rule named in the message forbids.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.random_context("8", seed=0)
+    Traceback (most recent call last):
+        ...
+    rankbound.errors.InputTypeError: n is '8' of type str; expected an integer.
+    """
 
 
 class NotRepresentable(RankboundError, ValueError):
@@ -40,6 +68,15 @@ class NotRepresentable(RankboundError, ValueError):
         The least head size that would do; ``math.inf`` when no head of any size does.
     reason : str
         The condition that failed.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> try:
+    ...     rb.represent(rb.random_context(6, seed=0), head_size=4)
+    ... except rb.NotRepresentable as error:
+    ...     print(error.least_head_size)
+    5
     """
 
     def __init__(self, message: str, *, least_head_size: float, reason: str) -> None:
@@ -57,6 +94,16 @@ class Undecided(RankboundError, ValueError):
         What is known.
     remedy : str
         What would decide it.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> bounds = rb.RankBounds(2, 3, rb.Verdict.RIGOROUS, "by hand")
+    >>> try:
+    ...     int(bounds)
+    ... except rb.Undecided as error:
+    ...     print(error.bounds.lower, error.bounds.upper)
+    2 3
     """
 
     def __init__(self, message: str, *, bounds: Any = None, remedy: str = "") -> None:
@@ -66,4 +113,11 @@ class Undecided(RankboundError, ValueError):
 
 
 class BackendMissing(RankboundError, ImportError):
-    """An optional package is needed and not installed; the message holds the install line."""
+    """An optional package is needed and not installed; the message holds the install line.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> issubclass(rb.BackendMissing, ImportError)
+    True
+    """

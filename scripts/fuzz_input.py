@@ -377,7 +377,9 @@ def _lines(process: subprocess.Popen[bytes]) -> Iterator[dict[str, Any]]:
         patience = 120 + PATIENCE + GRACE  # it imports torch first
         while waiting.select(patience):
             block = os.read(out.fileno(), 2**16)
-            if not block:
+            if not block:  # and it ends, though not at once: what it ended with is told
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(GRACE)
                 return
             *lines, buffer = (buffer + block).split(b"\n")
             yield from map(json.loads, lines)

@@ -33,9 +33,14 @@ try:
     import torch
 except ImportError:
     torch = None
+try:
+    import pandas
+except ImportError:
+    pandas = None
 
 N, D = 3, 4  # tokens, and their size
 DIGITS = 10**6
+LONG = 10**DIGITS  # which takes its time
 
 
 @dataclass(frozen=True)
@@ -341,16 +346,13 @@ def _matrix_spellings(A: Any) -> Draws:
         ("objects", lambda: A.astype(object)),
     ]
     if A.ndim == 2:
-        import pandas
-
-        spelt += [
-            ("DataFrame", lambda: pandas.DataFrame(A)),
-            (
-                "DataFrame with names",
-                lambda: pandas.DataFrame(A, columns=[*"zyxwvu"[: A.shape[1]]]),
-            ),
-            ("np.matrix", lambda: np.asmatrix(A)),
-        ]
+        names = [*"zyxwvu"[: A.shape[1]]]
+        if pandas is not None:
+            spelt += [
+                ("DataFrame", lambda: pandas.DataFrame(A)),
+                ("DataFrame with names", lambda: pandas.DataFrame(A, columns=names)),
+            ]
+        spelt.append(("np.matrix", lambda: np.asmatrix(A)))
     if torch is not None and A.dtype.kind in "fib":
         spelt += [
             ("tensor", lambda: torch.tensor(A)),
@@ -405,8 +407,8 @@ def _matrix_changes(A: Any) -> Draws:
         ("10^400 inside", _changed(A, 10**400)),
         ("Fraction inside", _changed(A, Fraction(1, 3))),
         ("tiny Fraction inside", _changed(A, Fraction(1, 10**400))),
-        ("10^6 digits inside", _changed(A, 10**DIGITS)),
-        ("Fraction of 10^6 digits inside", _changed(A, Fraction(1, 10**DIGITS + 1))),
+        ("10^6 digits inside", _changed(A, LONG)),
+        ("Fraction of 10^6 digits inside", _changed(A, Fraction(1, LONG + 1))),
         ("Decimal inside", _changed(A, Decimal("0.5"))),
         ("Decimal infinity inside", _changed(A, Decimal("Infinity"))),
         ("longdouble 1e4000", lambda: np.full(A.shape, np.longdouble("1e4000"))),
@@ -455,8 +457,8 @@ def _numbers() -> Iterator[Bad]:
     """Numbers in every spelling, each with its plain one: an int, or a float."""
     for n in INTEGERS:
         yield Bad(f"{n:.3g}" if abs(n) < 10**300 else "±10^400", n, (n,))
-    yield Bad("10^(10^6)", 10**DIGITS, (10**DIGITS,))
-    yield Bad("-10^(10^6)", -(10**DIGITS), (-(10**DIGITS),))
+    yield Bad("10^(10^6)", LONG, (LONG,))
+    yield Bad("-10^(10^6)", -LONG, (-LONG,))
     for n in (0, 1, 2, 3):
         for kind in (np.int8, np.uint64, np.int64):
             yield Bad(f"{kind.__name__}({n})", kind(n), (n,))
@@ -474,7 +476,7 @@ def _numbers() -> Iterator[Bad]:
         yield Bad(f"float64({x})", np.float64(x), (x,))
         yield Bad(f"array({x})", np.array(x), (x,))
     yield Bad("Fraction(1, 3)", Fraction(1, 3), (1 / 3,))
-    yield Bad("Fraction of 10^6 digits", Fraction(10**DIGITS, 3))
+    yield Bad("Fraction of 10^6 digits", Fraction(LONG, 3))
     yield Bad("Fraction 1/10^400", Fraction(1, 10**400), (0.0,))
     yield Bad("longdouble 1e4000", np.longdouble("1e4000"))
     yield Bad("Decimal 1e999", Decimal("1e999"))
@@ -587,9 +589,7 @@ def _certificate(draw: Random, files: Path) -> Bad:
         if not isinstance(node[key], (dict, list)) or draw.random() < 0.3:
             break
         node = node[key]
-    value = draw.choice(
-        [None, True, -1, 10**DIGITS, 0.5, "", "\ud800", "0x", [], {}, [[[]]], object()]
-    )
+    value = draw.choice([None, True, -1, LONG, 0.5, "", "\ud800", "0x", [], {}, [[[]]], object()])
     node[key] = value
     return draw.choice(
         [

@@ -2,24 +2,28 @@
 
 ``rankbound/certificates/claims.json``: which kinds of statement a claim's certificates may carry;
 the checker rejects others. ``tests/registry/cases.json``: how many cases a quick run tries, and a
-digest of their labels, of the whole numbers predicted, and of what is drawn.
+digest of their labels, of the whole numbers predicted, of the exact matrices that their
+certificates speak of, and of what is drawn.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import rankbound as rb
+from rankbound.certificates.certificates import Certificate
 from rankbound.registry.claim import Claim, Instance, Trial
 from rankbound.registry.verification import statement_kinds
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "rankbound" / "certificates" / "claims.json"
+FLOAT = re.compile("0x[0-9a-f.]+p")
 CASES = ROOT / "tests" / "registry" / "cases.json"
 
 
@@ -49,12 +53,22 @@ def noted(claim: Claim) -> Noted:
 def cases(instances: Sequence[Instance], trial: Noted) -> list[Any]:
     """How many there are, and the digest."""
     found: list[Any] = [
-        [one.label, int(one.predicted) if float(one.predicted).is_integer() else ""]
+        [one.label, int(one.predicted) if float(one.predicted).is_integer() else "", stated(one)]
         for one in instances
     ]
     drawn = trial.rng.bit_generator.state["state"]["state"]  # how far the stream was used
     digest = hashlib.sha256(json.dumps([found, trial.asked, drawn]).encode()).hexdigest()
     return [len(instances), digest[:12]]
+
+
+def stated(instance: Instance) -> list[Any]:
+    """What the certificates of an instance state, but of floats, which a BLAS may round."""
+    certificates: list[Certificate] = []
+    for source in instance.certificates:
+        made = source if isinstance(source, Certificate) else source()
+        certificates += made if isinstance(made, tuple) else [made] if made else []
+    every = [one.statement.to_data() for one in certificates]
+    return [one for one in every if not FLOAT.search(json.dumps(one))]
 
 
 def written(data: dict[str, Any]) -> str:

@@ -55,11 +55,16 @@ PATIENCE = 3 * 3600.0  # seconds for one command
 Answer = dict[str, Any]  # passed, failed, skipped, names: of what failed
 
 
+def requirements() -> dict[str, list[str]]:
+    """The packages that the project asks for, by extra; those of the core are under ""."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return {"": project["dependencies"], **project["optional-dependencies"]}
+
+
 def floors() -> dict[str, str]:
     """The oldest supported version of each package that the tests need."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    required = project["dependencies"] + project["optional-dependencies"]["test"]
-    return dict(requirement.split(">=") for requirement in required)
+    wanted = requirements()
+    return dict(one.split(">=") for one in wanted[""] + wanted["test"])
 
 
 def at_floors() -> bool:
@@ -294,13 +299,14 @@ class Workshop:
 
             pip = (python, "-m", "pip", "install", "--disable-pip-version-check")
             what = self.sdist if cell.source else self.wheel
-            if not (place / "complete").exists():
+            complete, wanted = place / "complete", json.dumps(requirements())
+            if not complete.exists() or complete.read_text() != wanted:
                 run(find_python(cell.python), "-m", "venv", "--clear", place)
                 pins = [f"{name}=={floor}" for name, floor in floors().items()]
                 run(*pip, f"{what}{cell.extras}", *(pins if cell.oldest else []))
                 if cell.tests:
                     run(*pip, "pytest-xdist")  # for those who ask for it: --pytest="-n auto"
-                (place / "complete").touch()
+                complete.write_text(wanted)
             run(*pip, "--force-reinstall", "--no-deps", what)
         return python
 

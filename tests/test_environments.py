@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -91,6 +92,28 @@ def test_what_passed_is_not_repeated_and_what_failed_is(
     assert main(arguments) == 0
     assert main([*arguments, "--sample"]) == 0
     assert ran[3:] == ["oldest", "comma"] * 2
+
+
+def test_an_environment_is_made_again_when_other_packages_are_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def run(words: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if "venv" in words:
+            made.append(words[-1])
+            Path(words[-1]).mkdir(exist_ok=True)
+        return subprocess.CompletedProcess(words, 0)
+
+    workshop = Workshop(tmp_path, [])
+    workshop.wheel = tmp_path / "a.whl"
+    monkeypatch.setattr(test_matrix, "find_python", lambda wanted: "python")
+    monkeypatch.setattr(subprocess, "run", run)
+    for wanted, times in (("numpy>=1", 1), ("numpy>=1", 1), ("numpy>=2", 2)):
+        asked = {"": [wanted], "test": ["pytest>=8"]}
+        monkeypatch.setattr(test_matrix, "requirements", lambda asked=asked: asked)
+        workshop._environment(CELLS["oldest"])
+        assert len(made) == times
 
 
 def test_an_interpreter_that_is_not_there() -> None:

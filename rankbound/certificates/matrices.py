@@ -200,6 +200,8 @@ def floating(value: Any) -> float:
 
 def rational(value: Any) -> Fraction:
     """A Fraction, from any library's rational."""
+    if type(value) is Fraction:
+        return value
     if not isinstance(value, Rational):
         raise InputTypeError(f"{shown(value)} is not a rational; expected a Fraction or an int.")
     return Fraction(int(value.numerator), int(value.denominator))

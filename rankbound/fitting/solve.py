@@ -57,6 +57,13 @@ class Fit(Record):
     stages. `curvature` is the least that Newton's last step met, in units of the Fisher metric.
     Below 0: the head may be at a saddle. Above 0: the step met none, which proves no minimum. None:
     no step was taken, or the method sees no curvature.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> fit = rb.fit_head(rb.random_context(4, seed=0), 3, seed=0)
+    >>> fit.head.head_size, fit.kl < 1e-12, fit.converged
+    (3, True, True)
     """
 
     head: AttentionHead
@@ -379,6 +386,13 @@ class Bracket(Record):
     No head of this size, on any tokens, is closer than `lower`: rigorous
     (:func:`rankbound.kl_lower_bound`), without a certificate. `upper` is the KL of a concrete head,
     computed in float64, which more starts may lower.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> bracket = rb.kl_bracket(rb.random_context(6, seed=0), [2, 4])
+    >>> bracket.head_size.tolist(), bool((bracket.lower <= bracket.upper).all())
+    ([2, 4], True)
     """
 
     head_size: npt.NDArray[np.int64]  # as given
@@ -425,7 +439,7 @@ class Bracket(Record):
         ):
             k, kl = self.head_size[order], side[order]
             axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, ms=3.4, label=name, gid=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         label(axes, x="head size $k$", y="mean KL divergence (nats)")
         axes.legend(fontsize=8, frameon=False)
         dress(axes)

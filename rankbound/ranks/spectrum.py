@@ -35,6 +35,14 @@ class Spectrum(Record):
 
     The gap is the smallest value kept over the largest dropped, ``inf`` where nothing is kept,
     nothing is dropped or what is dropped is 0. Near 1 it says that the rank is a matter of taste.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rankbound as rb
+    >>> found = rb.spectrum(np.diag([3.0, 2.0, 0.0]))
+    >>> found.values.tolist(), found.rank
+    ([3.0, 2.0, 0.0], 2)
     """
 
     values: Array  # (..., min(m, n)), largest first
@@ -183,6 +191,13 @@ def effective_rank(A: npt.ArrayLike) -> Any:
     ``exp(-Σ p_i log p_i)`` with ``p = sigma / sum(sigma)`` (Roy & Vetterli 2007, Definition 1);
     between 1 and the rank. The zero matrix, for which it is not defined there, has 0 here. A is
     (..., m, n); a batch of matrices gives an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rankbound as rb
+    >>> [round(rb.effective_rank(np.diag([1.0, s])), 3) for s in (1.0, 0.1, 0.0)]
+    [2.0, 1.356, 1.0]
     """
     return _plain(effective_rank_of_values(singular_values(check_matrix("A", A))[0]))
 
@@ -200,6 +215,13 @@ def stable_rank(A: npt.ArrayLike) -> Any:
 
     ``sum(sigma**2) / max(sigma)**2`` (Rudelson & Vershynin 2007); between 1 and the rank. The zero
     matrix has 0. A is (..., m, n); a batch of matrices gives an array.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import rankbound as rb
+    >>> rb.stable_rank(np.diag([2.0, 1.0, 1.0]))
+    1.5
     """
     values = singular_values(check_matrix("A", A))[0]
     ratio = np.divide(values, values[..., :1], out=np.zeros_like(values), where=values[..., :1] > 0)

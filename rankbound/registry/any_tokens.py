@@ -1,4 +1,4 @@
-"""Claims on any tokens under any mask: what causal attention has when n > d, and layer norm."""
+"""Any tokens under any mask: what causal attention has when n > d, and layer norm."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What smaller heads can and cannot do (theory, section 5).
+"""Smaller heads: what they can and cannot do (theory, section 5).
 
 Approximate: KL bounds and sparse patterns. Select: sign patterns, keys that can win, orderings; at
 which scale is in selection.py. Last, the folklore that contexts have no higher rank: false.

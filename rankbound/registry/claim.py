@@ -184,6 +184,15 @@ class Claim:
 
     `theorem` is the theorem of proofs/ that says all of the statement, or the part that
     `theorem_part` tells; for a false statement, the one that refutes it.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> claim = rb.claims["theorem-a"]
+    >>> claim.statement
+    'P is the context of a head of size k on X iff logrank(P) <= k.'
+    >>> claim.theorem, claim.status.value
+    ('main.theorem_a', 'supported')
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Claims on which keys queries can prefer, at which scale, and on heads of size 1."""
+"""Which keys queries can prefer: at which scale, and by heads of size 1."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What variants of attention leave of the bound (theory, section 6), on integer heads.
+"""Variants of attention: what they leave of the bound (theory, section 6), on integer heads.
 
 Changes of queries and keys: biases, RoPE, QK-norm, temperatures, grouped queries. Changes of the
 logits: ALiBi, T5's bias, soft caps, mixed heads.

@@ -51,7 +51,15 @@ class Row(Record):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Report(Record):
-    """The rows of a verification, in the order of the claims, with what reproduces it."""
+    """The rows of a verification, in the order of the claims, with what reproduces it.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> report = rb.verify(["softmax-gauge", "folklore-context-rank"])
+    >>> report.ok, [row.evidence.value for row in report.rows]
+    (True, ['proved', 'refuted'])
+    """
 
     rows: tuple[Row, ...]
     level: str

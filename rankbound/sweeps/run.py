@@ -132,7 +132,17 @@ HEAD = 20  # cells that a notebook shows
 
 @dataclass(frozen=True, eq=False)
 class Sweep:
-    """The cells of one plan, run."""
+    """The cells of one plan, run.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> def root(x):
+    ...     return {"root": x**0.5}
+    >>> done = rb.sweep(root, {"x": [1, 4]})
+    >>> [cell.result["root"] for cell in done.cells], done.failed
+    ([1.0, 2.0], ())
+    """
 
     cells: tuple[Record, ...]  # in the order of the grid
     names: tuple[str, ...]  # of the parameters

@@ -486,14 +486,14 @@ def _search(system: System, wanted: Array, M: Array, size: int) -> Array | None:
     from scipy.optimize import least_squares
 
     r = len(M)
-    A = system.coefficients.reshape(-1, r, r)
+    coefficients = system.coefficients
+    A = coefficients.reshape(-1, r, r)
     if not size or A.size // r * 2 * size > MOST_SEARCHED:
         return None
 
     def residual(x: Array) -> Array:
         U, V = x.reshape(2, r, size)
-        found: Array = np.einsum("eab,ak,bk->e", A, U, V, optimize=True) - wanted
-        return found
+        return np.asarray(coefficients @ (U @ V.T).ravel() - wanted)
 
     def jacobian(x: Array) -> Array:
         U, V = x.reshape(2, r, size)

@@ -550,9 +550,16 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
     g = w.min(axis=0) if start is None else start
     spread = float(w.max() - w.min())
     for temperature in (t * spread for t in TEMPERATURES if spread > 1e-9):
-        for _ in range(SWEEPS):
-            f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
-            g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
+        f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
+        g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
+        # the other sweeps scale this plan, whose columns have their mass, and so none overflows
+        plan = np.exp((f[:, None] + g - w) / temperature + rows[:, None] + columns)
+        r, c, v = np.exp(rows), np.exp(columns), np.ones(len(g))
+        with np.errstate(all="ignore"):  # a row that underflows: g stays as it is, which is sound
+            for _ in range(SWEEPS - 1):
+                v = c / ((r / (plan @ v)) @ plan)
+            scaled = g + temperature * np.log(v)
+        g = scaled if np.isfinite(scaled).all() else g
     f = (w - g).min(axis=1)
     g = (w - f[:, None]).min(axis=0)
     a, b = np.exp(f / 2), np.exp(g / 2)
@@ -561,9 +568,10 @@ def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tupl
 
 
 def _log_sum_exp(x: Array, axis: int) -> Array:
-    top = x.max(axis=axis)
-    total = np.exp(x - np.expand_dims(top, axis)).sum(axis=axis)
-    return np.asarray(top + np.log(total), np.float64)
+    """Of a matrix, which it overwrites: this is where the bounds spend their time."""
+    top = np.maximum.reduce(x, axis=axis, keepdims=True)
+    np.exp(np.subtract(x, top, out=x), out=x)
+    return np.asarray(top.ravel() + np.log(np.add.reduce(x, axis=axis)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -608,7 +616,7 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
         + 4 * U * np.abs(left) @ (s[:, None] * np.abs(right))
     )
     residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
-    shrink = (1 - _defect(left.T)) * (1 - _defect(right)) * (1 - 8 * U)
+    shrink = _shrink(_defect(left.T), _defect(right))
     sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
     unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
     tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
@@ -616,6 +624,11 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
     lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
     rest = (left[:, k:] * s[k:]) @ right[k:]
     return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)
+
+
+def _shrink(left: float, right: float) -> float:
+    """``(1 - left)(1 - right)``, rounded down: three roundings are covered, of 8 u given away."""
+    return (1 - left) * (1 - right) * (1 - 8 * U)
 
 
 def _defect(basis: Array) -> float:

@@ -102,9 +102,7 @@ def certified_log_rank(
 def _read(P: Any, logits: Any, mask: Any, rows: bool) -> Context:
     context = read_context(P, logits=logits, mask=mask, rows=rows, floats="exact")
     if context.name == "logits" and context.exact is None:  # a Context of float logits
-        return Context(
-            logits=context.given, mask=context.mask, stored=context.stored, floats="exact"
-        )
+        return Context(logits=context.given, mask=context.mask, floats="exact")
     if context.name == "P" and context.all_exact:
         raise InputTypeError(
             "P holds exact numbers, whose logarithms are irrational; expected floats. "

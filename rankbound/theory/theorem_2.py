@@ -120,6 +120,15 @@ class Separation(Record):
     certificate, for layers beyond its limits. `case` says which witness: "values" (case a),
     "attention" (case b), "random", or "" where there is none. `failing` are the hypotheses of the
     theorem that do not hold, decided exactly on the weights as the rationals that the floats are.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> f = rb.random_multihead(d=4, heads=2, seed=0)
+    >>> g = rb.random_multihead(d=4, heads=2, seed=1, head_size=4)
+    >>> found = rb.separating_tokens(f, g)
+    >>> found.verdict.value, found.tokens.shape, found.gap > 0
+    ('certified', (4, 2), True)
     """
 
     tokens: Array | None  # X, shape (d, n); None where none were found

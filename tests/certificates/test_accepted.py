@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -32,6 +34,59 @@ def test_accepts_an_honest_certificate_in_every_form(name: str, tmp_path: Path) 
 def test_accepts_other_spellings_of_the_same_object(name: str) -> None:
     backwards = dict(reversed(example(name).items()))
     assert check(json.dumps(backwards, indent=2) + "\n").accepted
+
+
+# Factors of matrices that leave a statement true and its data a proof of it.
+THIRD, FIFTH, SEVENTH = Fraction(1, 3), Fraction(1, 5), Fraction(1, 7)
+PRODUCT = (Fraction(5, 7), Fraction(7, 15))  # of two that are a third together
+HEAD = dict(zip(("keys", "queries"), PRODUCT, strict=True))
+FACTORS = dict(zip(("left", "right"), PRODUCT, strict=True))
+UNITS = {
+    "rank": {"matrix": THIRD, **FACTORS},
+    "log-rank": {"logits": THIRD, **FACTORS},
+    "logit-rank": {"keys": THIRD, "queries": FIFTH},
+    "represented-exactly": {"logits": THIRD, **HEAD},
+    "represented-masked": {"logits": THIRD, **HEAD},
+    "masked-log-rank": {"logits": THIRD, "directions": FIFTH, **HEAD},
+    "unreachable": {"logits": THIRD, "tokens": FIFTH, **FACTORS},
+    "unreachable-masked": {"logits": THIRD, "tokens": FIFTH, "weights": SEVENTH},
+    "selectable": {"keys": THIRD, "queries": FIFTH},
+    "unselectable": {"keys": THIRD, "weights": FIFTH},
+}
+
+
+def in_other_units(document: Any, units: dict[str, Fraction]) -> Any:
+    """The document with these matrices times these factors."""
+    for name, part in document.items():
+        if name in units and part is not None:
+            part["entries"] = [
+                f"{x.numerator:#x}/{x.denominator:#x}"
+                for entry in part["entries"]
+                for x in [Fraction(*(int(n, 16) for n in entry.split("/"))) * units[name]]
+            ]
+            part["type"] = "rational"
+        elif isinstance(part, dict):
+            in_other_units(part, units)
+    return document
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        name
+        for name, document in EXAMPLES.items()
+        if document["statement"]["kind"] in UNITS and "float" not in dumped(document)
+    ],
+)
+def test_accepts_the_same_in_other_units(name: str) -> None:
+    """Every exact matrix has denominators then."""
+    document = example(name)
+    units = dict(UNITS[document["statement"]["kind"]])
+    if "keys" in units and document["statement"].get("tokens"):
+        units |= {"tokens": FIFTH, "queries": 25 * units["queries"]}
+    outcome = check(in_other_units(document, units))
+    assert outcome.accepted, outcome
+    assert holds(document["statement"])
 
 
 @given(rational_rows(), st.integers(0, 2))

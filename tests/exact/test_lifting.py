@@ -206,6 +206,24 @@ def test_sizes_leave_room(shape: tuple[int, int, int], largest: int) -> None:
     assert not set(side.digits.primes) & set(side.residuals.primes)
 
 
+def test_the_residues_fit_in_the_memory_allowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By fewer primes at a time, down to four; and not at all where the residuals alone do not."""
+    rows = drawn(60, 50, 45, 18)
+    unlimited = len(prepared(rows).digits.primes)
+    for allowed in (unlimited - 1, 6, 5, 4, 3):
+        monkeypatch.setattr(lifting, "MOST_ENTRIES", allowed * 60 * 50 + 1)
+        assert len(prepared(rows).digits.primes) == max(allowed, 4) < unlimited
+        assert elimination.prove_rank(rows).rank == 45
+    M = integer_rows(rows)[0]
+    pivots = elimination.pivots_modulo_prime(M)[:2]
+    need = len(prepared(rows).residuals.primes) * 60 * 50
+    monkeypatch.setattr(lifting, "MOST_ENTRIES", need)
+    assert lifting.lifting_of(M, *pivots) is not None
+    monkeypatch.setattr(lifting, "MOST_ENTRIES", need - 1)
+    assert lifting.lifting_of(M, *pivots) is None
+    assert elimination.prove_rank(rows).rank == 45
+
+
 def test_no_multiple_of_the_first_digits_passes_for_zero() -> None:
     """The Schur complement is X^k: each of k digits looks right, and the proof still fails."""
     rows = drawn(6, 6, 5, 12)

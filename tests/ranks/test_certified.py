@@ -706,3 +706,14 @@ def test_an_irrational_error_is_rounded_upward() -> None:
     error = sympy.sqrt(2) / 10
     stated = certificate_of(rb.certified_rank([[1.0]], error=error)).statement.error.entries[0]
     assert Fraction(*stated.as_integer_ratio()) ** 2 >= Fraction(2, 100)
+
+
+@pytest.mark.parametrize("shape", [(3, 2), (2, 3), (4, 4)])
+def test_a_stack_is_decided_matrix_by_matrix(shape: tuple[int, int]) -> None:
+    """One that is singular, tiny or not finite says nothing of the others."""
+    good = np.eye(*shape) + 0.125
+    others = [np.zeros(shape), np.ones(shape), 1e-200 * good, np.full(shape, 1e300)]
+    stack = np.stack([good, *others, 2 * good])
+    found = grams_are_definite(stack)
+    assert found.tolist() == [True, *[False] * len(others), True]
+    assert found.tolist() == [bool(grams_are_definite(one[None])[0]) for one in stack]

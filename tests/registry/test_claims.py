@@ -30,7 +30,7 @@ from rankbound.registry.claim import (
     Trial,
     by_id,
 )
-from rankbound.registry.verification import prove, run_claim
+from rankbound.registry.verification import Row, prove, run_claim
 from rankbound.verdict import Verdict
 from tests.helpers import script
 
@@ -48,7 +48,8 @@ each_claim = pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.id
 @each_claim
 @pytest.mark.parametrize("seed", [0, 1])
 def test_claim_is_as_registered(claim: Claim, seed: int) -> None:
-    row = run_claim(claim, "quick", seed)
+    """A check that draws nothing is the same for every seed, and is run once."""
+    row = row_of(claim, seed if draws(claim) else 0)
     assert row.ok, f"seed {seed}: {row}"
     assert row.instances >= 1
 
@@ -85,8 +86,29 @@ class Run:
 
 
 @cache
+def row_of(claim: Claim, seed: int) -> Row:
+    """The row of a claim, of seed 0 from the run that the mutants are compared with."""
+    known = claim if seed else replace(claim, check=run_of(claim).check)
+    return run_claim(known, "quick", seed)
+
+
+def draws(claim: Claim) -> bool:
+    """Whether its check draws from its stream."""
+    streams = (run_of(claim).trial.rng, make_claims.noted(claim).rng)
+    states = [
+        (one.bit_generator.state, one.bit_generator.seed_seq.n_children_spawned) for one in streams
+    ]
+    return bool(states[0] != states[1])
+
+
 def run_of(claim: Claim, mutant: Mutant | None = None) -> Run:
-    """One run of a check, as it is or mutated.
+    """One run of a check, as it is or mutated; each is run once."""
+    return _run(claim, mutant)
+
+
+@cache
+def _run(claim: Claim, mutant: Mutant | None) -> Run:
+    """The first run.
 
     All that the package fits is fitted by Newton's method or by SciPy, and these two are watched.
     """
@@ -215,6 +237,18 @@ def test_a_certificate_of_the_predicted_side_is_seen() -> None:
         assert of_the_predicted_side(claim, mutant) == found
 
 
+def test_a_claim_that_draws_is_seen_to_draw() -> None:
+    """One that spawns streams too; what does not draw is the same for both seeds."""
+    assert draws(rb.claims["theorem-a"])
+    assert not draws(rb.claims["log-rank-pretrained"])
+
+    def spawning(trial: Trial) -> Iterator[Instance]:
+        trial.rng.spawn(1)
+        yield from ()
+
+    assert draws(replace(rb.claims["log-rank-pretrained"], check=spawning))
+
+
 def test_a_claim_that_fits_is_seen_to_fit() -> None:
     """By Newton's method, by SciPy on layers and on directions; and one that does neither."""
     fitted = ("trained-reaches", "b20-theorem2-separation-imitating", "price-of-scale")
@@ -264,6 +298,11 @@ def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
         assert make_claims.cases(other, asked()) != right
     for trial in (asked(full=3), asked(bound=8), asked(draws=1)):
         assert make_claims.cases([first, second], trial) != right
+    of_one, of_two = (
+        replace(first, certificates=rb.exact_rank([[entry]]).certify().certificates)
+        for entry in (1, 2)
+    )
+    assert make_claims.cases([of_one], asked()) != make_claims.cases([of_two], asked())
     assert make_claims.cases([first, second], asked()) == right
 
 

@@ -112,7 +112,7 @@ def test_dual_queries_score_one_and_less_than_the_bound_on_every_set() -> None:
     keys = sanford2023.bent_keys(64)
     K = np.array(keys, dtype=float)[:, ::4]
     for pair in itertools.combinations(range(K.shape[1]), 2):
-        scores = K.T @ np.linalg.lstsq(K[:, pair].T, np.ones(2))[0]
+        scores = K.T @ np.linalg.lstsq(K[:, pair].T, np.ones(2), rcond=None)[0]
         assert scores[list(pair)] == pytest.approx(1.0)
         scores[list(pair)] = -1
         assert scores.max() <= float(sanford2023.outside(Fraction(1, 8), 2)) + 1e-12

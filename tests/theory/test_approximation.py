@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.testing import contexts, heads, tokens
+from rankbound.theory.approximation import stays_away
 from tests.helpers import EPS, Array, log_spectrum
 
 
@@ -117,3 +118,31 @@ def test_a_batch_is_a_loop(n: int, k: int, seed: int) -> None:
     assert whole.shape == (2, 3)
     for i in np.ndindex(2, 3):
         assert abs(whole[i] - rb.aitchison_error(P[i], k)) <= slack(P[i])
+
+
+# which head sizes keep a positive divergence
+
+
+@pytest.mark.parametrize(("n", "rank"), [(2, 1), (5, 4), (6, 1), (6, 3), (9, 4)])
+def test_heads_below_the_log_rank_stay_away_and_others_do_not(n: int, rank: int) -> None:
+    """A key that nothing attends to takes part in no block, whatever its place."""
+    rng = np.random.default_rng(n + rank)
+    P = rb.column_softmax(rng.standard_normal((n, rank)) @ rng.standard_normal((rank, n)))
+    wanted = [k < rank for k in range(n + 2)]
+    assert [stays_away(P, k) for k in range(n + 2)] == wanted
+    unseen = np.insert(np.hstack([P, P[:, :1]]), rank, 0.0, axis=0)
+    assert [stays_away(unseen, k) for k in range(n + 2)] == wanted
+
+
+@pytest.mark.parametrize("n", [4, 7, 8])
+def test_blocks_that_a_mask_shows_stay_away(n: int) -> None:
+    """Nested masks show the blocks on which Theorem C rests: below its size all heads stay away."""
+    L = np.random.default_rng(n).standard_normal((n, n))
+    for prefix in (0, 2, n - 1):
+        mask = rb.prefix_mask(n, prefix)
+        P = rb.column_softmax(L, mask=mask)
+        least = rb.least_head_size(P, mask=mask)
+        assert [stays_away(P, k, mask) for k in range(n)] == [k < least for k in range(n)]
+    sliding = rb.Context(logits=L, mask="sliding:3").visible  # two keys are seen by two queries
+    P = rb.column_softmax(L, mask=sliding)
+    assert [stays_away(P, k, sliding) for k in range(n)] == [k < 1 for k in range(n)]

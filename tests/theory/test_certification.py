@@ -92,6 +92,22 @@ def near_low_log_rank(draw: Callable[..., Any]) -> tuple[Array, float, int]:
 # ---- exact logits
 
 
+@pytest.mark.parametrize("mask", [None, "causal"])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_a_context_of_float_logits_is_read_as_the_logits_are(dtype: Any, mask: Any) -> None:
+    """As exact numbers: 0.1 is not three times a third of it, so the rank of floats is full."""
+    thirds = np.arange(1.0, 5)[:, None] * np.array([0.1, 0.2, 0.3, 0.7])
+    for L in (thirds.astype(dtype), np.outer([1, 2, 3, 4], [1.0, 2, 3, 5]).astype(dtype)):
+        read = rb.certified_log_rank(rb.Context(logits=L, mask=mask))
+        given_so = rb.certified_log_rank(logits=L, mask=mask)
+        exactly = rb.certified_log_rank(
+            logits=[[Fraction(float(x)) for x in row] for row in L], mask=mask
+        )
+        for found in (read, given_so):
+            assert (found.lower, found.upper) == (exactly.lower, exactly.upper)
+            assert found.verdict is exactly.verdict is rb.Verdict.RIGOROUS
+
+
 @given(rational_rows(4, 4))
 def test_exact_logits_agree_with_sympy_and_log_rank(rows: Rows) -> None:
     bounds = rb.certified_log_rank(logits=rows)

@@ -299,6 +299,27 @@ def test_what_rounding_explains_is_not_counted(prefix: int) -> None:
 
 
 # the head
+@pytest.mark.parametrize("mask", ["causal", "prefix:3", "sliding:3"])
+def test_a_gauge_that_no_float_holds_is_taken_out_of_exact_logits(mask: str) -> None:
+    """10^20 beside logits of size 1: floats are made of the differences."""
+    left, right = np.random.default_rng(0).integers(-3, 4, (2, 6, 2))
+    L = (left @ right.T).tolist()
+    shifted = [[x + 10**20 + 7 * j for j, x in enumerate(row)] for row in L]
+    if mask == "sliding:3":
+        said = []
+        for logits in (L, shifted):
+            with pytest.raises(rb.Undecided, match="not nested") as caught:
+                rb.represent(logits=logits, mask=mask)
+            said.append(str(caught.value))
+        assert said[0] == said[1]
+        return
+    visible = rb.Context(logits=L, mask=mask).visible
+    wanted = rb.column_softmax(np.array(L, np.float64), mask=visible)
+    for logits in (L, shifted):
+        head = rb.represent(logits=logits, mask=mask)
+        assert head.context(mask=visible) == pytest.approx(wanted, abs=1e-12)
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 33, 64])
 def test_represent_on_masks(n: int) -> None:
     L = gaussian(n, seed=n)

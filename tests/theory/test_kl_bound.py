@@ -17,6 +17,7 @@ from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
 from rankbound.theory.approximation import (
     _defect,
+    _shrink,
     _tilt,
     best_argument,
     entrywise_lower_bound,
@@ -126,6 +127,14 @@ def test_the_defect_of_a_basis_is_bounded_from_above_and_at_most_one(
     found = Fraction(_defect(basis))
     assert found <= 1
     assert found == 1 or found**2 >= exact
+
+
+@given(left=st.floats(0.0, 1.0), right=st.floats(0.0, 1.0))
+def test_what_two_defects_leave_is_rounded_down_by_twelve_roundings_at_most(
+    left: float, right: float
+) -> None:
+    u, exact = Fraction(2) ** -53, (1 - Fraction(left)) * (1 - Fraction(right))
+    assert (1 - 12 * u) * exact <= Fraction(_shrink(left, right)) <= (1 - 4 * u) * exact
 
 
 def exact_tail(P: Array, a: Array, b: Array, k: int) -> tuple[Any, list[Any]]:

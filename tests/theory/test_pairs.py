@@ -123,3 +123,7 @@ def test_refused(keys: Any, queries: Any, kind: type[Exception], part: str) -> N
 def test_other_bad_arguments() -> None:
     with refused(rb.InputError, "n is 1"):
         curve_pairs(1)
+    with refused(rb.InputError, "n is 1001; expected from 2 to 1000"):
+        curve_pairs(1001)
+    with refused(rb.InputError, "number of keys is 1001; expected from 2 to 1000"):
+        check_pairs(np.ones((1, 1001)), np.ones((1, 1001)))

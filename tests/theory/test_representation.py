@@ -100,14 +100,15 @@ def test_represent_keeps_its_promise(P: Array, data: st.DataObject) -> None:
     """
     n = len(P)
     X = data.draw(st.none() | tokens(d=n + 2, n=n, kinds="full_column_rank"))
-    least = int(rb.least_head_size(P, X=X))
-    head = rb.represent(P, X=X)
+    context = rb.Context(P, stored=np.float64)
+    least = int(rb.least_head_size(context, X=X))
+    head = rb.represent(context, X=X)
     assert head.head_size == max(least, 1)
     log_Q = log_column_softmax(head.logits(X))
     allowed = 1e-8 + 6 * n * EPS * (1 + np.linalg.norm(np.log(P)))
     assert np.max(np.abs(log_Q - np.log(P))) <= allowed + (n + 4) * EPS
     if least > 1:
-        no_smaller(least, least - 1, P, X)
+        no_smaller(least, least - 1, context, X)
 
 
 @given(contexts(), st.integers(0, 9))

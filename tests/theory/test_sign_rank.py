@@ -150,6 +150,26 @@ def test_sign_changes_have_a_witness(m: int, n: int, seed: int) -> None:
     assert (found.signs(m) == H).all()
 
 
+@pytest.mark.parametrize("least", ["columns", "rows", "rank"])
+def test_the_upper_side_is_the_least_of_three(least: str) -> None:
+    """Sign changes along columns, along rows, and the rank: each is the least of some H."""
+    rng = np.random.default_rng(0)
+    if least == "rank":  # two rows and their negatives, in an order that changes all the time
+        H = rng.choice([-1, 1], (2, 12))[rng.integers(0, 2, 12)] * rng.choice([-1, 1], (12, 1))
+    else:  # one change in each column, at any place
+        H = np.where(np.arange(12)[:, None] < rng.integers(1, 12, 12), 1, -1)
+        H = H * rng.choice([-1, 1], 12)
+    H = H.T if least == "rows" else H
+    three = {
+        "columns": sign_change_bound(H).upper,
+        "rows": sign_change_bound(H.T).upper,
+        "rank": int(rb.exact_rank(H)),
+    }
+    assert min(three, key=lambda side: three[side]) == least
+    assert sorted(three.values())[0] < sorted(three.values())[1]
+    assert sign_rank_bounds(H).upper == three[least]
+
+
 @given(sizes, sizes, st.integers(0, 2**32 - 1))
 def test_heads_that_select(m: int, n: int, seed: int) -> None:
     """The upper side by construction: logits of that rank up to a constant in each column."""

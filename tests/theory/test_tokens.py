@@ -401,6 +401,22 @@ def test_low_precision_widens_the_tolerance() -> None:
     assert rb.represent(P32, X=X).head_size == 3
 
 
+@pytest.mark.parametrize("f", [rb.least_head_size, rb.represent])
+def test_tokens_too_many_for_exact_numbers_are_undecided_where_rounding_counts(
+    f: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between what is found at the numerical rank and the shape."""
+    X = spread(6, 8, 5, seed=0)
+    P = head_on(X, 3, seed=0).context(X)
+    monkeypatch.setattr("rankbound.tokens.MOST_EXACT", X.size - 1)
+    words = r"X has rank 5 to rounding, and .*\(found: 3\)\. Pass exact tokens"
+    with pytest.raises(rb.Undecided, match=words) as caught:
+        f(P, X=X.astype(np.float32))
+    bounds = caught.value.bounds
+    assert bounds is not None and (bounds.lower, bounds.upper) == (3, 7)
+    assert rb.least_head_size(P, X=X) == 3  # rounding leaves no doubt
+
+
 def test_tokens_whose_rank_rounding_leaves_open() -> None:
     """Rounded to float32, tokens of rank 5 have rank 6, and no head has P on them as they are."""
     X = spread(6, 8, 5, seed=0)

@@ -35,7 +35,14 @@ SCHEMA = "rankbound-certificate-1"
 
 @dataclass(frozen=True, eq=False)
 class Check:
-    """The outcome of checking one certificate; a rejected one refutes nothing."""
+    """The outcome of checking one certificate; a rejected one refutes nothing.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> rb.check("{}").accepted
+    False
+    """
 
     accepted: bool  # whether the certificate proves its statement
     statement: str  # in words, as the checker read it
@@ -103,6 +110,14 @@ def check(certificate: object, *, claims: Mapping[str, list[str]] | None = None)
     Check
         Accepted only if the statement is proved. Anything else is a rejection with its reason,
         which refutes nothing. Checking never raises.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> certificate = rb.exact_rank([[1, 2], [2, 4]]).certify().certificate
+    >>> checked = rb.check(certificate.to_json())
+    >>> checked.accepted
+    True
     """
     sentence = "no statement could be read"
     try:
