@@ -19,9 +19,9 @@ from rankbound.auditing.replacing import Cuts, rotations
 from rankbound.auditing.subject import Bench, Cost, subject
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError
-from rankbound.measuring.bases import BASES, Moments
 from rankbound.records import UNWRITTEN, Record
 from rankbound.table import Column, Table
+from rankbound.theory.bases import BASES, Moments
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -218,10 +218,10 @@ def measure_loss(
     by : {"model", "layer", "head"}
         Cut also one layer, or one head, at a time: as many runs more, of one kind.
     basis : {"fisher", "kq-svd", "centred", "visible", "pca-keys", "pca"}, optional
-        Of the fixed projections; by default "fisher" under a mask, "pca" without one.
+        Of the fixed projections; by default "visible" under a mask, "kq-svd" without one.
     shifts : int, optional
         Average the moments over texts that begin at so many positions, where RoPE turns queries and
-        keys; 1 for none. By default the length of a window.
+        keys. By default 1: windows of the audited length already hold its positions.
     same_text : bool
         Calibrate on a text that holds more than a tenth of the audited one, which is refused
         otherwise.
@@ -350,10 +350,10 @@ def _calibrated(
             "same_text=True for that."
         )
     found = bench.subject.moments(cut)
-    many = text.length if shifts is None else check_int("shifts", shifts, least=1)
+    many = 1 if shifts is None else check_int("shifts", shifts, least=1)
     turned = rotations(loaded, cut[0]) if many > 1 else None
     if turned is None:
-        if shifts is not None and many > 1:
+        if many > 1:
             raise InputError(
                 f"shifts is {shifts}; expected 1: positions do more to this model's queries and "
                 "keys than turn them."
@@ -362,7 +362,7 @@ def _calibrated(
     else:
         found = {call: m.averaged(turned[call], many) for call, m in found.items()}
     if basis is None:
-        basis = "fisher" if any(_masked(m) for m in found.values()) else "pca"
+        basis = "visible" if any(_masked(m) for m in found.values()) else "kq-svd"
     bench = Bench(bench.subject, bench.windows, cut, found, basis)
     return bench, CalibrationFacts(facts, basis, many, share)
 

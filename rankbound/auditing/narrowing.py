@@ -16,9 +16,9 @@ from rankbound.auditing.models import LoadedModel, run
 from rankbound.auditing.replacing import replacing
 from rankbound.auditing.subject import Bench, Cost, output_of
 from rankbound.errors import InputError, InputTypeError
-from rankbound.measuring.bases import Projections, projections, second_order_kl
 from rankbound.records import UNWRITTEN, Record
 from rankbound.table import Column, Table
+from rankbound.theory.bases import Projections, projections, second_order_kl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -19,7 +19,7 @@ import numpy as np
 from rankbound._validate import Array
 from rankbound.auditing.capture import Call, as_columns, own_attention
 from rankbound.auditing.models import LoadedModel, quiet, require, run
-from rankbound.measuring.bases import project
+from rankbound.theory.bases import project
 
 NAME = "rankbound_replaced"
 FEW = 128  # tokens from which a rotation is learnt

@@ -11,7 +11,7 @@ from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, require, run
 from rankbound.auditing.replacing import Cuts, refitted, replacing
 from rankbound.errors import InputError
-from rankbound.measuring.bases import Moments, moments, projections
+from rankbound.theory.bases import Moments, moments, projections
 
 MASKED = 7  # one token of so many is masked, where a model predicts masked tokens
 

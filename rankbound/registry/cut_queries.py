@@ -11,8 +11,8 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.attention.softmax import log_column_softmax
-from rankbound.measuring.bases import covariance, project
 from rankbound.registry.claim import Instance, Instances, Mutant, Source, Trial, make_claim
+from rankbound.theory.bases import covariance, project
 from rankbound.verdict import Verdict
 
 SECTION_5 = Source("rankbound", "section 5", "derived here")

@@ -17,7 +17,7 @@ from rankbound.auditing import models, replacing
 from rankbound.auditing.capture import as_columns
 from rankbound.auditing.loss import shared_runs
 from rankbound.auditing.subject import subject
-from rankbound.measuring.bases import projections
+from rankbound.theory.bases import projections
 from tests.auditing.tiny import CONFIGS, TEXT, WORDS, save, save_tokenizer
 
 N = 40

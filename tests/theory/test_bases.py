@@ -8,7 +8,8 @@ import pytest
 import rankbound as rb
 from rankbound._validate import Array
 from rankbound.attention.head import AttentionHead
-from rankbound.measuring.bases import (
+from rankbound.measuring.head import layer_heads
+from rankbound.theory.bases import (
     BASES,
     Moments,
     covariance,
@@ -17,7 +18,6 @@ from rankbound.measuring.bases import (
     projections,
     second_order_kl,
 )
-from rankbound.measuring.head import layer_heads
 
 K, N = 6, 40
 
