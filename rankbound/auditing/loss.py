@@ -377,9 +377,9 @@ def _calibration_windows(
     """As many windows of the audited text's length as there are, up to 4,096 tokens."""
     calibrate = texts.check_text(calibrate)
     positions = loaded.facts.positions
-    _, whole = texts.cut_windows(loaded.tokenizer, calibrate, None, 1, positions)
-    length = min(length, whole.tokens)
-    windows = max(1, min(CALIBRATED, whole.tokens) // length)
+    tokens = texts.count_tokens(loaded.tokenizer, calibrate, CALIBRATED)
+    length = min(length, max(tokens, 2))
+    windows = max(1, tokens // length)
     cut, facts = texts.cut_windows(loaded.tokenizer, calibrate, length, windows, positions)
     models.check_ids(loaded, cut)
     return cut, facts

@@ -38,11 +38,11 @@ def section(record: Mapping[str, Any]) -> str:
 def _picture(points: Sequence[Mapping[str, Any]], name: str, what: str) -> str:
     sizes = sorted({point["head_size"] for point in points})
     values = [point[name] for point in points]
-    low, high = min([0.0, *values]), max([*values, 1e-9])
+    low, high = float(min([0.0, *values])), float(max([*values, 1e-9]))
 
     def x(size: int) -> float:
         span = max(sizes[-1] - sizes[0], 1)
-        return LEFT + 14 + (size - sizes[0]) / span * (WIDTH - LEFT - 28)
+        return float(LEFT + 14 + (size - sizes[0]) / span * (WIDTH - LEFT - 28))
 
     def y(value: float) -> float:
         return HEIGHT - BELOW - (value - low) / (high - low) * (HEIGHT - BELOW - TOP)

@@ -166,6 +166,14 @@ def test_without_a_head_the_distance_of_hidden_states_is_told(tmp_path: Path) ->
     assert curve.points[0].divergence > 0
 
 
+def test_a_long_calibration_text_is_used_up_to_4096_tokens(llama: Path) -> None:
+    long = rb.measure_loss(llama, TEXT, [4], N, calibrate=" ".join([OTHER] * 40))
+    short = rb.measure_loss(llama, TEXT, [4], N, calibrate=" ".join(OTHER.split()[:20]))
+    assert long.calibration is not None and short.calibration is not None
+    assert long.calibration.text.windows == 4096 // N
+    assert (short.calibration.text.windows, short.calibration.text.length) == (1, 22)
+
+
 def test_windows_are_averaged(llama: Path) -> None:
     both = rb.measure_loss(llama, TEXT, [2], N, windows=2)
     assert both.text.windows == 2
