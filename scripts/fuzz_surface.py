@@ -720,6 +720,7 @@ GOOD: dict[str, Good] = {
     "basis": ("word", lambda draw: "fisher"),
     "shifts": (INT, lambda draw: 1),
     "same_text": ("bool", lambda draw: True),
+    "inputs": ("mapping", lambda draw: None),
     "progress": ("anything", lambda draw: None),
     "verdicts": ("verdicts", lambda draw: [rb.Verdict.PROVED]),
     "instances": ("verdicts", lambda draw: []),

@@ -8,6 +8,7 @@ mask, scale, cap, sinks and the sharing of keys stay the model's. Keys are left 
 from __future__ import annotations
 
 import inspect
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -17,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.auditing.capture import Call, as_columns, own_attention
+from rankbound.auditing.capture import Call, as_columns
 from rankbound.auditing.models import LoadedModel, quiet, require, run
+from rankbound.errors import InputError
 from rankbound.theory.bases import project
 
 NAME = "rankbound_replaced"
@@ -70,6 +72,18 @@ def _attend(
         module, query, key, value, attention_mask, **options
     )
     return attended
+
+
+def own_attention(module: Any) -> Any:
+    """The eager attention of a layer's own module."""
+    for kind in type(module).__mro__:
+        function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
+        if function is not None:
+            return function
+    raise InputError(
+        f"{type(module).__name__} has no eager attention; expected a model whose module defines "
+        "eager_attention_forward."
+    )
 
 
 def times(query: Any, cut: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rankbound.auditing import capture
 from rankbound.auditing.capture import Call
-from rankbound.auditing.models import LoadedModel, require, run
+from rankbound.auditing.models import LoadedModel, require, run, text_inputs
 from rankbound.auditing.replacing import Cuts, refitted, replacing
 from rankbound.errors import InputError
 from rankbound.theory.bases import Moments, moments, projections
@@ -147,8 +147,8 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
     """
     torch = require("torch", "a measured loss")
     name, architecture = loaded.facts.name, loaded.facts.architecture
-    with capture.eager_samples(loaded, len(ids)) as (samples, _):
-        own = run(loaded, ids)
+    attention = capture.look(loaded, text_inputs(loaded, ids))
+    own = run(loaded, ids)
     shapes: dict[Call, tuple[Any, Any]] = {}
 
     def look(call: Call, query: Any, key: Any) -> None:
@@ -156,7 +156,7 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
 
     with replacing(loaded, look) as calls:
         same = torch.equal(output_of(own), output_of(run(loaded, ids)))
-    missed = [call for call in samples if call not in shapes]
+    missed = [call for call in attention.numbers if call not in shapes]
     if missed or not shapes:
         where = missed[0][0] if missed else architecture
         raise InputError(

@@ -72,9 +72,10 @@ def moments(heads: Sequence[AttentionHead], weights: Iterable[npt.ArrayLike]) ->
     for h, (head, P) in enumerate(zip(heads, weights, strict=True)):
         K, n = head.W_k, head.d
         if h == 0 or not np.array_equal(K, heads[h - 1].W_k):  # else all these are shared too
-            visible = np.ones((n, n)) if head.mask is None else np.asarray(head.mask, np.float64)
+            seen = np.ones((K.shape[1], n), bool) if head.mask is None else head.mask
+            visible = np.asarray(seen, np.float64)
             mean = K.mean(axis=1, keepdims=True)
-            key = K @ K.T / n
+            key = K @ K.T / K.shape[1]
             shared = key, key - mean @ mean.T, covariance(K, visible / visible.sum(axis=0))
         attended = covariance(K, np.asarray(P, np.float64))
         found.append((head.W_q @ head.W_q.T / n, *shared, attended))

@@ -17,6 +17,8 @@ collect_ignore = [
             "test_loaded_models.py",
             "test_loss.py",
             "test_narrowing.py",
+            "test_forms.py",
+            "test_inputs.py",
         ]
     ),
     *([] if REAL_MODELS else ["test_real_models.py"]),
