@@ -12,12 +12,12 @@ import numpy as np
 
 from rankbound._validate import Array, check_bool, check_int, check_ints, check_word
 from rankbound.auditing import models, texts
-from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, ModelFacts
 from rankbound.auditing.narrowing import Plan, known_bench, make_plan
 from rankbound.auditing.replacing import Cuts, rotations
 from rankbound.auditing.subject import Bench, Cost, subject
 from rankbound.auditing.texts import TextFacts
+from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
 from rankbound.records import UNWRITTEN, Record
 from rankbound.table import Column, Table
@@ -341,7 +341,7 @@ def _calibrated(
 ) -> tuple[Bench, CalibrationFacts]:
     """The moments of the calibration text, averaged over positions where RoPE allows it."""
     loaded = bench.subject.loaded
-    cut, facts = _calibration_windows(loaded, calibrate, text.length)
+    cut, facts = _calibration_windows(loaded, calibrate, len(bench.windows[0]))
     share = shared_runs(bench.windows, cut)
     if share > SHARED and not check_bool("same_text", same_text, "calibrate on the same text"):
         raise InputError(

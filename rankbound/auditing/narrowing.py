@@ -11,10 +11,11 @@ import numpy as np
 
 from rankbound._validate import Array, check_int, check_real
 from rankbound.auditing import models
-from rankbound.auditing.capture import Call, as_columns
+from rankbound.auditing.capture import as_columns
 from rankbound.auditing.models import LoadedModel, run
 from rankbound.auditing.replacing import replacing
 from rankbound.auditing.subject import Bench, Cost, output_of
+from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError, InputTypeError
 from rankbound.records import UNWRITTEN, Record
 from rankbound.table import Column, Table

@@ -18,8 +18,9 @@ from typing import Any
 import numpy as np
 
 from rankbound._validate import Array
-from rankbound.auditing.capture import Call, as_columns
+from rankbound.auditing.capture import as_columns
 from rankbound.auditing.models import LoadedModel, quiet, require, run
+from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
 from rankbound.theory.bases import project
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankbound.auditing import capture
-from rankbound.auditing.capture import Call
 from rankbound.auditing.models import LoadedModel, require, run, text_inputs
 from rankbound.auditing.replacing import Cuts, refitted, replacing
+from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
 from rankbound.theory.bases import Moments, moments, projections
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.attention.head import AttentionHead
 
 FLOOR = 1e-9  # of the largest eigenvalue: C of trained heads has condition numbers to 1e6
 
@@ -66,7 +66,7 @@ class Moments:
 MATRICES = ("query", "key", "centred", "visible", "attended")
 
 
-def moments(heads: Sequence[AttentionHead], weights: Iterable[npt.ArrayLike]) -> Moments:
+def moments(heads: Sequence[Any], weights: Iterable[npt.ArrayLike]) -> Moments:
     """The moments of a layer on a window, in float64; `weights` are [key, query], one per head."""
     found: list[tuple[Array, ...]] = []
     for h, (head, P) in enumerate(zip(heads, weights, strict=True)):
