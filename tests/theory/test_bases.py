@@ -7,8 +7,7 @@ import pytest
 
 import rankbound as rb
 from rankbound._validate import Array
-from rankbound.attention.head import AttentionHead
-from rankbound.measuring.head import layer_heads
+from rankbound.measuring.head import RecordedHead, layer_heads
 from rankbound.theory.bases import (
     BASES,
     Moments,
@@ -22,7 +21,7 @@ from rankbound.theory.bases import (
 K, N = 6, 40
 
 
-def layer(seed: int = 0, heads: int = 4, keys: int = 2) -> tuple[AttentionHead, ...]:
+def layer(seed: int = 0, heads: int = 4, keys: int = 2) -> tuple[RecordedHead, ...]:
     rng = np.random.default_rng(seed)
     mix = rng.standard_normal((K, K))
     q, k = rng.standard_normal((heads, K, N)), mix @ rng.standard_normal((keys, K, N)) + 1
