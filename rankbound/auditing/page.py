@@ -23,7 +23,7 @@ from typing import Any
 
 from rankbound._validate import shown
 from rankbound.auditing.columns import COLUMNS, NOTATION
-from rankbound.auditing.page_loss import section
+from rankbound.auditing.page_loss import headline, section
 from rankbound.auditing.page_map import SHARE, HeadMap, share_of
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
@@ -54,7 +54,7 @@ def page(record: Record) -> str:
         "base-uri 'none'; form-action 'none'",
         "title": _escape(f"Audit of {model['name']}"),
         "name": _escape(model["name"]),
-        "lead": _escape(_lead(heads)),
+        "lead": _escape(headline(record) + _lead(heads)),
         "incomplete": ""
         if record["complete"]
         else ('<p class="note">The audit was interrupted: only finished layers are shown.</p>'),

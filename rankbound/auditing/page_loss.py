@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BELOW, TOP = 560, 260, 60, 40, 14
-DASHES = {"refitted": "4 3", "fixed": "none"}
-SHAPES = {"head": "circle", "key/value head": "rect"}
+BAR, DEEP = 26, 90  # of the plan's picture: a layer's width, the height of a full head size
+KINDS = {"refitted": "refitted to this text", "fixed": "fixed, calibrated on another"}
+WHOSE = {"head": "a basis per head", "key/value head": "a basis per key/value head"}
 
 
 def section(record: Mapping[str, Any]) -> str:
@@ -31,12 +32,38 @@ def section(record: Mapping[str, Any]) -> str:
         "nearest to the model's on this very text, which no fixed weights are; fixed ones are "
         "projections calibrated on another text, as a smaller model has. One basis per key/value "
         "head is what shrinks a cache of keys.</p>\n"
-        f"{_picture(points, name, what)}\n{_table(points)}\n{_plan(plan)}</section>\n"
+        f'<div class="cost">\n{_picture(points, name, what, _full(record))}\n'
+        f"{_table(points)}\n</div>\n{_plan(plan)}</section>\n"
     )
 
 
-def _picture(points: Sequence[Mapping[str, Any]], name: str, what: str) -> str:
-    sizes = sorted({point["head_size"] for point in points})
+def headline(record: Mapping[str, Any]) -> str:
+    """What heads of about half the size cost, in a sentence; empty where no loss was measured."""
+    loss, full = record.get("loss"), _full(record)
+    points = [p for p in (loss or {}).get("points", ()) if p["layer"] is None]
+    if not points or not full:
+        return ""
+    size = min((p["head_size"] for p in points), key=lambda k: (abs(2 * k - full), -k))
+    costs = {
+        p["kind"]: p for p in points if p["head_size"] == size
+    }  # a basis per group stands last
+    said = []
+    for kind, words in (("fixed", "fixed projections"), ("refitted", "heads refitted to it")):
+        if kind in costs and loss["loss"] is not None:
+            said.append(f"{words} raise the loss by {costs[kind]['increase']:.3f} nats")
+        elif kind in costs:
+            said.append(f"{words} move the output by {costs[kind]['divergence']:.3g}")
+    return f"At head size {size} of {full}, on this text, {', '.join(said)}. "
+
+
+def _full(record: Mapping[str, Any]) -> int:
+    """The largest head size of the model, at which nothing is cut."""
+    return max((head["head_size"] for head in record["heads"]), default=0)
+
+
+def _picture(points: Sequence[Mapping[str, Any]], name: str, what: str, full: int) -> str:
+    """The curves, each from the model itself, where a cost is 0."""
+    sizes = sorted({full, *(point["head_size"] for point in points)} - {0})
     values = [point[name] for point in points]
     low, high = float(min([0.0, *values])), float(max([*values, 1e-9]))
 
@@ -51,26 +78,33 @@ def _picture(points: Sequence[Mapping[str, Any]], name: str, what: str) -> str:
     drawn += [_text(LEFT - 6, y(v) + 4, "end", f"{v:.3g}") for v in (0.0, high / 2, high)]
     drawn += [_text(x(size), HEIGHT - BELOW + 16, "middle", str(size)) for size in sizes]
     drawn.append(_text(WIDTH - 4, HEIGHT - 4, "end", "head size"))
+    keys = []
     for kind, per in dict.fromkeys((point["kind"], point["basis_per"]) for point in points):
-        mine = sorted(
-            (x(p["head_size"]), y(p[name]))
-            for p in points
-            if (p["kind"], p["basis_per"]) == (kind, per)
+        mine = {
+            p["head_size"]: p[name] for p in points if (p["kind"], p["basis_per"]) == (kind, per)
+        }
+        places = [
+            (x(size), y(value)) for size, value in sorted({full: 0.0, **mine}.items()) if size
+        ]
+        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in places)
+        marks = "".join(_mark(per, a, b) for a, b in places)
+        drawn.append(f'<g class="{kind}"><polyline points="{path}"/>{marks}</g>')
+        sample = f'<polyline points="1,6 27,6"/>{_mark(per, 14, 6)}'
+        keys.append(
+            f'<span class="key"><svg width="28" height="12"><g class="{kind}">{sample}</g></svg>'
+            f"{KINDS[kind]}, {WHOSE[per]}</span>"
         )
-        path = " ".join(f"{a:.1f},{b:.1f}" for a, b in mine)
-        drawn.append(f'<polyline class="line" points="{path}" stroke-dasharray="{DASHES[kind]}"/>')
-        for a, b in mine:
-            drawn.append(
-                f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5"/>'
-                if SHAPES[per] == "circle"
-                else f'<rect x="{a - 3:.1f}" y="{b - 3:.1f}" width="6" height="6"/>'
-            )
-    key = "solid: fixed, dashed: refitted; dots: one basis per head, squares: per key/value head"
     return (
-        f'<figure class="spectrum"><svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{html.escape(what)} against head size">{"".join(drawn)}</svg>'
-        f'<figcaption class="caption">{key}</figcaption></figure>'
+        f'<figure class="curve"><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" '
+        f'height="{HEIGHT}" role="img" aria-label="{html.escape(what)} against head size">'
+        f'{"".join(drawn)}</svg><figcaption class="legend">{"".join(keys)}</figcaption></figure>'
     )
+
+
+def _mark(per: str, a: float, b: float) -> str:
+    if per == "head":
+        return f'<circle cx="{a:.1f}" cy="{b:.1f}" r="3.5"/>'
+    return f'<rect x="{a - 3:.1f}" y="{b - 3:.1f}" width="6" height="6"/>'
 
 
 def _line(name: str, x1: float, y1: float, x2: float, y2: float) -> str:
@@ -102,9 +136,8 @@ def _rows(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
     )
-    return (
-        f'<div class="box"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-    )
+    table = f'<table class="plain"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div class="box fit">{table}</div>'
 
 
 def _plan(plan: Mapping[str, Any] | None) -> str:
@@ -123,5 +156,26 @@ def _plan(plan: Mapping[str, Any] | None) -> str:
         f"{plan['divergence']:.3g}, where the layers alone sum to {plan['predicted']:.3g}. "
         f"Keys and values take {plan['cache_bytes']:,} bytes per token of "
         f"{plan['full_cache_bytes']:,}.</p>\n"
-        f"{_rows(['layer', 'head size', 'divergence alone'], rows)}\n"
+        f"{_bars(plan['layers'])}\n<details><summary>Layer by layer</summary>\n"
+        f"{_rows(['layer', 'head size', 'divergence alone'], rows)}\n</details>\n"
+    )
+
+
+def _bars(layers: Sequence[Mapping[str, Any]]) -> str:
+    """The head size of each layer, as a share of its own."""
+    width, foot = LEFT + BAR * len(layers), DEEP + TOP
+    drawn = [_text(LEFT - 6, TOP + 4, "end", "full"), _text(LEFT - 6, foot + 16, "end", "layer")]
+    drawn.append(_line("grid", LEFT, TOP, width, TOP))
+    for i, layer in enumerate(layers):
+        high = DEEP * layer["head_size"] / layer["full_size"]
+        at, middle = LEFT + BAR * i + 2, LEFT + BAR * (i + 0.5)
+        drawn.append(
+            f'<rect x="{at}" y="{foot - high:.1f}" width="{BAR - 4}" height="{high:.1f}"/>'
+        )
+        drawn.append(_text(middle, foot - high - 3, "middle", str(layer["head_size"])))
+        drawn.append(_text(middle, foot + 16, "middle", str(layer["layer"])))
+    return (
+        f'<figure class="curve bars"><svg viewBox="0 0 {width} {foot + 20}" width="{width}" '
+        f'height="{foot + 20}" role="img" aria-label="Head size of each layer in the plan">'
+        f"{''.join(drawn)}</svg></figure>"
     )
