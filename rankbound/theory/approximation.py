@@ -182,10 +182,13 @@ def kl_lower_bound(
     >>> 0 < bound <= fit.kl < 3 * bound
     True
     """
+    from threadpoolctl import threadpool_limits
+
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
 
 
 def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
