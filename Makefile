@@ -34,7 +34,8 @@ check: .venv/dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 
-# The theorems in Coq, and what each assumes; about two minutes, and two more where Coq is not installed.
+# The theorems in Coq, and what each assumes; about two minutes, and half a minute more
+# where Coq is not installed.
 proofs:
 	$(MAKE) -C proofs get-coq
 	$(MAKE) -C proofs check

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
+from importlib.metadata import distribution
 from pathlib import Path
 
 from docutils import nodes
-from math_core import LatexToMathML
 from sphinx.application import Sphinx
 from sphinx.util.nodes import make_refnode
 
 import rankbound
+
+# one file, which draws formulas as SVG and needs no fonts
+_found = distribution("sphinx-mathjax-offline")
+MATHJAX = Path(_found.locate_file("sphinx-mathjax-offline/static/mathjax/tex-svg.js"))
 
 project = "rankbound"
 author = copyright = "The rankbound developers"
@@ -23,8 +26,10 @@ extensions = [
     "numpydoc",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
+    "sphinx.ext.mathjax",
 ]
 exclude_patterns = ["README.md"]
+default_role = "py:obj"  # in docstrings: a link where there is something of this name
 highlight_language = "none"
 smartquotes = False
 myst_enable_extensions = ["dollarmath", "fieldlist"]
@@ -33,16 +38,21 @@ nb_execution_mode = "off"
 nb_merge_streams = True
 nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # would come from elsewhere
 autosummary_generate = False
+toc_object_entries = False
 autodoc_typehints = "none"  # the docstrings say what is taken
 numpydoc_show_class_members = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = "rankbound"
-html_static_path = [str(Path(__file__).parent / "static")]
+html_static_path = [str(Path(__file__).parent / "static"), str(MATHJAX)]
+mathjax_path = MATHJAX.name
+mathjax3_config = {
+    "options": {"enableMenu": False},  # it would load more
+    "tex": {"packages": {"[-]": ["noundefined"]}},  # an unknown command is an error
+}
 html_css_files = ["rankbound.css"]
 html_copy_source = False
 html_show_sphinx = False
-html_math_renderer = "mathml"
 html_theme_options = {
     "logo": {"text": "rankbound"},
     "header_links_before_dropdown": 8,
@@ -55,26 +65,8 @@ html_theme_options = {
 html_context = {"default_mode": "auto"}
 html_sidebars = {page: [] for page in ("index", "papers", "atlas", "faq")}
 
-MATHS = LatexToMathML()
 DOLLARS = re.compile(r"\$([^$<>]+)\$")
 PAGE = re.compile(r"docs/([a-z-]+)\.md(?:, (section) (\d))?")
-
-
-def mathml(latex: str, display: bool) -> str:
-    """LaTeX in MathML, which browsers render by themselves; LatexError where it is not LaTeX."""
-    return MATHS.convert_with_local_state(latex.strip().strip("$"), displaystyle=display)
-
-
-def visit_inline(translator, node):
-    """Write a formula within a line."""
-    translator.body.append(mathml(node.astext(), False))
-    raise nodes.SkipNode
-
-
-def visit_block(translator, node):
-    """Write a formula by itself."""
-    translator.body.append(f'<div class="math">{mathml(node.astext(), True)}</div>')
-    raise nodes.SkipNode
 
 
 def tidy(app: Sphinx, doctree: nodes.document) -> None:
@@ -85,7 +77,7 @@ def tidy(app: Sphinx, doctree: nodes.document) -> None:
             node[:] = [nodes.Text(node.rawsource)]
     for node in doctree.findall(nodes.raw):
         if node.get("format") == "html" and "$" in node.astext():
-            text = DOLLARS.sub(lambda m: mathml(html.unescape(m[1]), False), node.astext())
+            text = DOLLARS.sub(r'<span class="math">\\(\1\\)</span>', node.astext())
             node.replace_self(nodes.raw("", text, format="html"))
 
 
@@ -129,7 +121,6 @@ def pages_in(app: Sphinx, docname: str, text: str):
 
 
 def setup(app: Sphinx) -> None:
-    """Mathematics as MathML; links from code."""
-    app.add_html_math_renderer("mathml", (visit_inline, None), (visit_block, None))
+    """Links from code, and what is mended in pages."""
     app.connect("doctree-read", tidy)
     app.connect("doctree-resolved", link_names)

@@ -4,12 +4,12 @@
    the logits. The proofs stand in the files named. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From rankbound Require Import model exponential linalg almost_all log_rank softmax_gauge theorem_a.
-From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax.
+From rankbound Require Import theorem_1 theorem_1_more theorem_1_dense theorem_b theorem_b_softmax theorem_b_cases theorem_b_example.
 From rankbound Require Import theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal.
 From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2_b20 folklore.
 From rankbound Require Import positive_distance theorem_c_prefix visible_block theorem_2_concat variants variants_logits.
 From rankbound Require Import any_tokens_any_mask causal_one_missing causal_two_missing.
-From rankbound Require Import head_size_one selecting_sets layer_norm.
+From rankbound Require Import head_size_one selecting_sets layer_norm draws draws_nested draws_laws stationary kl.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -50,6 +50,22 @@ Theorem theorem_1_first (R : expField) d n (s : R) (X : 'M[R]_(d, n)) P :
   (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P -> reachable d s X P.
 Proof. by move=> n0 s0 rX sP; apply: theorem_1_first. Qed.
 
+(* The same exactly. Over any field and for every M: heads of size d have the logits C M on X of rank n. So over the
+   real numbers the logits C log P, times any s <> 0, and the context P; and where X and M are rational
+   there are rational keys and queries with the logits C M, whose context is that of M. [theorem_1.v] *)
+Theorem theorem_1_exact :
+  [/\ forall (F : fieldType) d n (X : 'M[F]_(d, n)) (M : 'M[F]_n), \rank X = n ->
+        exists Wk Wq : 'M[F]_d, (Wk *m X)^T *m (Wq *m X) = centre F n *m M,
+      forall (R : expField) d n (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n),
+        (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P -> exists Wk Wq : 'M[R]_d,
+          logits s X Wk Wq = centre R n *m logm P /\ context s X Wk Wq = P &
+      forall (R : expField) d n (X : 'M[rat]_(d, n)) (M : 'M[rat]_n), (0 < n)%N -> \rank X = n ->
+        exists Wk Wq : 'M[rat]_d, (Wk *m X)^T *m (Wq *m X) = centre rat_fieldType n *m M /\
+          context 1 (map_mx ratr X) (map_mx ratr Wk) (map_mx ratr Wq) = softmax (map_mx (@ratr R) M)].
+Proof.
+split; [exact: exact_logits | exact: exact_context | exact: rational_context].
+Qed.
+
 (* B20, Theorem 1, second half, for every X of rank below n >= 2: some P is the context of no head
    of any size at any scale. [theorem_1_more.v] *)
 Theorem theorem_1_second (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
@@ -66,6 +82,24 @@ Theorem theorem_1_second_lines (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N
      [/\ stochastic Q, forall i j, `|ln (Q i j) - ln (P i j)| <= e & forall s k, ~ reachable k s X Q]).
 Proof. by move=> n1 rX; split=> [|P e sP e0]; [apply: deficient_lines | apply: deficient_dense]. Qed.
 
+(* The same for those drawn. X of rank below n >= 2: of the logits with entries from a finite set S of numbers all but a
+   share of 1 / |S| have a context that no head of any size and scale has on X. [draws_nested.v] *)
+Theorem deficient_draws (R : expField) d n (X : 'M[R]_(d, n)) (S : finType) (v : S -> R) :
+  injective v -> (1 < n)%N -> (\rank X < n)%N ->
+  exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= #|{: 'M[S]_n}|)%N &
+  forall M, M \notin rare -> forall s k, ~ reachable k s X (softmax (map_mx v M)).
+Proof. exact: deficient_draws. Qed.
+
+(* How far heads stay away. X has the token x_j = 0, P any context: the KL divergence from P of the context Q of a head of
+   any size and scale, the mean over the columns, is at least that of column j of P from the uniform one, over
+   n. Where e^x >= 1 + x, as for the exponential of the real numbers, which needs no such hypothesis in
+   reals.v. [kl.v] *)
+Theorem zero_token_kl (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P Q : 'M[R]_n) (j : 'I_n) :
+  (forall x : R, 1 + x <= expR x) -> col j X = 0 -> stochastic P -> reachable k s X Q ->
+  n%:R^-1 * (\sum_i P i j * (ln (P i j) - ln (n%:R^-1))) <=
+  n%:R^-1 * (\sum_l \sum_i P i l * (ln (P i l) - ln (Q i l))).
+Proof. by move=> ge Xj sP hQ; apply: (zero_token_kl ge Xj sP hQ). Qed.
+
 (* Almost every P needs head size n - 1: on every line of logits A + t I all but finitely many t do,
    and within any ratio e^e of any P some Q does, on every X. [theorem_1_more.v, theorem_1_dense.v] *)
 Theorem almost_every (R : expField) n : (0 < n)%N ->
@@ -77,6 +111,26 @@ Proof.
 by move=> n0; split=> [A | P e sP e0]; [apply: almost_every | apply: unreachable_dense].
 Qed.
 
+(* So do all but few of those drawn. Of the logits with entries from a finite set S of numbers (S a finite type, its
+   numbers v x) all but a share of (n - 1) / |S| have a P of log-rank n - 1, which no head of a smaller
+   size has on any X. [draws_nested.v] *)
+Theorem full_draws (R : expField) n (S : finType) (v : S -> R) : injective v -> (0 < n)%N ->
+  exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= n.-1 * #|{: 'M[S]_n}|)%N &
+  forall M, M \notin rare -> logrank (softmax (map_mx v M)) = n.-1 /\
+    forall d k s (X : 'M_(d, n)), reachable k s X (softmax (map_mx v M)) -> (n.-1 <= k)%N.
+Proof.
+move=> vI n0; have [rare small h] := full_draws vI n0; exists rare => // M /h e; split=> // d k s X [Wk [Wq]].
+by rewrite -e; apply: logrank_necessary => //; apply: softmax_stochastic.
+Qed.
+
+(* The same for any law. Where the entries of the logits are drawn independently from finitely many numbers v x, entry
+   (i, j) with the probabilities w i j x <= e, the log-rank is not n - 1 with a probability of at most (n - 1) e.
+   [draws_laws.v] *)
+Theorem full_laws (R : expField) n (S : finType) (v : S -> R) (w : 'I_n -> 'I_n -> S -> R) (e : R) :
+  injective v -> (0 < n)%N -> (forall i j x, 0 <= w i j x <= e) -> (forall i j, \sum_x w i j x = 1) ->
+  \sum_(M : 'M[S]_n | logrank (softmax (map_mx v M)) != n.-1) \prod_i \prod_j w i j (M i j) <= n.-1%:R * e.
+Proof. exact: full_laws. Qed.
+
 (* Too small a head stays away. If logrank P > k, some e > 0 is such that every context of a head of size k, on
    any tokens at any scale, differs from P by more than e in some entry; for logrank Q >= logrank P in
    an entrywise neighbourhood of P. [positive_distance.v] *)
@@ -86,6 +140,28 @@ Theorem too_small (R : expField) n (P : 'M[R]_n) : stochastic P ->
      forall d s (X : 'M_(d, n)) Q, reachable k s X Q -> exists i j, e < `|Q i j - P i j|).
 Proof. by move=> sP; split=> [|k]; [case: sP => P0 _; apply: logrank_open_entries | apply: positive_distance]. Qed.
 
+(* Within a ratio. Logits L on tokens of full column rank, s <> 0: for every ratio e^e' that is small enough, and every P
+   within that ratio of softmax L in each entry, the least size of a head that comes within that ratio of P
+   is rank (C L). [positive_distance.v] *)
+Theorem least_size_within (R : expField) d n (s : R) (X : 'M[R]_(d, n)) (L : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> \rank X = n ->
+  exists2 e, 0 < e & forall e' (P : 'M[R]_n), 0 <= e' <= e ->
+    (forall i j, `|ln (P i j) - ln (softmax L i j)| <= e') -> forall k,
+    (exists2 Q, reachable k s X Q & forall i j, `|ln (Q i j) - ln (P i j)| <= e') <->
+    (\rank (centre R n *m L) <= k)%N.
+Proof.
+move=> n0 s0 rX; have [e e0 h] := least_size_within L n0 s0 rX; exists e => // e' P le near.
+exact: h near.
+Qed.
+
+(* Stationary points of full rank are exact. Keys A of n rows and rank n for n + 1 tokens, A v = 0 and 1^T v <> 0, queries
+   B, Q = softmax (A^T B), and P with columns that sum to 1: if A (Q - P) = 0, as where the gradient in B of the KL
+   divergence of Q from P is 0, then Q = P. [stationary.v] *)
+Theorem stationary_exact (R : expField) n (A B : 'M[R]_(n, n.+1)) (v : 'cV_n.+1) (P : 'M[R]_n.+1) :
+  \rank A = n -> A *m v = 0 -> \sum_i v i 0 != 0 -> (forall j, \sum_i P i j = 1) ->
+  A *m (softmax (A^T *m B) - P) = 0 -> softmax (A^T *m B) = P.
+Proof. exact: stationary_softmax. Qed.
+
 (* Theorem B, any tokens. P is the context of a head of size k on X iff C log P v = 0 whenever
    X v = 0, u^T log P = 0 whenever X u = 0 and 1^T u = 0, and logrank P <= k. So whenever some head
    has P on X, the least head size is logrank P. [theorem_b_softmax.v] *)
@@ -94,6 +170,26 @@ Theorem theorem_b (R : expField) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) 
   reachable k s X P <->
   [/\ kills_null_right X (logm P), kills_null_left X (logm P) & (logrank P <= k)%N].
 Proof. by move=> n0 s0 sP; apply: theorem_b_softmax. Qed.
+
+(* Theorem B for the context of a head with the logits L on X: the head sizes that have it are rank (C L) and more;
+   where 1 is not in the row space of X that is rank L. [theorem_b_cases.v] *)
+Theorem theorem_b_logits (R : expField) d n h (s : R) (X : 'M[R]_(d, n)) (Wk Wq : 'M_(h, d)) :
+  (0 < n)%N -> s != 0 -> let L := logits s X Wk Wq in
+  (forall k, reachable k s X (softmax L) <-> (\rank (centre R n *m L) <= k)%N) /\
+  (~~ ((ones R n)^T <= X)%MS -> forall k, reachable k s X (softmax L) <-> (\rank L <= k)%N).
+Proof.
+move=> n0 s0 L; split=> [k | forced k]; first exact: least_size_of_logits.
+by rewrite -(forced_gauge_rank s Wk Wq forced); apply: least_size_of_logits.
+Qed.
+
+(* B20's example, X = [1, 0]. [[1/2, 3/4], [1/2, 1/4]] is the context of no head, at any scale;
+   [[3/5, 1/2], [2/5, 1/2]] is that of one of size k, at a scale s <> 0, iff k >= 1. [theorem_b_example.v] *)
+Theorem b20_example (R : expField) :
+  let X : 'M[R]_(1, 2) := \matrix_(i, j) (j == ord0)%:R in
+  let P a b : 'M[R]_2 := \matrix_(i, j) let p := if j == ord0 then a else b in if i == ord0 then p else 1 - p in
+  (forall s k, ~ reachable k s X (P (1 / 2%:R) (3%:R / 4%:R))) /\
+  (forall s k, s != 0 -> reachable k s X (P (3%:R / 5%:R) (1 / 2%:R)) <-> (1 <= k)%N).
+Proof. exact: example_decided. Qed.
 
 (* Theorem C. X of full column rank, a mask that is nested when the keys are taken in the order pi,
    an anchor key that every query sees, P positive exactly on the mask: P is the masked context of
@@ -178,6 +274,35 @@ Theorem prefix_size n p : (p <= n.+1)%N ->
   (\max_(i < n.+1 | (i <= #|[set j | @prefix p n.+1 i j]|)%N) i = maxn (n.+1)./2 p.-1)%N.
 Proof. exact: prefix_count. Qed.
 
+(* Draws under any nested mask, keys in the order pi, n + 1 tokens. Of the logits with entries from a finite set S of numbers
+   all but a share of T / |S|, T as above, have a masked context whose least head size is T, on all X of full
+   column rank. [draws_nested.v] *)
+Theorem nested_draws (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : 'S_n.+1) (S : finType)
+    (v : S -> R) :
+  injective v -> nested (fun i => vis (pi i)) -> (forall j, vis (pi ord0) j) ->
+  let T := (\max_(i < n.+1 | (i <= #|[set j | vis (pi i) j]|)%N) i)%N in
+  exists2 rare : {set 'M[S]_n.+1}, (#|rare| * #|S| <= T * #|{: 'M[S]_n.+1}|)%N &
+  forall M, M \notin rare -> forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
+    mreachable vis k s X (msoftmax vis (map_mx v M)) <-> (T <= k)%N.
+Proof. exact: nested_draws. Qed.
+
+(* The same where all see the first p of N = n + 1 tokens, T = max (floor(N/2), p - 1); causal masks are p = 0,
+   T = floor(N/2). [draws_nested.v] *)
+Theorem prefix_draws (R : expField) n p (S : finType) (v : S -> R) : injective v -> (p <= n.+1)%N ->
+  let T := maxn (n.+1)./2 p.-1 in
+  exists2 rare : {set 'M[S]_n.+1}, (#|rare| * #|S| <= T * #|{: 'M[S]_n.+1}|)%N &
+  forall M, M \notin rare -> forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
+    mreachable (prefix p) k s X (msoftmax (prefix p) (map_mx v M)) <-> (T <= k)%N.
+Proof. exact: prefix_draws. Qed.
+
+(* Heads of size floor(N/2) come within any ratio e^e of any causal P on N = n + 1 tokens, X of full column rank; so of
+   P proportional to e^(a I), which needs size n. [theorem_c_prefix.v] *)
+Theorem causal_dense (R : expField) d n (s : R) (X : 'M[R]_(d, n.+1)) P (e : R) :
+  s != 0 -> \rank X = n.+1 -> mstochastic causal P -> 0 < e ->
+  exists Q : 'M[R]_n.+1, [/\ mreachable causal (n.+1)./2 s X Q, forall i j, ~~ causal i j -> Q i j = 0 &
+    forall i j, causal i j -> 0 < Q i j /\ `|ln (Q i j) - ln (P i j)| <= e].
+Proof. exact: causal_dense. Qed.
+
 (* Theorem C, causal masks, n + 1 tokens: the count is that of the keys in their own order; it is
    floor((n + 1)/2) for almost every logits on each line A + t `tilt` (theorem_c_causal.v: powers
    below a zero row); it is at most n, and n for P proportional to e^(a I), a <> 0.
@@ -205,6 +330,25 @@ Theorem theorem_2_inclusion (R : expField) h r dp
   forall n (X : 'M_(h * r, n)),
     layer (temperature R dp) Vo Vv Vk Vq X = layer (temperature R r) Wo Wv Wk Wq X.
 Proof. by move=> r0 rdp; apply: theorem_2_b20_inclusion. Qed.
+
+(* The wider layer in closed form. e zero rows below keys and queries, w zero rows below the values, w zero columns
+   beside the output projections, the queries times s / s' where the scale is s' instead of s: the same
+   outputs on every X. [theorem_2_inclusion.v] *)
+Theorem widened_layer (R : expField) d h k v e w (s s' : R) (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d))
+    (Wk Wq : 'I_h -> 'M_(k, d)) n (X : 'M_(d, n)) : s' != 0 ->
+  layer s' (fun i => row_mx (Wo i) (0 : 'M_(d, w))) (fun i => col_mx (Wv i) (0 : 'M_(w, d)))
+    (fun i => col_mx (Wk i) (0 : 'M_(e, d))) (fun i => (s / s') *: col_mx (Wq i) (0 : 'M_(e, d))) X =
+  layer s Wo Wv Wk Wq X.
+Proof. exact: widened_layer. Qed.
+
+(* One token. A layer is Σ Wo_i Wv_i, whatever keys, queries, sizes and scale; so layers with the same Σ Wo_i Wv_i, of any
+   numbers of heads, agree. [theorem_2_inclusion.v] *)
+Theorem single_token (R : expField) d h k v h' k' v' (s s' : R)
+    (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d)) (Wk Wq : 'I_h -> 'M_(k, d))
+    (Vo : 'I_h' -> 'M_(d, v')) (Vv : 'I_h' -> 'M_(v', d)) (Vk Vq : 'I_h' -> 'M_(k', d)) (x : 'M_(d, 1)) :
+  layer s Wo Wv Wk Wq x = (\sum_i Wo i *m Wv i) *m x /\
+  (\sum_i Wo i *m Wv i = \sum_i Vo i *m Vv i -> layer s Wo Wv Wk Wq x = layer s' Vo Vv Vk Vq x).
+Proof. by split=> [|e]; rewrite !single_token // e. Qed.
 
 (* B20, Theorem 2, separation. Let d = h r, r >= 1, r < dp, and let g have h heads of size dp with
    Vk_i^T Vq_i = U for all i, rank U = dp, and Σ Vo_i Vv_i of rank d. Then every layer f of h heads of

@@ -124,4 +124,23 @@ have /(leq_trans lt) : (logrank P <= logrank Q)%N.
   by apply: h => i j; have /existsPn/(_ j) := near i; rewrite -leNgt.
 by rewrite ltnNge (logrank_necessary n0 sQ hQ).
 Qed.
+(* Logits L on tokens of full column rank, r = rank (C L): for all ratios e^e' that are small enough and every P
+   within that ratio of softmax L, the least size of a head within that ratio of P is r. *)
+Theorem least_size_within d s (X : 'M[R]_(d, n)) (L : 'M[R]_n) : (0 < n)%N -> s != 0 -> \rank X = n ->
+  let near e' Q P := forall i j, `|ln (Q i j) - ln (P i j)| <= e' in
+  exists2 e, 0 < e & forall e', 0 <= e' <= e -> forall P, near e' P (softmax L) -> forall k,
+    (exists2 Q, reachable k s X Q & near e' Q P) <-> (\rank (centre R n *m L) <= k)%N.
+Proof.
+move=> n0 s0 rX near; set P0 := softmax L; have sP0 : stochastic P0 by apply: softmax_stochastic.
+have [c eL] := (softmax_eq L sP0).1 erefl.
+have -> : \rank (centre R n *m L) = logrank P0 by rewrite eL centre_gauge // nR0.
+have [e e0 h] := logrank_open P0; exists (e / 2%:R); first by rewrite divr_gt0 ?ltr0n.
+move=> e' /andP [e'0 le] P nP k; split=> [[Q hQ nQ] | rk]; last first.
+  by exists P0; [apply/theorem_a | move=> i j; rewrite distrC].
+have sQ : stochastic Q by case: hQ => Wk [Wq <-]; apply: softmax_stochastic.
+apply: leq_trans (_ : logrank Q <= k)%N; last by case: hQ => Wk [Wq hQ]; apply: logrank_necessary hQ.
+apply: h => i j; apply: le_trans (ler_dist_add (ln (P i j)) _ _) _.
+apply: le_trans (ler_add (nQ i j) (nP i j)) _.
+by move: le; rewrite ler_pdivl_mulr ?ltr0n // mulr_natr mulr2n.
+Qed.
 End Distance.

@@ -1,9 +1,9 @@
-(* The real numbers have an exponential, so the headline theorems hold over them. The only file (with
-   sanity/reals_instance.v) that needs mathcomp-analysis, and its three classical axioms. R : realType
-   is any model of the real numbers, sequences.expR the sum of the exponential series. *)
+(* The real numbers have an exponential, so the headline theorems hold over them. Only this
+   file, real_exponential.v and sanity/reals_instance.v need mathcomp-analysis, and its three classical
+   axioms. R : realType is any model of the real numbers, sequences.expR the sum of the exponential series. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From mathcomp Require Import reals sequences exp.
-From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main.
+From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main real_exponential.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -62,6 +62,17 @@ Theorem real_theorem_1_first (R : realType) d n (s : R) (X : 'M[R]_(d, n)) (P : 
   exists Wk Wq : 'M_(d, d), context s X Wk Wq = P.
 Proof. by move=> n0 s0 rX P0 P1; apply: (@main.theorem_1_first (realExp R)). Qed.
 
+Theorem real_theorem_1_exact (R : realType) d n :
+  (forall (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n),
+     (0 < n)%N -> s != 0 -> \rank X = n -> (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+     exists Wk Wq : 'M[R]_d, logits s X Wk Wq = centre R n *m log P /\ context s X Wk Wq = P) /\
+  (forall (X : 'M[rat]_(d, n)) (M : 'M[rat]_n), (0 < n)%N -> \rank X = n ->
+     exists Wk Wq : 'M[rat]_d, (Wk *m X)^T *m (Wq *m X) = centre rat_fieldType n *m M /\
+       context 1 (map_mx ratr X) (map_mx ratr Wk) (map_mx ratr Wq) = softmax (map_mx (@ratr R) M)).
+Proof.
+by split; [have [_ h _] := main.theorem_1_exact; exact: (h (realExp R)) | have [_ _ h] := main.theorem_1_exact; exact: (h (realExp R))].
+Qed.
+
 (* B20, Theorem 1, second half *)
 Theorem real_theorem_1_second (R : realType) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
   exists2 P : 'M[R]_n, (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) &
@@ -77,6 +88,21 @@ Theorem real_theorem_1_second_lines (R : realType) d n (X : 'M[R]_(d, n)) : (1 <
        forall (s : R) k, ~ exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q]).
 Proof. exact: (@main.theorem_1_second_lines (realExp R)). Qed.
 
+Theorem real_deficient_draws (R : realType) d n (X : 'M[R]_(d, n)) (S : finType) (v : S -> R) :
+  injective v -> (1 < n)%N -> (\rank X < n)%N ->
+  exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= #|{: 'M[S]_n}|)%N &
+  forall M, M \notin rare -> forall (s : R) k,
+    ~ exists Wk Wq : 'M_(k, d), context s X Wk Wq = softmax (map_mx v M).
+Proof. exact: (@main.deficient_draws (realExp R)). Qed.
+
+(* a zero token, and the KL divergence of every head *)
+Theorem real_zero_token_kl (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P Q : 'M[R]_n) (j : 'I_n) :
+  col j X = 0 -> (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
+  (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) ->
+  n%:R^-1 * (\sum_i P i j * (exp.ln (P i j) - exp.ln (n%:R^-1))) <=
+  n%:R^-1 * (\sum_l \sum_i P i l * (exp.ln (P i l) - exp.ln (Q i l))).
+Proof. exact: (@main.zero_token_kl (realExp R) d n k s X P Q j (@real_expR_ge R)). Qed.
+
 (* almost every P needs head size n - 1 *)
 Theorem real_almost_every (R : realType) n : (0 < n)%N ->
   (forall A : 'M[R]_n, finitely_many_but (fun t : R =>
@@ -88,6 +114,19 @@ Theorem real_almost_every (R : realType) n : (0 < n)%N ->
          (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) -> (n.-1 <= k)%N]).
 Proof. exact: (@main.almost_every (realExp R)). Qed.
 
+Theorem real_full_draws (R : realType) n (S : finType) (v : S -> R) : injective v -> (0 < n)%N ->
+  exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= n.-1 * #|{: 'M[S]_n}|)%N &
+  forall M, M \notin rare -> let P : 'M[R]_n := softmax (map_mx v M) in
+    \rank (centre R n *m log P) = n.-1 /\
+    forall d k (s : R) (X : 'M_(d, n)), (exists Wk Wq : 'M_(k, d), context s X Wk Wq = P) -> (n.-1 <= k)%N.
+Proof. exact: (@main.full_draws (realExp R)). Qed.
+
+Theorem real_full_laws (R : realType) n (S : finType) (v : S -> R) (w : 'I_n -> 'I_n -> S -> R) (e : R) :
+  injective v -> (0 < n)%N -> (forall i j x, 0 <= w i j x <= e) -> (forall i j, \sum_x w i j x = 1) ->
+  \sum_(M : 'M[S]_n | \rank (centre R n *m log ((softmax (map_mx v M)) : 'M[R]_n)) != n.-1)
+    \prod_i \prod_j w i j (M i j) <= n.-1%:R * e.
+Proof. exact: (@main.full_laws (realExp R)). Qed.
+
 (* too small a head stays away *)
 Theorem real_too_small (R : realType) n (P : 'M[R]_n) :
   (forall i j, 0 < P i j) /\ (forall j, \sum_i P i j = 1) ->
@@ -98,6 +137,22 @@ Theorem real_too_small (R : realType) n (P : 'M[R]_n) :
        exists i j, e < `|Q i j - P i j|).
 Proof. exact: (@main.too_small (realExp R)). Qed.
 
+(* the least size within a ratio *)
+Theorem real_least_size_within (R : realType) d n (s : R) (X : 'M[R]_(d, n)) (L : 'M[R]_n) :
+  (0 < n)%N -> s != 0 -> \rank X = n ->
+  exists2 e : R, 0 < e & forall (e' : R) (P : 'M[R]_n), 0 <= e' <= e ->
+    (forall i j, `|exp.ln (P i j) - exp.ln ((softmax L : 'M[R]_n) i j)| <= e') -> forall k,
+    (exists2 Q : 'M[R]_n, (exists Wk Wq : 'M_(k, d), context s X Wk Wq = Q) &
+       forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= e') <->
+    (\rank (centre R n *m L) <= k)%N.
+Proof. exact: (@main.least_size_within (realExp R)). Qed.
+
+(* stationary points of full rank *)
+Theorem real_stationary_exact (R : realType) n (A B : 'M[R]_(n, n.+1)) (v : 'cV_n.+1) (P : 'M[R]_n.+1) :
+  \rank A = n -> A *m v = 0 -> \sum_i v i 0 != 0 -> (forall j, \sum_i P i j = 1) ->
+  A *m (softmax ((A^T *m B) : 'M[R]_n.+1) - P)%R = 0 -> softmax ((A^T *m B) : 'M[R]_n.+1) = P.
+Proof. exact: (@main.stationary_exact (realExp R)). Qed.
+
 (* Theorem B *)
 Theorem real_theorem_b (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R]_n) :
   (0 < n)%N -> s != 0 -> (forall i j, 0 < P i j) -> (forall j, \sum_i P i j = 1) ->
@@ -106,6 +161,23 @@ Theorem real_theorem_b (R : realType) d n k (s : R) (X : 'M[R]_(d, n)) (P : 'M[R
       forall u : 'cV_n, X *m u = 0 -> (ones R n)^T *m u = 0 -> u^T *m log P = 0 &
       (\rank (centre R n *m log P) <= k)%N].
 Proof. by move=> n0 s0 P0 P1; apply: (@main.theorem_b (realExp R)). Qed.
+
+Theorem real_theorem_b_logits (R : realType) d n h (s : R) (X : 'M[R]_(d, n)) (Wk Wq : 'M_(h, d)) :
+  (0 < n)%N -> s != 0 -> let L : 'M[R]_n := logits s X Wk Wq in
+  (forall k, (exists Vk Vq : 'M_(k, d), context s X Vk Vq = softmax L) <->
+     (\rank (centre R n *m L) <= k)%N) /\
+  (~~ ((ones R n)^T <= X)%MS -> forall k,
+     (exists Vk Vq : 'M_(k, d), context s X Vk Vq = softmax L) <-> (\rank L <= k)%N).
+Proof. exact: (@main.theorem_b_logits (realExp R)). Qed.
+
+(* B20's example *)
+Theorem real_b20_example (R : realType) :
+  let X : 'M[R]_(1, 2) := \matrix_(i, j) (j == ord0)%:R in
+  let P a b : 'M[R]_2 := \matrix_(i, j) let p := if j == ord0 then a else b in if i == ord0 then p else 1 - p in
+  (forall (s : R) k, ~ exists Wk Wq : 'M_(k, 1), context s X Wk Wq = P (1 / 2%:R) (3%:R / 4%:R)) /\
+  (forall (s : R) k, s != 0 ->
+     (exists Wk Wq : 'M_(k, 1), context s X Wk Wq = P (3%:R / 5%:R) (1 / 2%:R)) <-> (1 <= k)%N).
+Proof. exact: (@main.b20_example (realExp R)). Qed.
 
 (* Theorem C *)
 Theorem real_theorem_c (R : realType) d n k (vis : 'I_n -> 'I_n -> bool) (pi : 'S_n) (anchor : 'I_n)
@@ -167,6 +239,37 @@ Theorem real_nested_heads (R : realType) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) :
          forall i j, vis i j -> 0 < Q i j /\ `|exp.ln (Q i j) - exp.ln (P i j)| <= e]).
 Proof. exact: (@main.nested_heads (realExp R)). Qed.
 
+Theorem real_nested_draws (R : realType) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : 'S_n.+1) (S : finType)
+    (v : S -> R) :
+  injective v -> (forall (i l : 'I_n.+1) j, (l <= i)%N -> vis (pi i) j -> vis (pi l) j) ->
+  (forall j, vis (pi ord0) j) ->
+  let T := (\max_(i < n.+1 | (i <= #|[set j | vis (pi i) j]|)%N) i)%N in
+  exists2 rare : {set 'M[S]_n.+1}, (#|rare| * #|S| <= T * #|{: 'M[S]_n.+1}|)%N &
+  forall M, M \notin rare -> forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
+    (exists Wk Wq : 'M_(k, d), masked_softmax vis (logits s X Wk Wq) = masked_softmax vis (map_mx v M)) <->
+    (T <= k)%N.
+Proof. exact: (@main.nested_draws (realExp R)). Qed.
+
+Theorem real_prefix_draws (R : realType) n p (S : finType) (v : S -> R) : injective v -> (p <= n.+1)%N ->
+  let T := maxn (n.+1)./2 p.-1 in
+  let vis (i j : 'I_n.+1) := ((i < p) || (i <= j))%N in
+  exists2 rare : {set 'M[S]_n.+1}, (#|rare| * #|S| <= T * #|{: 'M[S]_n.+1}|)%N &
+  forall M, M \notin rare -> forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
+    (exists Wk Wq : 'M_(k, d), masked_softmax vis (logits s X Wk Wq) = masked_softmax vis (map_mx v M)) <->
+    (T <= k)%N.
+Proof. exact: (@main.prefix_draws (realExp R)). Qed.
+
+Theorem real_causal_dense (R : realType) d n (s : R) (X : 'M[R]_(d, n.+1)) (P : 'M[R]_n.+1) (e : R) :
+  let vis (i j : 'I_n.+1) := (i <= j)%N in
+  s != 0 -> \rank X = n.+1 ->
+  [/\ forall i j, vis i j -> 0 < P i j, forall i j, ~~ vis i j -> P i j = 0 & forall j, \sum_i P i j = 1] ->
+  0 < e ->
+  exists Q : 'M[R]_n.+1, [/\
+    exists Wk Wq : 'M_((n.+1)./2, d), masked_softmax vis (logits s X Wk Wq) = Q,
+    forall i j, ~~ vis i j -> Q i j = 0 &
+    forall i j, vis i j -> 0 < Q i j /\ `|exp.ln (Q i j) - exp.ln (P i j)| <= e].
+Proof. exact: (@main.causal_dense (realExp R)). Qed.
+
 (* Theorem C, causal masks *)
 Theorem real_causal_heads (R : realType) n :
   let causal (i j : 'I_n.+1) := (i <= j)%N in
@@ -190,6 +293,20 @@ Theorem real_theorem_2_inclusion (R : realType) h r dp
   forall n (X : 'M[R]_(h * r, n)),
     layer (temperature dp) Vo Vv Vk Vq X = layer (temperature r) Wo Wv Wk Wq X.
 Proof. exact: (@main.theorem_2_inclusion (realExp R)). Qed.
+
+Theorem real_widened_layer (R : realType) d h k v e w (s s' : R) (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d))
+    (Wk Wq : 'I_h -> 'M_(k, d)) n (X : 'M_(d, n)) : s' != 0 ->
+  layer s' (fun i => row_mx (Wo i) (0 : 'M_(d, w))) (fun i => col_mx (Wv i) (0 : 'M_(w, d)))
+    (fun i => col_mx (Wk i) (0 : 'M_(e, d))) (fun i => (s / s') *: col_mx (Wq i) (0 : 'M_(e, d))) X =
+  layer s Wo Wv Wk Wq X.
+Proof. exact: (@main.widened_layer (realExp R)). Qed.
+
+Theorem real_single_token (R : realType) d h k v h' k' v' (s s' : R)
+    (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d)) (Wk Wq : 'I_h -> 'M_(k, d))
+    (Vo : 'I_h' -> 'M_(d, v')) (Vv : 'I_h' -> 'M_(v', d)) (Vk Vq : 'I_h' -> 'M_(k', d)) (x : 'M[R]_(d, 1)) :
+  layer s Wo Wv Wk Wq x = (\sum_i Wo i *m Wv i) *m x /\
+  (\sum_i Wo i *m Wv i = \sum_i Vo i *m Vv i -> layer s Wo Wv Wk Wq x = layer s' Vo Vv Vk Vq x).
+Proof. exact: (@main.single_token (realExp R)). Qed.
 
 Theorem real_theorem_2_separation (R : realType) h r dp m
     (Vo : 'I_h -> 'M[R]_(h * r, dp)) (Vv Vk Vq : 'I_h -> 'M[R]_(dp, h * r)) (U : 'M[R]_(h * r)) :

@@ -24,6 +24,39 @@ move=> n0 s0 rX sP; apply: sharp_threshold => //.
 by apply: leq_trans (leq_pred n) _; rewrite -rX rank_leq_row.
 Qed.
 
+(* over any field: for every M some keys and queries of size d have the logits C M *)
+Theorem exact_logits (F : fieldType) d n (X : 'M[F]_(d, n)) (M : 'M[F]_n) : \rank X = n ->
+  exists Wk Wq : 'M[F]_d, (Wk *m X)^T *m (Wq *m X) = centre F n *m M.
+Proof.
+move=> rX; have fX : row_full X by rewrite /row_full rX.
+have [||| Wk [Wq e]] := @logits_factor F d n d X (centre F n *m M); rewrite ?submx_full //.
+  by apply: leq_trans (rank_leq_row _) _; rewrite -[X in (X <= _)%N]rX rank_leq_row.
+by exists Wk, Wq.
+Qed.
+
+(* so a head of size d has the logits C log P, and the context P *)
+Theorem exact_context d n s (X : 'M[R]_(d, n)) P : (0 < n)%N -> s != 0 -> \rank X = n -> stochastic P ->
+  exists Wk Wq : 'M_d, logits s X Wk Wq = centre R n *m logm P /\ context s X Wk Wq = P.
+Proof.
+move=> n0 s0 rX sP; have [Wk [Wq e]] := exact_logits (logm P) rX; exists Wk, (s^-1 *: Wq).
+have L : logits s X Wk (s^-1 *: Wq) = centre R n *m logm P.
+  by rewrite /logits -scalemxAl -scalemxAr scalerA divff // scale1r.
+split=> //; rewrite /context L; have [c <-] := logrank_attained (logm P).
+by apply/(softmax_eq _ sP); exists c.
+Qed.
+
+(* and rational ones where X and M are rational *)
+Theorem rational_context d n (X : 'M[rat]_(d, n)) (M : 'M[rat]_n) : (0 < n)%N -> \rank X = n ->
+  exists Wk Wq : 'M[rat]_d, (Wk *m X)^T *m (Wq *m X) = centre rat_fieldType n *m M /\
+    context 1 (map_mx ratr X) (map_mx ratr Wk) (map_mx ratr Wq) = softmax (map_mx (@ratr R) M).
+Proof.
+move=> n0 rX; have [Wk [Wq e]] := exact_logits M rX; exists Wk, Wq; split=> //.
+have [c hc] := logrank_attained M.
+rewrite /context /logits scale1r -!map_mxM map_trmx -map_mxM e -hc.
+apply/softmax_gauge; exists (map_mx ratr c); rewrite map_mxD addrC addKr map_mxM; congr (_ *m _).
+by apply/matrixP => i j; rewrite !mxE rmorph1.
+Qed.
+
 (* second half: the column of a zero token is uniform *)
 Theorem zero_token d n k s (X : 'M[R]_(d, n)) (Wk Wq : 'M_(k, d)) j i l :
   col j X = 0 -> context s X Wk Wq i j = context s X Wk Wq l j.

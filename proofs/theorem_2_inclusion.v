@@ -26,4 +26,26 @@ apply: eq_bigr => i _; congr (_ *m _ *m softmax _).
 rewrite /logits -scalemxAl -scalemxAr scalerA mulrCA divff // mulr1; congr (_ *: _).
 by rewrite !trmx_mul tr_pid_mx !mulmxA -(mulmxA _ (pid_mx k)) pid_mxK // mulmx1.
 Qed.
+(* The wider layer in closed form: e zero rows below keys and queries, w below the values and w zero columns
+   beside the output projections; the queries take the factor s / s'. *)
+Theorem widened_layer k v e w (s s' : R) (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d))
+    (Wk Wq : 'I_h -> 'M_(k, d)) n (X : 'M_(d, n)) : s' != 0 ->
+  layer s' (fun i => row_mx (Wo i) (0 : 'M_(d, w))) (fun i => col_mx (Wv i) (0 : 'M_(w, d)))
+    (fun i => col_mx (Wk i) (0 : 'M_(e, d))) (fun i => (s / s') *: col_mx (Wq i) (0 : 'M_(e, d))) X =
+  layer s Wo Wv Wk Wq X.
+Proof.
+move=> s0; apply: eq_bigr => i _; congr (_ *m _ *m softmax _).
+  by rewrite mul_row_col mul0mx addr0.
+rewrite /logits -scalemxAl -scalemxAr scalerA mulrCA divff // mulr1; congr (_ *: _).
+by rewrite !mul_col_mx !mul0mx tr_col_mx trmx0 mul_row_col mul0mx addr0.
+Qed.
+
+(* On one token every context is 1: a layer is the matrix Σ Wo_i Wv_i, whatever keys, queries, sizes, scale. *)
+Theorem single_token k v (s : R) (Wo : 'I_h -> 'M_(d, v)) (Wv : 'I_h -> 'M_(v, d))
+    (Wk Wq : 'I_h -> 'M_(k, d)) (x : 'M_(d, 1)) :
+  layer s Wo Wv Wk Wq x = (\sum_i Wo i *m Wv i) *m x.
+Proof.
+rewrite mulmx_suml; apply: eq_bigr => i _; suff -> : context s x (Wk i) (Wq i) = 1%:M by rewrite mulmx1.
+by apply/matrixP => a b; rewrite softmaxE big_ord1 !ord1 divff ?lt0r_neq0 ?expR_gt0 // mxE.
+Qed.
 End Layer.

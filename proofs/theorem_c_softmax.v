@@ -117,3 +117,19 @@ Corollary theorem_c_causal (R : expField) n d k s (X : 'M[R]_(d, n.+1)) P :
   (exists Wk Wq : 'M_(k, d), msoftmax (@causal n.+1) (logits s X Wk Wq) = P) <->
   (masked_logrank (@causal n.+1) ord0 P <= k)%N.
 Proof. by move=> s0 rX sP; apply: theorem_c_softmax => //; apply: causal_nested. Qed.
+
+(* Theorem C with the full mask is Theorem A *)
+Lemma msoftmax_full (R : expField) n (L : 'M[R]_n) : msoftmax (fun _ _ => true) L = softmax L.
+Proof. by apply/matrixP => i j; rewrite !mxE. Qed.
+Lemma mstochastic_full (R : expField) n (P : 'M[R]_n) : mstochastic (fun _ _ => true) P <-> stochastic P.
+Proof. by split=> [[h _ s] | [h s]]; split=> // i j; apply: h. Qed.
+Lemma masked_full (R : expField) n (o : 'I_n) (P : 'M[R]_n) : stochastic P ->
+  masked_logrank (fun _ _ => true) o P = logrank P.
+Proof.
+move=> sP; have n0 : (0 < n)%N by apply: leq_ltn_trans (ltn_ord o).
+have H k : (masked_logrank (fun _ _ => true) o P <= k)%N <-> (logrank P <= k)%N.
+  apply: iff_trans (iff_sym (@theorem_c_softmax R n (fun _ _ => true) (fun _ _ _ _ _ => isT) o (fun _ => isT) n k 1 1%:M P (oner_neq0 R) (mxrank1 _ _) ((mstochastic_full P).2 sP))) _.
+  apply: iff_trans _ (@theorem_a R n n k 1 1%:M P n0 sP (oner_neq0 R) (mxrank1 _ _)).
+  by split=> -[Wk [Wq h]]; exists Wk, Wq; rewrite -h msoftmax_full.
+by apply/eqP; rewrite eqn_leq; apply/andP; split; apply/H.
+Qed.

@@ -33,6 +33,13 @@ KINDS = json.loads((PACKAGE / "certificates" / "claims.json").read_text("utf-8")
 PAGES_OF_SOURCES = ("theory", "papers")  # where statements are proved, or told
 RUN_IN = re.compile(r"^(?=\*\*([^*]+)\*\*)", re.MULTILINE)  # a paragraph that begins in bold
 SECTION = re.compile(r"^## (\d+)\. ", re.MULTILINE)
+FIGURES = {  # of a file of the registry: which figure shows it, and what it shows
+    "theorems": ("cliff", "Error of the best head against its size: it vanishes at n - 1"),
+    "theorem_c": ("masks", "Least head size against the number of tokens, under masks"),
+    "any_tokens": ("reach", "Share of contexts that heads reach, against n/d"),
+    "theorem_2": ("separation", "What students miss of a teacher, against their number of heads"),
+    "selection": ("atlas", "Least head size of ten classes of patterns, in four senses"),
+}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|$~])")
 TO_PROOF = re.compile(r"\[([^\]]+)\]\(\.\./proofs/(\w+)\.v#L(\d+)\)")
 TO_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)\)")
@@ -181,7 +188,7 @@ def bibliography() -> dict[str, str]:
     found = {}
     for entry in re.split(r"^@\w+\{", text, flags=re.MULTILINE)[1:]:
         field = dict(re.findall(r"^\s+(\w+)\s*=\s*\{(.+)\},?$", entry, flags=re.MULTILINE))
-        names = [one.partition(",")[0] for one in field["author"].split(" and ")]
+        names = [one.partition(",")[0].strip("{}") for one in field["author"].split(" and ")]
         who = f"{names[0]} et al." if len(names) > 3 else " & ".join(names)
         line = f"{who} {field['year']}, *{plain(re.sub('[{}]', '', field['title']))}*"
         if re.fullmatch(r"\d{4}\.\d{5}|\d{4}\.\d{4}", field.get("eprint", "")):
@@ -193,10 +200,8 @@ def bibliography() -> dict[str, str]:
 def section(claim: Claim, texts: Mapping[str, str], sources: Mapping[str, str]) -> str:
     """All that the registry says of a claim."""
     source = claim.source
-    told = plain(source.place) if source.key == "rankbound" else sources[source.key]
-    if source.key != "rankbound":
-        told += f": {plain(source.place)}"
-    rows = [("Source", f"{told}. {plain(source.note[:1].upper() + source.note[1:])}".strip() + ".")]
+    told = f"{sources.get(source.key, source.key)}: {plain(source.place)}. "
+    rows = [("Source", f"{told}{plain(source.note[:1].upper() + source.note[1:])}.")]
     where, name = passage(claim, texts)
     if name:
         words = {"theory": "proof in the theory", "papers": "told with its paper"}[where]
@@ -244,6 +249,9 @@ def theorems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     sources, found = bibliography(), groups()
     for group in found:
         parts = [f"# {plain(group.title)}", prose(group.about)]
+        if group.name in FIGURES:
+            figure, shows = FIGURES[group.name]
+            parts.append(f"![{shows}](/figures/{figure}.png)")
         parts += [section(claim, texts, sources) for claim in group.claims]
         yield f"claims/{group.name}.md", "\n\n".join(parts)
     every = tuple(rb.claims.values())
@@ -303,13 +311,13 @@ def directive(module: str, name: str) -> str:
         return f".. autoclass:: {module}.{name}\n   :members:\n"
     if callable(thing):
         return f".. autofunction:: {module}.{name}\n"
-    return f".. py:data:: {module}.{name}\n\n   {inspect.getcomments(thing) or CLAIMS}\n"
+    return f".. py:data:: {name}\n\n   {CLAIMS}\n"
 
 
 CLAIMS = """All registered claims: a read-only mapping from id to :class:`Claim`.
 
-   Examples
-   --------
+   .. rubric:: Examples
+
    >>> import rankbound as rb
    >>> rb.claims["theorem-a"].relation.value
    'iff'
@@ -321,7 +329,7 @@ def room_page(module: str, names: list[str]) -> str:
     about = (inspect.getdoc(importlib.import_module(module)) or "").partition("\n")[0]
     parts = [f"# {module.partition('.')[2].capitalize()}", prose(about)]
     listed = "\n".join(f"   {module_of(module)}.{name}" for name in names if name != "claims")
-    parts.append(f"```{{eval-rst}}\n.. autosummary::\n\n{listed}\n```")
+    parts.append(f"```{{eval-rst}}\n.. autosummary::\n   :nosignatures:\n\n{listed}\n```")
     for name in names:
         body = directive(module_of(module), name)
         parts.append(f"## `{name}`\n\n```{{eval-rst}}\n.. currentmodule:: rankbound\n\n{body}\n```")
@@ -340,9 +348,19 @@ def api() -> Iterator[tuple[str, str]]:
         yield f"api/{room}.md", room_page(f"rankbound.{room}", names)
     testing = importlib.import_module("rankbound.testing")
     yield "api/testing.md", room_page("rankbound.testing", list(testing.__all__))
+    rows = [
+        f"| [{room.capitalize()}]({room}.md) | {', '.join(f'`rb.{name}`' for name in names)} |"
+        for room, names in found.items()
+    ]
+    rows.append("| [Testing](testing.md) | `rankbound.testing`: Hypothesis strategies, a gallery |")
     tree = "\n".join([*found, "testing"])
-    head = f"# API\n\n{prose(inspect.getdoc(rb) or '')}"
-    yield "api/index.md", f"{head}\n\n```{{toctree}}\n{tree}\n```\n"
+    parts = [
+        "# API",
+        "```{eval-rst}\n.. automodule:: rankbound\n   :no-index:\n```",
+        "\n".join(["| page | names |", "|---|---|", *rows]),
+        f"```{{toctree}}\n:hidden:\n{tree}\n```",
+    ]
+    yield "api/index.md", "\n\n".join(parts)
 
 
 def links() -> dict[str, tuple[str, str]]:

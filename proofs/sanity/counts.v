@@ -1,6 +1,6 @@
 (* Instances of the counts: the least head sizes of small masks, and that the hypotheses can be met. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra zify.
-From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix visible_block almost_all theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
+From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_b_cases visible_block almost_all theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -84,4 +84,27 @@ Proof.
 have [t ht _] := almost_all_small (@causal_distance R 3 0) ltr01.
 exists (msoftmax (@causal 4) (0 + t *: tilt R 3)); last exact: (ht 1%N isT).
 by apply: msoftmax_stochastic => j; exists ord0.
+Qed.
+
+(* draws: on two tokens the log-rank is not 1 iff both columns are constant, a share of 1 / |S|^2 of the logits with
+   entries in S, where full_draws allows 1 / |S| *)
+Lemma two_tokens (R : expField) (M : 'M[R]_2) : (logrank (softmax M) != 1)%N =
+  (M ord_max ord0 - M ord0 ord0 == 0) && (M ord_max ord_max - M ord0 ord_max == 0).
+Proof.
+rewrite logrank_softmax //; apply/idP/idP => [r1 | /andP [/eqP a /eqP b]]; last first.
+  rewrite (_ : \rank _ = 0%N) //; apply/eqP; rewrite mxrank_eq0; apply/eqP.
+  have -> : M = 0 + ones R 2 *m row ord0 M.
+    apply/matrixP => i j; rewrite add0r onesE mxE; case: i => -[|[|]] // hi; first by congr (M _ _); apply: val_inj.
+    have -> : Ordinal hi = ord_max by apply: val_inj.
+    case: j => -[|[|]] // hj; [have -> : Ordinal hj = ord0 by apply: val_inj|have -> : Ordinal hj = ord_max by apply: val_inj].
+      by apply/eqP; rewrite -subr_eq0 a.
+    by apply/eqP; rewrite -subr_eq0 b.
+  by rewrite centre_gauge ?pnatr_eq0 // mulmx0.
+have z : centre R 2 *m M = 0.
+  apply/eqP; rewrite -mxrank_eq0 -leqn0 -ltnS ltn_neqAle r1 /=.
+  by rewrite -ltnS; apply: logrank_lt; rewrite ?pnatr_eq0.
+have E j : M ord_max j - M ord0 j = 0.
+  move/eqP: z; rewrite /centre mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr subr_eq0 => /eqP/matrixP h.
+  by rewrite (h ord_max j) (h ord0 j) !onesE subrr.
+by rewrite !E eqxx.
 Qed.

@@ -35,20 +35,9 @@ by exists c; rewrite -e mxrank0.
 Qed.
 
 (* Theorem C with the full mask is Theorem A *)
-Lemma msoftmax_full n (L : 'M[R]_n) : msoftmax (fun _ _ => true) L = softmax L.
-Proof. by apply/matrixP => i j; rewrite !mxE. Qed.
-Lemma mstochastic_full n (P : 'M[R]_n) : mstochastic (fun _ _ => true) P <-> stochastic P.
-Proof. by split=> [[h _ s] | [h s]]; split=> // i j; apply: h. Qed.
-Lemma masked_full n (o : 'I_n) (P : 'M[R]_n) : stochastic P ->
+Lemma full_mask n (o : 'I_n) (P : 'M[R]_n) : stochastic P ->
   masked_logrank (fun _ _ => true) o P = logrank P.
-Proof.
-move=> sP; have n0 : (0 < n)%N by apply: leq_ltn_trans (ltn_ord o).
-have H k : (masked_logrank (fun _ _ => true) o P <= k)%N <-> (logrank P <= k)%N.
-  apply: iff_trans (iff_sym (@theorem_c_softmax R n (fun _ _ => true) (fun _ _ _ _ _ => isT) o (fun _ => isT) n k 1 1%:M P (oner_neq0 _) (mxrank1 _ _) ((mstochastic_full P).2 sP))) _.
-  apply: iff_trans _ (@theorem_a R n n k 1 1%:M P n0 sP (oner_neq0 _) (mxrank1 _ _)).
-  by split=> -[Wk [Wq h]]; exists Wk, Wq; rewrite -h msoftmax_full.
-by apply/eqP; rewrite eqn_leq; apply/andP; split; apply/H.
-Qed.
+Proof. exact: masked_full. Qed.
 
 (* the count does not depend on the reference key *)
 Lemma masked_independent n (vis : 'I_n -> 'I_n -> bool) (nest : nested vis)

@@ -31,3 +31,6 @@ Lemma temp4 : temperature R 4 = 2%:R^-1.
 Proof. by rewrite /temperature (_ : 4%:R = 2%:R ^+ 2 :> R) ?sqrtr_sqr ?ger0_norm ?ler0n // -natrX. Qed.
 (* causal, two tokens: head size 0 iff the second query weighs both keys alike *)
 End S.
+
+(* the hypotheses of Theorem 2 can be met: two heads of size 1 against two of size 2 *)
+Definition theorem_2_met (R : expField) := @theorem_2_b20_witness R 2 1 2 erefl erefl erefl.

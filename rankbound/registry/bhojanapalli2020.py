@@ -241,7 +241,7 @@ def _second(suffix: str, contexts: Contexts, most: int, of: str) -> Claim:
         relation=">=",
         status=Verdict.SUPPORTED,
         without={"idle": "it holds for every head, fitted or not; that it is attained shows a fit"},
-        theorem_part="some P has no head of any size on such an X; not how far heads stay from it",
+        theorem="main.zero_token_kl",
     )
 
 
@@ -323,7 +323,7 @@ CLAIMS = (
         Mutant("X^T for the left inverse", {"inverse": transposed}),
         Mutant(CENTRES_OVER_QUERIES, {"factors": _transposed_factors}),
         Mutant("one coordinate too few", {"factors": one_coordinate_less}),
-        theorem_part="such a head has P; that its logits are C log P is arithmetic",
+        theorem="main.theorem_1_exact",
     ),
     _first("random", random_contexts, "random contexts"),
     _first("trained", trained_contexts, "contexts of heads trained here", idle=ONLY_A_SAMPLE),
@@ -338,7 +338,7 @@ CLAIMS = (
         ),
         Mutant("queries carry a bias", {"logits": lambda s, X: X.T * s * (X + X.ones(1, 2))}),
         hypotheses=("d = 1, n = 2", "all real weights, all head sizes"),
-        theorem_part="on this X some P is the context of no head; not that this P is one",
+        theorem="main.b20_example",
     ),
     _second_half(
         "b20-theorem1-second-family",

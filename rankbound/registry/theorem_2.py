@@ -246,19 +246,18 @@ CLAIMS = (
         hypotheses=("any layer; the scale is kept, or W_q takes the factor sqrt(d_p h/d)",),
         relation="exists",
         status=Verdict.PROVED,
-        theorem="theorem_2_inclusion.theorem_2_inclusion",
+        theorem="main.widened_layer",
     ),
     _theorem_2(
         "b20-theorem2-inclusion-widened",
-        "No tokens are found to tell a layer from its widened form, but for the rounding of a W_q "
-        "that absorbs the scale.",
+        "No tokens tell a layer from its widened form: none are found, but for the rounding of a "
+        "W_q that absorbs the scale.",
         check_widened,
         Mutant("the temperature of the larger head size", {"wider": _rescaled}),
         Mutant("W_q half as large again", {"wider": _widened_and_more}, "factor"),
         hypotheses=("the scale is kept, or that of the larger head size",),
         status=Verdict.SUPPORTED,
-        theorem="theorem_2_inclusion.theorem_2_inclusion",
-        theorem_part="there is a wider layer that none tell apart; not what rounding does",
+        theorem="main.widened_layer",
     ),
     _separation("random", "random", _against(lambda g, h, seed: random_multihead(g.d, h, seed))),
     _separation(
@@ -292,6 +291,7 @@ CLAIMS = (
         Mutant("two tokens", {"output": lambda f, x: f.output(np.hstack([x, x[::-1]]))}),
         hypotheses=("n = 1", "Σ W_o W_v = V_o V_v"),
         status=Verdict.SUPPORTED,
+        theorem="main.single_token",
     ),
     _parameters(
         "b20-parameters",

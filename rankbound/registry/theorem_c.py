@@ -155,6 +155,7 @@ _theorem_c = partial(
     ),
     theorem="main.theorem_c",
 )
+DRAWN = ("X of full column rank", "entries of M uniform integers of 21 bits")
 FORGETS_MASK = Mutant("forgets the mask", {"rank": lambda logits, mask: exact_log_rank(logits)})
 SEES_ONE_AHEAD = Mutant(
     "sees one key ahead",
@@ -171,20 +172,22 @@ CLAIMS = (
     ),
     _theorem_c(
         "nested-generic",
-        "Each P drawn under a nested mask needs max{t : |K_t| >= t - 1} - 1, as almost every one.",
+        "Under a nested mask all but a share of T/2^21 of the P ∝ exp(M), and all drawn, need head "
+        "size T = max{t : |K_t| >= t - 1} - 1.",
         compare_ranks(_nested, exact_log_rank, generic),
         FORGETS_MASK,
-        theorem="main.nested_heads",
-        theorem_part="almost every P does, on each line of logits A + t E for one fixed E",
+        hypotheses=DRAWN,
+        theorem="main.nested_draws",
     ),
     _theorem_c(
         "causal-generic",
-        "Each causal P drawn needs head size floor(n/2), as almost every one does.",
+        "Of the causal P ∝ exp(M) all but a share of T/2^21, and all drawn, need head size "
+        "T = floor(n/2).",
         compare_ranks(_causal, exact_log_rank, lambda n: n // 2),
         FORGETS_MASK,
         SEES_ONE_AHEAD,
-        theorem="main.causal_heads",
-        theorem_part="almost every P does, on each line of logits A + t E for one fixed E",
+        hypotheses=DRAWN,
+        theorem="main.prefix_draws",
     ),
     _theorem_c(
         "causal-worst",
@@ -202,14 +205,15 @@ CLAIMS = (
     ),
     _theorem_c(
         "prefix-generic",
-        "Each P drawn with prefix p needs head size max(floor(n/2), p - 1).",
+        "With prefix p all but a share of T/2^21 of the P ∝ exp(M), and all drawn, need head size "
+        "T = max(floor(n/2), p - 1).",
         compare_ranks(_prefix, exact_log_rank, lambda n, p: max(n // 2, p - 1)),
         Mutant(
             "forgets the prefix",
             {"rank": lambda logits, mask: exact_log_rank(logits, causal_mask(len(logits)))},
         ),
-        theorem="main.nested_heads",
-        theorem_part="almost every P does, on such lines; main.prefix_size has the size",
+        hypotheses=DRAWN,
+        theorem="main.prefix_draws",
     ),
     _theorem_c(
         "causal-dense",
@@ -222,7 +226,6 @@ CLAIMS = (
         Mutant("half as far again", {"step": lambda s: 1.5 * 2.0**-s}, "factor"),
         hypotheses=("X of full column rank: here the identity", "t = 1/2, 2^-10, …, 2^-30"),
         relation="<=",
-        theorem="main.nested_heads",
-        theorem_part="heads of a size T do, for every P; main.prefix_size has T = floor(n/2)",
+        theorem="main.causal_dense",
     ),
 )

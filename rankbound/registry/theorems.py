@@ -381,6 +381,8 @@ CLAIMS = (
         *OF_FLOATS,
         source=THEOREM_A,
         hypotheses=(FULL_RANK, "the floats of P read as the reals they are, columns normalised"),
+        theorem="main.least_size_within",
+        theorem_part="for all small enough ratios; that 1e-9 is one has a certificate each time",
     ),
     make_claim(
         "sharp-sufficient",
@@ -409,13 +411,12 @@ CLAIMS = (
     ),
     make_claim(
         "sharp-almost-every-exact",
-        "Each P ∝ exp(M) drawn needs head size n - 1, as almost every P does.",
+        "Of the P ∝ exp(M) all but a share of (n - 1)/2^21 need head size n - 1: so do all drawn.",
         compare_ranks(_integer_logits, exact_log_rank, lambda n: n - 1),
         DOES_NOT_CENTRE,
         source=THRESHOLD,
         hypotheses=("P ∝ exp(M), entries of M uniform integers of 21 bits",),
-        theorem="main.almost_every",
-        theorem_part="almost every P does, on each line of logits A + t I",
+        theorem="main.full_draws",
     ),
     make_claim(
         "sharp-almost-every",
@@ -424,8 +425,9 @@ CLAIMS = (
         *OF_FLOATS,
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs, its floats read as the reals they are",),
-        theorem="main.almost_every",
-        theorem_part="almost every P does, on each line of logits A + t I",
+        theorem="main.full_laws",
+        theorem_part="but for a probability of (n - 1) e if the logits are independent and take "
+        "finitely many values, none with a probability above e; floats of P are rounded after that",
     ),
     make_claim(
         "trained-reaches",
@@ -439,6 +441,8 @@ CLAIMS = (
         ),
         hypotheses=(FULL_RANK, "keys of rank n - 1 whose kernel is not orthogonal to 1"),
         status=Verdict.SUPPORTED,
+        theorem="main.stationary_exact",
+        theorem_part="such a stationary point is exact; that training comes near one is observed",
     ),
     _theorem_b(
         "theorem-b-forced",
@@ -446,7 +450,7 @@ CLAIMS = (
         partial(check_reached, ones=False),
         FORGETS_GAUGE,
         ALWAYS_99,
-        theorem_part="it needs logrank(P) = rank (C L); that this is rank L is in docs/theory.md",
+        theorem="main.theorem_b_logits",
     ),
     _theorem_b(
         "theorem-b-free",
@@ -454,15 +458,17 @@ CLAIMS = (
         partial(check_reached, ones=True),
         FORGETS_GAUGE,
         ALWAYS_99,
+        theorem="main.theorem_b_logits",
     ),
     _theorem_b(
         "theorem-b-unreachable",
-        "On tokens of rank n - 1 no head of any size has the P drawn, as almost every P.",
+        "On tokens of rank < n heads, of all sizes, have at most a share of 1/2^21 of the "
+        "P ∝ exp(M), and none of those drawn.",
         check_unreachable,
         FORGETS_TOKENS,
         relation="exists",
-        theorem="main.theorem_1_second_lines",
-        theorem_part="almost every P has none, on each line of logits A + t E for some E",
+        hypotheses=("integer tokens of rank < n", "entries of M uniform integers of 21 bits"),
+        theorem="main.deficient_draws",
     ),
     _theorem_b(
         "b20-example-decided",
@@ -470,6 +476,6 @@ CLAIMS = (
         check_example,
         FORGETS_TOKENS,
         relation="exists",
-        theorem_part="which P have a head of size k; where these two stand is arithmetic",
+        theorem="main.b20_example",
     ),
 )
