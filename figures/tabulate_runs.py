@@ -28,7 +28,7 @@ from rankbound.errors import RankboundError
 from rankbound.experiments.catalogue import GRIDS
 from rankbound.experiments.report import ExperimentReport, make_report
 
-NAMES = [name for name, recipe in FIGURES.items() if recipe.compute is None]
+NAMES = [name for name, recipe in FIGURES.items() if "preset" in recipe.settings]
 
 
 def rows_of(name: str, report: ExperimentReport) -> list[dict[str, Any]]:

@@ -14,6 +14,10 @@ from .attention.masks import sliding_mask as sliding_mask
 from .attention.softmax import column_softmax as column_softmax
 from .auditing.audit import Audit as Audit
 from .auditing.audit import audit as audit
+from .auditing.loss import LossCurve as LossCurve
+from .auditing.loss import measure_loss as measure_loss
+from .auditing.narrowing import Plan as Plan
+from .auditing.narrowing import narrow as narrow
 from .certificates.checker import Check as Check
 from .certificates.checker import check as check
 from .context import Context as Context

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from recipes.atlas import ATLAS
+from recipes.bases import BASES
 from recipes.cliff import CLIFF
 from recipes.experiments import LAPTOP, OVERNIGHT, TRAINED_HEADS
 from recipes.masks import MASKS
@@ -16,6 +17,7 @@ __all__ = ["FIGURES", "Recipe", "Row"]
 FIGURES: Mapping[str, Recipe] = MappingProxyType(
     {
         "atlas": ATLAS,
+        "bases": BASES,
         "cliff": CLIFF,
         "experiments-laptop": LAPTOP,
         "experiments-overnight": OVERNIGHT,

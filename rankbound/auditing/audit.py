@@ -10,22 +10,22 @@ from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from rankbound._validate import check_bool, check_ints, check_real
+from rankbound._validate import check_bool, check_ints, check_real, check_word
 from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Attention, Captured, Reproduction
 from rankbound.auditing.columns import COLUMNS
+from rankbound.auditing.loss import BY, LossCurve, Progress, curve
 from rankbound.auditing.models import Inputs, LoadedModel, ModelFacts, run
+from rankbound.auditing.narrowing import Plan
 from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
-from rankbound.records import Record
+from rankbound.records import Record, plain
 from rankbound.table import Table
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +59,10 @@ class Audit(Record):
         were reproduced on the first window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
+    loss : LossCurve, optional
+        What the model loses where heads are smaller, if `measure_loss` was asked for.
+    chosen : Plan, optional
+        A plan that :meth:`planned` added.
 
     Examples
     --------
@@ -74,6 +78,8 @@ class Audit(Record):
     proof: Reproduction
     complete: bool
     versions: Mapping[str, str]
+    loss: LossCurve | None = None  # where it was asked for
+    chosen: Plan | None = None  # of `planned`
 
     def table(self) -> Table:
         """Return what is printed: a row per head and window."""
@@ -90,6 +96,25 @@ class Audit(Record):
         beside = self.model.not_audited
         caption = f"Not audited: {'; '.join(beside)}." if beside else ""
         return Table([m.column() for m in shown], rows, caption=caption)
+
+    def plan(
+        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+    ) -> Plan:
+        """Choose a head size for each layer within a budget: :meth:`LossCurve.plan`.
+
+        InputError also if the audit measured no loss.
+        """
+        if self.loss is None:
+            raise InputError(
+                "the audit measured no loss; expected audit(…, measure_loss=True, calibrate=text)."
+            )
+        return self.loss.plan(loss, cache_bytes, run_layers=run_layers)
+
+    def planned(
+        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+    ) -> Audit:
+        """Return the audit with such a plan as `chosen`, which its JSON and page then show."""
+        return replace(self, chosen=self.plan(loss, cache_bytes, run_layers=run_layers))
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -120,7 +145,11 @@ class Audit(Record):
         ]
         facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
-        return {"complete": self.complete, **facts, "versions": versions, "heads": heads}
+        loss = None if self.loss is None else plain(self.loss)
+        plan = None if self.chosen is None else plain(self.chosen)
+        record = {"complete": self.complete, **facts, "versions": versions}
+        record |= {"loss": loss, "plan": plan}
+        return {**record, "heads": heads}
 
 
 class AuditInterrupted(KeyboardInterrupt):
@@ -144,6 +173,8 @@ def audit(
     context_rank: bool = True,
     head_sizes: Iterable[int] = (),
     kl: float | None = None,
+    measure_loss: bool | str = False,
+    calibrate: str | None = None,
     progress: Progress | None = None,
 ) -> Audit:
     """Measure every attention head of a pretrained model on a text, or on other inputs.
@@ -186,6 +217,11 @@ def audit(
         A budget of KL divergence, a mean over queries in nats: the least head size within it is
         bounded from both sides, without a fit. For each head that takes some ten to forty SVDs of
         n × n.
+    measure_loss : bool or {"model", "layer", "head"}
+        Also run the model with smaller heads, all at once, or also one layer or head at a time, at
+        `head_sizes`: see :func:`rankbound.measure_loss`.
+    calibrate : str, optional
+        With `measure_loss`, another text on which fixed projections are calibrated.
     progress : callable, optional
         Called as ``progress(done, total, what)`` after each layer.
 
@@ -217,16 +253,17 @@ def audit(
     sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
-    words = inputs is None
-    if models.is_loaded(model):
-        loaded = models.adopt(model, tokenizer, dtype, words=words)
+    by = "model"
+    if isinstance(measure_loss, str):
+        by = check_word("measure_loss", measure_loss, BY)
     else:
-        files = models.find_model(model)
-        if tokenizer is not None:
-            raise InputError(
-                "tokenizer is taken with a loaded model; expected none: files hold it."
-            )
-        loaded = models.load(files, dtype, words=words)
+        check_bool("measure_loss", measure_loss, f"or one of {', '.join(BY)}")
+    if calibrate is not None and not measure_loss:
+        raise InputError("calibrate is of a measured loss; expected measure_loss with it.")
+    if measure_loss and inputs is not None:
+        raise InputError("measure_loss is of a text; expected a text, not inputs.")
+    words = inputs is None
+    loaded = models.open_model(model, tokenizer, dtype, head=bool(measure_loss), words=words)
     given, facts = _given(loaded, text, inputs, length, windows)
     measured = partial(
         measure_heads,
@@ -235,7 +272,11 @@ def audit(
         head_sizes=sizes,
         kl=None if kl is None else check_real("kl", kl, above=0.0),
     )
-    return _Run(loaded, facts, chosen, measured, progress).audit(given)
+    work = _Run(loaded, facts, chosen, measured, progress)
+    if measure_loss:
+        ids = [one["input_ids"][0].tolist() for one in given]
+        work.curve = partial(curve, loaded, ids, facts, sizes or None, calibrate, by)
+    return work.audit(given)
 
 
 def _check_given(text: Any, inputs: Any, length: Any, windows: Any, tokenizer: Any) -> None:
@@ -285,6 +326,8 @@ class _Run:
     attention: Attention = field(default_factory=lambda: Attention({}, {}, ()))
     window: int = 0
     done: int = 0
+    curve: Callable[..., LossCurve] | None = None
+    loss: LossCurve | None = None
 
     def audit(self, windows: list[Inputs]) -> Audit:
         """Reproduce the model's weights on the first window, measure on all."""
@@ -295,6 +338,8 @@ class _Run:
                 numbers = self.attention.numbers
                 with capture.recording(self.loaded, self._visit, numbers, self.chosen):
                     run(self.loaded, inputs)
+            if self.curve is not None:
+                self.loss = self.curve(progress=self.progress)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
         return self._record(complete=True)
@@ -336,4 +381,4 @@ class _Run:
         layers = len(self.attention.numbers)
         facts = replace(facts, attention_layers=layers, not_audited=beside)
         versions = MappingProxyType(models.versions())
-        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)
+        return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions, self.loss)

@@ -207,6 +207,21 @@ def _class(config: Any) -> Any:
     return transformers.AutoModel
 
 
+def _with_head(config: Any, decoder: bool) -> Any:
+    """What loads the model with its language head, if its config names one, or if it is GGUF."""
+    transformers = require("transformers", "an audit")
+    named = [str(name) for name in config.architectures or ()]
+    for kind, mapping in (
+        (transformers.AutoModelForCausalLM, transformers.MODEL_FOR_CAUSAL_LM_MAPPING),
+        (transformers.AutoModelForMaskedLM, transformers.MODEL_FOR_MASKED_LM_MAPPING),
+    ):
+        known = mapping.get(type(config), None)
+        causal = kind is transformers.AutoModelForCausalLM
+        if known is not None and (known.__name__ in named or (causal and decoder)):
+            return kind
+    return _class(config)
+
+
 def _json(file: Path, name: str) -> dict[str, Any]:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
@@ -328,17 +343,30 @@ class LoadedModel:
     facts: ModelFacts  # its attention layers are counted when it runs: 0 until then
 
 
-def load(files: ModelFiles, dtype: str, *, words: bool = True) -> LoadedModel:
+def open_model(
+    model: Any, tokenizer: Any, dtype: str, *, head: bool = False, words: bool = True
+) -> LoadedModel:
+    """Load a model, named as for `audit`, or adopt a loaded one."""
+    if is_loaded(model):
+        return adopt(model, tokenizer, dtype, words=words)
+    files = find_model(model)
+    if tokenizer is not None:
+        raise InputError("tokenizer is taken with a loaded model; expected none: files hold it.")
+    return load(files, dtype, head=head, words=words)
+
+
+def load(files: ModelFiles, dtype: str, *, head: bool = False, words: bool = True) -> LoadedModel:
     """Load a model from its directory, and its tokenizer if it reads `words`.
 
-    No remote code, nothing unpickled.
+    No remote code, nothing unpickled. With `head` a language model keeps the layers that predict
+    tokens, where its files have them.
     """
     computed = _dtype(dtype)
     require_transformers()
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
-        model, beside = _model(files, computed)
+        model, beside = _model(files, computed, head)
         tokenizer = _tokenizer(files) if words else None
     return _loaded(model, tokenizer, files.name, files.storage, dtype, beside)
 
@@ -424,11 +452,11 @@ def _loaded(
     return LoadedModel(model, tokenizer, facts)
 
 
-def _model(files: ModelFiles, dtype: Any) -> tuple[Any, tuple[str, ...]]:
+def _model(files: ModelFiles, dtype: Any, head: bool) -> tuple[Any, tuple[str, ...]]:
     """The model, and what attention its files hold beside it."""
     transformers = require("transformers", "an audit")
     config = _load("config", transformers.AutoConfig, files)
-    kind = _class(config)
+    kind = _class(config) if not head else _with_head(config, files.gguf is not None)
     _prepare(config, dtype)
     model, info = _load(
         "model",
@@ -587,15 +615,15 @@ def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
             continue
         try:
             tensor = torch.as_tensor(value, device=loaded.model.device)
-        except (TypeError, ValueError, RuntimeError):
+            finite = not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+        except (TypeError, ValueError, RuntimeError, OverflowError):
             raise InputTypeError(
                 f"inputs[{name!r}] is {shown(value)}; expected a tensor or an array, as the "
                 "model's processor gives it with return_tensors='pt'."
             ) from None
-        if tensor.is_floating_point():
-            if not bool(torch.isfinite(tensor).all()):
-                raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
-            tensor = tensor.to(dtype)
+        if not finite:
+            raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
+        tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
         if name in ("input_ids", "decoder_input_ids") and (tensor.ndim != 2 or len(tensor) != 1):
             raise InputError(
                 f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "

@@ -23,6 +23,7 @@ from typing import Any
 
 from rankbound._validate import shown
 from rankbound.auditing.columns import COLUMNS, NOTATION
+from rankbound.auditing.page_loss import section
 from rankbound.auditing.page_map import SHARE, HeadMap, share_of
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputTypeError
@@ -59,6 +60,7 @@ def page(record: Record) -> str:
         else ('<p class="note">The audit was interrupted: only finished layers are shown.</p>'),
         "facts": _facts(record),
         "limits": "\n".join(f"<li>{_typeset(limit)}</li>" for limit in _limits(record)),
+        "loss": section(record),
         "picture": shown_heads.picture(heads),
         "legend": shown_heads.legend(),
         "notation": _typeset(NOTATION),
@@ -269,7 +271,9 @@ def _limits(record: Record) -> list[str]:
         "them all. How much each is used show the effective log-rank and the spectrum.",
         "`kl_half` is the most that half the size costs a head refitted to this very text. "
         "Projections fixed before the text is seen, as a smaller model has, may cost far more.",
-        "All of it is about attention weights. What a head of another size would do after "
+        "What a head of another size would do after training is not measured."
+        if record.get("loss")
+        else "All of it is about attention weights. What a head of another size would do after "
         "training, or to the model's output, is not measured.",
     ]
     if any(head["masked"] for head in heads):

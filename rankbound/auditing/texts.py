@@ -114,6 +114,11 @@ def cut_windows(
     return cut, TextFacts(digest, len(whole), n, windows, ended)
 
 
+def count_tokens(tokenizer: Any, text: str, most: int) -> int:
+    """How many tokens a text has, special ones included, counted as far as `most`."""
+    return min(len(_start(tokenizer, text, most)[0]), most)
+
+
 def _start(tokenizer: Any, text: str, wanted: int) -> tuple[list[int], list[int], bool]:
     """The tokens of the text, or of a start with enough of them: with special ones, without, whole?
 

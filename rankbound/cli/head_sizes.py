@@ -69,6 +69,22 @@ def add_commands(commands: Commands) -> None:
     option("--head-sizes", metavar="LIST", help="also say what these cost; for example 8,16")
     option("--kl", type=float, metavar="NATS", help="also bound the size within this divergence")
     option(
+        "--measure-loss",
+        nargs="?",
+        const="model",
+        choices=("model", "layer", "head"),
+        help="also run the model with heads of --head-sizes; layer, head: also one at a time",
+    )
+    option(
+        "--calibrate", type=Path, metavar="FILE", help="another text, for projections fixed on it"
+    )
+    option(
+        "--plan",
+        type=float,
+        metavar="LOSS",
+        help="with --calibrate, also plan a head size per layer within this loss",
+    )
+    option(
         "--no-context-rank",
         action="store_true",
         help="skip the effective rank of P, an SVD per head",
@@ -208,12 +224,20 @@ def run_audit(options: argparse.Namespace) -> int:
                 context_rank=not options.no_context_rank,
                 head_sizes=head_sizes,
                 kl=options.kl,
+                measure_loss=options.measure_loss or (options.plan is not None and "model"),
+                calibrate=None if options.calibrate is None else read_text(options.calibrate),
                 progress=show,
             )
         except AuditInterrupted as stopped:
             record(stopped.audit)
             raise
+        if options.plan is not None:
+            found = found.planned(loss=options.plan)
         record(found)
+    if found.loss is not None:
+        console().print(found.loss.table())
+    if found.chosen is not None:
+        console().print(found.chosen.table())
     console().print(found.table())
     print_lines(audit_summary(found))
     return 0

@@ -11,6 +11,7 @@ from rankbound.registry import (
     approximation,
     bhojanapalli2020,
     cordonnier2020,
+    cut_queries,
     dong2021,
     grivas2022,
     kajitsuka2024,
@@ -65,5 +66,6 @@ claims: Mapping[str, Claim] = by_id(
     *variants.CLAIMS,
     *approximation.CLAIMS,
     *selection.CLAIMS,
+    *cut_queries.CLAIMS,
     *(claim for paper in PAPERS for claim in paper.CLAIMS),
 )

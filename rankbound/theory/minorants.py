@@ -195,6 +195,7 @@ def judged(
     paid = np.zeros(n) if price is None else price.sum(axis=0)
     count = 0 if price is None else price.size
     excess = columns - paid * (1 - 2 * (count + 2) * U) - budget
+    excess += 4 * U * (columns + paid + budget)
     by_norm, by_rank = left_over(tails, up(np.maximum(excess, 0.0), 2), budget, k, n)
     few = np.maximum(by_norm, by_rank) * (1 - 4 * U) - up(float(paid.sum()), count)
     few = np.minimum.accumulate(few - 4 * U * np.abs(few))

@@ -15,6 +15,8 @@ collect_ignore = [
             "test_completeness.py",
             "test_coverage.py",
             "test_loaded_models.py",
+            "test_loss.py",
+            "test_narrowing.py",
             "test_forms.py",
             "test_inputs.py",
         ]

@@ -58,8 +58,8 @@ def changed(name: str, by: float) -> Callable[[rb.Audit], rb.Audit]:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (without_a_head, "7 heads, where the model returns 8"),
-        (lambda audit: replace(audit, heads=()), "0 heads, where the model returns 8"),
+        (without_a_head, "1 of the matrices that the model returns are no head"),
+        (lambda audit: replace(audit, heads=()), "8 of the matrices"),
         (changed("entropy", 1.01), "head 3: entropy"),
         (changed("sink_mass", 1.01), "head 3: sink_mass"),
         (changed("context_effective_rank", 1.01), "head 3: context_effective_rank"),

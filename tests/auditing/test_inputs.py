@@ -247,6 +247,8 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ),
     ("bert", {"inputs": {"input_ids": object()}}, rb.InputTypeError, "expected a tensor or an"),
     ("bert", {"inputs": {"input_ids": [[1, [2]]]}}, rb.InputTypeError, "expected a tensor or an"),
+    ("bert", {"inputs": {"input_ids": [[10**30]]}}, rb.InputTypeError, "expected a tensor or an"),
+    ("bert", {"inputs": {"input_ids": [["a"]]}}, rb.InputTypeError, "expected a tensor or an"),
     ("bert", {"inputs": {"input_ids": [[1]]}, "length": 4}, rb.InputError, "inputs and length"),
     ("bert", {"inputs": {"input_ids": [[1]]}, "text": TEXT}, rb.InputError, "inputs and text are"),
     ("bert", {"inputs": {"input_ids": [[1]]}, "windows": 2}, rb.InputError, "inputs and windows"),

@@ -40,6 +40,19 @@ CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
             "scale_attn_by_inverse_layer_idx": True,
         },
     ),
+    "opt": (
+        "OPTConfig",
+        {
+            "vocab_size": 64,
+            "hidden_size": 32,
+            "word_embed_proj_dim": 32,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 4,
+            "ffn_dim": 48,
+            "max_position_embeddings": 96,
+            "init_std": 0.3,
+        },
+    ),
     "llama": ("LlamaConfig", GROUPED),
     "gemma2": (
         "Gemma2Config",
