@@ -187,6 +187,8 @@ def restored(hint: Any, value: Any, place: str = "the record") -> Any:
 
 def _restored(hint: Any, value: Any, place: str) -> Any:
     origin, inner = get_origin(hint), get_args(hint)
+    if hasattr(origin, "__value__"):  # an alias, as NDArray is from NumPy 2.5 on
+        return _restored(origin.__value__[inner], value, place)
     for fits, read in _READERS:
         if fits(hint, origin):
             return read(hint, inner, value, place)

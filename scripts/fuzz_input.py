@@ -80,9 +80,11 @@ def case(seed: int, index: int, targets: list[Target], files: Path) -> Case:
     """The case of this number; the numbers go round the targets, so that none is left out."""
     draw = Random(f"{seed}:{index}")
     target = targets[index % len(targets)]
-    arguments = target.good(draw, files)
-    names = target.names(arguments, draw)
-    bad = {name: target.bad(name, arguments.get(name), draw, files) for name in names}
+    with warnings.catch_warnings():  # what is odd on purpose may be deprecated too
+        warnings.simplefilter("ignore")
+        arguments = target.good(draw, files)
+        names = target.names(arguments, draw)
+        bad = {name: target.bad(name, arguments.get(name), draw, files) for name in names}
     return Case(target, arguments | {name: one.value for name, one in bad.items()}, bad)
 
 

@@ -484,6 +484,7 @@ def _least(logs: Logs, system: System, lower: int) -> Reach:
 def _search(system: System, wanted: Array, M: Array, size: int) -> Array | None:
     """Weights of this rank that solve the equations as nearly as least squares on factors gets."""
     from scipy.optimize import least_squares
+    from threadpoolctl import threadpool_limits
 
     r = len(M)
     coefficients = system.coefficients
@@ -507,11 +508,14 @@ def _search(system: System, wanted: Array, M: Array, size: int) -> Array | None:
     starts += [scale * rng.standard_normal((2, r, size)) / math.sqrt(r) for _ in range(STARTS)]
     enough = (1e-13 * float(np.linalg.norm(wanted))) ** 2
     best: Any = None
-    for start in starts:
-        fit = least_squares(residual, start.ravel(), jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15)
-        if best is None or fit.cost < best.cost:
-            best = fit
-        if best.cost <= enough:
-            break
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        for start in starts:
+            fit = least_squares(
+                residual, start.ravel(), jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15
+            )
+            if best is None or fit.cost < best.cost:
+                best = fit
+            if best.cost <= enough:
+                break
     U, V = best.x.reshape(2, r, size)
     return np.asarray(U @ V.T)

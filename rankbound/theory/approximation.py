@@ -188,10 +188,13 @@ def kl_lower_bound(
     >>> 0 < bound <= fit.kl < 1.5 * bound
     True
     """
+    from threadpoolctl import threadpool_limits
+
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return of_each(context, lambda one: best_argument(one.P, one.mask, k).value)
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        return of_each(context, lambda one: best_argument(one.P, one.mask, k).value)
 
 
 @dataclass(frozen=True, eq=False)

@@ -106,19 +106,22 @@ def head_size_for_kl(
     >>> bounds.lower, bounds.upper
     (46, 46)
     """
+    from threadpoolctl import threadpool_limits
+
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
     P = context.P
-    fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
-    upper = int(fits[0]) if len(fits) else context.n - 1
-    lower = min(excluded_sizes(P, None, budget), upper)
-    low, high = max(lower, 1), upper
-    while low < high:  # sizes below `low` are too small; the bound falls with the size
-        middle = (low + high) // 2
-        if kl_lower_bound(P, middle) > budget:
-            low, lower = middle + 1, middle + 1
-        else:
-            high = middle
+    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+        fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
+        upper = int(fits[0]) if len(fits) else context.n - 1
+        lower = min(excluded_sizes(P, None, budget), upper)
+        low, high = max(lower, 1), upper
+        while low < high:  # sizes below `low` are too small; the bound falls with the size
+            middle = (low + high) // 2
+            if kl_lower_bound(P, middle) > budget:
+                low, lower = middle + 1, middle + 1
+            else:
+                high = middle
     if upper and not lower and _uniform_is_too_far(P, budget):
         lower = 1
     return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")
