@@ -170,7 +170,7 @@ def audit(
     tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
     dtype: str = "float32",
-    context_rank: bool = True,
+    context_rank: bool | None = None,
     head_sizes: Iterable[int] = (),
     kl: float | None = None,
     measure_loss: bool | str = False,
@@ -209,10 +209,11 @@ def audit(
         How many windows of the text, one after the other; each is measured by itself.
     dtype : {"float32", "float64"}
         In which the model runs, whatever its weights are stored in.
-    context_rank : bool
-        Whether to compute the effective rank of P, an SVD of n × n for each head.
+    context_rank : bool, optional
+        Whether to compute the effective rank of P, an SVD of n × n for each head; unless given, up
+        to 1,024 tokens.
     head_sizes : iterable of int
-        Other head sizes at which to say what they cost each head, beside half its own.
+        Other head sizes at which to say what they cost each head, beside the quarters of its own.
     kl : float, optional
         A budget of KL divergence, a mean over queries in nats: the least head size within it is
         bounded from both sides, without a fit. For each head that takes some ten to forty SVDs of
@@ -246,7 +247,8 @@ def audit(
     72
     """
     _check_given(text, inputs, length, windows, tokenizer)
-    context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
+    if context_rank is not None:
+        context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
     chosen = None
     if layers is not None:
         chosen = frozenset(check_ints("layers", layers, least=0, example=[0, 5]))

@@ -194,7 +194,7 @@ COLUMNS = (
     Measure(
         "context_effective_rank",
         "Effective rank of P itself, which the head size does not bound. Empty where it was not "
-        "asked for: it takes an SVD of m × n per head.",
+        "computed: it takes an SVD of m × n per head.",
         title="P, effective",
         format=".1f",
         dtype="float64",
@@ -220,6 +220,12 @@ COLUMNS = (
         said="Aitchison error at k/2",
     ),
     Measure(
+        "kl_three_quarters",
+        "The KL divergence at head size ⌊3k/4⌋, as `kl_half` at ⌊k/2⌋.",
+        format=".2g",
+        said="KL at 3k/4",
+    ),
+    Measure(
         "kl_half",
         "Mean over queries of the KL divergence, in nats, of the attention weights from those of "
         "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L, with "
@@ -229,6 +235,12 @@ COLUMNS = (
         title="KL at half",
         format=".2g",
         said="KL at k/2",
+    ),
+    Measure(
+        "kl_quarter",
+        "The KL divergence at head size ⌊k/4⌋, as `kl_half` at ⌊k/2⌋.",
+        format=".2g",
+        said="KL at k/4",
     ),
     Measure(
         "least_head_size_1pct",

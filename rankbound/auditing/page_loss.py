@@ -39,8 +39,8 @@ def section(record: Mapping[str, Any]) -> str:
 
 def headline(record: Mapping[str, Any]) -> str:
     """What heads of about half the size cost, in a sentence; empty where no loss was measured."""
-    loss, full = record.get("loss"), _full(record)
-    points = [p for p in (loss or {}).get("points", ()) if p["layer"] is None]
+    loss: Mapping[str, Any] = record.get("loss") or {}
+    full, points = _full(record), [p for p in loss.get("points", ()) if p["layer"] is None]
     if not points or not full:
         return ""
     size = min((p["head_size"] for p in points), key=lambda k: (abs(2 * k - full), -k))

@@ -85,9 +85,9 @@ def add_commands(commands: Commands) -> None:
         help="with --calibrate, also plan a head size per layer within this loss",
     )
     option(
-        "--no-context-rank",
-        action="store_true",
-        help="skip the effective rank of P, an SVD per head",
+        "--context-rank",
+        action=argparse.BooleanOptionalAction,
+        help="the effective rank of P, an SVD per head; up to 1,024 tokens unless asked for",
     )
     option("--json", type=Path, metavar="FILE", help="also write it there, finished or interrupted")
     option("--html", type=Path, metavar="FILE", help="also write a page: map, spectra, table")
@@ -221,7 +221,7 @@ def run_audit(options: argparse.Namespace) -> int:
                 layers,
                 windows=options.windows,
                 dtype=options.dtype,
-                context_rank=not options.no_context_rank,
+                context_rank=options.context_rank,
                 head_sizes=head_sizes,
                 kl=options.kl,
                 measure_loss=options.measure_loss or (options.plan is not None and "model"),

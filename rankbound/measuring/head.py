@@ -37,6 +37,7 @@ from rankbound.theory.theorem_c import complete
 
 WITHIN = 0.01  # of `least_head_size_1pct`
 BLOCK = 256  # columns of P at a time
+LARGE = 1024  # tokens from which the rank of P, an SVD of n × n, is to be asked for
 STARTS = 4  # queries from whose keys fully visible blocks are tried
 
 
@@ -114,7 +115,7 @@ class HeadMeasures:
     biased_log_rank: int | None  # of the logits with their bias; None without one, or if masked
     biased_effective_rank: float | None
     aitchison_error_half: float
-    kl_errors: Mapping[int, float]  # `kl_half` for half the head size and each size asked for
+    kl_errors: Mapping[int, float]  # at the quarters of the head size and each size asked for
     least_head_size_1pct: int
     kl_size_lower: int | None  # of the least head size within a budget, if one is given
     kl_size_upper: int | None
@@ -130,9 +131,19 @@ class HeadMeasures:
         return self.log_rank_lower if self.log_rank_lower == self.log_rank_upper else None
 
     @property
+    def kl_three_quarters(self) -> float:
+        """``kl_errors`` at three quarters of the head size, rounded down."""
+        return self.kl_errors[3 * self.head_size // 4]
+
+    @property
     def kl_half(self) -> float:
         """``kl_errors`` at half the head size, rounded down."""
         return self.kl_errors[self.head_size // 2]
+
+    @property
+    def kl_quarter(self) -> float:
+        """``kl_errors`` at a quarter of the head size, rounded down."""
+        return self.kl_errors[self.head_size // 4]
 
     @property
     def at_bottleneck(self) -> bool:
@@ -194,7 +205,7 @@ def measure_heads(
     *,
     unit: float | None = None,
     storage_unit: float | None = None,
-    context_rank: bool = True,
+    context_rank: bool | None = None,
     head_sizes: Iterable[int] = (),
     kl: float | None = None,
 ) -> Iterator[HeadMeasures]:
@@ -220,7 +231,7 @@ def measure_heads(
 def _measured(
     heads: Iterable[RecordedHead],
     units: tuple[float | None, float | None],
-    context_rank: bool,
+    context_rank: bool | None,
     wanted: set[int],
     kl: float | None,
 ) -> Iterator[HeadMeasures]:
@@ -234,8 +245,9 @@ def _measured(
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
         stored = FLOAT64_EPS if head.stored is None else head.stored.eps
         error = stored if units[0] is None else units[0]
-        sizes = sorted({head.head_size // 2, *wanted})
-        yield _measure(head, facts, (error, units[1]), context_rank, sizes, kl)
+        sizes = sorted({quarters * head.head_size // 4 for quarters in (1, 2, 3)} | wanted)
+        whole = max(head.d, head.keys) <= LARGE if context_rank is None else context_rank
+        yield _measure(head, facts, (error, units[1]), whole, sizes, kl)
 
 
 def _measure(

@@ -222,7 +222,11 @@ def test_one_list_is_the_record_the_frame_the_table_and_the_page() -> None:
     measured = {column.name for column in COLUMNS if not column.place}
     own = {"kl_errors", "logit_values", "centred_values", "threshold"}  # beside the columns
     fields = {field.name for field in dataclasses.fields(HeadMeasures)} - own
-    assert fields <= measured <= fields | {"log_rank", "kl_half", "at_bottleneck"}
+    assert (
+        fields
+        <= measured
+        <= fields | {*("log_rank", "kl_three_quarters", "kl_half", "kl_quarter", "at_bottleneck")}
+    )
 
 
 def test_columns_are_defined_in_the_documentation_as_in_the_page() -> None:

@@ -270,21 +270,22 @@ def test_bad_shapes_are_refused() -> None:
 @pytest.mark.parametrize("mask", [None, rb.causal_mask(16)])
 def test_each_smaller_size_costs_what_its_truncation_costs(mask: None, softcap: float) -> None:
     q, keys = factors(5, 16, 3)
-    sizes = [7, 0, 3, 1]
+    sizes, k = [7, 0, 3, 1], 5
     heads = layer_heads(q[None], keys[None], scale=1.0, mask=mask, soft_cap=softcap)
     [m] = measure_heads(heads, head_sizes=sizes)
     L = capped(keys.T @ q, softcap)
     left, values, right = np.linalg.svd(L - L.mean(axis=0))
     P = rb.column_softmax(L, mask=mask)
     shown = P > 0
-    assert list(m.kl_errors) == [0, 1, 2, 3, 7]  # half the head size too
+    assert set(m.kl_errors) == {0, 1, 2, 3, 7} | {k // 4, k // 2, 3 * k // 4}
     for size, error in m.kl_errors.items():
         near = rb.column_softmax((left[:, :size] * values[:size]) @ right[:size], mask=mask)
         expected = np.sum(P[shown] * np.log(P[shown] / near[shown])) / 16
         assert error == pytest.approx(expected, rel=1e-9, abs=1e-12)
     uniform = np.log(16) if mask is None else np.log(np.arange(1, 17)).mean()
     assert m.kl_errors[0] == pytest.approx(uniform - m.entropy)  # size 0: uniform attention
-    assert m.kl_half == m.kl_errors[2]
+    assert m.kl_half == m.kl_errors[k // 2]
+    assert m.kl_three_quarters == m.kl_errors[3 * k // 4] < m.kl_quarter == m.kl_errors[k // 4]
     with refused(rb.InputError, "head_sizes is -1"):
         measure_heads(heads, head_sizes=[-1])
 
@@ -314,3 +315,11 @@ def test_what_the_storage_dtype_leaves_open(mask: Any) -> None:
     assert [m.log_rank for m in found] == [4, 4, 4]
     assert [m.log_rank_at_storage for m in found][:2] == [None, 4]
     assert found[2].log_rank_at_storage == next(measure_heads(heads, unit=coarse)).log_rank == 3
+
+
+def test_the_rank_of_p_is_computed_up_to_1024_tokens_unless_asked_for() -> None:
+    for n, asked, computed in ((1024, None, True), (1025, None, False), (8, False, False)):
+        q, keys = factors(2, n, 0)
+        heads = layer_heads(q[None], keys[None], scale=1.0)
+        [m] = measure_heads(heads, context_rank=asked)
+        assert (m.context_effective_rank is not None) == computed
