@@ -82,7 +82,7 @@ Theorem theorem_1_second_lines (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N
      [/\ stochastic Q, forall i j, `|ln (Q i j) - ln (P i j)| <= e & forall s k, ~ reachable k s X Q]).
 Proof. by move=> n1 rX; split=> [|P e sP e0]; [apply: deficient_lines | apply: deficient_dense]. Qed.
 
-(* The same for those drawn. X of rank below n >= 2: of the logits with entries from a finite set S of numbers all but a
+(* Drawn logits on dependent tokens. X of rank below n >= 2: of the logits with entries from a finite set S of numbers all but a
    share of 1 / |S| have a context that no head of any size and scale has on X. [draws_nested.v] *)
 Theorem deficient_draws (R : expField) d n (X : 'M[R]_(d, n)) (S : finType) (v : S -> R) :
   injective v -> (1 < n)%N -> (\rank X < n)%N ->
@@ -111,9 +111,9 @@ Proof.
 by move=> n0; split=> [A | P e sP e0]; [apply: almost_every | apply: unreachable_dense].
 Qed.
 
-(* So do all but few of those drawn. Of the logits with entries from a finite set S of numbers (S a finite type, its
-   numbers v x) all but a share of (n - 1) / |S| have a P of log-rank n - 1, which no head of a smaller
-   size has on any X. [draws_nested.v] *)
+(* Drawn logits. Of the n x n logits with entries from a finite set S of numbers (S a finite type, its numbers v x) all
+   but a share of (n - 1) / |S| have a P of log-rank n - 1, which no head of a smaller size has on any X.
+   [draws_nested.v] *)
 Theorem full_draws (R : expField) n (S : finType) (v : S -> R) : injective v -> (0 < n)%N ->
   exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= n.-1 * #|{: 'M[S]_n}|)%N &
   forall M, M \notin rare -> logrank (softmax (map_mx v M)) = n.-1 /\
@@ -123,9 +123,9 @@ move=> vI n0; have [rare small h] := full_draws vI n0; exists rare => // M /h e;
 by rewrite -e; apply: logrank_necessary => //; apply: softmax_stochastic.
 Qed.
 
-(* The same for any law. Where the entries of the logits are drawn independently from finitely many numbers v x, entry
-   (i, j) with the probabilities w i j x <= e, the log-rank is not n - 1 with a probability of at most (n - 1) e.
-   [draws_laws.v] *)
+(* Logits drawn by any law. Where the entries of n x n logits are drawn independently from finitely many numbers v x,
+   entry (i, j) with the probabilities w i j x <= e, the log-rank is not n - 1 with a probability of at most
+   (n - 1) e. [draws_laws.v] *)
 Theorem full_laws (R : expField) n (S : finType) (v : S -> R) (w : 'I_n -> 'I_n -> S -> R) (e : R) :
   injective v -> (0 < n)%N -> (forall i j x, 0 <= w i j x <= e) -> (forall i j, \sum_x w i j x = 1) ->
   \sum_(M : 'M[S]_n | logrank (softmax (map_mx v M)) != n.-1) \prod_i \prod_j w i j (M i j) <= n.-1%:R * e.
@@ -274,9 +274,9 @@ Theorem prefix_size n p : (p <= n.+1)%N ->
   (\max_(i < n.+1 | (i <= #|[set j | @prefix p n.+1 i j]|)%N) i = maxn (n.+1)./2 p.-1)%N.
 Proof. exact: prefix_count. Qed.
 
-(* Draws under any nested mask, keys in the order pi, n + 1 tokens. Of the logits with entries from a finite set S of numbers
-   all but a share of T / |S|, T as above, have a masked context whose least head size is T, on all X of full
-   column rank. [draws_nested.v] *)
+(* Drawn logits under any nested mask, n + 1 tokens, keys in the order pi, K_i the queries that see key i of that order,
+   K_0 all, T = max {i : i <= |K_i|}. Of the logits with entries from a finite set S of numbers all but a share of
+   T / |S| have a masked context whose least head size is T, on all X of full column rank. [draws_nested.v] *)
 Theorem nested_draws (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : 'S_n.+1) (S : finType)
     (v : S -> R) :
   injective v -> nested (fun i => vis (pi i)) -> (forall j, vis (pi ord0) j) ->
@@ -286,8 +286,9 @@ Theorem nested_draws (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : '
     mreachable vis k s X (msoftmax vis (map_mx v M)) <-> (T <= k)%N.
 Proof. exact: nested_draws. Qed.
 
-(* The same where all see the first p of N = n + 1 tokens, T = max (floor(N/2), p - 1); causal masks are p = 0,
-   T = floor(N/2). [draws_nested.v] *)
+(* Drawn logits where all of N = n + 1 tokens see the first p <= N, T = max (floor(N/2), p - 1); causal masks are
+   p = 0, T = floor(N/2). Of the logits with entries from a finite set S of numbers all but a share of T / |S|
+   have a masked context whose least head size is T, on all X of full column rank. [draws_nested.v] *)
 Theorem prefix_draws (R : expField) n p (S : finType) (v : S -> R) : injective v -> (p <= n.+1)%N ->
   let T := maxn (n.+1)./2 p.-1 in
   exists2 rare : {set 'M[S]_n.+1}, (#|rare| * #|S| <= T * #|{: 'M[S]_n.+1}|)%N &

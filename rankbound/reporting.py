@@ -210,11 +210,10 @@ def audit_summary(audit: Audit) -> list[str]:
 
     model, text = audit.model, audit.text
     stored = f"{model.storage_dtype} weights" + (", dequantised" if model.quantised else "")
-    windows = "1 window" if text.windows == 1 else f"{text.windows} windows"
     lines = [
         f"{model.name}: {model.architecture}, {model.parameters:,} parameters, {stored}, "
         f"run in {model.compute_dtype}.",
-        f"Text: {windows} of {text.length:,} tokens, of {text.extent} in all.",
+        f"{'Inputs' if text.length is None else 'Text'}: {text.summary()}.",
         f"The model's own attention weights were reproduced to {audit.proof.deviation:.1e}, "
         f"{audit.proof.ratio:.2f} of what rounding explains ({audit.proof.weights:,} weights).",
     ]

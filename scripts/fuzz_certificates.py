@@ -6,7 +6,8 @@ lower bound must not exceed the rank of a deficient matrix within that error: th
 matrix was rounded from, or one that was moved, exactly, to where a determinant vanishes, with the
 error as tight as float64 can state it. Of a fraction of the bounds the certificate is checked, and
 then one number of it is changed: what is accepted then must still be true
-(``tests/certificates/truth.py``). Nothing may raise or warn.
+(``tests/certificates/truth.py``). As often the KL lower bound of a small context is certified, and
+its certificate changed likewise. Nothing may raise or warn.
 
 Run as ``python scripts/fuzz_certificates.py --count 100000 --seed 0``; prints each
 counterexample with what repeats it, and exits 1 if there is one.
@@ -31,6 +32,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import rankbound as rb
+from rankbound.theory.divergence import kl_certificate
 from tests.certificates.truth import holds, matrix
 
 Exact = list[list[Fraction]]
@@ -296,6 +298,11 @@ def certificate(
     if sides != (bounds.lower, bounds.upper) or about != [exact(M) for M in (A, E) if M]:
         raise Counterexample(f"another statement: {found.to_json()}")
     tally["certificates"] += 1
+    spoilt(draw, tally, document)
+
+
+def spoilt(draw: Random, tally: Counter[str], document: Any) -> None:
+    """With one number changed it is rejected, or what it states is true all the same."""
     for _ in range(CHANGES):
         other = copy.deepcopy(document)
         change(draw, other)
@@ -305,6 +312,23 @@ def certificate(
             raise Counterexample(f"accepted, though false: {json.dumps(other)}")
         else:
             tally["still true"] += 1
+
+
+def divergence(draw: Random, tally: Counter[str]) -> None:
+    """The bound of a small context is certified, and a larger one only where it is true."""
+    n, spread = draw.randint(3, 4), draw.choice((0.1, 1.0, 4.0))
+    P = rb.column_softmax([[spread * draw.gauss(0, 1) for _ in range(n)] for _ in range(n)])
+    found: Any = kl_certificate(P, draw.randint(1, n - 2))
+    document = json.loads(found.to_json())
+    outcome = rb.check(document)
+    if not outcome.accepted:
+        raise Counterexample(f"rejected: {outcome.reason} {found.to_json()}")
+    tally["KL certificates"] += 1
+    for factor in (1 + 2.0**-20, 1.5, 3.0):
+        document["statement"]["bound"] = (factor * found.statement.bound).hex()
+        if rb.check(document).accepted and not holds(document["statement"]):
+            raise Counterexample(f"accepted, though false: {json.dumps(document)}")
+    spoilt(draw, tally, json.loads(found.to_json()))
 
 
 def change(draw: Random, document: Any) -> None:
@@ -347,6 +371,8 @@ def trial(seed: int, index: int, tally: Counter[str], sampled: float = SAMPLED) 
     try:
         without_error(draw, tally, look)
         with_error(draw, tally, look)
+        if look:
+            divergence(draw, tally)
     except Counterexample:
         raise
     except Exception as error:

@@ -713,6 +713,7 @@ GOOD: dict[str, Good] = {
     "model": ("model", lambda draw: "nonsense"),
     "tokenizer": ("anything", lambda draw: None),
     "text": ("text", lambda draw: "some words to read"),
+    "inputs": ("mapping", lambda draw: None),
     "progress": ("anything", lambda draw: None),
     "verdicts": ("verdicts", lambda draw: [rb.Verdict.PROVED]),
     "instances": ("verdicts", lambda draw: []),

@@ -66,7 +66,7 @@ def stated(instance: Instance) -> list[Any]:
     certificates: list[Certificate] = []
     for source in instance.certificates:
         made = source if isinstance(source, Certificate) else source()
-        certificates += made if isinstance(made, tuple) else (made,)
+        certificates += made if isinstance(made, tuple) else [made] if made else []
     every = [one.statement.to_data() for one in certificates]
     return [one for one in every if not FLOAT.search(json.dumps(one))]
 

@@ -33,6 +33,13 @@ KINDS = json.loads((PACKAGE / "certificates" / "claims.json").read_text("utf-8")
 PAGES_OF_SOURCES = ("theory", "papers")  # where statements are proved, or told
 RUN_IN = re.compile(r"^(?=\*\*([^*]+)\*\*)", re.MULTILINE)  # a paragraph that begins in bold
 SECTION = re.compile(r"^## (\d+)\. ", re.MULTILINE)
+FIGURES = {  # of a file of the registry: which figure shows it, and what it shows
+    "theorems": ("cliff", "Error of the best head against its size: it vanishes at n - 1"),
+    "theorem_c": ("masks", "Least head size against the number of tokens, under masks"),
+    "any_tokens": ("reach", "Share of contexts that heads reach, against n/d"),
+    "theorem_2": ("separation", "What students miss of a teacher, against their number of heads"),
+    "selection": ("atlas", "Least head size of ten classes of patterns, in four senses"),
+}
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|$~])")
 TO_PROOF = re.compile(r"\[([^\]]+)\]\(\.\./proofs/(\w+)\.v#L(\d+)\)")
 TO_OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./([^)#]+)\)")
@@ -181,7 +188,7 @@ def bibliography() -> dict[str, str]:
     found = {}
     for entry in re.split(r"^@\w+\{", text, flags=re.MULTILINE)[1:]:
         field = dict(re.findall(r"^\s+(\w+)\s*=\s*\{(.+)\},?$", entry, flags=re.MULTILINE))
-        names = [one.partition(",")[0] for one in field["author"].split(" and ")]
+        names = [one.partition(",")[0].strip("{}") for one in field["author"].split(" and ")]
         who = f"{names[0]} et al." if len(names) > 3 else " & ".join(names)
         line = f"{who} {field['year']}, *{plain(re.sub('[{}]', '', field['title']))}*"
         if re.fullmatch(r"\d{4}\.\d{5}|\d{4}\.\d{4}", field.get("eprint", "")):
@@ -193,10 +200,8 @@ def bibliography() -> dict[str, str]:
 def section(claim: Claim, texts: Mapping[str, str], sources: Mapping[str, str]) -> str:
     """All that the registry says of a claim."""
     source = claim.source
-    told = plain(source.place) if source.key == "rankbound" else sources[source.key]
-    if source.key != "rankbound":
-        told += f": {plain(source.place)}"
-    rows = [("Source", f"{told}. {plain(source.note[:1].upper() + source.note[1:])}".strip() + ".")]
+    told = f"{sources.get(source.key, source.key)}: {plain(source.place)}. "
+    rows = [("Source", f"{told}{plain(source.note[:1].upper() + source.note[1:])}.")]
     where, name = passage(claim, texts)
     if name:
         words = {"theory": "proof in the theory", "papers": "told with its paper"}[where]
@@ -244,6 +249,9 @@ def theorems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     sources, found = bibliography(), groups()
     for group in found:
         parts = [f"# {plain(group.title)}", prose(group.about)]
+        if group.name in FIGURES:
+            figure, shows = FIGURES[group.name]
+            parts.append(f"![{shows}](/figures/{figure}.png)")
         parts += [section(claim, texts, sources) for claim in group.claims]
         yield f"claims/{group.name}.md", "\n\n".join(parts)
     every = tuple(rb.claims.values())

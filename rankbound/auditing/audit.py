@@ -11,15 +11,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from rankbound._validate import check_bool, check_ints, check_real
-from rankbound.attention.head import AttentionHead
 from rankbound.auditing import capture, models, texts
-from rankbound.auditing.capture import Captured, Reproduction, Samples
+from rankbound.auditing.capture import Attention, Captured, Reproduction
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import LoadedModel, ModelFacts, run
+from rankbound.auditing.models import Inputs, LoadedModel, ModelFacts, run
 from rankbound.auditing.page import write_page
 from rankbound.auditing.texts import TextFacts
-from rankbound.errors import InputError
-from rankbound.measuring.head import HeadMeasures, measure_heads
+from rankbound.errors import InputError, InputTypeError
+from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
 from rankbound.records import Record
 from rankbound.table import Table
 
@@ -56,8 +55,8 @@ class Audit(Record):
     heads : tuple of AuditedHead
         Window by window, layer by layer; the columns are defined in docs/audit.md.
     model, text, proof, versions
-        What was audited, how well the model's own attention weights were reproduced on the first
-        window, and the versions of Python and the packages that ran.
+        What was audited, on what text or other inputs, how well the model's own attention weights
+        were reproduced on the first window, and the versions of Python and the packages that ran.
     complete : bool
         False if it was interrupted, and `heads` holds the layers that were finished.
 
@@ -81,6 +80,8 @@ class Audit(Record):
         idle = {"window"} if self.text.windows == 1 else set()
         if all(head.measures.kl_size_upper is None for head in self.heads):
             idle.add("kl_size_upper")
+        if len({models.in_general(head.module) for head in self.heads}) < 2:
+            idle.add("module")
         shown = [m for m in COLUMNS if m.title and m.name not in idle]
         rows = [
             [m.printed(head.measures) if m.printed else m.value(head) for m in shown]
@@ -110,7 +111,6 @@ class Audit(Record):
         heads = [
             {
                 **head.row(),
-                "module": head.module,
                 "threshold": head.measures.threshold,
                 "kl_errors": {str(k): error for k, error in head.measures.kl_errors.items()},
                 "logit_values": head.measures.logit_values.tolist(),
@@ -133,10 +133,11 @@ class AuditInterrupted(KeyboardInterrupt):
 
 def audit(
     model: str | os.PathLike[str] | PreTrainedModel,
-    text: str,
+    text: str | None = None,
     length: int | None = None,
     layers: Iterable[int] | None = None,
     *,
+    inputs: Mapping[str, Any] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
     dtype: str = "float32",
@@ -145,13 +146,14 @@ def audit(
     kl: float | None = None,
     progress: Progress | None = None,
 ) -> Audit:
-    """Measure every attention head of a pretrained model on a text.
+    """Measure every attention head of a pretrained model on a text, or on other inputs.
 
     The model runs as transformers runs it; each attention layer's queries and keys are recorded
-    after biases, rotations and norms, and measured in float64 one layer at a time. On the first
-    window the attention weights recomputed from them must equal the model's own to rounding, or
-    nothing is reported. So it is if a layer does to its logits what the audit does not understand:
-    `InputError` then names the layer. docs/audit.md defines every column.
+    after biases, rotations and norms, with what is added to their products, and measured in
+    float64 one layer at a time: self-attention and cross-attention, of every stack and tower that
+    runs. On the first window the attention weights recomputed from them must equal the model's own
+    to rounding, or nothing is reported. So it is if a layer does to its logits what the audit does
+    not understand: `InputError` then names the layer. docs/audit.md defines every column.
 
     Parameters
     ----------
@@ -159,15 +161,19 @@ def audit(
         A Hugging Face directory (config.json and safetensors), a .gguf file, or the name of an
         installed package that carries one. Nothing is downloaded, unpickled or run as code. Or a
         loaded model of transformers, on any device: it is left as it is, in training mode too.
-    text : str
-        The text itself.
+    text : str, optional
+        The text itself. The decoder of an encoder–decoder reads it too, shifted by one token.
     length : int, optional
         Tokens of a window, n, special tokens included; unless given as many as the text and the
         model allow, at most 512.
     layers : iterable of int, optional
         Numbers of attention layers, as of the column `layer`; all unless given.
+    inputs : mapping, optional
+        Instead of a text what the model's forward takes, by name: token ids, pixels, audio
+        features, as its processor gives them; tensors or arrays, one sequence at a time.
     tokenizer : PreTrainedTokenizerBase, optional
-        That of a loaded model, which has none with it; for other models it is refused.
+        That of a loaded model, which has none with it; for other models it is refused, and so it is
+        with `inputs`.
     windows : int
         How many windows of the text, one after the other; each is measured by itself.
     dtype : {"float32", "float64"}
@@ -203,7 +209,7 @@ def audit(
     >>> len(audit.heads)    # 6 layers of 12
     72
     """
-    text = texts.check_text(text)
+    _check_given(text, inputs, length, windows, tokenizer)
     context_rank = check_bool("context_rank", context_rank, "an SVD of P per head")
     chosen = None
     if layers is not None:
@@ -211,26 +217,58 @@ def audit(
     sizes = frozenset(check_ints("head_sizes", head_sizes, least=0, example=[8, 16]))
     if chosen is not None and not chosen:
         raise InputError("layers is empty; expected at least one, or None for all.")
+    words = inputs is None
     if models.is_loaded(model):
-        loaded = models.adopt(model, tokenizer, dtype)
+        loaded = models.adopt(model, tokenizer, dtype, words=words)
     else:
         files = models.find_model(model)
         if tokenizer is not None:
             raise InputError(
                 "tokenizer is taken with a loaded model; expected none: files hold it."
             )
-        loaded = models.load(files, dtype)
-    cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
-    models.check_ids(loaded, cut)
+        loaded = models.load(files, dtype, words=words)
+    given, facts = _given(loaded, text, inputs, length, windows)
     measured = partial(
         measure_heads,
-        unit=loaded.facts.unit,
         storage_unit=loaded.facts.storage_unit,
         context_rank=context_rank,
         head_sizes=sizes,
         kl=None if kl is None else check_real("kl", kl, above=0.0),
     )
-    return _Run(loaded, facts, chosen, measured, progress).audit(cut)
+    return _Run(loaded, facts, chosen, measured, progress).audit(given)
+
+
+def _check_given(text: Any, inputs: Any, length: Any, windows: Any, tokenizer: Any) -> None:
+    """Raise unless there is either a text or other inputs, without what belongs to a text."""
+    if inputs is None:
+        if text is None:
+            raise InputTypeError(
+                "neither text nor inputs is given; expected a text, or inputs={…} as the model's "
+                "processor gives them."
+            )
+        texts.check_text(text)
+        return
+    others = {"text": text, "length": length, "tokenizer": tokenizer}
+    others["windows"] = None if windows == 1 else windows
+    both = [name for name, value in others.items() if value is not None]
+    if both:
+        raise InputError(
+            f"inputs and {both[0]} are not taken together; expected inputs alone: they are what "
+            "the model is run on, in one window."
+        )
+
+
+def _given(
+    loaded: LoadedModel, text: str | None, inputs: Any, length: int | None, windows: int
+) -> tuple[list[Inputs], TextFacts]:
+    """What each run of the model is given, and what is recorded of it."""
+    if text is None:
+        found = models.check_inputs(loaded, inputs)
+        return [found], texts.input_facts(found)
+    cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
+    models.check_ids(loaded, cut)
+    given: list[Inputs] = [models.text_inputs(loaded, ids) for ids in cut]
+    return given, replace(facts, inputs=texts.shapes(given[0]))
 
 
 @dataclass
@@ -240,58 +278,36 @@ class _Run:
     loaded: LoadedModel
     text: TextFacts
     chosen: frozenset[int] | None
-    measured: Callable[[Iterable[AttentionHead]], Iterator[HeadMeasures]]
+    measured: Callable[[Iterable[RecordedHead]], Iterator[HeadMeasures]]
     progress: Progress | None
     heads: list[AuditedHead] = field(default_factory=list)
     proof: Reproduction = field(default_factory=Reproduction)
-    samples: Samples = field(default_factory=dict)
-    numbers: dict[capture.Call, int] = field(default_factory=dict)
-    beside: tuple[str, ...] = ()
+    attention: Attention = field(default_factory=lambda: Attention({}, {}, ()))
     window: int = 0
     done: int = 0
 
-    def audit(self, windows: list[list[int]]) -> Audit:
+    def audit(self, windows: list[Inputs]) -> Audit:
         """Reproduce the model's weights on the first window, measure on all."""
         try:
             self._look(windows[0])
-            for window, ids in enumerate(windows):
+            for window, inputs in enumerate(windows):
                 self.window = window
-                with capture.recording(self.loaded, self._visit, self.numbers, self.chosen):
-                    run(self.loaded, ids)
+                numbers = self.attention.numbers
+                with capture.recording(self.loaded, self._visit, numbers, self.chosen):
+                    run(self.loaded, inputs)
         except KeyboardInterrupt:
             raise AuditInterrupted(self._record(complete=False)) from None
         return self._record(complete=True)
 
-    def _look(self, ids: list[int]) -> None:
-        """Run the model unobserved, and learn which layers have attention."""
-        model = self.loaded.facts
-        with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
-            run(self.loaded, ids)
-        shapes: set[tuple[int, ...]] = set()
-        if not samples:  # some return weights only where asked to
-            with capture.eager_samples(self.loaded, len(ids)) as (samples, ran):
-                output = run(self.loaded, ids, output_attentions=True)
-            shown = getattr(output, "attentions", None) or ()
-            shapes = {tuple(part.shape) for part in shown if hasattr(part, "shape")}
-        if not samples:
-            seen = " and ".join(map(str, sorted(shapes)))
-            what = (
-                f"returns attention weights of shape {seen}, but no layer returns its own"
-                if seen
-                else "shows no attention weights, also where it is asked to"
-            )
-            raise InputError(
-                f"{model.name}: {model.architecture} {what}; expected layers that return "
-                f"theirs as (1, heads, {len(ids)}, {len(ids)})."
-            )
-        self.samples, self.numbers = samples, capture.layer_numbers(samples)
-        self.beside = capture.not_audited(self.loaded, samples, ran)
-        known = sorted(self.numbers.values())
+    def _look(self, inputs: Inputs) -> None:
+        """Learn which layers have attention."""
+        self.attention = capture.look(self.loaded, inputs)
+        known = sorted(self.attention.numbers.values())
         absent = sorted((self.chosen or set()) - set(known))
         if absent:
             raise InputError(
                 f"layers holds {absent[-1]}; expected numbers of the {len(known)} attention layers "
-                f"of {model.name}, {', '.join(map(str, known))}."
+                f"of {self.loaded.facts.name}, {', '.join(map(str, known))}."
             )
 
     def _visit(self, captured: Captured) -> None:
@@ -300,7 +316,7 @@ class _Run:
 
         with threadpool_limits(1, "blas"):  # many small matrices: threads only wait for each other
             if self.window == 0:
-                self.proof = self.proof.with_(capture.reproduce(captured, self.samples))
+                self.proof = self.proof.with_(capture.reproduce(captured, self.attention.samples))
             measured = list(self.measured(captured.heads))
         group = len(captured.heads) // captured.key_value_heads
         place = (self.window, captured.layer, captured.module)
@@ -311,12 +327,13 @@ class _Run:
         ]
         self.done += 1
         if self.progress is not None:
-            wanted = len(self.numbers if self.chosen is None else self.chosen)
+            wanted = len(self.attention.numbers if self.chosen is None else self.chosen)
             self.progress(self.done, wanted * self.text.windows, captured.place)
 
     def _record(self, *, complete: bool) -> Audit:
         facts = self.loaded.facts
-        beside = (*facts.not_audited, *self.beside)
-        facts = replace(facts, attention_layers=len(self.numbers), not_audited=beside)
+        beside = (*facts.not_audited, *self.attention.not_audited)
+        layers = len(self.attention.numbers)
+        facts = replace(facts, attention_layers=layers, not_audited=beside)
         versions = MappingProxyType(models.versions())
         return Audit(tuple(self.heads), facts, self.text, self.proof, complete, versions)

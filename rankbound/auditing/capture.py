@@ -1,54 +1,34 @@
 """Queries and keys of any model that transformers runs, recorded as attention is computed.
 
-An attention function registered with transformers is called by each attention layer with its
-queries and keys after biases, rotations and norms. It records them and lets the layer's own
-function compute the attention, so that the model goes on as it would. What it does not understand
-in its arguments it refuses: a guess would be measured as if it were the model. And the model's own
-attention weights must be reproduced from what was recorded.
+The model runs by itself, in its own eager code, and torch's operations are followed from a product
+to the softmax that it feeds (`tracing`); queries, keys, masks and biases are read from them
+(`forms`). What is not understood is refused: a guess would be measured as if it were the model. And
+the model's own attention weights must be reproduced from what was read.
 """
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array
-from rankbound.attention.head import AttentionHead
-from rankbound.attention.masks import Mask
-from rankbound.auditing.models import LoadedModel, in_general, quiet, require
+from rankbound.auditing.forms import Unreadable, read_layer
+from rankbound.auditing.models import Inputs, LoadedModel, in_general, run
+from rankbound.auditing.tracing import Call, Softmax, traced
 from rankbound.errors import InputError
-from rankbound.measuring.head import layer_heads
+from rankbound.measuring.head import RecordedHead
 
-NAME = "rankbound"
 SAMPLED = 32  # queries whose weights are kept from a run of the model without any observer
 VAGUE = 0.5  # a bound on the sum of a query's deviations above which it would show nothing
-HIDDEN = -1e4  # what is added to a hidden logit is at most this
-UNDERSTOOD = {"scaling", "softcap", "dropout"}
-# They choose a kernel, repeat what the mask says, or ask for outputs; none changes a logit.
-BENIGN = {
-    "cache_position",
-    "cu_seq_lens_k",
-    "cu_seq_lens_q",
-    "deterministic",
-    "is_causal",
-    "max_length_k",
-    "max_length_q",
-    "output_attentions",
-    "output_hidden_states",
-    "output_router_logits",
-    "position_ids",
-    "return_dict",
-    "sliding_window",
-    "use_cache",
-}
+SUM = 1e-2  # how far from 1 the sum of a query's weights may be, to take them for weights
+Samples = dict[Call, Array]  # in the order in which they ran
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +38,15 @@ class Captured:
     layer: int  # its number, as of `layer_numbers`
     module: str  # the name of the layer's module in the model
     turn: int  # how often this module was called before; above 0 where layers share a module
-    heads: tuple[AttentionHead, ...]  # on their keys; a mask that hides nothing is None
+    heads: tuple[RecordedHead, ...]  # on their keys; a mask that hides nothing is None
     key_value_heads: int  # how many heads have keys of their own
     dtype: str  # in which the model computed them
     own: Any  # torch.Tensor, the model's own attention weights
+    steps: int = 1  # how many operations rounded between the products and the softmax
+    added: float = 0.0  # what one unit of rounding may add to a logit beside that of its product
 
     def weights(self) -> Array:
-        """The model's own attention weights as float64, (heads, n, n), [key, query]."""
+        """The model's own attention weights as float64, (heads, m, n), [key, query]."""
         return as_columns(self.own)
 
     @property
@@ -73,20 +55,13 @@ class Captured:
         return f"layer {self.layer} ({self.module})"
 
 
-Call = tuple[str, int]  # a module's name in the model, and how often it was called before
-Samples = dict[Call, Array]  # in the order in which they ran
-
-
-# what sees an attention call: its module, its query, key and mask, its weights and its options
-_active: ContextVar[Callable[..., None] | None] = ContextVar("rankbound_observer", default=None)
-
-
 def layer_numbers(calls: Iterable[Call]) -> dict[Call, int]:
     """The number of each attention layer, by its call, in the order in which they ran.
 
     It is the first number in the module's name, so that a layer keeps its number in the model
     (layers.4.self_attn is 4 where other layers have no attention); unless two layers shared it, as
-    where a module is called twice: then all are counted as they run, from 0.
+    where a module is called twice, or an encoder and a decoder have a layer 0 each: then all are
+    counted as they run, from 0.
     """
     calls = list(calls)
     named = [next(filter(str.isdecimal, name.split(".")), None) for name, _ in calls]
@@ -105,170 +80,79 @@ def recording(
 ) -> Iterator[None]:
     """Show these attention layers, or all, to `visit` while the model runs once, one at a time.
 
-    `numbers` are those of the calls that a run without observer made: `InputError` if another is
-    observed, or one of them is not.
+    `numbers` are those of the calls of an earlier run: `InputError` if another is observed, or one
+    of them is not.
     """
-    interface = require("transformers", "an audit")
-    masks = require("transformers.masking_utils", "an audit")
-    interface.AttentionInterface.register(NAME, _attend)
-    interface.AttentionMaskInterface.register(NAME, masks.eager_mask)
-    names = {id(module): name for name, module in loaded.model.named_modules()}
-    calls: Counter[str] = Counter()
+    seen: set[Call] = set()
 
-    def observe(module: Any, tensors: Any, weights: Any, options: Any) -> None:
-        name = names.get(id(module), type(module).__name__)
-        call = name, calls[name]
-        calls[name] += 1
+    def observe(call: Call, softmax: Softmax) -> None:
         if call not in numbers:
             raise InputError(
-                f"{name}: the model does not return its attention weights when it runs by "
-                "itself; expected them, to be reproduced before anything is reported."
+                f"{call[0]}: attends where it did not before; expected a model that does the same "
+                "whenever it runs on the same input."
             )
+        seen.add(call)
         if layers is None or numbers[call] in layers:
-            visit(_read(numbers[call], call, module, tensors, weights, options))
+            visit(_read(numbers[call], call, softmax))
 
-    token = _active.set(observe)
-    try:
-        with quiet():
-            loaded.model.set_attn_implementation(NAME)
+    with traced(loaded.model, observe):
         yield
-        unseen = [call for call in numbers if call[1] >= calls[call[0]]]
-        if unseen:
-            raise InputError(
-                f"{loaded.facts.name}: {len(unseen)} of {len(numbers)} attention layers of "
-                f"{loaded.facts.architecture} ({unseen[0][0]}) do not compute attention through "
-                "transformers' attention interface, where queries and keys are observed; expected "
-                "an architecture all of whose layers do."
-            )
-    finally:
-        _active.reset(token)
-        with quiet():
-            loaded.model.set_attn_implementation("eager")
+    unseen = [call for call in numbers if call not in seen]
+    if unseen:
+        raise InputError(
+            f"{loaded.facts.name}: {len(unseen)} of {len(numbers)} attention layers of "
+            f"{loaded.facts.architecture} ({unseen[0][0]}) did not run again; expected a model "
+            "that does the same whenever it runs on the same input."
+        )
 
 
-def _attend(
-    module: Any, query: Any, key: Any, value: Any, attention_mask: Any = None, **options: Any
-) -> tuple[Any, Any]:
-    """What attention layers call: their own eager attention, observed."""
-    output, weights = _own_attention(module)(module, query, key, value, attention_mask, **options)
-    observe = _active.get()
-    if observe is not None:
-        observe(module, (query, key, attention_mask), weights, options)
-    return output, weights
-
-
-def _own_attention(module: Any) -> Any:
-    for kind in type(module).__mro__:
-        function = getattr(sys.modules.get(kind.__module__), "eager_attention_forward", None)
-        if function is not None:
-            return function
-    raise InputError(
-        f"{type(module).__name__} has no eager attention to compare with; expected a model whose "
-        "module defines eager_attention_forward."
-    )
-
-
-def _read(
-    layer: int,
-    call: Call,
-    module: Any,
-    tensors: tuple[Any, ...],
-    weights: Any,
-    options: dict[str, Any],
-) -> Captured:
+def _read(layer: int, call: Call, softmax: Softmax) -> Captured:
     place = f"layer {layer} ({call[0]})"
-    query, key, attention_mask = tensors
-    _check_options(place, module, options)
-    _check_shapes(place, module, query, key)
-    queries, keys = as_columns(query), as_columns(key)
-    if not (np.isfinite(queries).all() and np.isfinite(keys).all()):
+    try:
+        found = read_layer(softmax.form(), softmax.dim)
+    except Unreadable as error:
+        raise InputError(
+            f"{place}: the layer {error}, which the audit does not understand; expected products "
+            "of queries and keys, scaled, capped, masked, and a bias. What else changes the logits "
+            "would be measured wrongly."
+        ) from None
+    if not (np.isfinite(found.queries).all() and np.isfinite(found.keys).all()):
         raise InputError(
             f"{place}: its queries or keys hold inf or nan; expected finite numbers. The weights "
-            f"are damaged, or {query.dtype} is too narrow for them."
+            f"are damaged, or {found.dtype} is too narrow for them."
         )
-    scale, cap = (_number(place, name, options.get(name)) for name in ("scaling", "softcap"))
-    heads = layer_heads(
-        queries,
-        keys,
-        scale=query.shape[-1] ** -0.5 if scale is None else scale,
-        mask=_visible(place, attention_mask, query.shape[2]),
-        soft_cap=cap,
+    if any(bias is not None and not np.isfinite(bias).all() for bias in found.biases):
+        raise InputError(
+            f"{place}: adds inf or nan to visible logits; expected finite numbers. It may compute "
+            "its mask in another dtype than that of dtype=."
+        )
+    group = _group(found.keys)
+    stored = STORAGES[found.dtype]
+    heads = tuple(
+        RecordedHead(queries, found.keys[h - h % group], found.scale, mask, found.cap, bias, stored)
+        for h, (queries, mask, bias) in enumerate(
+            zip(found.queries, found.masks, found.biases, strict=True)
+        )
     )
-    dtype = str(query.dtype).removeprefix("torch.")
-    return Captured(layer, *call, heads, len(keys), dtype, own=weights)
+    own = softmax.weights.transpose(softmax.dim, -1)
+    own = own.reshape(1, len(heads), *own.shape[-2:])
+    shared = len(heads) // group
+    return Captured(layer, *call, heads, shared, found.dtype, own, found.steps, found.added)
 
 
-def _check_options(place: str, module: Any, options: dict[str, Any]) -> None:
-    if options.get("dropout") or getattr(module, "sinks", None) is not None:
-        what = "dropout" if options.get("dropout") else "learned sinks"
-        raise InputError(
-            f"{place}: attention with {what}; expected weights that sum to 1 over the tokens."
-        )
-    for name, value in options.items():
-        if name not in UNDERSTOOD | BENIGN and value is not None and value is not False:
-            raise InputError(
-                f"{place}: the model passes {name} to its attention, which the audit does not "
-                "understand; expected queries, keys, a mask, a scale and a cap. What else changes "
-                "the logits would be measured wrongly."
-            )
-
-
-def _check_shapes(place: str, module: Any, query: Any, key: Any) -> None:
-    batch, heads, n, size = query.shape
-    if batch != 1 or key.shape[2] != n:
-        raise InputError(
-            f"{place}: queries of {n} tokens attend to keys of {key.shape[2]}; expected "
-            "self-attention over one sequence."
-        )
-    if key.shape[3] != size or heads % key.shape[1]:
-        raise InputError(
-            f"{place}: queries {tuple(query.shape)} and keys {tuple(key.shape)}; expected one size "
-            "and a multiple of the number of key/value heads."
-        )
-    groups = getattr(module, "num_key_value_groups", None)
-    if groups is not None and groups * key.shape[1] != heads:
-        raise InputError(
-            f"{place}: {heads} query heads and {key.shape[1]} key/value heads in groups of "
-            f"{groups}; expected groups that agree."
-        )
+def _group(keys: Array) -> int:
+    """How many heads in turn have the same keys: the most such that all groups do."""
+    heads = len(keys)
+    same = [bool(np.array_equal(keys[h], keys[h - 1])) for h in range(1, heads)]
+    first = next((h for h, one in enumerate(same, 1) if not one), heads)
+    fits = heads % first == 0 and all(one == (h % first != 0) for h, one in enumerate(same, 1))
+    return first if fits else 1
 
 
 def as_columns(tensor: Any) -> Array:
     """A (1, heads, n, m) tensor as float64, (heads, m, n): columns are tokens."""
     array: Array = tensor[0].detach().transpose(-1, -2).cpu().double().contiguous().numpy()
     return array
-
-
-def _number(place: str, name: str, value: Any) -> float | None:
-    try:
-        return None if value is None else float(value)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(
-            f"{place}: {name} is no number but {type(value).__name__}; expected one for the layer."
-        ) from None
-
-
-def _visible(place: str, mask: Any, n: int) -> Mask | None:
-    """The additive mask of a layer as [key, query] bool; None if it hides nothing."""
-    if mask is None:
-        return None
-    if mask.ndim != 4 or not mask.is_floating_point() or mask.shape[-1] < n:
-        raise InputError(
-            f"{place}: a mask of {mask.dtype} and shape {tuple(mask.shape)}; expected 0 and "
-            f"large negative numbers, (1, 1, {n}, {n})."
-        )
-    added = as_columns(mask[..., :n])
-    if not np.array_equal(added, np.broadcast_to(added[0], added.shape)):
-        raise InputError(f"{place}: its heads have different masks; expected one for the layer.")
-    seen = np.broadcast_to(added[0] == 0, (n, n))
-    if not np.array_equal(seen, np.broadcast_to(added[0] > HIDDEN, (n, n))):
-        raise InputError(
-            f"{place}: the mask adds other numbers than 0 to visible logits, a position bias; the "
-            "audit does not understand it, since a bias lifts the rank of logits."
-        )
-    if not seen.any(axis=0).all():
-        raise InputError(f"{place}: a query sees no key; expected at least one.")
-    return None if seen.all() else np.array(seen)
 
 
 @dataclass(frozen=True)
@@ -288,60 +172,189 @@ class Reproduction:
         )
 
 
-@contextmanager
-def eager_samples(loaded: LoadedModel, n: int) -> Iterator[tuple[Samples, set[str]]]:
-    """Collect some columns of each layer's weights while the model runs unobserved.
+@dataclass(frozen=True, eq=False)
+class Attention:
+    """Which attention a model computes on an input, from runs before any head is measured."""
 
-    Yields what holds, after the run, those of each call whose module returned weights, (heads, n,
-    sampled), [key, query], and the names of all modules that ran. Of modules within each other the
-    innermost counts.
+    numbers: dict[Call, int]  # of its layers, in the order in which they ran
+    samples: Samples  # of the weights that the model returned in a run without any observer
+    not_audited: tuple[str, ...]  # other modules of attention, and why
+
+
+def look(loaded: LoadedModel, inputs: Inputs) -> Attention:
+    """Run a model unobserved, then observed, and find out which layers have attention.
+
+    The two runs must give the same output, and every attention weight that the model returns must
+    be that of a layer that is observed.
     """
-    samples: Samples = {}
-    ran: set[str] = set()
-    calls: Counter[str] = Counter()
-    chosen = sampled(n)
+    returned, output = returned_weights(loaded, inputs)
+    seen: list[tuple[Call, Array]] = []
+    beside: dict[str, str] = {}
+
+    def observe(call: Call, softmax: Softmax) -> None:
+        seen.append((call, _sample(softmax.weights.transpose(softmax.dim, -1))))
+
+    with traced(loaded.model, observe, beside) as ran:
+        again = run(loaded, inputs)
+    model = loaded.facts
+    if not _equal(output, again):
+        raise InputError(
+            f"{model.name}: {model.architecture} gives another output when it runs again; expected "
+            "a model whose output its input determines."
+        )
+    if not seen:
+        what = "computes no attention: no softmax of its gives weights to values"
+        if beside:
+            what = f"has no attention that can be read: {min(beside)}, {beside[min(beside)]}"
+        raise InputError(f"{model.name}: {model.architecture} {what}; expected attention layers.")
+    samples, left = _matched(seen, returned)
+    if left:
+        shapes = sorted({part.shape[:2] for part in left})
+        raise InputError(
+            f"{model.name}: {model.architecture} returns {len(left)} matrices of attention weights "
+            f"of (heads, keys) = {', '.join(map(str, shapes))} that are not those of an "
+            f"observed softmax; expected all to be among the {len(seen)} that were observed."
+        )
+    calls = [call for call, _ in seen]
+    return Attention(layer_numbers(calls), samples, not_audited(loaded, calls, ran, beside))
+
+
+def _sample(weights: Any) -> Array:
+    """Some queries of attention weights, (heads, m, sampled)."""
+    flat = weights.reshape(1, -1, *weights.shape[-2:])
+    return as_columns(flat[:, :, sampled(flat.shape[-2])])
+
+
+def returned_weights(loaded: LoadedModel, inputs: Inputs) -> tuple[list[Array], Any]:
+    """Samples of the attention weights that a model's modules return when it runs by itself."""
+    found: dict[str, list[Array]] = {}
 
     def keep(name: str, output: Any) -> None:
-        ran.add(name)
-        if any(other.startswith(f"{name}.") for other in calls) or not name:
-            return
-        for part in output if isinstance(output, tuple) else ():
-            if getattr(part, "ndim", 0) == 4 and tuple(part.shape[2:]) == (n, n):
-                samples[name, calls[name]] = as_columns(part[:, :, chosen])
-                calls[name] += 1
-                return
+        if any(other.startswith(f"{name}.") for other in found) or not name:
+            return  # of modules within each other the innermost counts
+        parts = [_sample(part) for part in _tensors(output) if _are_weights(part)]
+        if parts:
+            found.setdefault(name, []).extend(parts)
 
-    hooks = [
-        module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
-        for name, module in loaded.model.named_modules()
-    ]
-    try:
-        yield samples, ran
-    finally:
-        for handle in hooks:
-            handle.remove()
+    def watched(**options: Any) -> Any:
+        handles = [
+            module.register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+            for name, module in loaded.model.named_modules()
+        ]
+        try:
+            return run(loaded, inputs, **options)
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    output = watched()
+    if not found:  # some return them only where asked to, or the whole model does and no layer
+        try:
+            asked = watched(output_attentions=True)
+        except InputError:
+            return [], output
+        if not found:
+            found[""] = [_sample(part) for part in _tensors(asked) if _are_weights(part)]
+    return [part for parts in found.values() for part in parts], output
 
 
-def not_audited(loaded: LoadedModel, samples: Samples, ran: set[str]) -> tuple[str, ...]:
-    """Name the modules of attention that hold no audited layer: vision towers, cross-attention.
+def _tensors(output: Any) -> Iterator[Any]:
+    if isinstance(output, Mapping):
+        output = tuple(output.values())
+    if isinstance(output, (tuple, list)):
+        for part in output:
+            yield from _tensors(part) if isinstance(part, (tuple, list, Mapping)) else (part,)
 
-    A module counts as attention by its name or its class's, as far as names tell.
+
+def _are_weights(part: Any) -> bool:
+    """Whether a tensor may be attention weights, by its shape, its signs and its sums."""
+    if getattr(part, "ndim", 0) not in (4, 5) or not part.is_floating_point() or not part.numel():
+        return False
+    if part.shape[-1] < 2 or bool((part < 0).any()):
+        return False
+    sums = part.sum(dim=-1)
+    return bool((sums <= 1 + SUM).all()) and bool((sums > 0).any())
+
+
+def _matched(seen: list[tuple[Call, Array]], returned: list[Array]) -> tuple[Samples, list[Array]]:
+    """To each observed layer the returned weights that are nearest; and what is left of these.
+
+    Left are only weights that sum to 1, or to 0 where padding was left out: what sums to less may
+    be something else.
+    """
+    samples: Samples = {}
+    left = []
+    for part in returned:
+        heads, keys, queries = part.shape
+        near = [
+            (float(np.abs(own[:, :keys] - part).max()), call)
+            for call, own in seen
+            if call not in samples
+            and (own.shape[0], own.shape[2]) == (heads, queries)
+            and own.shape[1] >= keys
+        ]
+        if near and min(near)[0] <= SUM:
+            samples[min(near)[1]] = part
+        elif _sum_to_one(part) and not any(
+            own.shape == part.shape and np.abs(own - part).max() <= SUM for _, own in seen
+        ):
+            left.append(part)  # weights of no sink, and not even the same again
+    return samples, left
+
+
+def _sum_to_one(part: Array) -> bool:
+    sums = part.sum(axis=1)
+    whole = np.abs(sums - 1) <= SUM
+    return bool((whole | (sums == 0)).all() and whole.any())
+
+
+def _equal(one: Any, other: Any) -> bool:
+    pairs = zip(_tensors(one), _tensors(other), strict=False)
+    return all(
+        bool(((a == b) | ((a != a) & (b != b))).all())
+        for a, b in pairs
+        if getattr(a, "ndim", 0) and getattr(a, "shape", None) == getattr(b, "shape", None)
+    )
+
+
+def not_audited(
+    loaded: LoadedModel,
+    calls: Iterable[Call],
+    ran: set[str],
+    beside: Mapping[str, str] = MappingProxyType({}),
+) -> tuple[str, ...]:
+    """Name the modules of attention that hold no audited layer: vision towers, linear attention.
+
+    A module counts as attention by its name or its class's, as far as names tell; no norm does. So
+    does one of those `beside`, with a softmax that is not read.
     """
     found: dict[str, Any] = {}
+    audited = {name for name, _ in calls}
+    others = {name: why for name, why in beside.items() if name not in audited}
     for name, module in loaded.model.named_modules():
-        within = any(name.startswith(f"{other}.") for other in [*found, *(c for c, _ in samples)])
-        holds = any(f"{audited}.".startswith(f"{name}.") for audited, _ in samples)
+        within = any(name.startswith(f"{other}.") for other in [*found, *audited])
+        holds = any(f"{one}.".startswith(f"{name}.") for one in audited)
         named = (name or "-", type(module).__name__)
         if any(word.lower().endswith(("attn", "attention")) for word in named) and not (
-            within or holds or next(module.parameters(), None) is None
+            within or holds or "Norm" in named[1] or next(module.parameters(), None) is None
         ):
             found[name] = module
+    modules = dict(loaded.model.named_modules())
+    for name in others:
+        if not any(f"{name}.".startswith(f"{other}.") for other in found):
+            found[name] = modules[name]
     groups = Counter(
-        f"{in_general(name)} ({type(module).__name__}), "
-        + ("which shows no weights" if name in ran else "which does not run on text")
+        f"{in_general(name)} ({type(module).__name__}), " + _why(name, ran, others)
         for name, module in found.items()
     )
     return tuple(name if many == 1 else f"{many} of {name}" for name, many in groups.items())
+
+
+def _why(name: str, ran: set[str], others: Mapping[str, str]) -> str:
+    if name not in ran:
+        return "which does not run on this input"
+    known = (why for other, why in others.items() if f"{other}.".startswith(f"{name}."))
+    return next(known, "which computes no weights by a softmax")
 
 
 def sampled(n: int) -> npt.NDArray[np.int64]:
@@ -350,19 +363,14 @@ def sampled(n: int) -> npt.NDArray[np.int64]:
 
 
 def reproduce(captured: Captured, samples: Samples) -> Reproduction:
-    """Compare every weight with what the layer's own attention gave, some with an unobserved run.
+    """Compare every weight with the layer's own, some with those returned in an unobserved run.
 
     Refused if one differs by more than rounding explains, or rounding might explain anything.
     """
     unobserved = samples.get((captured.module, captured.turn))
-    if unobserved is None or captured.own is None:
-        raise InputError(
-            f"{captured.place}: the model does not return its attention weights when it runs by "
-            "itself; expected them, to be reproduced before anything is reported."
-        )
     weights, total = captured.weights(), Reproduction()
     for h, head in enumerate(captured.heads):
-        P, bound = context_and_bound(head, captured.dtype)
+        P, bound = context_and_bound(head, captured.dtype, captured.steps, captured.added)
         if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
             remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
             raise InputError(
@@ -371,10 +379,10 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
                 f"weights open; nothing would be shown. {remedy}"
             )
         chosen = sampled(P.shape[1])
-        pairs = (
-            (P, bound, weights[h]),
-            (P[:, chosen], bound[:, chosen], unobserved[h]),
-        )
+        pairs = [(P, bound, weights[h])]
+        if unobserved is not None:
+            m = unobserved.shape[1]  # without the weight of a sink
+            pairs.append((P[:m, chosen], bound[:m, chosen], unobserved[h]))
         for ours, allowed, theirs in pairs:
             total = total.with_(_compare(ours, allowed, theirs, f"{captured.place}, head {h}"))
     return total
@@ -394,23 +402,25 @@ def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproducti
     return Reproduction(float(difference.max()), ratio, difference.size)
 
 
-def context_and_bound(head: AttentionHead, dtype: str) -> tuple[Array, Array]:
+def context_and_bound(
+    head: RecordedHead, dtype: str, steps: int = 1, added: float = 0.0
+) -> tuple[Array, Array]:
     """The context of a head in float64, and how far a model in `dtype` may be from each weight.
 
-    With u, v and E as in docs/audit.md, where it is derived (the inner products as in Jeannerod &
-    Rump 2013), a weight is right to a factor ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart
-    from underflow.
+    `steps` and `added` are as of :class:`Captured`. With u, v and E as in docs/audit.md, where it
+    is derived (the inner products as in Jeannerod & Rump 2013), a weight is right to a factor
+    ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
     """
     L, P, mask = head.logits(), head.context(), head.mask
-    k, n = head.head_size, head.d
+    k, n = head.head_size, head.keys
     u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
     v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
     E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
     if head.soft_cap is not None:
-        E += 6 * u * np.abs(L)
+        E += 6 * u * np.abs(head.products())
     top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        E += v * (np.abs(L) + np.abs(top - L)) + 4 * v
+        E += v * (max(steps, 1) * np.abs(L) + np.abs(top - L) + added) + 4 * v
         factor = np.where(P > 0, np.expm1(E), 0.0)
         rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * v
         bound = P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)

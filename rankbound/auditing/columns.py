@@ -14,15 +14,18 @@ from rankbound.measuring.head import HeadMeasures
 from rankbound.table import Column
 
 NOTATION = (
-    "n is the number of tokens of a window, k the head size; L is the n × n matrix of a head's "
-    "logits (keys by queries, after biases, rotations, norms, scale and cap), P its attention "
-    "weights, each column a query's. C L is L less each query's mean over keys; without a mask it "
-    "is C log P. s₁ ≥ s₂ ≥ … are the singular values of C L, and τ_j = sqrt(Σ s_r², r > j) is the "
-    "least Aitchison distance from log P at which a head of size j can stay (Eckart–Young). Under "
-    "a mask log P is defined on visible pairs only and has no singular values: the spectra are "
-    "then those of the head's own logits, hidden pairs included, and errors at smaller sizes are "
-    "upper bounds. The threshold of a rank is by how much the rounding of queries and keys may "
-    "move a singular value."
+    "A head has n queries and m keys, each of size k; in self-attention n = m, the tokens of a "
+    "window, unless the layer has keys of its own (a learned sink). L is the m × n matrix of the "
+    "products of its keys and queries, after rotations, norms, scale and cap; B is a bias that "
+    "the model adds to them (relative positions, ALiBi), 0 for most; P is the matrix of its "
+    "attention weights, the softmax of L + B, each column a query's. C L is L less each query's "
+    "mean over keys; without mask and bias it is C log P. The bias is known to every head and not "
+    "counted: what is measured is the head size for L = log P − B. s₁ ≥ s₂ ≥ … are the singular "
+    "values of C L, and τ_j = sqrt(Σ s_r², r > j) is the least Aitchison distance from log P − B "
+    "at which a head of size j can stay (Eckart–Young). Under a mask log P is defined on visible "
+    "pairs only and has no singular values: the spectra are then those of the head's own logits, "
+    "hidden pairs included, and errors at smaller sizes are upper bounds. The threshold of a rank "
+    "is by how much the rounding of queries and keys may move a singular value."
 )
 
 
@@ -73,7 +76,19 @@ COLUMNS = (
         title="layer",
         place=True,
     ),
-    Measure("head", "Number of the query head in its layer, from 0.", title="head", place=True),
+    Measure(
+        "module",
+        "Name of the layer's module in the model, with its stack or tower.",
+        title="module",
+        place=True,
+    ),
+    Measure(
+        "head",
+        "Number of the query head in its layer, from 0. Where a layer attends within several "
+        "blocks (windows of an image, frames) the heads of each block count on.",
+        title="head",
+        place=True,
+    ),
     Measure(
         "key_value_head",
         "Number of the head in its layer whose keys it reads, from 0.",
@@ -85,9 +100,18 @@ COLUMNS = (
         "head_size", "k, the number of entries of a query or key.", title="size", said="head size k"
     ),
     Measure(
-        "length", "n, the number of tokens of the window, special ones included.", said="tokens n"
+        "length",
+        "n, the number of queries: the tokens of the window, special ones included.",
+        said="queries n",
+    ),
+    Measure(
+        "keys",
+        "m, the number of keys: n in self-attention, one more for each learned sink (a key of 0, "
+        "whose logit is its bias), the tokens of the other stack in cross-attention.",
+        said="keys m",
     ),
     Measure("masked", "Whether some key is hidden from some query."),
+    Measure("biased", "Whether a bias is added to the products, other than one for each query."),
     Measure(
         "softcap",
         "The cap c of logits c tanh(L / c), where there is one; everything is measured after it.",
@@ -102,7 +126,7 @@ COLUMNS = (
     Measure(
         "log_rank",
         "The log-rank: the least head size at which a head has exactly these attention weights, up "
-        "to the threshold; the rank of C log P, or of its best completion where pairs are hidden. "
+        "to the threshold; the rank of C L, or of its best completion where pairs are hidden. "
         "Empty where only bounds are known (masks that are not nested, such as sliding windows); "
         "the page then shows both.",
         title="log-rank",
@@ -127,14 +151,14 @@ COLUMNS = (
     ),
     Measure(
         "log_rank_bound",
-        "min(k, n − 1): no head of this size has a larger log-rank. n − 1 where logits are capped, "
-        "since the cap lifts ranks.",
+        "min(k, m − 1, n): no head of this size has a larger log-rank. min(m − 1, n) where logits "
+        "are capped, since the cap lifts ranks.",
         said="log-rank, bound",
     ),
     Measure(
         "generic_log_rank",
-        "The log-rank of almost every matrix of attention weights with this mask: n − 1, and ⌊n/2⌋ "
-        "for a causal mask. Empty where the mask is not nested.",
+        "The log-rank of almost every matrix of attention weights with this mask: min(m − 1, n), "
+        "and ⌊n/2⌋ for a causal mask. Empty where the mask is not nested.",
         dtype="Int64",
         said="log-rank of almost every P",
     ),
@@ -170,15 +194,27 @@ COLUMNS = (
     Measure(
         "context_effective_rank",
         "Effective rank of P itself, which the head size does not bound. Empty where it was not "
-        "asked for: it takes an SVD of n × n per head.",
+        "asked for: it takes an SVD of m × n per head.",
         title="P, effective",
         format=".1f",
         dtype="float64",
         said="effective rank of P",
     ),
     Measure(
+        "biased_log_rank",
+        "The log-rank of P itself where there is a bias, which the head size does not bound: the "
+        "rank of C (L + B), that is of C log P, up to the threshold. Empty without a bias, and "
+        "under a mask.",
+        dtype="Int64",
+    ),
+    Measure(
+        "biased_effective_rank",
+        "Effective rank of C (L + B). Empty as `biased_log_rank` is.",
+        dtype="float64",
+    ),
+    Measure(
         "aitchison_error_half",
-        "τ at ⌊k/2⌋: what is lost of log P when half of the size is kept.",
+        "τ at ⌊k/2⌋: what is lost of log P − B when half of the size is kept.",
         title="error at half",
         format=".3g",
         said="Aitchison error at k/2",
@@ -186,9 +222,10 @@ COLUMNS = (
     Measure(
         "kl_half",
         "Mean over queries of the KL divergence, in nats, of the attention weights from those of "
-        "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L): an "
-        "upper bound of what half the size costs a head refitted to this very text. With "
-        "projections fixed before the text is seen, as a smaller model has, it may cost far more.",
+        "the head of size ⌊k/2⌋ that is nearest in Aitchison distance (the truncation of C L, with "
+        "the same bias): an upper bound of what half the size costs a head refitted to this very "
+        "text. With projections fixed before the text is seen, as a smaller model has, it may cost "
+        "far more.",
         title="KL at half",
         format=".2g",
         said="KL at k/2",

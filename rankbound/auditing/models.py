@@ -169,8 +169,6 @@ def _check_config(folder: Path, name: str) -> None:
     config = _json(folder / "config.json", name)
     if not isinstance(config.get("model_type"), str):
         raise InputError(f"{name}: config.json names no model_type; expected that of a model.")
-    if config.get("is_encoder_decoder") is True and not _is_one_stack(config):
-        raise _two_stacks(name, config["model_type"])
     if config.get("quantization_config"):
         raise InputError(
             f"{name}: config.json asks for quantised weights; expected plain floats. Dequantise "
@@ -186,13 +184,6 @@ def _check_config(folder: Path, name: str) -> None:
             f"{name}: holds an adapter, which would change the weights; expected a whole model. "
             "Merge it and save the result."
         )
-
-
-def _two_stacks(name: str, model_type: str) -> InputError:
-    return InputError(
-        f"{name}: {model_type} is an encoder–decoder; expected one stack of self-attention, an "
-        "encoder or a decoder. Save its encoder alone: model.get_encoder().save_pretrained(folder)."
-    )
 
 
 def _is_one_stack(config: Mapping[str, Any]) -> bool:
@@ -337,19 +328,22 @@ class LoadedModel:
     facts: ModelFacts  # its attention layers are counted when it runs: 0 until then
 
 
-def load(files: ModelFiles, dtype: str) -> LoadedModel:
-    """Load model and tokenizer from their directory; no remote code, nothing unpickled."""
+def load(files: ModelFiles, dtype: str, *, words: bool = True) -> LoadedModel:
+    """Load a model from its directory, and its tokenizer if it reads `words`.
+
+    No remote code, nothing unpickled.
+    """
     computed = _dtype(dtype)
     require_transformers()
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
     with quiet(), contextlib.redirect_stderr(io.StringIO()):  # progress bars of readers
         model, beside = _model(files, computed)
-        tokenizer = _tokenizer(files)
+        tokenizer = _tokenizer(files) if words else None
     return _loaded(model, tokenizer, files.name, files.storage, dtype, beside)
 
 
-def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
+def adopt(model: Any, tokenizer: Any, dtype: str, *, words: bool = True) -> LoadedModel:
     """Make a model in memory ready to run: a copy of its modules on the same weights and device.
 
     What is changed to run it is changed in the copy, never in the model; of weights in another
@@ -358,17 +352,10 @@ def adopt(model: Any, tokenizer: Any, dtype: str) -> LoadedModel:
     computed = _dtype(dtype)
     transformers = require_transformers()
     name = Path(str(getattr(model.config, "name_or_path", ""))).name or type(model).__name__
-    if not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
+    if words and not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
         raise InputTypeError(
             f"tokenizer is {shown(tokenizer)}; expected that of the loaded model: "
             "rb.audit(model, text, tokenizer=tokenizer)."
-        )
-    if getattr(model.config, "is_encoder_decoder", False) and not _is_one_stack(
-        {"architectures": [type(model).__name__]}
-    ):
-        raise InputError(
-            f"{name}: {model.config.model_type} is an encoder–decoder; expected one stack of "
-            "self-attention. Pass model.get_encoder()."
         )
     weights = {id(t): t for t in model.state_dict(keep_vars=True).values()}
     if any(t.is_meta for t in weights.values()):
@@ -442,8 +429,6 @@ def _model(files: ModelFiles, dtype: Any) -> tuple[Any, tuple[str, ...]]:
     transformers = require("transformers", "an audit")
     config = _load("config", transformers.AutoConfig, files)
     kind = _class(config)
-    if getattr(config, "is_encoder_decoder", False) and kind is transformers.AutoModel:
-        raise _two_stacks(files.name, config.model_type)
     _prepare(config, dtype)
     model, info = _load(
         "model",
@@ -518,28 +503,47 @@ def _positions(model: Any, tokenizer: Any) -> int | None:
     return min(known) if known else None
 
 
-OTHERS = ("bbox", "decoder_input_ids", "entity_ids", "encoder_hidden_states")
+Inputs = Mapping[str, Any]  # what the model's forward is called with
+
+
+def text_inputs(loaded: LoadedModel, ids: list[int]) -> dict[str, Any]:
+    """The inputs of a window of text; a decoder beside an encoder reads the same text, shifted."""
+    torch = require("torch", "an audit")
+    given = {"input_ids": torch.tensor([ids], device=loaded.model.device)}
+    config, known = loaded.model.config, _parameters(loaded.model)
+    if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in known:
+        names = ("decoder_start_token_id", "bos_token_id", "pad_token_id")
+        told = (getattr(config, name, None) for name in names)
+        start = next((token for token in told if isinstance(token, int) and token >= 0), ids[0])
+        given["decoder_input_ids"] = torch.tensor([[start, *ids[:-1]]], device=loaded.model.device)
+    return given
+
+
+def _parameters(model: Any) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(type(model).forward).parameters
+
+
 # What a model's main input is, where it is not a text's tokens.
 TAKES = {"pixel": "images", "input_features": "audio", "input_values": "audio", "video": "videos"}
+OTHERS = ("bbox", "decoder_input_ids", "entity_ids", "encoder_hidden_states")
 
 
 def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
     """Raise unless the model takes tokens, and has an embedding of each."""
-    facts, known = loaded.facts, inspect.signature(type(loaded.model).forward).parameters
+    facts, known = loaded.facts, _parameters(loaded.model)
     if "input_ids" not in known and all(p.kind is not p.VAR_POSITIONAL for p in known.values()):
         named = [p for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD][1:]  # not self
         needed = [p.name for p in named if p.default is p.empty]
-        main = str(getattr(loaded.model, "main_input_name", "input_ids"))
+        main = getattr(loaded.model, "main_input_name", "input_ids")
+        main = main if isinstance(main, str) else " and ".join(map(str, main))
         main = " and ".join(needed) if main == "input_ids" else main
         other = next((what for part, what in TAKES.items() if part in main), "another input")
         raise InputError(
-            f"{facts.name}: {facts.architecture} takes {other} ({main or 'not input_ids'}); "
-            "expected a model that takes the tokens of a text."
+            f"{facts.name}: {facts.architecture} takes {other} ({main or 'not input_ids'}), not "
+            f"the tokens of a text; expected inputs={{{main.split(' ')[0]!r}: …}}, as its "
+            "processor gives them."
         )
-    try:
-        rows = getattr(loaded.model.get_input_embeddings(), "num_embeddings", None)
-    except NotImplementedError:  # of a model without such embeddings: no limit is known
-        rows = None
+    rows = _embedded(loaded.model)
     most = max(map(max, windows))
     if rows is not None and most >= rows:
         raise InputError(
@@ -548,25 +552,116 @@ def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
         )
 
 
-def run(loaded: LoadedModel, ids: list[int], **options: Any) -> Any:
-    """Run the model on one window and return its output; what is wanted is recorded on the way."""
-    torch = require("torch", "an audit")
-    tokens = torch.tensor([ids], device=loaded.model.device)
+def _embedded(model: Any) -> int | None:
     try:
-        with quiet(), torch.inference_mode():
-            return loaded.model(input_ids=tokens, **options)
+        rows = getattr(model.get_input_embeddings(), "num_embeddings", None)
+    except (NotImplementedError, AttributeError):  # no such embeddings: no limit is known
+        return None
+    return rows if isinstance(rows, int) else None
+
+
+def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
+    """Inputs as tensors on the model's device, floats in its dtype; named as it names them."""
+    torch = require("torch", "an audit")
+    facts, known = loaded.facts, _parameters(loaded.model)
+    if not isinstance(inputs, Mapping) or not all(isinstance(name, str) for name in inputs):
+        raise InputTypeError(
+            f"inputs is {shown(inputs)}; expected a dict of what the model's forward takes, as its "
+            "processor gives it: inputs=processor(images=image, return_tensors='pt')."
+        )
+    if not inputs:
+        raise InputError("inputs is empty; expected what the model's forward takes.")
+    takes_more = any(p.kind is p.VAR_KEYWORD for p in known.values())
+    unknown = sorted(name for name in inputs if name not in known)
+    if unknown and not takes_more:
+        names = [n for n, p in known.items() if p.kind is p.POSITIONAL_OR_KEYWORD and n != "self"]
+        raise InputError(
+            f"inputs holds {unknown[0]}, which {facts.architecture} does not take; expected some "
+            f"of {', '.join(names)}."
+        )
+    found: dict[str, Any] = {}
+    dtype = getattr(torch, facts.compute_dtype)
+    for name, value in inputs.items():
+        if value is None or isinstance(value, (bool, str)):
+            found[name] = value
+            continue
+        try:
+            tensor = torch.as_tensor(value, device=loaded.model.device)
+        except (TypeError, ValueError, RuntimeError):
+            raise InputTypeError(
+                f"inputs[{name!r}] is {shown(value)}; expected a tensor or an array, as the "
+                "model's processor gives it with return_tensors='pt'."
+            ) from None
+        if tensor.is_floating_point():
+            if not bool(torch.isfinite(tensor).all()):
+                raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
+            tensor = tensor.to(dtype)
+        if name in ("input_ids", "decoder_input_ids") and (tensor.ndim != 2 or len(tensor) != 1):
+            raise InputError(
+                f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "
+                "sequence at a time."
+            )
+        found[name] = tensor
+    _check_tokens(loaded, found.get("input_ids"))
+    return found
+
+
+def _check_tokens(loaded: LoadedModel, ids: Any) -> None:
+    facts, rows = loaded.facts, _embedded(loaded.model)
+    if ids is None or not ids.numel():
+        return
+    low, high, many = int(ids.min()), int(ids.max()), ids.shape[1]
+    if low < 0 or (rows is not None and high >= rows):
+        raise InputError(
+            f"inputs['input_ids'] holds token {low if low < 0 else high}; expected tokens from 0 "
+            f"to {'those that the model embeds' if rows is None else rows - 1}."
+        )
+    if facts.positions is not None and many > facts.positions:
+        raise InputError(
+            f"inputs['input_ids'] holds {many} tokens; expected at most {facts.positions}, the "
+            "positions of the model."
+        )
+
+
+def run(loaded: LoadedModel, inputs: Inputs | list[int], **options: Any) -> Any:
+    """Run the model on inputs, or the tokens of a window, and return its output.
+
+    What is wanted is recorded on the way. Attention is computed in parts, never in one kernel, and
+    random numbers that a model draws are the same each time.
+    """
+    torch = require("torch", "an audit")
+    given = inputs if isinstance(inputs, Mapping) else text_inputs(loaded, inputs)
+    kernels, fast = torch.nn.attention, torch.backends.mha.get_fastpath_enabled()
+    try:
+        torch.backends.mha.set_fastpath_enabled(False)
+        # not inference mode, in which torch shows what follows its operations whole ones only
+        with (
+            quiet(),
+            torch.no_grad(),
+            kernels.sdpa_kernel(kernels.SDPBackend.MATH),
+            torch.random.fork_rng(),
+        ):
+            torch.manual_seed(0)
+            return loaded.model(**given, **options)
     except RankboundError:
         raise
     except Exception as error:  # whatever stops it, it is the model that does not run
         first = " ".join(str(error).split())[:200]
         raise InputError(
-            f"{loaded.facts.name}: {loaded.facts.architecture} does not run on {len(ids)} tokens "
-            f"of text{_also(loaded.model)}: {type(error).__name__}: {first}"
+            f"{loaded.facts.name}: {loaded.facts.architecture} does not run on "
+            f"{_what(loaded.model, given)}: {type(error).__name__}: {first}"
         ) from None
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
 
 
-def _also(model: Any) -> str:
-    """What else than tokens a model can be given, for the error of one that does not run."""
-    known = inspect.signature(type(model).forward).parameters
-    takes = sorted(n for n in known if n in OTHERS or any(part in n for part in TAKES))
-    return f" alone (it also takes {', '.join(takes)})" if takes else ""
+def _what(model: Any, given: Inputs) -> str:
+    """What was given to a model that does not run on it, and what else it takes."""
+    if set(given) - {"input_ids", "decoder_input_ids"}:
+        return f"inputs of {', '.join(sorted(given))}"
+    known = _parameters(model)
+    takes = sorted(
+        n for n in known if n not in given and (n in OTHERS or any(part in n for part in TAKES))
+    )
+    also = f" alone; it also takes {', '.join(takes)}, given with inputs=" if takes else ""
+    return f"{given['input_ids'].shape[1]} tokens of text{also}"

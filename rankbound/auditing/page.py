@@ -67,7 +67,7 @@ def page(record: Record) -> str:
             f'<dd id="column-{column.name}">{_typeset(column.meaning)}</dd>'
             for column in COLUMNS
         ),
-        "footer": _escape(f"Written by rankbound. Text {text['sha256'][:12]}…, model as named. ")
+        "footer": _escape(f"Written by rankbound. Input {text['sha256'][:12]}…, model as named. ")
         + _documentation(),
         "data": _data(heads, shown_heads),
         "style": style,
@@ -199,24 +199,39 @@ def _facts(record: Record) -> str:
         ("Weights stored in", stored),
         ("Model run in", model["compute_dtype"]),
         ("Rounding unit", f"{model['unit']:.2g}"),
-        ("Text", TextFacts(**text).extent),
-        ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
+        *_given(text),
         ("Versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         (
             "Model's own weights reproduced",
             f"{proof['weights']:,} compared, largest difference "
             f"{proof['deviation']:.2g}, at most {proof['ratio']:.2g} of what rounding explains",
         ),
-        ("SHA-256 of the text", text["sha256"]),
+        ("SHA-256 of the input", text["sha256"]),
     ]
     if model["not_audited"]:
         facts.append(("Not audited", "; ".join(model["not_audited"])))
-    wide = {"Not audited", "Versions", "Model's own weights reproduced", "SHA-256 of the text"}
+    wide = {
+        "Not audited",
+        "Versions",
+        "Model's own weights reproduced",
+        "SHA-256 of the input",
+        "Inputs",
+    }
     return "\n".join(
         f"<div{' class=wide' if name in wide else ''}><dt>{_escape(name)}</dt>"
         f"<dd>{_escape(value)}</dd></div>"
         for name, value in facts
     )
+
+
+def _given(text: Record) -> list[tuple[str, str]]:
+    """What the model was given."""
+    if text["length"] is None:
+        return [("Inputs", ", ".join(f"{n} {shape}" for n, shape in text["inputs"].items()))]
+    return [
+        ("Text", TextFacts(**text).extent),
+        ("Windows", f"{text['windows']}, of {text['length']:,} tokens each"),
+    ]
 
 
 def _counts(heads: Iterable[Record], name: str) -> str:
@@ -238,9 +253,14 @@ def _limits(record: Record) -> list[str]:
     """What a reader must not conclude."""
     model, text, heads = record["model"], record["text"], record["heads"]
     windows = f"{text['windows']} windows" if text["windows"] > 1 else "one window"
+    one = (
+        "One input: on another a head may use more or less of its size."
+        if text["length"] is None
+        else f"One text: the numbers are those of {windows} of {text['length']} tokens of a single "
+        "text. On another text, or a longer window, a head may use more or less of its size."
+    )
     limits = [
-        f"One text: the numbers are those of {windows} of {text['length']} tokens of a single "
-        "text. On another text, or a longer window, a head may use more or less of its size.",
+        one,
         f"One precision: the weights are stored in {model['storage_dtype']} and the model was run "
         f"in {model['compute_dtype']}. Ranks count the singular values that rounding in "
         f"{model['compute_dtype']} cannot explain; smaller ones cannot be told from zero. They are "
@@ -263,6 +283,11 @@ def _limits(record: Record) -> list[str]:
             "Where a mask is not nested, as sliding windows are not, the log-rank is known only "
             "between bounds, written as an interval; a head is marked only if its lower bound is "
             "at the bound of its size."
+        )
+    if any(head["biased"] for head in heads):
+        limits.append(
+            "Some layers add a bias to their products of queries and keys. It is taken as known: "
+            "log-ranks, spectra and errors are those of the products without it."
         )
     if any(head["softcap"] is not None for head in heads):
         limits.append(

@@ -1,10 +1,13 @@
-"""A text: checked, and cut into windows of tokens, each with the special tokens around it."""
+"""What a model is given: a text, cut into windows of tokens with the special tokens around them,
+or other inputs.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from rankbound._validate import check_int
@@ -18,18 +21,46 @@ SPARE = 64  # tokens past the last window: how a text goes on changes none of th
 
 @dataclass(frozen=True)
 class TextFacts:
-    """The text that was read."""
+    """The text that was read, or the other inputs."""
 
-    sha256: str  # of the text in UTF-8
-    tokens: int  # of what was read of it, special ones included
-    length: int  # tokens of a window
+    sha256: str  # of the text in UTF-8, or of the inputs' names, shapes and bytes
+    tokens: int | None  # of what was read of it, special ones included; None for other inputs
+    length: int | None  # tokens of a window; None for other inputs
     windows: int  # how many were audited
     whole: bool = True  # whether the text was read to its end
+    inputs: Mapping[str, str] = field(default_factory=dict)  # of a run: dtypes and shapes
+
+    def summary(self) -> str:
+        """What was given, in a few words."""
+        if self.length is None or self.tokens is None:
+            return ", ".join(f"{name} {shape}" for name, shape in self.inputs.items())
+        windows = "1 window" if self.windows == 1 else f"{self.windows} windows"
+        return f"{windows} of {self.length:,} tokens, of {self.extent} in all"
 
     @property
     def extent(self) -> str:
         """How long the text is, as far as it was read."""
         return f"{self.tokens:,} tokens" if self.whole else f"more than {self.tokens:,} tokens"
+
+
+def input_facts(inputs: Mapping[str, Any]) -> TextFacts:
+    """What is recorded of other inputs than a text."""
+    digest = hashlib.sha256()
+    for name, value in inputs.items():
+        content = value.cpu().numpy().tobytes() if hasattr(value, "cpu") else repr(value).encode()
+        digest.update(f"{name} {_shape(value)} ".encode() + content)
+    return TextFacts(digest.hexdigest(), None, None, 1, inputs=shapes(inputs))
+
+
+def shapes(inputs: Mapping[str, Any]) -> dict[str, str]:
+    """Dtypes and shapes of inputs, by name."""
+    return {name: _shape(value) for name, value in inputs.items()}
+
+
+def _shape(value: Any) -> str:
+    if not hasattr(value, "shape"):
+        return repr(value)
+    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
 
 
 def check_text(text: Any) -> str:

@@ -110,8 +110,9 @@ class Minor(Record):
 class Block(Record):
     """Keys and queries of a context, and what bounds their part of a KL divergence.
 
-    With a budget θ the weights have ``p φ(√θ/(a b)) >= θ`` in each entry; ``left diag(values)
-    right`` is nearly ``diag(a) log P diag(b)`` with the gauge projected out.
+    In each entry ``p φ(T) >= θ``, T the reach and θ the budget, and at the touching point the
+    slope of ``(a b)² (x - H)² - p φ(x)``, H the tilt, is nearly 0. ``left diag(values) right`` is
+    nearly ``diag(a) (log P - H) diag(b)`` with the gauge projected out.
     """
 
     keys: tuple[int, ...]
@@ -119,6 +120,9 @@ class Block(Record):
     budget: Fraction
     key_weights: Dyadic  # a column
     query_weights: Dyadic  # a row
+    tilt: Dyadic  # a matrix, as the two that follow
+    touching: Dyadic
+    reach: Dyadic
     left: Dyadic
     values: Dyadic  # a column
     right: Dyadic

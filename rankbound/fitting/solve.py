@@ -439,7 +439,7 @@ class Bracket(Record):
         ):
             k, kl = self.head_size[order], side[order]
             axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, ms=3.4, label=name, gid=name)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.locator_params(axis="x", integer=True)
         label(axes, x="head size $k$", y="mean KL divergence (nats)")
         axes.legend(fontsize=8, frameon=False)
         dress(axes)

@@ -1,24 +1,32 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
-A head comes as an `AttentionHead` on the identity, its queries and keys themselves. The two are
-balanced first (ranks/spectrum.py), so that a coordinate that is large in the keys and small
-in the queries does not raise the threshold of the others.
+A head comes as its queries and keys themselves, which need not be equally many, and what is added
+to their products. The two are balanced first (ranks/spectrum.py), so that a coordinate that is
+large in the keys and small in the queries does not raise the threshold of the others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_int, check_matrix, check_real, frozen_copy
-from rankbound.attention.head import AttentionHead, capped
-from rankbound.attention.masks import Chain, Mask, nested_chain
-from rankbound.attention.softmax import log_column_softmax
+from rankbound._validate import (
+    Array,
+    Storage,
+    check_int,
+    check_matrix,
+    check_real,
+    frozen_copy,
+    storage_dtype,
+)
+from rankbound.attention.head import capped, without_overflow
+from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
+from rankbound.attention.softmax import _softmax, log_column_softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
@@ -33,17 +41,65 @@ STARTS = 4  # queries from whose keys fully visible blocks are tried
 
 
 @dataclass(frozen=True, eq=False)
+class RecordedHead:
+    """A head as a model computed it: logits ``scale · W_k^T W_q``, capped, and a bias added.
+
+    Arrays are [key, query]. A key whose column of `W_k` is 0 has only its bias: a learned sink.
+    """
+
+    W_q: Array  # queries, (k, n)
+    W_k: Array  # keys, (k, m)
+    scale: float
+    mask: Mask | None = None  # (m, n), True = visible; None hides nothing
+    soft_cap: float | None = None
+    bias: Array | None = None  # (m, n); 0 where hidden
+    stored: Storage | None = None  # the dtype in which queries and keys were computed
+
+    @property
+    def head_size(self) -> int:
+        """Number of entries of a query or key."""
+        return len(self.W_q)
+
+    @property
+    def d(self) -> int:
+        """How many queries there are."""
+        return int(self.W_q.shape[1])
+
+    @property
+    def keys(self) -> int:
+        """How many keys there are."""
+        return int(self.W_k.shape[1])
+
+    def products(self) -> Array:
+        """The logits before the bias, (m, n): what the head size bounds, unless they are capped."""
+        L = without_overflow("the logits", lambda: self.scale * (self.W_k.T @ self.W_q))
+        return capped(L, self.soft_cap)
+
+    def logits(self) -> Array:
+        """The logits, (m, n)."""
+        L = self.products()
+        return L if self.bias is None else L + self.bias
+
+    def context(self) -> Array:
+        """The attention weights, (m, n); columns sum to 1."""
+        return _softmax(self.logits(), self.mask)
+
+
+@dataclass(frozen=True, eq=False)
 class HeadMeasures:
     """What a head does with its size on one sequence.
 
     What each measure means is said once, in `rankbound.auditing.columns` and docs/audit.md; beside
     those there are the spectra. Under a mask they are those of the head's own logits, hidden pairs
-    included: one completion of log P, whose errors are upper bounds.
+    included: one completion of log P, whose errors are upper bounds. With a bias they are those of
+    the logits without it.
     """
 
     head_size: int
     length: int
+    keys: int
     masked: bool
+    biased: bool
     softcap: float | None
     log_rank_lower: int
     log_rank_upper: int
@@ -55,6 +111,8 @@ class HeadMeasures:
     log_stable_rank: float
     logit_effective_rank: float
     context_effective_rank: float | None
+    biased_log_rank: int | None  # of the logits with their bias; None without one, or if masked
+    biased_effective_rank: float | None
     aitchison_error_half: float
     kl_errors: Mapping[int, float]  # `kl_half` for half the head size and each size asked for
     least_head_size_1pct: int
@@ -107,31 +165,32 @@ def layer_heads(
     mask: npt.ArrayLike | None = None,
     soft_cap: float | None = None,
     stored: npt.DTypeLike | None = None,
-) -> tuple[AttentionHead, ...]:
+) -> tuple[RecordedHead, ...]:
     """The query heads of a layer, each on its keys; all share scale, mask, cap and dtype.
 
-    Queries are (heads, k, n) and keys (key_value_heads, k, n), columns tokens, after biases,
+    Queries are (heads, k, n) and keys (key_value_heads, k, m), columns tokens, after biases,
     rotations and norms. Query head h reads keys ``h // (heads // key_value_heads)``.
     """
     q, k = (check_matrix(name, value) for name, value in (("queries", queries), ("keys", keys)))
-    if q.ndim != 3 or q.shape[1:] != k.shape[1:] or len(q) % len(k):
+    if q.ndim != 3 or k.ndim != 3 or q.shape[1] != k.shape[1] or len(q) % len(k):
         raise InputError(
             f"queries is {q.shape} but keys is {k.shape}; expected (heads, k, n) and "
-            "(key_value_heads, k, n), the number of heads a multiple of that of key/value heads."
+            "(key_value_heads, k, m), the number of heads a multiple of that of key/value heads."
         )
-    group, shared, heads = len(q) // len(k), mask, []
-    for h, columns in enumerate(q):
-        heads.append(
-            AttentionHead(
-                columns, k[h // group], scale=scale, mask=shared, soft_cap=soft_cap, stored=stored
-            )
-        )
-        shared = heads[0].mask  # one array for all
-    return tuple(heads)
+    group, n, m = len(q) // len(k), q.shape[2], k.shape[2]
+    visible = None if mask is None else frozen_copy(check_mask(mask, (m, n)))
+    factor = len(q[0]) ** -0.5 if scale is None else check_real("scale", scale)
+    cap = None if soft_cap is None else check_real("soft_cap", soft_cap, above=0.0)
+    dtypes = [storage_dtype(name, x, stored) for name, x in (("queries", queries), ("keys", keys))]
+    coarser = max(dtypes, key=lambda dtype: dtype.eps)
+    return tuple(
+        RecordedHead(columns, k[h // group], factor, visible, cap, stored=coarser)
+        for h, columns in enumerate(q)
+    )
 
 
 def measure_heads(
-    heads: Iterable[AttentionHead],
+    heads: Iterable[RecordedHead],
     *,
     unit: float | None = None,
     storage_unit: float | None = None,
@@ -159,7 +218,7 @@ def measure_heads(
 
 
 def _measured(
-    heads: Iterable[AttentionHead],
+    heads: Iterable[RecordedHead],
     units: tuple[float | None, float | None],
     context_rank: bool,
     wanted: set[int],
@@ -168,28 +227,30 @@ def _measured(
     mask: Mask | None = None
     facts: MaskFacts | None = None
     for head in heads:
-        if not isinstance(head, AttentionHead):
-            raise InputTypeError(f"a head is a {type(head).__name__}; expected an AttentionHead.")
+        if not isinstance(head, RecordedHead):
+            raise InputTypeError(f"a head is a {type(head).__name__}; expected a RecordedHead.")
         if head.mask is not mask:  # the heads of a layer share theirs
             mask = head.mask
             facts = None if mask is None or mask.all() else read_mask(mask, head.head_size)
-        error = head.stored.eps if units[0] is None else units[0]
+        stored = FLOAT64_EPS if head.stored is None else head.stored.eps
+        error = stored if units[0] is None else units[0]
         sizes = sorted({head.head_size // 2, *wanted})
         yield _measure(head, facts, (error, units[1]), context_rank, sizes, kl)
 
 
 def _measure(
-    head: AttentionHead,
+    head: RecordedHead,
     facts: MaskFacts | None,
     units: tuple[float, float | None],
     context_rank: bool,
     head_sizes: Sequence[int],
     kl: float | None,
 ) -> HeadMeasures:
-    k, n, cap = head.head_size, head.d, head.soft_cap
+    k, cap = head.head_size, head.soft_cap
+    most = min(head.keys - 1, head.d)  # no log-rank is larger
     mask = None if facts is None else facts.mask
     head = _balanced_head(head)
-    L = None if cap is None else head.logits()  # capped logits have no factors
+    L = None if cap is None else head.products()  # capped logits have no factors
     formed = 0.0  # what forming the logits adds to a threshold
     if L is None:
         logits, centred = (
@@ -197,7 +258,7 @@ def _measure(
         )
     else:
         logits, centred = (_singular_values(matrix) for matrix in (L, L - L.mean(axis=0)))
-        formed = 2 * n * FLOAT64_EPS * float(logits[0])
+        formed = 2 * max(L.shape) * FLOAT64_EPS * float(logits[0])
 
     def threshold(unit: float) -> float:
         return rounding_of(head.W_q, head.W_k, head.scale, unit) + formed
@@ -214,23 +275,33 @@ def _measure(
     if coarser is not None and coarser > unit:
         at_storage = min(lower, log_rank(coarser)[0])
     within = (None, None) if kl is None else _sizes_within(head, L, mask, kl)
+    biased = None
+    if head.bias is not None and mask is None:
+        whole = head.logits()
+        biased = _singular_values(whole - whole.mean(axis=0))
+        size = float(np.linalg.norm(head.bias)) + float(np.linalg.norm(whole))
+        open_ = threshold(unit) + (unit + 2 * max(whole.shape) * FLOAT64_EPS) * size
     return HeadMeasures(
         **_read_weights(head, L, mask, head_sizes, context_rank),
         kl_size_lower=within[0],
         kl_size_upper=within[1],
         head_size=k,
-        length=n,
+        length=head.d,
+        keys=head.keys,
         masked=facts is not None,
+        biased=head.bias is not None,
         softcap=cap,
         log_rank_lower=lower,
         log_rank_upper=upper,
         log_rank_at_storage=at_storage,
-        log_rank_bound=n - 1 if cap is not None else min(k, n - 1),
-        generic_log_rank=n - 1 if facts is None else facts.generic,
+        log_rank_bound=most if cap is not None else min(k, most),
+        generic_log_rank=most if facts is None else facts.generic,
         logit_rank=int(np.count_nonzero(logits > threshold(unit))),
         log_effective_rank=_effective_rank(centred),
         log_stable_rank=_stable_rank(centred),
         logit_effective_rank=_effective_rank(logits),
+        biased_log_rank=None if biased is None else int(np.count_nonzero(biased > open_)),
+        biased_effective_rank=None if biased is None else _effective_rank(biased),
         aitchison_error_half=float(tails(centred)[min(k // 2, len(centred))]),
         least_head_size_1pct=least_size_within(centred, WITHIN),
         logit_values=frozen_copy(logits),
@@ -239,16 +310,10 @@ def _measure(
     )
 
 
-def _balanced_head(head: AttentionHead) -> AttentionHead:
+def _balanced_head(head: RecordedHead) -> RecordedHead:
     keys, queries, exponent = balanced(head.W_k, head.W_q)
     half = exponent // 2
-    return AttentionHead(
-        np.ldexp(queries, exponent - half),
-        np.ldexp(keys, half),
-        scale=head.scale,
-        mask=head.mask,
-        soft_cap=head.soft_cap,
-    )
+    return replace(head, W_q=np.ldexp(queries, exponent - half), W_k=np.ldexp(keys, half))
 
 
 def tails(values: Array) -> Array:
@@ -280,7 +345,7 @@ def _stable_rank(values: Array) -> float:
 
 
 def _read_weights(
-    head: AttentionHead,
+    head: RecordedHead,
     L: Array | None,
     mask: Mask | None,
     head_sizes: Sequence[int],
@@ -296,11 +361,12 @@ def _read_weights(
         block = slice(start, start + BLOCK)
         visible = None if mask is None else mask[:, block]
         shown = head.scale * (head.W_k.T @ head.W_q[:, block]) if L is None else L[:, block]
-        log_P, P = _log_weights(shown, visible)
+        bias = 0.0 if head.bias is None else head.bias[:, block]
+        log_P, P = _log_weights(shown + bias, visible)
         entropy -= float(np.sum(P * log_P))
         sink += float(P[0].sum())
         for size in divergence:
-            log_Q, _ = _log_weights(left[:size].T @ right[:size, block], visible)
+            log_Q, _ = _log_weights(left[:size].T @ right[:size, block] + bias, visible)
             divergence[size] += float(np.sum(P * (log_P - log_Q)))
         if whole:
             kept.append(P)
@@ -315,12 +381,15 @@ def _read_weights(
 
 
 def _sizes_within(
-    head: AttentionHead, L: Array | None, mask: Mask | None, kl: float
+    head: RecordedHead, L: Array | None, mask: Mask | None, kl: float
 ) -> tuple[int, int]:
     """Bounds of the least head size within a KL divergence: column budgets, and truncations."""
-    most = head.d - 1 if L is not None else min(head.head_size, head.d - 1)
+    most = min(head.keys - 1, head.d)
+    most = most if L is not None else min(head.head_size, most)
     errors = _read_weights(head, L, mask, range(most), False)["kl_errors"]
     upper = next((size for size in range(most) if errors[size] <= kl), most)
+    if head.bias is not None or head.keys != head.d:
+        return 0, upper  # sound: the exclusion is that of square contexts without a bias
     return min(excluded_sizes(head.context(), mask, kl), upper), upper
 
 
@@ -332,7 +401,7 @@ def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:
     return (log_P if visible is None else np.where(visible, log_P, 0.0)), P
 
 
-def _principal(head: AttentionHead, L: Array | None) -> tuple[Array, Array]:
+def _principal(head: RecordedHead, L: Array | None) -> tuple[Array, Array]:
     """Factors of ``C L`` whose first rows are those of its truncations."""
     if L is not None:
         left, values, right = np.linalg.svd(L - L.mean(axis=0), full_matrices=False)
@@ -398,7 +467,7 @@ def rounding_of(queries: Array, keys: Array, scale: float, unit: float) -> float
     return (2 * unit + sum(keys.shape) * FLOAT64_EPS) * abs(scale) * sizes
 
 
-def masked_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
+def masked_log_rank(head: RecordedHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
     """Bounds of the masked log-rank of a balanced head; equal if the mask is nested (Theorem C).
 
     Otherwise below: the log-rank of a fully visible block; above: the head size, unless logits are
@@ -420,7 +489,7 @@ def masked_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> tuple
     return min(lower, upper), upper
 
 
-def _block_rank(queries: Array, keys: Array, head: AttentionHead, unit: float) -> int:
+def _block_rank(queries: Array, keys: Array, head: RecordedHead, unit: float) -> int:
     size = rounding_of(queries, keys, head.scale, unit)
     if head.soft_cap is None:
         values = spectrum_of_factors(keys, queries, head.scale, centred=True)
@@ -431,9 +500,9 @@ def _block_rank(queries: Array, keys: Array, head: AttentionHead, unit: float) -
     return int(np.count_nonzero(values > size))
 
 
-def _capped_log_rank(head: AttentionHead, facts: MaskFacts, unit: float) -> int:
+def _capped_log_rank(head: RecordedHead, facts: MaskFacts, unit: float) -> int:
     """Theorem C on the formed matrix: capped logits have no factors."""
-    L = head.logits()
+    L = head.products()
     products = np.abs(head.W_k).T @ np.abs(head.W_q)
     error = 2 * unit * abs(head.scale) * products + FLOAT64_EPS * np.abs(L)
     values, error = (np.where(facts.mask, matrix, 0.0) for matrix in (L, error))

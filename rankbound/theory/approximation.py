@@ -2,14 +2,14 @@
 
 In Aitchison distance the answer has a closed form. In KL divergence there are rigorous lower
 bounds: each rounding is bounded, and NumPy's logarithm and expm1 are taken to be within 4 units in
-the last place. They rest on rank-one minorants of weights, and on the part of a weighted matrix
-that no matrix of rank k explains.
+the last place. They rest on quadratic minorants and on what rank k does not explain under their
+weights (:mod:`rankbound.theory.minorants`), or on entries on the wrong side of a threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,17 @@ from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
-from rankbound.exact.rounding import LOG_ERROR, U, check_model, product_error, up
+from rankbound.exact.rounding import LOG_ERROR, U, check_model, up
+from rankbound.theory.minorants import (
+    SERIES,
+    Weighted,
+    explained,
+    judged,
+    phi_low,
+    phi_threshold,
+    raised,
+    rank_one_minorant,
+)
 from rankbound.theory.sign_rank import GIVEN_AWAY, cut_best, largest_rectangle
 from rankbound.theory.softmax_gauge import logs_of, of_each
 from rankbound.theory.theorem_a import check_reached, full_rank_tokens, head_from_factors, split
@@ -33,16 +43,11 @@ FLOOR = 1e-100  # keys of probabilities below are left out of a block: their wei
 BUDGETS = 8  # column budgets tried on a block,
 REFINED = 5  # and more of them near the best
 ROUNDS = 4  # of improving a minorant
-SPLITS = ((1, 1), (2, 1), (3, 1), (4, 1), (1, 2), (1, 4))  # of keys and of queries
+SPLITS = ((1, 1), (2, 1), (4, 1))  # of keys and of queries
 MOST_BLOCKS = 6  # fully visible ones, under a mask
-LARGEST_SPLIT = 96  # tokens above which only the whole matrix is bounded
-SERIES = 1e-3  # below, φ is bounded by its series
+LARGEST_TILTED = 96  # tokens above which only the whole matrix is bounded, without a tilt
+HOPED = 2.5  # by how much tilts raise a split that they are tried on
 MOST_SIGNS = 512  # tokens up to which patterns of signs are tried
-SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
-TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
-TILTS = 40  # steps of a tilt,
-TILTED = (1.2, 1.5, 1.8, 2.2, 2.7)  # and budgets, over the best one without, at which it is tried
-TOUCHED = 1e-3  # of a weight: entries whose minorant leaves less are not tilted
 
 
 def aitchison_error(
@@ -146,16 +151,17 @@ def kl_lower_bound(
 ) -> Any:
     """A number that no head of this size comes below in mean KL divergence, on any tokens.
 
-    For ``φ(t) = t - 1 + e^{-t}`` and a budget θ > 0 let ``φ(T_ij) = θ/p_ij`` and
-    ``a_i² b_j² <= p_ij φ(T_ij)/T_ij²``, and let M be ``diag(a) log P diag(b)`` with the gauge
-    projected out. For every m
+    For ``φ(t) = t - 1 + e^{-t}`` and a budget θ > 0 let ``p φ(T) = θ`` in each entry, let
+    ``w (x - H)² - e``, ``w = a_i² b_j²``, be at most ``p φ(x)`` for x <= T, and let M be
+    ``diag(a) (log P - H) diag(b)`` with the gauge projected out. For every m
 
-        n KL >= min((m + 1) θ, tail_k(M)² - (the m largest (‖M_j‖² - θ)_+)),
+        n KL >= min((m + 1) θ, min over t <= m of what t dear columns leave - Σ e),
 
-    since in a column that costs less than θ every entry of log P is missed by less than T. The same
-    holds on blocks of keys and queries, and for disjoint blocks the bounds add up. Under a mask the
-    best bound of a fully visible block holds. Up to 96 tokens what the weights exceed ``a_i² b_j²``
-    by is used too, by a tilt of log P (docs/theory.md, section 5).
+    that is, ``tail_k(M)²`` less the t largest ``(‖M_j‖² - Σ_i e_ij - θ)_+``, or
+    ``tail_{k+t}(M)² + t θ``: in a column that costs less than θ every entry is missed by less than
+    T. The same holds on blocks of keys and queries, and for disjoint blocks the bounds add up.
+    Under a mask the best bound of a fully visible block holds. Up to 96 tokens a, b and H are found
+    by ascent; beyond, H = 0 (docs/theory.md, section 5).
 
     Parameters
     ----------
@@ -179,35 +185,13 @@ def kl_lower_bound(
     >>> import rankbound as rb
     >>> P = rb.random_context(16, seed=0, law="gibbs", scale=0.3)
     >>> fit, bound = rb.fit_head(P, 4), rb.kl_lower_bound(P, 4)
-    >>> 0 < bound <= fit.kl < 3 * bound
+    >>> 0 < bound <= fit.kl < 1.5 * bound
     True
     """
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True, batch=True)
     k = check_head_size(head_size)
     check_model()
-    return of_each(context, lambda one: _lower_bound(one.P, one.mask, k))
-
-
-def _lower_bound(P: Array, mask: Mask | None, k: int) -> float:
-    """The best bound for a checked context, tilted where the context is small enough."""
-    n, found = len(P), best_argument(P, mask, k)
-    low, total = _normalised_low(P), 0.0
-    for part in found.blocks if n <= LARGEST_SPLIT else ():
-        block = np.ix_(part.keys, part.queries)
-        total += _tilted(np.log(P[block]), low[block], k, part)
-    return max(found.value, total * (1 - GIVEN_AWAY) / n)
-
-
-@dataclass(frozen=True, eq=False)
-class Weighted:
-    """A bound of ``Σ p φ(Δ)`` on a block, by weights that hold for a budget."""
-
-    value: float
-    budget: float
-    a: Array
-    b: Array
-    keys: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
-    queries: npt.NDArray[np.intp] = field(default_factory=lambda: np.zeros(0, np.intp))
+    return of_each(context, lambda one: best_argument(one.P, one.mask, k).value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,28 +204,43 @@ class Argument:
     parts: int = 1  # that the rows are cut into
 
 
-def best_argument(P: Array, mask: Mask | None, k: int) -> Argument:
+def best_argument(P: Array, mask: Mask | None, k: int, *, tilted: bool = True) -> Argument:
     """The best bound for a checked context, in columns that sum to 1."""
     n = len(P)
     if k >= n - 1:
         return Argument(0.0)
     blocks: Iterable[list[Block]]
     if mask is None:
-        blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_SPLIT else SPLITS[:1]))
+        blocks = (_grid(n, split) for split in (SPLITS if n <= LARGEST_TILTED else SPLITS[:1]))
     else:
         blocks = ([block] for block in _visible_blocks(mask, k))
-    low = _normalised_low(P)
-    found = [Argument(0.0)]
-    for parts in blocks:
-        weighted = tuple(_weighted_blocks(P, low, k, parts))
-        found.append(Argument(sum(one.value for one in weighted), weighted))
+    low = normalised_low(P)
+    found = [_sum(_weighted_blocks(P, low, k, parts)) for parts in blocks]
+    best = max(found, key=lambda one: one.value, default=Argument(0.0))
+    if tilted and n <= LARGEST_TILTED:
+        whole = best if mask is not None else found[0]
+        found.append(_sum(_raised_block(P, low, k, one) for one in whole.blocks))
+        if best is not whole and found[-1].value < HOPED * best.value:
+            found.append(_sum(_raised_block(P, low, k, one) for one in best.blocks))
     if mask is None and n <= MOST_SIGNS and P.min() > 0:
         found.append(_by_signs(np.log(P), low, k))
-    best = max(found, key=lambda one: one.value)
+    best = max(found, key=lambda one: one.value, default=best)
     return replace(best, value=best.value * (1 - GIVEN_AWAY) / n)
 
 
-def _normalised_low(P: Array) -> Array:
+def _sum(weighted: Iterable[Weighted]) -> Argument:
+    """Bounds of disjoint blocks add up."""
+    blocks = tuple(weighted)
+    return Argument(sum(one.value for one in blocks), blocks)
+
+
+def _raised_block(P: Array, low: Array, k: int, part: Weighted) -> Weighted:
+    block = np.ix_(part.keys, part.queries)
+    found = raised(np.log(P[block]), low[block], k, part)
+    return replace(found, keys=part.keys, queries=part.queries)
+
+
+def normalised_low(P: Array) -> Array:
     """Lower bounds of the entries of P with columns that sum to 1."""
     return np.asarray(P / up(P.sum(axis=0), len(P) + 2) * (1 - 2 * U))
 
@@ -392,7 +391,7 @@ def _with_budget(ell: Array, p: Array, k: int, budget: float) -> Weighted:
     for _ in range(ROUNDS):
         a, b = rank_one_minorant(W, mass, start)
         found = explained(ell, a, b, k)
-        value = _judged(found.tail, found.columns, budget)
+        value = judged(found.tails, found.columns, budget, k)
         if value > best.value:
             best = Weighted(value, budget, a, b)
         if not found.mass.any():
@@ -400,49 +399,6 @@ def _with_budget(ell: Array, p: Array, k: int, budget: float) -> Weighted:
         # towards where the unexplained part lies, by halves: it moves with the minorant
         start, mass = 2 * np.log(b), mass / mass.sum() + found.mass / found.mass.sum()
     return best
-
-
-def _tilted(ell: Array, p: Array, k: int, part: Weighted) -> float:
-    """The best bound of a block by minorants and tilts, at budgets near the best without."""
-    best = part.value
-    for budget in (factor * part.budget for factor in TILTED):
-        W = p * phi_threshold(up(budget / p, 2))[1] * (1 - 2 * U)
-        mass, start = np.ones_like(p), None
-        for _ in range(ROUNDS if W.min() > 0 else 0):
-            a, b = rank_one_minorant(W, mass, start)
-            H, price = _tilt(ell, W, a, b, k)
-            found = explained(ell, a, b, k, H)
-            paid = up((H * H * price).sum(axis=0), 2**14)
-            tail = found.tail - float(up(float(paid.sum()), paid.size))
-            best = max(best, _judged(tail, found.columns - paid * (1 - 2.0**-36), budget))
-            start, mass = 2 * np.log(b), mass / mass.sum() + found.mass / found.mass.sum()
-    return best
-
-
-def _tilt(ell: Array, W: Array, a: Array, b: Array, k: int) -> tuple[Array, Array]:
-    """The tilt H that raises the bound most, of those met, and what a unit of H² costs.
-
-    What the minorant w leaves of the weights W holds an entry's error x near any -y of one's
-    choice: ``(W - w) x² >= -2 w H x - H² w²/(W - w)``. So ``Σ W x²`` is at least ``Σ w (x - H)²``
-    less ``Σ H² w W/(W - w)``. H moves towards ``-(1 - w/W)`` times what is unexplained, by steps
-    that shrink: what they raise is concave in H.
-    """
-    D = np.multiply.outer(a, b)
-    rest = 1 - D * D / W  # of each weight, as a share of it
-    touched = rest > TOUCHED
-    price = np.where(touched, D * D / np.maximum(rest, TOUCHED), 0.0)
-    H = best = np.zeros_like(W)
-    highest, unit = -np.inf, a / np.linalg.norm(a)
-    for step in range(TILTS):
-        M = D * (ell - H)
-        M -= np.multiply.outer(unit, unit @ M)
-        left, s, right = np.linalg.svd(M, full_matrices=False)
-        value = float(np.sum(s[k:] ** 2) - np.sum(H * H * price))
-        if value > highest:
-            highest, best = value, H
-        aim = np.where(touched, -rest * ((left[:, k:] * s[k:]) @ right[k:]) / D, 0.0)
-        H = H + (aim - H) * (6 / (step + 6))
-    return best, price
 
 
 def excluded_sizes(P: Array, mask: Mask | None, kl: float) -> int:
@@ -491,148 +447,3 @@ def _budgets(ell: Array, p: Array, k: int) -> Array:
     if not (one > 0 and together > 0):
         return np.zeros(0)
     return np.geomspace(min(one, together) / 8, 1.5 * max(one, together), BUDGETS)
-
-
-def _judged(tail: float, columns: Array, budget: float) -> float:
-    """The best over m of the smaller of both cases, rounded down."""
-    loss = np.sort(np.maximum(columns - budget, 0.0))[::-1]
-    n = len(loss)
-    lost = up(np.concatenate([[0.0], np.cumsum(loss)]), 2 * n)
-    few = (tail - lost) * (1 - 4 * U)
-    many = np.append(np.arange(1, n + 1) * budget * (1 - 4 * U), np.inf)
-    return float(max(np.max(np.minimum(few, many)), 0.0))
-
-
-def phi_low(t: Array) -> Array:
-    """A lower bound of ``φ(t) = t - 1 + e^{-t}``, t >= 0.
-
-    Below 1/1000 the alternating series, ``t²/2 - t³/6``; elsewhere each rounding is at most that of
-    t, and ``φ(t) >= t²/3`` up to 1 keeps them small beside it.
-    """
-    small = np.minimum(t, SERIES)
-    series = small * small * (0.5 - small / 6) * (1 - 8 * U)
-    direct = np.maximum((t + np.expm1(-t)) - (2 * LOG_ERROR + 4 * U) * t, 0.0)
-    return np.where(t < SERIES, series, direct)
-
-
-def phi_threshold(y: Array) -> tuple[Array, Array]:
-    """T with ``φ(T) >= y`` and a lower bound of ``φ(T)/T²``, which is at most 1/2 and decreases."""
-    T = np.sqrt(2 * y) + y  # above the root, as φ(t) >= t²/2 - t³/6 and φ(t) >= t - 1
-    for _ in range(8):  # Newton from above on a convex function stays above, up to rounding
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = (T + np.expm1(-T) - y) / -np.expm1(-T)
-        T = np.where((T >= SERIES) & np.isfinite(step), np.maximum(T - step, np.sqrt(2 * y)), T)
-    T = T * (1 + 1e-9)
-    for _ in range(60):
-        short = phi_low(T) < y
-        if not short.any():
-            break
-        T = np.where(short, T * (1 + 1e-6) + 1e-300, T)
-    else:
-        T = np.where(short, np.inf, T)  # no threshold was found: no weight
-    with np.errstate(invalid="ignore"):
-        ratio = np.where(
-            T < SERIES, (0.5 - T / 6) * (1 - 8 * U), phi_low(T) / (T * T) * (1 - 4 * U)
-        )
-    return T, np.where(np.isfinite(T) & (T > 0), ratio, 0.0)
-
-
-def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tuple[Array, Array]:
-    """a, b > 0 with ``(a_i b_j)² <= W_ij``, as large as possible on average over `mass`.
-
-    In logarithms that is a linear program, dual to optimal transport with cost log W: Sinkhorn's
-    iteration comes near, and two exact steps make it feasible and tight. `start` holds
-    logarithms of b² to start from.
-    """
-    w = np.log(W)
-    total = mass.sum()
-    rows, columns = (np.log(np.maximum(mass.sum(axis=x) / total, 1e-12)) for x in (1, 0))
-    g = w.min(axis=0) if start is None else start
-    spread = float(w.max() - w.min())
-    for temperature in (t * spread for t in TEMPERATURES if spread > 1e-9):
-        f = -temperature * _log_sum_exp((g - w) / temperature + columns, 1)
-        g = -temperature * _log_sum_exp((f[:, None] - w) / temperature + rows[:, None], 0)
-        # the other sweeps scale this plan, whose columns have their mass, and so none overflows
-        plan = np.exp((f[:, None] + g - w) / temperature + rows[:, None] + columns)
-        r, c, v = np.exp(rows), np.exp(columns), np.ones(len(g))
-        with np.errstate(all="ignore"):  # a row that underflows: g stays as it is, which is sound
-            for _ in range(SWEEPS - 1):
-                v = c / ((r / (plan @ v)) @ plan)
-            scaled = g + temperature * np.log(v)
-        g = scaled if np.isfinite(scaled).all() else g
-    f = (w - g).min(axis=1)
-    g = (w - f[:, None]).min(axis=0)
-    a, b = np.exp(f / 2), np.exp(g / 2)
-    excess = float(np.max(np.square(np.multiply.outer(a, b)) / W))
-    return a * (1 - 16 * U) / np.sqrt(max(excess, 1.0)), b
-
-
-def _log_sum_exp(x: Array, axis: int) -> Array:
-    """Of a matrix, which it overwrites: this is where the bounds spend their time."""
-    top = np.maximum.reduce(x, axis=axis, keepdims=True)
-    np.exp(np.subtract(x, top, out=x), out=x)
-    return np.asarray(top.ravel() + np.log(np.add.reduce(x, axis=axis)))
-
-
-@dataclass(frozen=True, eq=False)
-class Explained:
-    """What no matrix of rank k and no gauge explains of ``diag(a) ℓ diag(b)``.
-
-    ``tail`` bounds ``min ‖diag(a) (ℓ + 1 c^T) diag(b) - M‖_F²`` over c and rank M <= k from below,
-    ``tails`` that for k = 0, 1, …; ``columns`` bounds the squared norms of the columns from above,
-    the gauge chosen best for each;
-    ``mass`` estimates the squares of the entries of the unexplained part.
-    """
-
-    tail: float
-    tails: Array
-    columns: Array
-    mass: Array
-
-
-def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0) -> Explained:
-    """Bound the unexplained part of ``ℓ - tilt``, ℓ logarithms within 4 units in the last place.
-
-    The gauge is projected out: ``M = diag(a) (ℓ - 1 m^T) diag(b)``, m the means of ℓ with weights
-    a². The distance from the matrices of rank k moves by no more than the Frobenius norm of an
-    error; the singular values of ``U S V^T`` are at least ``σ_min(U) σ_min(V)`` times those of S.
-    """
-    rows = len(a)
-    share = a * a / np.sum(a * a)
-    tilted, sizes = ell - tilt, np.abs(ell) + np.abs(tilt)
-    mean = share @ tilted
-    M = a[:, None] * (tilted - mean) * b
-    size = up(share @ sizes, rows + 8)
-    slack = up(
-        a[:, None] * ((LOG_ERROR + 10 * U) * sizes + (LOG_ERROR + (3 * rows + 26) * U) * size) * b,
-        8,
-    )
-    error = float(up(float(np.linalg.norm(slack)), slack.size))
-    left, s, right = np.linalg.svd(M, full_matrices=False)
-    rebuilt = (left * s) @ right
-    miss = (
-        np.abs(M - rebuilt)
-        + product_error(left * s, right)
-        + 4 * U * np.abs(left) @ (s[:, None] * np.abs(right))
-    )
-    residual = float(up(float(np.linalg.norm(up(miss, 8))), miss.size))
-    shrink = _shrink(_defect(left.T), _defect(right))
-    sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
-    unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
-    tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
-    tails *= 1 - 4 * U
-    lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
-    rest = (left[:, k:] * s[k:]) @ right[k:]
-    return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)
-
-
-def _shrink(left: float, right: float) -> float:
-    """``(1 - left)(1 - right)``, rounded down: three roundings are covered, of 8 u given away."""
-    return (1 - left) * (1 - right) * (1 - 8 * U)
-
-
-def _defect(basis: Array) -> float:
-    """An upper bound of ``‖B B^T - I‖_F`` for rows that should be orthonormal, at most 1."""
-    gram = basis @ basis.T
-    off = np.abs(gram - np.eye(len(gram))) + product_error(basis, basis.T)
-    return min(float(up(float(np.linalg.norm(up(off, 4))), off.size)), 1.0)

@@ -19,11 +19,13 @@ from rankbound.certificates.matrices import Block, Dyadic, Matrix
 from rankbound.certificates.statements import KLAbove, KLAboveOfLogits, ScaleAbove, SignRank
 from rankbound.context import read_context
 from rankbound.errors import InputError
-from rankbound.theory.approximation import Weighted, best_argument
+from rankbound.theory.approximation import best_argument, normalised_low
+from rankbound.theory.minorants import Weighted, prices
 from rankbound.theory.selection import least_scale_bound
 from rankbound.theory.sign_rank import cut_pattern, sign_pattern_kl_bound, sign_rank_bound
 
-SHORTENED = 1 - 2.0**-40  # of weights, so that rounding does not make them too large
+LENGTHENED = 1 + 2.0**-40  # a reach, so that rounding does not make it too short
+FINE = 2.0**100  # over the grid on which minorants touch
 BITS = 80  # of the numbers of a decomposition, after the point of the largest
 LARGEST_POWER, MOST_ROWS = 8, 256  # of a Gram matrix in Forster's bound
 RAISED = 2.0**-45  # of a threshold: what lies on it is then below
@@ -39,8 +41,8 @@ def kl_certificate(
     P, rows : as in `Context`
         Positive, without a mask.
     bound : float, optional
-        What is to be proved, in nats; unless given, the best bound without a tilt, which is at most
-        :func:`rankbound.kl_lower_bound`. Of a larger one the checker rejects the certificate.
+        What is to be proved, in nats; unless given, :func:`rankbound.kl_lower_bound`. Of a larger
+        one than the argument gives the checker rejects the certificate.
 
     Examples
     --------
@@ -108,16 +110,23 @@ def _power(rows: int) -> int:
 
 
 def _block(P: Array, found: Weighted) -> Block:
-    keys, queries = found.keys, found.queries
-    ell, a, b = np.log(P[np.ix_(keys, queries)]), found.a * SHORTENED, found.b
-    share = a * a / np.sum(a * a)
-    left, values, right = np.linalg.svd(a[:, None] * (ell - share @ ell) * b, full_matrices=False)
+    part = np.ix_(found.keys, found.queries)
+    a, b = found.a, found.b
+    H = np.zeros((len(a), len(b))) if found.tilt is None else found.tilt
+    _, touching, reach = prices(normalised_low(P)[part], a, b, H, found.budget)
+    tilted, share = np.log(P[part]) - H, a * a / np.sum(a * a)
+    left, values, right = np.linalg.svd(
+        a[:, None] * (tilted - share @ tilted) * b, full_matrices=False
+    )
     return Block(
-        tuple(keys),
-        tuple(queries),
+        tuple(found.keys),
+        tuple(found.queries),
         Fraction(found.budget),
         exact_dyadic(a[:, None]),
         exact_dyadic(b[None, :]),
+        exact_dyadic(H),
+        exact_dyadic(np.floor(touching * FINE) / FINE),
+        exact_dyadic(reach * LENGTHENED),
         *(_rounded(part) for part in (left, values[:, None], right)),
     )
 

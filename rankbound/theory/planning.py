@@ -25,7 +25,8 @@ from rankbound.context import Context
 from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, phi_low, unmasked
+from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, unmasked
+from rankbound.theory.minorants import phi_low
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
 
@@ -103,7 +104,7 @@ def head_size_for_kl(
     >>> P = rb.random_context(64, seed=0, law="gibbs", scale=0.1)
     >>> bounds = rb.head_size_for_kl(P, kl=0.0001)
     >>> bounds.lower, bounds.upper
-    (44, 46)
+    (46, 46)
     """
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)

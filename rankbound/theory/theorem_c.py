@@ -44,9 +44,10 @@ def complete(logs: Logs) -> Reach | None:
     chain = nested_chain(logs.visible)
     if chain is None:
         return None
-    n, keys, queries = logs.n, chain.keys, chain.queries
+    keys, queries = chain.keys, chain.queries
+    L = np.zeros_like(logs.values)
     if not len(queries):
-        return Reach(0, np.zeros((n, n)))
+        return Reach(0, L)
     order = np.ix_(keys, queries)
     visible = logs.visible[order]
     D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
@@ -54,7 +55,6 @@ def complete(logs: Logs) -> Reach | None:
     new, completed, tolerance, doubtful = _extend(D, error, visible)
     if logs.exact is not None:
         new, doubtful = len(_exact_completion(logs, chain).new), False
-    L = np.zeros((n, n))
     L[order] = completed
     return Reach(new, L, logs.exponent, tolerance, doubtful=doubtful)
 

@@ -15,6 +15,8 @@ collect_ignore = [
             "test_completeness.py",
             "test_coverage.py",
             "test_loaded_models.py",
+            "test_forms.py",
+            "test_inputs.py",
         ]
     ),
     *([] if REAL_MODELS else ["test_real_models.py"]),

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,25 +44,51 @@ def replace_layer(
     monkeypatch.setattr(modeling_llama.LlamaAttention, "forward", own)
 
 
-def test_a_layer_outside_the_interface_is_not_lost(
+def test_a_layer_outside_the_interface_is_audited(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    usual = rb.audit(llama, TEXT, N)
     replace_layer(monkeypatch, 1, lambda output, weights: (output, weights))
-    for layers in (None, [0]):
-        with pytest.raises(
-            rb.InputError, match=r"1 of 3 attention layers of LlamaModel \(layers\.1\.self_attn\)"
-        ):
-            rb.audit(llama, TEXT, N, layers=layers)
+    found = rb.audit(llama, TEXT, N)
+    assert found.to_frame().equals(usual.to_frame())
+    assert found.proof == usual.proof
+
+
+def test_a_layer_that_does_not_return_its_weights_is_audited_too(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = rb.audit(llama, TEXT, N)
+    replace_layer(monkeypatch, 1, lambda output, weights: (output, None))
+    found = rb.audit(llama, TEXT, N)
+    assert found.to_frame().equals(usual.to_frame())
+    assert usual.proof.weights - found.proof.weights == 4 * N * 32  # compared with its own only
+
+
+def without_softmax(monkeypatch: pytest.MonkeyPatch, layer: int) -> None:
+    """Let one of Llama's layers attend without a softmax."""
+    from transformers.models.llama import modeling_llama
+
+    eager = modeling_llama.eager_attention_forward
+
+    def linear(module: Any, query: Any, key: Any, value: Any, *mask: Any, **options: Any) -> Any:
+        if module.layer_idx != layer:
+            return eager(module, query, key, value, *mask, **options)
+        keys, values = (
+            modeling_llama.repeat_kv(part, module.num_key_value_groups) for part in (key, value)
+        )
+        return (query @ (keys.transpose(2, 3) @ values)).transpose(1, 2).contiguous(), None
+
+    monkeypatch.setattr(modeling_llama, "eager_attention_forward", linear)
 
 
 def test_a_layer_without_weights_is_named_and_the_others_keep_their_numbers(
     llama: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    replace_layer(monkeypatch, 1, lambda output, weights: (output, None))
+    without_softmax(monkeypatch, 1)
     audit = rb.audit(llama, TEXT, N)
     assert audit.to_frame().layer.tolist() == [0] * 4 + [2] * 4
     assert audit.model.attention_layers == 2
-    beside = "layers.*.self_attn (LlamaAttention), which shows no weights"
+    beside = "layers.*.self_attn (LlamaAttention), which computes no weights by a softmax"
     assert audit.model.not_audited == (beside,)
     assert json.loads(audit.to_json())["model"]["not_audited"] == [beside]
     assert audit.table().caption == f"Not audited: {beside}."
@@ -77,33 +102,30 @@ def test_a_layer_without_weights_is_named_and_the_others_keep_their_numbers(
     assert not rb.audit(llama, TEXT, N, layers=[2]).to_frame().empty
 
 
-def test_a_call_that_the_unobserved_run_did_not_show_is_refused(
+def test_weights_that_nobody_observed_are_refused(
     llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from rankbound.auditing import capture
+    """A layer that returns weights which no softmax gave is not silently another's."""
 
-    @contextmanager
-    def forgetful(*arguments: Any) -> Iterator[Any]:
-        with sample(*arguments) as (samples, ran):
-            yield samples, ran
-        samples.pop(("layers.2.self_attn", 0), None)
+    def uniform(output: Any, weights: Any) -> Any:
+        return output, weights * 0 + 1 / weights.shape[-1]
 
-    sample = capture.eager_samples
-    monkeypatch.setattr(capture, "eager_samples", forgetful)
-    with pytest.raises(rb.InputError, match=r"layers\.2\.self_attn: the model does not return"):
+    replace_layer(monkeypatch, 1, uniform)
+    with pytest.raises(
+        rb.InputError,
+        match=r"returns 1 matrices .* \(4, 40\) that are not those of an observed softmax",
+    ):
         rb.audit(llama, TEXT, N)
 
 
-def test_a_model_of_its_own_attention_is_no_success(
+def test_a_model_of_its_own_attention_is_audited(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """GIT's text model returns its weights and does not ask transformers for an attention."""
     folder, text = save(tmp_path / "git", "git"), tmp_path / "text.txt"
     text.write_text(TEXT)
-    assert main(["audit", str(folder), "--text", str(text), "--length", "40"]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert "2 of 2 attention layers of GitModel" in printed.err
+    assert main(["audit", str(folder), "--text", str(text), "--length", "40"]) == 0
+    assert "In 8 of 8 heads" in capsys.readouterr().out
 
 
 def test_what_does_not_run_on_text_is_named(tmp_path: Path) -> None:
@@ -112,7 +134,7 @@ def test_what_does_not_run_on_text_is_named(tmp_path: Path) -> None:
     assert audit.to_frame().layer.tolist() == [0] * 4 + [1] * 4
     [beside] = audit.model.not_audited
     assert beside.startswith("2 of vision_tower.")
-    assert beside.endswith("self_attn (CLIPAttention), which does not run on text")
+    assert beside.endswith("self_attn (CLIPAttention), which does not run on this input")
 
 
 @pytest.mark.parametrize(
@@ -144,10 +166,12 @@ def test_attention_within_attention_is_named_once() -> None:
     model = nn.ModuleDict({"text": nn.ModuleList([block(), block()]), "image": block()})
     model["empty_attn"] = nn.Dropout()  # without weights
     loaded: Any = SimpleNamespace(model=model)
-    samples: Any = {("text.0.attention", 0): None, ("text.1.attention", 0): None}
-    expected = "image.attention (ModuleDict), which does not run on text"
-    assert not_audited(loaded, samples, set()) == (expected,)
-    del samples["text.1.attention", 0]
+    calls = [("text.0.attention", 0), ("text.1.attention", 0)]
+    expected = "image.attention (ModuleDict), which does not run on this input"
+    assert not_audited(loaded, calls, set()) == (expected,)
     ran = {"text.1.attention"}
-    named = "text.*.attention (ModuleDict), which shows no weights"
-    assert not_audited(loaded, samples, ran) == (named, expected)
+    named = "text.*.attention (ModuleDict), which computes no weights by a softmax"
+    assert not_audited(loaded, calls[:1], ran) == (named, expected)
+    named = "text.*.attention (ModuleDict), whose softmax gives no weights to values"
+    why = {"text.1.attention": "whose softmax gives no weights to values"}
+    assert not_audited(loaded, calls[:1], ran, why) == (named, expected)

@@ -25,11 +25,13 @@ SAMPLE = {
     "llama": ("works", "2 layers, 8 heads"),
     "mixtral": ("works", "2 layers, 8 heads"),
     "roberta": ("works", "2 layers, 8 heads"),
-    "git": ("refused", "attention outside transformers' interface"),
-    "mpnet": ("refused", "attention outside transformers' interface"),
-    "mamba": ("refused", "shows no attention weights"),
-    "t5": ("refused", "an encoder–decoder"),
-    "vit": ("refused", "takes images, not the tokens of a text"),
+    "mpnet": ("works", "2 layers, 8 heads"),
+    "bloom": ("works", "2 layers, 8 heads"),
+    "t5": ("works", "6 layers, 24 heads"),
+    "gpt_oss": ("works", "2 layers, 8 heads"),
+    "vit": ("works", "2 layers, 8 heads on pixel_values"),
+    "clip": ("works", "4 layers, 16 heads on input_ids, pixel_values"),
+    "mamba": ("refused", "computes no attention"),
 }
 
 
@@ -62,14 +64,31 @@ def changed(name: str, by: float) -> Callable[[rb.Audit], rb.Audit]:
         (changed("sink_mass", 1.01), "head 3: sink_mass"),
         (changed("context_effective_rank", 1.01), "head 3: context_effective_rank"),
         (changed("centred_values", 1.01), "head 3: centred_values"),
+        (changed("log_effective_rank", 1.01), "head 3: log_effective_rank"),
+        (changed("log_stable_rank", 1.01), "head 3: log_stable_rank"),
+        (changed("aitchison_error_half", 1.01), "head 3: aitchison_error_half"),
+        (changed("keys", 2), "head 3: shape"),
     ],
 )
 def test_a_false_success_is_found(change: Callable[[rb.Audit], rb.Audit], said: str) -> None:
     model: Any = audit_coverage.tiny_model("bert")
-    words = audit_coverage.tokenizer()
-    audit = rb.audit(model, TEXT, LENGTH, tokenizer=words, dtype="float64")
-    assert difference(model, audit) == ""
-    assert said in difference(model, change(audit))
+    given = {"text": TEXT, "length": LENGTH, "tokenizer": audit_coverage.tokenizer()}
+    audit = rb.audit(model, **given, dtype="float64")
+    assert difference(model, audit, given) == ("", "")
+    assert said in difference(model, change(audit), given)[0]
+
+
+def test_heads_whose_weights_the_model_does_not_return() -> None:
+    """The pooling of SigLIP is torch's own layer; a wrong head of it is found too."""
+    model: Any = audit_coverage.tiny_model("siglip")
+    given = audit_coverage.given_to(audit_coverage.run_on(model)[0] or {})
+    audit = rb.audit(model, **given, dtype="float64")
+    told = ", 4 compared with softmaxes of its run"
+    assert difference(model, audit, given) == ("", told)
+    [first] = [h for h in audit.heads if "vision_model.head" in h.module and h.head == 0]
+    wrong = replace(first, measures=replace(first.measures, entropy=1.1 * first.measures.entropy))
+    heads = tuple(wrong if head is first else head for head in audit.heads)
+    assert "entropy" in difference(model, replace(audit, heads=heads), given)[0]
 
 
 def test_the_page_counts_its_rows() -> None:

@@ -151,7 +151,6 @@ def test_a_hostile_header_is_one_clear_message(name: str, tmp_path: Path) -> Non
         ("[1]", "no JSON object"),
         ({}, "names no model_type"),
         ({"model_type": 3}, "names no model_type"),
-        ({"model_type": "t5", "is_encoder_decoder": True}, "encoder–decoder"),
         ({**CONFIG, "quantization_config": {"bits": 4}}, "quantised"),
     ],
 )

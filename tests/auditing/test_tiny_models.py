@@ -11,9 +11,9 @@ import pytest
 
 import rankbound as rb
 from rankbound.auditing.audit import AuditInterrupted
-from rankbound.auditing.capture import Captured, eager_samples, layer_numbers, recording
+from rankbound.auditing.capture import Captured, look, recording
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import find_model, load, run
+from rankbound.auditing.models import find_model, load, run, text_inputs
 from rankbound.cli.main import main
 from tests.auditing.tiny import TEXT, own_attention, save
 
@@ -40,9 +40,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def captures(folder: Path, ids: list[int]) -> list[Captured]:
     loaded = load(find_model(folder), "float64")
     found: list[Captured] = []
-    with eager_samples(loaded, len(ids)) as (samples, _):
-        run(loaded, ids)
-    with recording(loaded, found.append, layer_numbers(samples)):
+    attention = look(loaded, text_inputs(loaded, ids))
+    with recording(loaded, found.append, attention.numbers):
         run(loaded, ids)
     return found
 

@@ -392,7 +392,8 @@ def raised(name: str, factor: float) -> Doc:
 @pytest.mark.parametrize(
     ("name", "sharp"),
     [
-        ("column budgets", 1.0191119),
+        ("column budgets", 1.0205470),
+        ("column budgets, tilted", 1.0093177),
         ("wrong signs", 1.0042887),
         ("wrong signs, of logits", 1.0042887),
         ("packing, on average", 3.57808949 / 3.5),
@@ -417,13 +418,76 @@ def test_disjoint_balls_ask_for_their_bound_and_no_more() -> None:
 
 
 @pytest.mark.parametrize("field", ["key_weights", "query_weights"])
-def test_weights_that_the_budget_does_not_allow(field: str) -> None:
+def test_weights_whose_minorants_do_not_touch(field: str) -> None:
     document = example("column budgets")
     weights = document["data"]["blocks"][0][field]
     weights["entries"] = ["0x5555"] * 3
-    assert "weights of key 0 and query 0 are too large" in check(document).reason
+    assert "and query 0 does not touch" in check(document).reason
     weights["entries"] = ["0x0"] * 3
     assert "is not positive" in check(document).reason
+
+
+@pytest.mark.parametrize("place", range(9))
+@pytest.mark.parametrize("name", ["column budgets", "column budgets, tilted"])
+def test_minorants_that_are_none(name: str, place: int) -> None:
+    """Each number that a price rests on, moved by a little to either side."""
+    for field, step, said in (
+        ("touching", 2.0**-20, "does not touch"),
+        ("touching", 3.0, "does not touch"),
+        ("touching", -2.0, "a divergence of"),
+        ("reach", -(2.0**-20), "may miss by more than their reach"),
+        ("reach", -100.0, "may miss by more than their reach"),
+        ("reach", 300.0, "a divergence of"),
+        ("tilt", 0.5, "does not touch"),
+        ("tilt", -0.5, "a divergence of"),
+    ):
+        document = example(name)
+        held = document["data"]["blocks"][0][field]
+        unit = 2.0 ** held["exponent"]
+        held["entries"][place] = hex(int(held["entries"][place], 16) + round(step / unit))
+        outcome = check(document)
+        assert not outcome.accepted and said in outcome.reason, (field, step, outcome.reason)
+
+
+@given(
+    st.floats(1e-6, 1.0),
+    st.floats(-6, 1),
+    st.floats(-4, 4),
+    st.floats(-8, 8) | st.none(),
+    st.floats(0.01, 30),
+    st.floats(-40, 30),
+)
+def test_a_price_is_no_smaller_than_what_a_minorant_exceeds(
+    p: float, size: float, H: float, z: float | None, T: float, x: float
+) -> None:
+    """At any x up to T, whatever the point where it is said to touch; by mpmath."""
+    from mpmath import mp, mpf
+
+    from rankbound.certificates.checker.divergence import _price
+    from rankbound.certificates.checker.enclosures import Enclosures
+    from rankbound.certificates.checker.tables import Budget
+
+    enclosures = Enclosures(128, Budget())
+    one = enclosures.one
+    square = round(p * 10.0**size * 2**80) or 1
+    with mp.workdps(80):
+        q, w = mpf(round(p * 2**60)) / 2**60, mpf(square) / 2**80
+        if z is None:  # as it should be
+            low, high = mpf(-60), mp.log(q / (2 * w))
+            for _ in range(100):
+                z = (low + high) / 2
+                rises = 2 * w * (z - H) > q * (1 - mp.exp(-z))
+                low, high = (z, high) if rises else (low, z)
+            z = low - mpf(10) ** -9
+        whole = round(p * 2**60) << 68
+        units = [int(mp.floor(mpf(y) * one)) for y in (z, H, T)]
+        price = _price(whole, square, -80, units[0], units[1], units[2], enclosures)
+        if price is None:
+            return
+        for y in (x, T, float(z), float(mp.log(q / (2 * w)))):
+            at = min(mpf(y), mpf(units[2]) / one)
+            gap = w * (at - mpf(units[1]) / one) ** 2 - q * (at - 1 + mp.exp(-at))
+            assert gap <= mpf(price) / mpf(one) ** 3 + mpf(10) ** -75  # of the working digits
 
 
 def test_a_block_may_not_count_twice() -> None:

@@ -52,6 +52,9 @@ class Block:
     key_weights: list[int]
     query_weights: list[int]
     exponent: int  # of a product of two weights
+    tilt: Rows  # in units of the grid, as the two that follow
+    touching: Rows
+    reach: Rows
     left: Dyadic
     values: Dyadic
     right: Dyadic
@@ -81,14 +84,16 @@ def verify_column_budgets(statement: Statement, data: object, budget: Budget) ->
     logs, wanted = _logs(statement, budget)
     found = fields.keyed(data, "the data", ("blocks",))
     n = len(logs.low)
-    blocks = [_block(value, n) for value in fields.items(found["blocks"], "the list of blocks")]
+    blocks = [
+        _block(value, n, logs.enclosures.grid)
+        for value in fields.items(found["blocks"], "the list of blocks")
+    ]
     covered = [(i, j) for block in blocks for i in block.keys for j in block.queries]
     if len(set(covered)) < len(covered):
         raise Rejected("two blocks share an entry.")
     total = Fraction(0)
     for block in blocks:
-        _require_weights(block, logs)
-        total += _bound(block, logs)
+        total += _bound(block, _prices(block, logs), logs)
     if total < wanted:
         raise Rejected(f"the blocks show a divergence of {float(total / n)!r} only.")
     return f"the bounds of {len(blocks)} blocks, by column budgets, add up to the one stated"
@@ -118,19 +123,23 @@ def verify_wrong_signs(statement: Statement, data: object, budget: Budget) -> st
 # column budgets
 
 
-def _block(value: object, n: int) -> Block:
-    names = ("keys", "queries", "budget", "key_weights", "query_weights", "left", "values", "right")
-    found = fields.keyed(value, "a block", names)
+def _block(value: object, n: int, grid: int) -> Block:
+    shaped = ("tilt", "touching", "reach")
+    names = ("keys", "queries", "budget", "key_weights", "query_weights", *shaped)
+    found = fields.keyed(value, "a block", (*names, "left", "values", "right"))
     keys, queries = (fields.distinct_indices(found[name], name, n) for name in names[:2])
     budget = Fraction(*fields.rational(found["budget"], "the budget"))
     a = read_dyadic(found["key_weights"], "the key weights", len(keys), 1)
     b = read_dyadic(found["query_weights"], "the query weights", 1, len(queries))
+    minorants = [
+        read_dyadic(found[name], f"the {name}", len(keys), len(queries)) for name in shaped
+    ]
     values = read_dyadic(found["values"], "the singular values", None, 1)
     if not (keys and queries and values.rows):
         raise Rejected("a block has no keys, no queries or no singular values.")
     left = read_dyadic(found["left"], "the left vectors", len(keys), values.rows)
     right = read_dyadic(found["right"], "the right vectors", values.rows, len(queries))
-    for matrix in (a, b, left, values, right):
+    for matrix in (a, b, *minorants, left, values, right):
         bits = max(tables.longest(matrix.entries), abs(matrix.exponent) // 2)
         if bits > MOST_BLOCK_BITS:
             raise Rejected(f"a number of a block is beyond the limit of {MOST_BLOCK_BITS} bits.")
@@ -139,50 +148,104 @@ def _block(value: object, n: int) -> Block:
     key_weights, (query_weights,) = [x for (x,) in a.entries], b.entries
     if not (budget > 0 and min(key_weights) > 0 and min(query_weights) > 0):
         raise Rejected("a budget or a weight is not positive.")
-    exponent = a.exponent + b.exponent
-    return Block(keys, queries, budget, key_weights, query_weights, exponent, left, values, right)
+    tilt, touching, reach = (
+        [[_shifted(x, one.exponent + grid) for x in row] for row in one.entries]
+        for one in minorants
+    )
+    weights = key_weights, query_weights, a.exponent + b.exponent
+    return Block(keys, queries, budget, *weights, tilt, touching, reach, left, values, right)
 
 
-def _require_weights(block: Block, logs: Logs) -> None:
-    """``p φ(√θ/(a b)) >= θ`` in each entry: one missed by more costs the whole budget."""
-    grid, above = logs.enclosures.grid, block.budget.numerator << 3 * logs.enclosures.grid
-    logs.enclosures.spend(2 * len(block.keys) * len(block.queries))
-    root = _root(block.budget, up=False)
-    shift = grid - block.exponent
-    top, bottom = root.numerator << max(shift, 0), root.denominator << max(-shift, 0)
-    for i, a in zip(block.keys, block.key_weights, strict=True):
-        for j, b in zip(block.queries, block.query_weights, strict=True):
-            miss = top // (bottom * a * b)
+def _prices(block: Block, logs: Logs) -> list[Fraction]:
+    """Of each column: ``w (x - H)² - p φ(x)``, w = (a b)², is at most this where x <= T."""
+    enclosures, total = logs.enclosures, []
+    enclosures.spend(3 * len(block.keys) * len(block.queries))
+    for place, (j, b) in enumerate(zip(block.queries, block.query_weights, strict=True)):
+        price = 0
+        for row, (i, a) in enumerate(zip(block.keys, block.key_weights, strict=True)):
             least = min(logs.low[i][j], 0)
-            p = logs.enclosures.exponential(least, least)[0]
-            if p * _phi(miss, logs.enclosures) * block.budget.denominator < above:
-                raise Rejected(f"the weights of key {i} and query {j} are too large.")
+            p = enclosures.exponential(least, least)[0]
+            z, H, T = (x[row][place] for x in (block.touching, block.tilt, block.reach))
+            if T <= 0 or p * _phi(T, enclosures) < block.budget * enclosures.one**3:
+                raise Rejected(f"key {i} and query {j} may miss by more than their reach.")
+            found = _price(p, (a * b) ** 2, 2 * block.exponent, z, H, T, enclosures)
+            if found is None:
+                raise Rejected(f"the minorant of key {i} and query {j} does not touch.")
+            price += found
+        total.append(Fraction(price, enclosures.one**3))
+    return total
+
+
+def _price(
+    p: int, square: int, exponent: int, z: int, H: int, T: int, enclosures: Enclosures
+) -> int | None:
+    """At least the largest ``w (x - H)² - p φ(x)``, x <= T, in units of the grid's cube.
+
+    w is the square times 2**exponent. Above x_0 = log(p/(2 w)) the function is convex; below, it is
+    under its tangent at z <= x_0, if that rises under the tangent's value at x_0 or T.
+    """
+    one, grid = enclosures.one, enclosures.grid
+    least, most = _power_of_e(-z, enclosures)
+    if _shifted(2 * square, exponent + 2 * grid, up=True) > p * least:
+        return None  # z is above x_0
+    twice = 2 * square * (z - H)
+    slope = _shifted(twice, exponent + grid) - p * (one - least)
+    if slope < 0:
+        return None
+    slope = _shifted(twice, exponent + grid, up=True) - p * (one - most)
+    # x_0 - z = log r <= r - 1, r = p e^-z/(2 w)
+    room = min(-((-_shifted(p * most, -exponent, up=True)) // (2 * square * one)) - one, T - z)
+    peak, end = (
+        _shifted(square * (x - H) ** 2, exponent + grid, up=True) - p * _phi(x, enclosures)
+        for x in (z, T)
+    )
+    return max(peak + slope * max(room, 0), end, 0)
+
+
+def _power_of_e(t: int, enclosures: Enclosures) -> tuple[int, int]:
+    """Bounds of e^t, in units of the grid."""
+    if t == 0:
+        return enclosures.one, enclosures.one
+    if t < 0:
+        return enclosures.exponential(t, t)
+    least, most = enclosures.exponential(-t, -t)
+    if not least:
+        raise Rejected("a minorant touches where exponentials are beyond the grid.")
+    return enclosures.one**2 // most, -(-(enclosures.one**2) // least)
 
 
 def _phi(t: int, enclosures: Enclosures) -> int:
-    """At most φ(t), t >= 0 in units of the grid; the result in units of its square."""
+    """At most φ(t), t in units of the grid; the result in units of its square."""
     one = enclosures.one
-    if t >> (enclosures.grid - SMALL):
-        return max(t - one + enclosures.exponential(-t, -t)[0], 0) * one
+    if abs(t) >> (enclosures.grid - SMALL):
+        return max(t - one + _power_of_e(-t, enclosures)[0], 0) * one
     # t²/2 - t³/6 + t⁴/24 - t⁵/120
     return t * t * (60 * one**3 - 20 * t * one**2 + 5 * t * t * one - t**3) // (120 * one**3)
 
 
-def _bound(block: Block, logs: Logs) -> Fraction:
-    """The best over m of min((m + 1) θ, tail² less what the m dearest columns have above θ)."""
-    tail, columns = _unexplained(block, logs)
-    dearest = sorted((max(x - block.budget, Fraction(0)) for x in columns), reverse=True)
-    best, lost = Fraction(0), Fraction(0)
-    for m, excess in enumerate(dearest):
-        best = max(best, min((m + 1) * block.budget, tail - lost))
-        lost += excess
-    return max(best, tail - lost)
+def _bound(block: Block, prices: list[Fraction], logs: Logs) -> Fraction:
+    """The best over m of min((m + 1) θ, the least over t <= m of what t dear columns leave).
+
+    They take at most the t largest excesses of norms from the tail, and at most t singular values.
+    """
+    tails, columns = _unexplained(block, logs)
+    paid = sum(prices)
+    excess = (max(x - e - block.budget, Fraction(0)) for x, e in zip(columns, prices, strict=True))
+    best, lost, left = Fraction(0), Fraction(0), None
+    for m, dearest in enumerate([*sorted(excess, reverse=True), Fraction(0)]):
+        by_rank = tails[min(m, len(tails) - 1)] + m * block.budget
+        few = max(tails[0] - lost, by_rank) - paid
+        left = few if left is None else min(left, few)
+        best = max(best, min((m + 1) * block.budget, left) if m < len(columns) else left)
+        lost += dearest
+    return best
 
 
-def _unexplained(block: Block, logs: Logs) -> tuple[Fraction, list[Fraction]]:
-    """Of ``M = diag(a) log P diag(b)``, the gauge projected out.
+def _unexplained(block: Block, logs: Logs) -> tuple[list[Fraction], list[Fraction]]:
+    """Of ``M = diag(a) (log P - H) diag(b)``, the gauge projected out.
 
-    A lower bound of the squared distance to rank k, and upper bounds of the columns' squared norms.
+    Lower bounds of the squared distances to rank k, k + 1, …, and upper bounds of the columns'
+    squared norms.
     """
     M, E, over = _weighted(block, logs)
     unit = _power(block.exponent - logs.enclosures.grid) / over
@@ -190,15 +253,16 @@ def _unexplained(block: Block, logs: Logs) -> tuple[Fraction, list[Fraction]]:
     shrink = 1 - _defect(left, block.left.exponent, logs.budget)
     shrink *= 1 - _defect(block.right.entries, block.right.exponent, logs.budget)
     squares = sorted((x * x for (x,) in block.values.entries), reverse=True)
-    rest = sum(squares[logs.head_size :]) * _power(2 * block.values.exponent)
     miss = _distance(block, M, over, block.exponent - logs.enclosures.grid, logs.budget)
     noise = _root(Fraction(sum(x * x for row in E for x in row)), up=True) * unit
-    tail = _root(rest * max(shrink, Fraction(0)), up=False) - miss - noise
+    shrink = max(shrink, Fraction(0)) * _power(2 * block.values.exponent)
+    rests = [sum(squares[r:]) for r in range(logs.head_size, max(len(squares), logs.head_size) + 1)]
+    tails = [_root(rest * shrink, up=False) - miss - noise for rest in rests]
     lengths = [
         sum(_root(Fraction(sum(x * x for x in part)), up=True) for part in pair)
         for pair in zip(zip(*M, strict=True), zip(*E, strict=True), strict=True)
     ]
-    return max(tail, Fraction(0)) ** 2, [(x * unit) ** 2 for x in lengths]
+    return [max(x, Fraction(0)) ** 2 for x in tails], [(x * unit) ** 2 for x in lengths]
 
 
 def _weighted(block: Block, logs: Logs) -> tuple[Rows, Rows, int]:
@@ -209,8 +273,8 @@ def _weighted(block: Block, logs: Logs) -> tuple[Rows, Rows, int]:
     squares = [a * a for a in block.key_weights]
     over = sum(squares)
     M, E = Rows(), Rows()
-    for j, b in zip(block.queries, block.query_weights, strict=True):
-        low = [logs.low[i][j] for i in block.keys]
+    for j, b, *tilt in zip(block.queries, block.query_weights, *block.tilt, strict=True):
+        low = [logs.low[i][j] - x for i, x in zip(block.keys, tilt, strict=True)]
         wide = [logs.high[i][j] - logs.low[i][j] for i in block.keys]
         mean, error = (sum(map(mul, squares, x)) for x in (low, wide))
         M.append([a * b * (over * x - mean) for a, x in zip(block.key_weights, low, strict=True)])
@@ -244,6 +308,13 @@ def _defect(rows: Rows, exponent: int, budget: Budget) -> Fraction:
     off, one, _ = residual(gram, 2 * exponent, budget)
     total = Fraction(sum(x * x for row in off for x in row), one**2)
     return min(_root(total, up=True), Fraction(1))
+
+
+def _shifted(x: int, exponent: int, *, up: bool = False) -> int:
+    """The floor of x 2**exponent, or the ceiling."""
+    if exponent >= 0:
+        return x << exponent
+    return -(-x >> -exponent) if up else x >> -exponent
 
 
 def _power(exponent: int) -> Fraction:
