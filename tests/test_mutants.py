@@ -22,6 +22,7 @@ sys.path.insert(0, "scripts")
 import mutants
 mutants.GRACE = 5.0
 path, sound = "rankbound/attention/softmax.py", "tests/attention/test_softmax.py"
+mutants.TESTS = [sound]
 text = (mutants.ROOT / path).read_text()
 first = next(mutants.mutants(path))
 def word(was, now, tests):
