@@ -102,7 +102,7 @@ MUTANTS = --sample 300
 mutants: .venv/dev
 	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
-# The mutants on record (tests/mutants.json), each by the test that kills it; `make test` takes six.
+# The mutants on record (tests/mutants.json), each by the test that kills it; `make test` does it too.
 mutants-on-record: .venv/dev
 	$(BIN)/python scripts/mutants.py --ci
 

@@ -5,10 +5,12 @@
     python scripts/mutants.py --file rankbound/ranks/exact.py
     python scripts/mutants.py --record              the sample of CI, and the tests that kill it
 
-The operators are mutmut's. A mutant lives in memory only: a forked process imports the package with
-one module's source replaced, so nothing that reads the repository or starts another Python sees it,
-and such a test cannot kill. Each mutant meets the tests that execute its statement, the fastest
-first, until one fails; that test must pass without the mutant. docs/mutants.md has the rules.
+The operators are mutmut's. A mutant lives in memory only, so nothing that reads the repository or
+starts another Python sees it, and such a test cannot kill. Each mutant meets the tests that execute
+its statement, the fastest first, until one fails; that test must pass without the mutant. One
+process has imported all and collected the tests, and is forked with new code in the functions that
+changed; where the change is in what ran on the way there, a fork imports the package with the
+module's source replaced. docs/mutants.md has the rules.
 """
 
 from __future__ import annotations
@@ -30,10 +32,11 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from functools import _lru_cache_wrapper, cache, partial
+from functools import _lru_cache_wrapper, cache, cached_property, partial
 from importlib.machinery import SourceFileLoader
 from itertools import accumulate, islice
 from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 import coverage
@@ -44,14 +47,25 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
+# The fast tests: those of the rooms, and those that call every public function of them.
+ACROSS = (
+    "bad_arguments",
+    "bad_matrices",
+    "context",
+    "errors_verdict",
+    "every_argument",
+    "numerical_adversaries",
+)
+TESTS = [*(f"tests/{room}" for room in ROOMS), *(f"tests/test_{name}.py" for name in ACROSS)]
 RECORD = ROOT / "tests" / "mutants.json"
 COVERED = ROOT / ".mutants-coverage.json"
 SAMPLE, SEED = 60, 14  # of CI
 LEAST_KNOWN = 0.7  # of what is on record: where the code has lost more, it is to be drawn again
 # Seconds are those of the processor: a machine that does other work too judges as a quiet one does.
-FIRST, GRACE, FACTOR = 8, 60.0, 10.0  # tests of the first round; seconds; times the usual duration
+FIRST, GRACE, FACTOR = 8, 20.0, 4.0  # tests of the first round; seconds; times the usual duration
 IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
 MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
+MANY = 100  # tests of each kind, for what ran at import
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
@@ -202,12 +216,13 @@ def sample(population: list[Mutant], count: int, seed: int) -> list[Mutant]:
 
 
 class _Plugin:
-    """Runs the tests in the order given; notes the first that fails; no shrinking of examples."""
+    """Runs the tests in the order given; notes which fail; no shrinking of examples."""
 
     def __init__(self, order: Sequence[str] = (), cover: coverage.Coverage | None = None) -> None:
         self.place = {test: i for i, test in enumerate(order)}
-        self.cover, self.failed = cover, set[str]()
+        self.cover, self.failed, self.now = cover, set[str](), ""
         self.seconds: dict[str, float] = {}
+        self.users = defaultdict[str, set[str]](set)  # of what a test has worked out, others
 
     def pytest_collection(self) -> None:
         from hypothesis import Phase, settings
@@ -219,14 +234,28 @@ class _Plugin:
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         items.sort(key=lambda item: self.place.get(item.nodeid, math.inf))
+        if self.cover:
+            for module in {getattr(item, "module", item) for item in items}:
+                for name, value in list(vars(module).items()):
+                    if isinstance(value, _lru_cache_wrapper):
+                        setattr(module, name, self.noted(value))
+
+    def noted(self, cached: Any) -> Callable[..., Any]:
+        """A function that notes which test uses what another has worked out."""
+        first: dict[Any, str] = {}
+
+        def call(*given: Any, **named: Any) -> Any:
+            maker = first.setdefault((given, *named.items()), self.now)
+            self.users[maker].add(self.now)
+            return cached(*given, **named)
+
+        return call
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
         if self.cover:
             self.cover.switch_context(item.nodeid)
-            for value in vars(getattr(item, "module", item)).values():
-                if isinstance(value, _lru_cache_wrapper):
-                    value.cache_clear()  # what one test works out for others, each executes
+        self.now = item.nodeid
         start = time.process_time()
         outcome = yield
         self.seconds[item.nodeid] = time.process_time() - start
@@ -271,19 +300,144 @@ def forked(work: Any, limit: float) -> Any:
     return json.loads(text) if text else "timeout" if late else None
 
 
-def tested(tests: Sequence[str], path: str = "", source: str = "") -> list[Any]:
-    """Exit code of pytest on these tests, with the mutated source; and the first that failed."""
+def import_as(path: str, source: str) -> None:
+    """From now on, this file is imported with this source."""
     original, where = SourceFileLoader.get_code, str(ROOT / path)
 
     def get_code(self: SourceFileLoader, fullname: str) -> Any:
-        if source and self.path == where:
+        if self.path == where:
             return compile(source, where, "exec", dont_inherit=True)
         return original(self, fullname)
 
     SourceFileLoader.get_code = get_code  # type: ignore[assignment,method-assign]
+
+
+def tested(tests: Sequence[str], path: str = "", source: str = "") -> list[Any]:
+    """Exit code of pytest on these tests, with the mutated source; and the first that failed."""
+    if source:
+        import_as(path, source)
     plugin = _Plugin(tests)
     code = pytest.main(["-x", *OPTIONS, *tests], plugins=[plugin])
     return [int(code), *sorted(plugin.failed)[:1]]
+
+
+def new_code(old: CodeType, new: CodeType, ran: set[CodeType]) -> dict[CodeType, CodeType] | None:
+    """What takes the place of which code; None if what changes ran already, or has no match."""
+    inner = [[c for c in code.co_consts if isinstance(c, CodeType)] for code in (old, new)]
+    if [c.co_name for c in inner[0]] != [c.co_name for c in inner[1]]:
+        return None
+    if old in ran and _own(old) != _own(new):
+        return None
+    found = {old: new}
+    for before, after in zip(inner[0], inner[1], strict=True):
+        changed = new_code(before, after, ran)
+        if changed is None:
+            return None
+        found |= changed
+    return found
+
+
+def _own(code: CodeType) -> list[Any]:
+    """What a code does, less the functions defined in it and where its lines are."""
+    fields = ("code", "names", "varnames", "freevars", "cellvars", "flags", "argcount")
+    consts = [repr(c) for c in code.co_consts if not isinstance(c, CodeType)]
+    return [consts, code.co_kwonlyargcount, *(getattr(code, f"co_{field}") for field in fields)]
+
+
+class Server:
+    """A process that has collected the tests of the rooms, and runs some of them in forks."""
+
+    def __init__(self) -> None:
+        asked, self.asking = os.pipe()
+        self.heard, answered = os.pipe()
+        self.process = os.fork()
+        if not self.process:
+            os.close(self.asking)
+            os.close(self.heard)
+            errors = os.dup(2)
+            silent = os.open(os.devnull, os.O_RDWR)
+            for stream in (0, 1, 2):
+                os.dup2(silent, stream)
+            try:
+                serving = _Serve(os.fdopen(asked), os.fdopen(answered, "w"))
+                sys.setprofile(serving.note)
+                pytest.main([*OPTIONS, *TESTS], plugins=[serving])
+            except BaseException:
+                os.write(errors, traceback.format_exc().encode())
+            finally:
+                os._exit(0)
+        os.close(asked)
+        os.close(answered)
+        self.answers = os.fdopen(self.heard)
+
+    def run(self, tests: Sequence[str], limit: float, path: str = "", source: str = "") -> Any:
+        """As `tested` in a fork does; "import" where it would have to be imported anew."""
+        os.write(self.asking, json.dumps([list(tests), limit, path, source]).encode() + b"\n")
+        return json.loads(self.answers.readline())
+
+
+class _Serve(_Plugin):
+    """Collects, and then answers what is asked in place of running all."""
+
+    def __init__(self, asked: Any, answers: Any) -> None:
+        super().__init__()
+        self.asked, self.answers, self.ran = asked, answers, set[CodeType]()
+
+    def note(self, frame: Any, event: str, _: Any) -> None:
+        """What runs while the package is imported and the tests are collected."""
+        if event == "call":
+            self.ran.add(frame.f_code)
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        sys.setprofile(None)
+        self.items = {item.nodeid: item for item in session.items}
+        self.functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
+        gc.freeze()  # what is here now is of no concern to the processes that are forked
+        for line in self.asked:
+            tests, limit, path, source = json.loads(line)
+            answer = forked(partial(self.answer, tests, path, source), limit)
+            print(json.dumps(answer), file=self.answers, flush=True)
+        return True
+
+    def answer(self, tests: list[str], path: str, source: str) -> Any:
+        if source and not self.mutate(path, source):
+            return "import"
+        ids = [[test] if test in self.items else self.within(test) for test in tests]
+        if not all(ids):
+            return [int(pytest.ExitCode.USAGE_ERROR)]
+        items = [self.items[one] for those in ids for one in those]
+        for item, following in zip(items, [*items[1:], None], strict=True):
+            item.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
+            if self.failed:
+                return [int(pytest.ExitCode.TESTS_FAILED), *self.failed]
+        return [int(pytest.ExitCode.OK)]
+
+    def within(self, place: str) -> list[str]:
+        """The tests of a folder, a file, a class or a function."""
+        return [
+            one for one in self.items if one.startswith((f"{place}/", f"{place}::", f"{place}["))
+        ]
+
+    def mutate(self, path: str, source: str) -> bool:
+        """Put the new code into the functions; False if what changed ran already."""
+        where = str(ROOT / path)
+        if all(getattr(module, "__file__", "") != where for module in [*sys.modules.values()]):
+            import_as(path, source)
+            return True
+        old, new = (
+            compile(text, where, "exec", dont_inherit=True)
+            for text in ((ROOT / path).read_bytes(), source)
+        )
+        codes = new_code(old, new, self.ran)
+        found = [f for f in self.functions if f.__code__.co_filename == where]
+        if codes is None or any(
+            f.__code__ not in codes or codes[f.__code__].co_freevars != f.__code__.co_freevars
+            for f in found
+        ):
+            return False
+        for function in found:
+            function.__code__ = codes[function.__code__]
+        return True
 
 
 def covered(paths: Sequence[str]) -> dict[str, Any]:
@@ -302,9 +456,16 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
         for file in data.measured_files():
             by_line = data.contexts_by_lineno(file).items()
             lines[str(Path(file).relative_to(ROOT))] = {
-                str(line): sorted({*tests} - plugin.failed - {""}) for line, tests in by_line
+                str(line): sorted(
+                    {*tests}.union(*(plugin.users[test] for test in tests)) - plugin.failed
+                )
+                for line, tests in by_line
             }
-        seconds = {t: s for t, s in plugin.seconds.items() if t not in plugin.failed}
+        alone = dict(plugin.seconds)  # with what others have worked out, as if it did that itself
+        for maker, users in plugin.users.items():
+            for test in (users - {maker}) & {*alone}:
+                alone[test] += plugin.seconds.get(maker, 0.0)
+        seconds = {t: s for t, s in alone.items() if t not in plugin.failed}
         COVERED.write_text(json.dumps({"seconds": seconds, "lines": lines}))
 
     forked(work, math.inf)
@@ -312,15 +473,16 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that execute its statement; if that ran at import, any of its module, then room."""
-    lines = known["lines"].get(mutant.path, {})
+    """The tests that execute its statement; those of its module and room, if it ran at import."""
+    lines, seconds = known["lines"].get(mutant.path, {}), known["seconds"]
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
-    if tests or not any(str(line) in lines for line in mutant.lines):
-        return _fastest(tests, known["seconds"], MOST)
-    near = {test for those in lines.values() for test in those}
+    if "" not in tests:
+        return _fastest(tests, seconds, MOST)
+    tests -= {""}
+    near = {test for those in lines.values() for test in those} - tests - {""}
     room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
-    far = {test for test in known["seconds"] if test.startswith(room)} - near
-    return [*_fastest(near, known["seconds"], MOST / 2), *_fastest(far, known["seconds"], MOST / 2)]
+    far = {test for test in seconds if test.startswith(room)} - near - tests
+    return [one for some in (tests, near, far) for one in _fastest(some, seconds, MOST / 3)[:MANY]]
 
 
 def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]:
@@ -335,37 +497,53 @@ class Judge:
     """Runs mutants, and each test that killed one also without it."""
 
     def __init__(self, known: dict[str, Any]) -> None:
-        self.known, self.sound = known, dict[tuple[str, ...], bool]()
+        self.known, self.sound = known, dict[tuple[Any, ...], bool]()
 
-    def passes(self, tests: Sequence[str]) -> bool:
+    @cached_property
+    def server(self) -> Server:
+        """Started when first needed."""
+        return Server()
+
+    def outcome(self, tests: Sequence[str], limit: float, live: bool, mutant: Mutant | None) -> Any:
+        """What pytest says of these tests, in functions that are replaced or in an import anew."""
+        changed = () if mutant is None else (mutant.path, mutant.source())
+        if live:
+            return self.server.run(tests, limit, *changed)
+        return forked(partial(tested, tests, *changed), limit)
+
+    def passes(self, tests: Sequence[str], live: bool) -> bool:
         """Do they pass in this way of running them when nothing is mutated?"""
-        key = tuple(tests)
+        key = (live, *tests)
         if key not in self.sound:
-            answer = forked(lambda: tested(tests), 600)
-            self.sound[key] = answer == [0]
+            self.sound[key] = self.outcome(tests, 600, live, None) == [0]
         return self.sound[key]
 
     def judge(self, mutant: Mutant, tests: Sequence[str]) -> tuple[str, str]:
         """Word and killer: killed, survived, timeout, died, uncovered."""
         if not tests:
             return "uncovered", ""
-        source, seconds = mutant.source(), self.known["seconds"]
+        seconds, live = self.known["seconds"], True
         rest, size = list(tests), FIRST
         while rest:
-            now, rest, size = rest[:size], rest[size:], 5 * size
+            now, later = rest[:size], rest[size:]
             limit = GRACE + FACTOR * sum(seconds.get(test, 1.0) for test in now)
-            answer = forked(partial(tested, now, mutant.path, source), limit)
+            answer = self.outcome(now, limit, live, mutant)
+            if answer == "import":
+                live, size = False, len(rest)  # each round would import and collect anew
+                continue
+            rest, size = later, 5 * size
             if answer == "timeout":
                 return "timeout", now[0]
             if answer is None:  # out of memory, a signal: seen, but by no test
                 return "died", now[0]
             if answer != [0]:  # a test failed, or all did: the module was not even imported
                 failed = answer[1:] or now
-                if self.passes(failed):
+                if self.passes(failed, live):
                     return "killed", failed[0]
                 if not answer[1:]:  # one is gone, since the coverage was collected
-                    failed = [test for test in now if not self.passes([test])] or now
-                rest = [test for test in now if test not in failed] + rest
+                    failed = [test for test in now if not self.passes([test], live)] or now
+                # in a file or a folder it would fail again: that place says no more
+                rest = [test for test in now if not failed[0].startswith(test)] + rest
         return "survived", ""
 
 
@@ -387,9 +565,9 @@ def run(
 ) -> dict[str, list[Any]]:
     """Judge each mutant by each of these lists of tests, until one kills it."""
     judge, outcome = Judge(known), defaultdict(list)
-    gc.freeze()  # what is here now is of no concern to the processes that are forked
+    gc.freeze()
     for mutant in drawn:
-        word, killer = "uncovered", ""
+        word, killer = "survived", ""
         for these in tests(mutant):
             word, killer = judge.judge(mutant, these)
             if word == "killed":
@@ -400,13 +578,18 @@ def run(
     return outcome
 
 
-def on_record(mutant: Mutant, record: dict[str, str]) -> Iterator[list[str]]:
-    """The test on record, then its file, then its room: tests are renamed and moved."""
-    if test := record.get(mutant.id):
+def on_record(mutant: Mutant, record: dict[str, list[str]]) -> Iterator[list[str]]:
+    """The test on record, then its file, then its room: tests are renamed and moved.
+
+    None for a survivor that is explained.
+    """
+    _, test = record[mutant.id]
+    if test:
         yield [test]
         if (ROOT / (file := test.split("::")[0])).exists():
             yield [file]
-    yield [room_of(mutant)]
+    if test or mutant.id not in listed():
+        yield [room_of(mutant)]
 
 
 def room_of(mutant: Mutant) -> str:
@@ -446,12 +629,10 @@ def main() -> int:
     sys.dont_write_bytecode = False  # what is sound is compiled once, not for each mutant
     for name in PRELOADED:
         importlib.import_module(name)
-    population = every(args.file)
-    count = SAMPLE if args.record else args.sample or len(population)
-    drawn = sample(population, count, args.seed)
     if args.ci:
         record = json.loads(RECORD.read_text())
-        drawn = [mutant for mutant in population if mutant.id in record]
+        files = sorted({file for file, _ in record.values() if (ROOT / file).exists()})
+        drawn = [mutant for mutant in every(files) if mutant.id in record]
         if len(drawn) < LEAST_KNOWN * len(record):
             print(f"of {len(record)} mutants on record {len(drawn)} are left: run with --record")
             return 1
@@ -460,14 +641,18 @@ def main() -> int:
         with open(os.devnull, "w") as log:
             outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log)
     else:
+        population = every(args.file)
+        count = SAMPLE if args.record else args.sample or len(population)
+        drawn = sample(population, count, args.seed)
         whole = not args.fresh and COVERED.exists()
-        known = json.loads(COVERED.read_text()) if whole else covered([f"tests/{r}" for r in ROOMS])
+        known = json.loads(COVERED.read_text()) if whole else covered(TESTS)
         tests = {mutant.id: [killers(mutant, known)] for mutant in drawn}
         del known["lines"]
         with open(args.log, "a") as log:
             outcome = run(drawn, lambda mutant: tests[mutant.id], known, log)
     if args.record:
-        record = {mutant.id: killer for mutant, killer in outcome["killed"]}
+        judged = [one for each in outcome.values() for one in each]
+        record = {mutant.id: [mutant.path, killer] for mutant, killer in judged}
         RECORD.write_text(json.dumps(record, indent=1, sort_keys=True) + "\n")
     report(outcome)
     missing = [m for w in outcome if w != "killed" for m, _ in outcome[w] if m.id not in listed()]
