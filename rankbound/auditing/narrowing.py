@@ -55,7 +55,8 @@ class Plan(Record):
     predicted : float
         That sum over the layers.
     increase, divergence : float
-        Measured: one run at the plan on the audited text, which no projection has seen.
+        Measured: one run at the plan on the audited text, which no projection has seen; but a
+        plan within a loss was chosen by such runs, so it is a little optimistic of other texts.
     cache_bytes, full_cache_bytes : int
         Of keys and values per token, two bytes an entry; values keep their size.
     """

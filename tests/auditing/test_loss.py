@@ -256,3 +256,14 @@ def test_runs_in_common_are_counted() -> None:
     assert shared_runs([ids], [ids[20:]]) == pytest.approx(5 / 25)
     assert shared_runs([ids], [ids[::-1]]) == 0
     assert shared_runs([[1, 2, 3]], [[0, 1, 2, 3]]) == 1
+
+
+def test_a_curve_is_drawn(curve: rb.LossCurve) -> None:
+    lines = {line.get_gid(): line for line in curve.plot().lines}
+    everywhere = [point for point in curve.points if point.layer is None]
+    assert set(lines) == {f"{p.kind}, a basis per {p.basis_per}" for p in everywhere}
+    for said, line in lines.items():
+        mine = [p for p in everywhere if f"{p.kind}, a basis per {p.basis_per}" == said]
+        mine.sort(key=lambda p: p.head_size)
+        assert list(line.get_xdata()) == [p.head_size for p in mine]
+        assert list(line.get_ydata()) == [p.increase for p in mine]
