@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,8 @@ def test_a_notebook_was_saved_whole(path: Path) -> None:
 def test_a_notebook_says_what_it_was_saved_saying(path: Path, tmp_path: Path) -> None:
     saved = nbformat.read(path, as_version=4)
     for package in saved.metadata.get("needs", []):
-        pytest.importorskip(package, reason=f"the notebook needs {package}")
+        if find_spec(package) is None:  # not imported here: a package that carries a model never is
+            pytest.skip(f"the notebook needs {package}")
     fresh = execute(nbformat.read(path, as_version=4), tmp_path)
     for before, after in zip(code_cells(saved), code_cells(fresh), strict=True):
         if is_checked(before):
