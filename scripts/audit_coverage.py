@@ -552,7 +552,8 @@ def difference(model: Any, audit: rb.Audit, given: dict[str, Any]) -> tuple[str,
     """How an audit differs from the model's own weights, if it does, and where these are from."""
     import torch
 
-    from rankbound.auditing.models import LoadedModel, check_inputs, text_inputs
+    from rankbound.auditing.models import LoadedModel
+    from rankbound.auditing.running import check_inputs, text_inputs
     from rankbound.auditing.texts import cut_windows
 
     loaded = LoadedModel(model.to(getattr(torch, audit.model.compute_dtype)), None, audit.model)

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import rankbound as rb
-from rankbound.auditing.models import find_model, load, run
+from rankbound.auditing.models import find_model, load
+from rankbound.auditing.running import run
 from rankbound.auditing.texts import cut_windows
 
 TEXT = Path(__file__).parent.parent / "tests" / "auditing" / "python_license.txt"

@@ -15,9 +15,10 @@ from rankbound.auditing import capture, models, texts
 from rankbound.auditing.capture import Attention, Captured, Reproduction
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.loss import BY, LossCurve, Progress, curve
-from rankbound.auditing.models import Inputs, LoadedModel, ModelFacts, run
+from rankbound.auditing.models import LoadedModel, ModelFacts
 from rankbound.auditing.narrowing import Plan
 from rankbound.auditing.page import write_page
+from rankbound.auditing.running import Inputs, check_ids, check_inputs, run, text_inputs
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
@@ -306,11 +307,11 @@ def _given(
 ) -> tuple[list[Inputs], TextFacts]:
     """What each run of the model is given, and what is recorded of it."""
     if text is None:
-        found = models.check_inputs(loaded, inputs)
+        found = check_inputs(loaded, inputs)
         return [found], texts.input_facts(found)
     cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
-    models.check_ids(loaded, cut)
-    given: list[Inputs] = [models.text_inputs(loaded, ids) for ids in cut]
+    check_ids(loaded, cut)
+    given: list[Inputs] = [text_inputs(loaded, ids) for ids in cut]
     return given, replace(facts, inputs=texts.shapes(given[0]))
 
 

@@ -20,7 +20,8 @@ import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array
 from rankbound.auditing.forms import Unreadable, read_layer
-from rankbound.auditing.models import Inputs, LoadedModel, in_general, run
+from rankbound.auditing.models import LoadedModel, in_general
+from rankbound.auditing.running import Inputs, run
 from rankbound.auditing.tracing import Call, Softmax, traced
 from rankbound.errors import InputError
 from rankbound.measuring.head import RecordedHead

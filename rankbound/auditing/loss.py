@@ -15,7 +15,8 @@ from rankbound.auditing import models, texts
 from rankbound.auditing.models import LoadedModel, ModelFacts
 from rankbound.auditing.narrowing import Plan, known_bench, make_plan
 from rankbound.auditing.replacing import Cuts, rotations
-from rankbound.auditing.subject import Bench, Cost, subject
+from rankbound.auditing.running import check_ids
+from rankbound.auditing.subject import Bench, subject
 from rankbound.auditing.texts import TextFacts
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
@@ -279,7 +280,7 @@ def measure_loss(
     check_word("by", by, BY)
     loaded = models.open_model(model, tokenizer, dtype, head=True)
     cut, facts = texts.cut_windows(loaded.tokenizer, text, length, windows, loaded.facts.positions)
-    models.check_ids(loaded, cut)
+    check_ids(loaded, cut)
     return curve(loaded, cut, facts, head_sizes, calibrate, by, basis, shifts, same_text, progress)
 
 
@@ -323,7 +324,7 @@ def curve(
     costs = measured.costs(windows, cuts, tick)
     full = costs[0]
     points = [
-        replace(point, loss=cost.loss, increase=_increase(cost, full), divergence=cost.divergence)
+        replace(point, loss=cost.loss, increase=cost.increase(full), divergence=cost.divergence)
         for point, cost in zip(places, costs[1:], strict=True)
     ]
     facts = replace(loaded.facts, attention_layers=len(measured.layers))
@@ -338,10 +339,6 @@ def curve(
         MappingProxyType(models.versions()),
         bench,
     )
-
-
-def _increase(cost: Cost, full: Cost) -> float | None:
-    return None if cost.loss is None or full.loss is None else cost.loss - full.loss
 
 
 def _ways(bench: Bench, sizes: Sequence[int], by: str) -> tuple[list[LossPoint], list[Cuts | None]]:
@@ -425,7 +422,7 @@ def _calibration_windows(
     length = min(length, max(tokens, 2))
     windows = max(1, tokens // length)
     cut, facts = texts.cut_windows(loaded.tokenizer, calibrate, length, windows, positions)
-    models.check_ids(loaded, cut)
+    check_ids(loaded, cut)
     return cut, facts
 
 

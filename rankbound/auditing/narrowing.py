@@ -12,8 +12,9 @@ import numpy as np
 from rankbound._validate import Array, check_int, check_real
 from rankbound.auditing import models
 from rankbound.auditing.capture import as_columns
-from rankbound.auditing.models import LoadedModel, run
+from rankbound.auditing.models import LoadedModel
 from rankbound.auditing.replacing import replacing
+from rankbound.auditing.running import run
 from rankbound.auditing.subject import Bench, Cost, output_of
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError, InputTypeError
@@ -132,7 +133,8 @@ def make_plan(
         return full, cut
 
     def spent(sizes: Sizes) -> float:
-        increase, divergence = _spent(*measured(sizes))
+        full, cut = measured(sizes)
+        increase, divergence = cut.increase(full), cut.divergence
         return divergence if increase is None else increase
 
     if most is None:
@@ -151,7 +153,7 @@ def make_plan(
             )
         at = found[0]
     full, cut = measured(path[at])
-    increase, divergence = _spent(full, cut)
+    increase, divergence = cut.increase(full), cut.divergence
     reached = divergence if increase is None else increase
     if budget is not None and most is not None and reached > budget:
         raise InputError(
@@ -179,11 +181,6 @@ def make_plan(
         bench,
         path[at],
     )
-
-
-def _spent(full: Cost, cut: Cost) -> tuple[float | None, float]:
-    known = full.loss is not None and cut.loss is not None
-    return (cut.loss - full.loss if known else None), cut.divergence  # type: ignore[operator]
 
 
 def _bytes(bench: Bench, sizes: Sizes) -> int:

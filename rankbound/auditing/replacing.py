@@ -19,7 +19,8 @@ import numpy as np
 
 from rankbound._validate import Array
 from rankbound.auditing.capture import as_columns
-from rankbound.auditing.models import LoadedModel, quiet, require, run
+from rankbound.auditing.models import LoadedModel, quiet, require
+from rankbound.auditing.running import run
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
 from rankbound.theory.bases import project

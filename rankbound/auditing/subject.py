@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rankbound.auditing import capture
-from rankbound.auditing.models import LoadedModel, require, run, text_inputs
+from rankbound.auditing.models import LoadedModel, require
 from rankbound.auditing.replacing import Cuts, refitted, replacing
+from rankbound.auditing.running import run, text_inputs
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
 from rankbound.theory.bases import Moments, moments, projections
@@ -42,6 +43,10 @@ class Cost:
 
     loss: float | None  # in nats; None where the model predicts no tokens
     divergence: float  # KL of the output, in nats; without logits the distance of hidden states
+
+    def increase(self, full: Cost) -> float | None:
+        """By how much the loss is above that of the model itself; None where there is none."""
+        return None if self.loss is None or full.loss is None else self.loss - full.loss
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,7 @@ import torch
 
 import rankbound as rb
 from rankbound.attention.head import AttentionHead
-from rankbound.auditing import models, replacing
+from rankbound.auditing import models, replacing, running
 from rankbound.auditing.capture import as_columns
 from rankbound.auditing.loss import shared_runs
 from rankbound.auditing.subject import subject
@@ -89,7 +89,7 @@ def test_refitted_logits_are_the_truncations_of_the_model_s(
         found.append((query, key))
 
     with replacing.replacing(loaded, keep):
-        models.run(loaded, list(range(4, 34)))
+        running.run(loaded, list(range(4, 34)))
     query, key = found[0]
     Q, K = as_columns(query), as_columns(key)
     group = len(Q) // len(K)
@@ -121,7 +121,7 @@ def test_a_fixed_cut_is_a_smaller_head_run_by_hand(tmp_path: Path) -> None:
         return small.cut
 
     with replacing.replacing(loaded, cut):
-        output = models.run(loaded, ids, output_attentions=True)
+        output = running.run(loaded, ids, output_attentions=True)
     [[Q, K]] = seen
     for h in range(4):
         head = AttentionHead(

@@ -13,7 +13,8 @@ import rankbound as rb
 from rankbound.auditing.audit import AuditInterrupted
 from rankbound.auditing.capture import Captured, look, recording
 from rankbound.auditing.columns import COLUMNS
-from rankbound.auditing.models import find_model, load, run, text_inputs
+from rankbound.auditing.models import find_model, load
+from rankbound.auditing.running import run, text_inputs
 from rankbound.cli.main import main
 from tests.auditing.tiny import TEXT, own_attention, save
 
