@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from rankbound._validate import check_int, check_word, path_given, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, InputTypeError, Undecided, did_you_mean
 from rankbound.records import Record, parsed, plain, restored
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.registry.machine_checked import standing
@@ -158,7 +158,7 @@ def verify(
     Parameters
     ----------
     claims : mapping, iterable of Claim or id, or one id, optional
-        All registered claims unless given.
+        All registered claims unless given. An id may be a pattern, ``theorem-*``.
     level : {"quick", "full"}
         How many instances to try.
     seed : int
@@ -195,7 +195,7 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         raise InputTypeError(
             f"claims is {shown(claims)}; expected ids, claims or a mapping of them."
         ) from None
-    chosen = []
+    chosen: list[Claim] = []
     for claim in given:
         if isinstance(claim, Claim):
             chosen.append(claim)
@@ -204,13 +204,21 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         elif claim in registered:
             chosen.append(registered[claim])
         else:
-            near = get_close_matches(claim, registered, n=3)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise InputError(
-                f"claims holds {shown(claim)}; expected ids of registered claims. {hint}"
-                "`rankbound claims` lists them."
-            )
-    return chosen
+            chosen += _matching(claim, registered)
+    return list(dict.fromkeys(chosen))
+
+
+def _matching(pattern: str, registered: Mapping[str, Claim]) -> list[Claim]:
+    """The claims whose ids match a pattern such as ``theorem-*``."""
+    is_pattern = bool(set(pattern) & set("*?["))
+    found = [registered[name] for name in fnmatch.filter(registered, pattern)] if is_pattern else []
+    if not found:
+        what = "a pattern that matches ids" if is_pattern else "ids"
+        raise InputError(
+            f"claims holds {shown(pattern)}; expected {what} of registered claims."
+            f"{did_you_mean(pattern, registered)} `rankbound claims` lists them."
+        )
+    return found
 
 
 def _folder(certificates: str | Path | None) -> Path | None:
