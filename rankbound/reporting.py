@@ -100,8 +100,16 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
     return Table(
         ["claim", status, "relation", "mutants", "statement", "source"],
-        ((c.id, c.status, c.relation, len(c.mutants), _told(c), c.source) for c in claims),
+        ((c.id, c.status, c.relation, len(c.mutants), _told(c), _from(c)) for c in claims),
     )
+
+
+def _from(claim: Claim) -> str:
+    """The source, and which other package registers the claim."""
+    from rankbound.registry.outside import origin
+
+    package = origin(claim)
+    return f"{claim.source}\nregistered by {package}" if package else str(claim.source)
 
 
 def _told(claim: Claim) -> str:

@@ -217,7 +217,7 @@ def run_completion(options: argparse.Namespace) -> int:
     `eval "$(rankbound completion bash)"`. Needs shtab.
     """
     from rankbound.experiments.catalogue import EXPERIMENTS
-    from rankbound.registry.catalogue import claims
+    from rankbound.registry.outside import registered
 
     try:
         import shtab
@@ -225,7 +225,7 @@ def run_completion(options: argparse.Namespace) -> int:
         raise BackendMissing(
             'completion needs shtab, which is not installed: pip install "rankbound[completion]".'
         ) from None
-    words = {"claims": tuple(claims), "name": (*EXPERIMENTS, "all", "list")}
+    words = {"claims": tuple(registered()), "name": (*EXPERIMENTS, "all", "list")}
     for action in _actions(options.program):
         if action.dest in words and not action.option_strings:
             action.choices = words[action.dest]
