@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rankbound.registry.machine_checked import machine_checked, standing
 from rankbound.table import Column, Table
@@ -35,25 +35,35 @@ _SILENCE = 10.0  # seconds between the lines that tell of progress in a pipe
 _PIPE_WIDTH = 190  # no terminal says how wide it is: wide enough that no cell is folded
 
 
-def console() -> Console:
-    """Return a console on standard output, wide enough where it is a file or a pipe."""
+def console(stream: TextIO | None = None) -> Console:
+    """Return a console on a stream, by default standard output; wide enough where it is a pipe."""
     from rich.console import Console
 
     class PipeConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # for the command line to end quietly; rich would exit with 1
 
-    return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return PipeConsole(file=stream, width=width, highlight=False)
 
 
 @contextmanager
 def progress(
-    what: str, total: int | None = None, clock: Callable[[], float] = time.monotonic
+    what: str,
+    total: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    quiet: bool = False,
 ) -> Iterator[Callable[[int, int, str], None]]:
-    """Show on standard error how far work has gone: a bar, or in a pipe a line every ten seconds.
+    """Show on standard error how far work has gone: a bar, or in a pipe a line every ten seconds;
+    quiet: nothing.
 
     What it gives is called with how much is done, of how much, and what comes next.
     """
+    if quiet:
+        yield lambda done, total, what: None
+        return
     if sys.stderr is None or not sys.stderr.isatty():
         told = clock()
 
@@ -90,8 +100,16 @@ def claims_table(claims: Iterable[Claim]) -> Table:
     status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
     return Table(
         ["claim", status, "relation", "mutants", "statement", "source"],
-        ((c.id, c.status, c.relation, len(c.mutants), _told(c), c.source) for c in claims),
+        ((c.id, c.status, c.relation, len(c.mutants), _told(c), _from(c)) for c in claims),
     )
+
+
+def _from(claim: Claim) -> str:
+    """The source, and which other package registers the claim."""
+    from rankbound.registry.outside import origin
+
+    package = origin(claim)
+    return f"{claim.source}\nregistered by {package}" if package else str(claim.source)
 
 
 def _told(claim: Claim) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -208,6 +209,11 @@ class Claim:
     theorem_part: str = ""
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(self.id)):
+            raise InputError(
+                f"the id {shown(self.id)} of a claim is no name; expected lower-case words and "
+                'numbers with hyphens between, such as "theorem-a".'
+            )
         for lacking, reason in self.without.items():
             if lacking not in LACKS or not reason:
                 raise InputError(
@@ -256,9 +262,10 @@ class Claim:
             return Verdict.REFUTED
         if broken:
             return Verdict.UNDECIDED
-        return Verdict.weakest([self._earned(i) for i in instances])
+        return Verdict.weakest([self.earned(i) for i in instances])
 
-    def _earned(self, instance: Instance) -> Verdict:
+    def earned(self, instance: Instance) -> Verdict:
+        """The evidence of an instance: not certified by what does not speak of what it measured."""
         lower, upper = instance.proved
         silent = self.relation.is_of_numbers and not lower <= instance.measured <= upper
         return Verdict.SUPPORTED if silent and instance.certificates else instance.word
@@ -269,7 +276,7 @@ class Claim:
         One that is of the predicted side excludes nothing; and an argument that did not go through,
         or a witness that does not show that something exists, is none against it.
         """
-        if not self.relation.is_of_numbers or self._earned(broken) is not Verdict.CERTIFIED:
+        if not self.relation.is_of_numbers or self.earned(broken) is not Verdict.CERTIFIED:
             return False
         lower, upper = broken.proved
         nearest = min(max(float(broken.predicted), lower), upper)

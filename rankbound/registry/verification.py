@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from rankbound._validate import check_int, check_word, path_given, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, InputTypeError, Undecided, did_you_mean
 from rankbound.records import Record, parsed, plain, restored
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.registry.machine_checked import standing
@@ -158,7 +158,8 @@ def verify(
     Parameters
     ----------
     claims : mapping, iterable of Claim or id, or one id, optional
-        All registered claims unless given.
+        All registered claims unless given, those of other packages too. An id may be a pattern,
+        ``theorem-*``.
     level : {"quick", "full"}
         How many instances to try.
     seed : int
@@ -181,10 +182,11 @@ def verify(
 
 def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> list[Claim]:
     """Return the claims meant: all, by id, or as given."""
-    from rankbound.registry.catalogue import claims as registered
+    from rankbound.registry import catalogue
+    from rankbound.registry.outside import registered
 
     if claims is None:
-        return list(registered.values())
+        return list(registered().values())
     if isinstance(claims, str):
         claims = [claims]
     if isinstance(claims, Mapping):
@@ -195,22 +197,30 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         raise InputTypeError(
             f"claims is {shown(claims)}; expected ids, claims or a mapping of them."
         ) from None
-    chosen = []
+    chosen: list[Claim] = []
     for claim in given:
         if isinstance(claim, Claim):
             chosen.append(claim)
         elif not isinstance(claim, str):
             raise InputTypeError(f"claims holds {shown(claim)}; expected Claims or ids of some.")
-        elif claim in registered:
-            chosen.append(registered[claim])
+        elif claim in catalogue.claims:
+            chosen.append(catalogue.claims[claim])
         else:
-            near = get_close_matches(claim, registered, n=3)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise InputError(
-                f"claims holds {shown(claim)}; expected ids of registered claims. {hint}"
-                "`rankbound claims` lists them."
-            )
-    return chosen
+            chosen += _matching(claim, registered())
+    return list(dict.fromkeys(chosen))
+
+
+def _matching(pattern: str, known: Mapping[str, Claim]) -> list[Claim]:
+    """The claims whose id this is or, of a pattern such as ``theorem-*``, whose ids match."""
+    is_pattern = bool(set(pattern) & set("*?["))
+    names = fnmatch.filter(known, pattern) if is_pattern else [pattern] if pattern in known else []
+    if not names:
+        what = "a pattern that matches ids" if is_pattern else "ids"
+        raise InputError(
+            f"claims holds {shown(pattern)}; expected {what} of registered claims."
+            f"{did_you_mean(pattern, known)} `rankbound claims` lists them."
+        )
+    return [known[name] for name in names]
 
 
 def _folder(certificates: str | Path | None) -> Path | None:
@@ -266,6 +276,8 @@ def run_claim(
         if not reason:
             instances, reason = prove(None if formulas else claim.id, instances, folder)
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
+    if claim.status is Verdict.CERTIFIED and evidence is Verdict.SUPPORTED:
+        reason = _uncertified(claim, instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(
         id=claim.id,
@@ -281,6 +293,19 @@ def run_claim(
         certificates=sum(instance.accepted for instance in instances),
         theorem=claim.theorem,
         machine_checked=standing(claim),
+    )
+
+
+def _uncertified(claim: Claim, instances: list[Instance]) -> str:
+    """Why a claim reaches less than certified: the first instance that earns less."""
+    first = next(one for one in instances if claim.earned(one) is Verdict.SUPPORTED)
+    said = f"its check calls it {first.evidence}"
+    if first.evidence is Verdict.CERTIFIED:
+        said = "its certificates do not speak of what was measured"
+        said = said if first.certificates else "its check passes no certificates="
+    return (
+        f"{first.label} is not certified: {said}. Pass certificates that prove what was measured "
+        "(compare_ranks does, of certified ranks), or register status=Verdict.SUPPORTED."
     )
 
 
@@ -309,7 +334,8 @@ def prove(
 ) -> tuple[list[Instance], str]:
     """Build the certificates of the instances that are called certified, and check their JSON.
 
-    They speak for the claim of this id; for none, as those of a mutant, where it is None. A folder
+    They speak for the claim of this id; for none, as those of a mutant, where it is None, or where
+    the claim is of another package: the checker knows those of rankbound alone. A folder
     receives one file per certificate, named after the claim and numbered, in place of those of an
     earlier run; it is then the file that is checked. Returns the instances with the certificates in
     place of what builds them, as far as they were accepted, and what is wrong with the first
@@ -336,10 +362,13 @@ def _accepted(
     claim_id: str | None, instance: Instance, folder: Path | None, first: int
 ) -> tuple[list[Certificate], str]:
     """The certificates of an instance up to the first that fails, and why that one does."""
+    from rankbound.registry.catalogue import claims
+
     accepted: list[Certificate] = []
+    speaks_for = claim_id if claim_id in claims else None
     try:
         for certificate in _built(instance):
-            text = certificate.for_claim(claim_id).to_json() + "\n"
+            text = certificate.for_claim(speaks_for).to_json() + "\n"
             if folder is None:
                 outcome = check(text)
             else:
@@ -348,7 +377,9 @@ def _accepted(
                 outcome = check(file)
             if not outcome.accepted:
                 which = f"certificate {len(accepted)} of {instance.label}"
-                return accepted, f"{which} was rejected: {outcome.reason}"
+                new = outcome.reason.startswith("the claim ")  # may not carry such statements
+                remedy = " After a change of the registry run `make claims`." if new else ""
+                return accepted, f"{which} was rejected: {outcome.reason}{remedy}"
             accepted.append(certificate)
     except Undecided as error:
         return accepted, f"not built: {instance.label}: {error}"
