@@ -98,10 +98,8 @@ class Audit(Record):
         caption = f"Not audited: {'; '.join(beside)}." if beside else ""
         return Table([m.column() for m in shown], rows, caption=caption)
 
-    def plan(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
-    ) -> Plan:
-        """Choose a head size for each layer within a budget: :meth:`LossCurve.plan`.
+    def plan(self, loss: float | None = None, cache_bytes: int | None = None, **how: Any) -> Plan:
+        """Choose head sizes within a budget: :meth:`LossCurve.plan`, which says what `how` takes.
 
         InputError also if the audit measured no loss.
         """
@@ -109,13 +107,13 @@ class Audit(Record):
             raise InputError(
                 "the audit measured no loss; expected audit(…, measure_loss=True, calibrate=text)."
             )
-        return self.loss.plan(loss, cache_bytes, run_layers=run_layers)
+        return self.loss.plan(loss, cache_bytes, **how)
 
     def planned(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+        self, loss: float | None = None, cache_bytes: int | None = None, **how: Any
     ) -> Audit:
         """Return the audit with such a plan as `chosen`, which its JSON and page then show."""
-        return replace(self, chosen=self.plan(loss, cache_bytes, run_layers=run_layers))
+        return replace(self, chosen=self.plan(loss, cache_bytes, **how))
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -339,7 +337,7 @@ class _Run:
             for window, inputs in enumerate(windows):
                 self.window = window
                 numbers = self.attention.numbers
-                with capture.recording(self.loaded, self._visit, numbers, self.chosen):
+                with capture.recording(self.loaded, self._visit, numbers, self.chosen, inputs):
                     run(self.loaded, inputs)
             if self.curve is not None:
                 self.loss = self.curve(progress=self.progress)

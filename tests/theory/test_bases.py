@@ -76,6 +76,20 @@ def test_every_basis_is_a_projection_of_its_size(basis: str, group: int) -> None
         assert (np.linalg.matrix_rank(found.cut, tol=1e-9) == k).all()
 
 
+@pytest.mark.parametrize("basis", BASES)
+def test_groups_of_unequal_sizes_are_padded_with_zeros(basis: str) -> None:
+    found = projections(known(), basis, [2, K], group=2)
+    assert found.query.shape == found.key.shape == (4, K, K)
+    for group, size in enumerate((2, K)):
+        alone = projections(known(), basis, size, group=2)
+        mine = slice(2 * group, 2 * group + 2)
+        np.testing.assert_array_equal(found.query[mine, :, :size], alone.query[mine])
+        np.testing.assert_array_equal(found.key[mine, :, :size], alone.key[mine])
+        assert not found.query[mine, :, size:].any() and not found.key[mine, :, size:].any()
+    with pytest.raises(ValueError, match="broadcast"):
+        projections(known(), basis, [2, 3, 4], group=2)
+
+
 def test_in_its_metric_the_basis_is_the_best_of_all_cuts() -> None:
     """Beside gradient-free search: no other cut of rank 2 lies lower, and the tail is the value."""
     m, rng = known(), np.random.default_rng(0)
