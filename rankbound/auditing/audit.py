@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
 from rankbound.records import Record, plain
 from rankbound.table import Table
+from rankbound.theory.bases import moments, sharing_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,7 @@ class AuditedHead:
     measures: HeadMeasures
     storage_dtype: str
     compute_dtype: str
+    basis_sharing_error: float | None = None  # None where the head has keys of its own
 
     def row(self) -> dict[str, Any]:
         """The columns of :meth:`Audit.to_frame`, by name."""
@@ -364,11 +366,14 @@ class _Run:
             if self.window == 0:
                 self.proof = self.proof.with_(capture.reproduce(captured, self.attention.samples))
             measured = list(self.measured(captured.heads))
-        group = len(captured.heads) // captured.key_value_heads
+            group = len(captured.heads) // captured.key_value_heads
+            shared: Sequence[float | None] = [None] * len(captured.heads)
+            if group > 1:
+                shared = sharing_error(moments(captured.heads, captured.weights()), group)
         place = (self.window, captured.layer, captured.module)
         dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
         self.heads += [  # a layer that is interrupted leaves no head
-            AuditedHead(*place, h, h // group, measures, *dtypes)
+            AuditedHead(*place, h, h // group, measures, *dtypes, shared[h])
             for h, measures in enumerate(measured)
         ]
         self.done += 1

@@ -47,10 +47,12 @@ class Captured:
     steps: int = 1  # how many operations rounded between the products and the softmax
     added: float = 0.0  # what one unit of rounding may add to a logit beside that of its product
 
-    def weights(self) -> Array:
-        """The model's own attention weights as float64, (heads, m, n), [key, query]."""
+    def weights(self) -> Iterator[Array]:
+        """The model's own attention weights as float64, head by head, (m, n), [key, query]."""
         queries, keys = self.real
-        return as_columns(self.own)[:, keys][:, :, queries]
+        for h in range(len(self.heads)):
+            [own] = as_columns(self.own[:, h : h + 1])
+            yield own if queries.all() and keys.all() else own[np.ix_(keys, queries)]
 
     @property
     def place(self) -> str:
@@ -374,12 +376,12 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     Refused if one differs by more than rounding explains, or rounding might explain anything.
     """
     unobserved = samples.get((captured.module, captured.turn))
-    weights, total = captured.weights(), Reproduction()
+    total = Reproduction()
     queries, keys = captured.real
     chosen = sampled(len(queries))
     mine = queries[chosen]
     where = np.cumsum(queries)[chosen[mine]] - 1  # of those sampled, among the real ones
-    for h, head in enumerate(captured.heads):
+    for h, (head, weights) in enumerate(zip(captured.heads, captured.weights(), strict=True)):
         P, bound = context_and_bound(head, captured.dtype, captured.steps, captured.added)
         if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
             remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
@@ -388,7 +390,7 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
                 f"{np.abs(head.logits()).max():.1g}) that rounding in {captured.dtype} leaves the "
                 f"weights open; nothing would be shown. {remedy}"
             )
-        pairs = [(P, bound, weights[h])]
+        pairs = [(P, bound, weights)]
         if unobserved is not None and len(where):
             returned = keys[: unobserved.shape[1]]  # without the weight of a sink
             m = int(returned.sum())
@@ -402,8 +404,8 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
 def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproduction:
     if not np.isfinite(theirs).all():
         raise InputError(
-            f"{place}: the model's own attention weights hold nan; expected numbers, and nothing is "
-            "reported. Some models overflow at padding in float64: pass dtype='float32'."
+            f"{place}: the model's own attention weights hold nan; expected numbers, and nothing "
+            "is reported. Some models overflow at padding in float64: pass dtype='float32'."
         )
     difference = np.abs(ours - theirs)
     ratio = float(np.max(difference / bound))

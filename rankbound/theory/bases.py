@@ -195,3 +195,18 @@ def second_order_kl(m: Moments, cut: Array) -> Array:
     return np.asarray(
         0.5 * m.scale**2 * np.einsum("hab,hbc,hcd,had->h", m.attended, E, m.query, E, optimize=True)
     )
+
+
+def sharing_error(m: Moments, group: int) -> list[float]:
+    """How much more each head loses at half its size where its group shares one basis of keys.
+
+    In second-order KL divergence, as a share of what is lost without any coordinate; at least 0,
+    since of a head's own bases the Fisher one is the best.
+    """
+    half = m.query.shape[-1] // 2
+    shared, alone = (
+        second_order_kl(m, projections(m, "fisher", half, many).cut) for many in (group, 1)
+    )
+    whole = second_order_kl(m, np.zeros_like(m.query))
+    share = np.divide(shared - alone, whole, out=np.zeros_like(whole), where=whole > 0)
+    return [float(one) for one in np.maximum(share, 0.0)]
