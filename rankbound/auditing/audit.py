@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
@@ -24,6 +24,7 @@ from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
 from rankbound.records import Record, plain
 from rankbound.table import Table
+from rankbound.theory.bases import moments, sharing_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,7 @@ class AuditedHead:
     measures: HeadMeasures
     storage_dtype: str
     compute_dtype: str
+    basis_sharing_error: float | None = None  # None where the head has keys of its own
 
     def row(self) -> dict[str, Any]:
         """The columns of :meth:`Audit.to_frame`, by name."""
@@ -98,10 +100,8 @@ class Audit(Record):
         caption = f"Not audited: {'; '.join(beside)}." if beside else ""
         return Table([m.column() for m in shown], rows, caption=caption)
 
-    def plan(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
-    ) -> Plan:
-        """Choose a head size for each layer within a budget: :meth:`LossCurve.plan`.
+    def plan(self, loss: float | None = None, cache_bytes: int | None = None, **how: Any) -> Plan:
+        """Choose head sizes within a budget: :meth:`LossCurve.plan`, which says what `how` takes.
 
         InputError also if the audit measured no loss.
         """
@@ -109,13 +109,13 @@ class Audit(Record):
             raise InputError(
                 "the audit measured no loss; expected audit(…, measure_loss=True, calibrate=text)."
             )
-        return self.loss.plan(loss, cache_bytes, run_layers=run_layers)
+        return self.loss.plan(loss, cache_bytes, **how)
 
     def planned(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+        self, loss: float | None = None, cache_bytes: int | None = None, **how: Any
     ) -> Audit:
         """Return the audit with such a plan as `chosen`, which its JSON and page then show."""
-        return replace(self, chosen=self.plan(loss, cache_bytes, run_layers=run_layers))
+        return replace(self, chosen=self.plan(loss, cache_bytes, **how))
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -339,7 +339,7 @@ class _Run:
             for window, inputs in enumerate(windows):
                 self.window = window
                 numbers = self.attention.numbers
-                with capture.recording(self.loaded, self._visit, numbers, self.chosen):
+                with capture.recording(self.loaded, self._visit, numbers, self.chosen, inputs):
                     run(self.loaded, inputs)
             if self.curve is not None:
                 self.loss = self.curve(progress=self.progress)
@@ -366,11 +366,14 @@ class _Run:
             if self.window == 0:
                 self.proof = self.proof.with_(capture.reproduce(captured, self.attention.samples))
             measured = list(self.measured(captured.heads))
-        group = len(captured.heads) // captured.key_value_heads
+            group = len(captured.heads) // captured.key_value_heads
+            shared: Sequence[float | None] = [None] * len(captured.heads)
+            if group > 1:
+                shared = sharing_error(moments(captured.heads, captured.weights()), group)
         place = (self.window, captured.layer, captured.module)
         dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
         self.heads += [  # a layer that is interrupted leaves no head
-            AuditedHead(*place, h, h // group, measures, *dtypes)
+            AuditedHead(*place, h, h // group, measures, *dtypes, shared[h])
             for h, measures in enumerate(measured)
         ]
         self.done += 1

@@ -17,7 +17,7 @@ from rankbound.auditing import models, replacing, running
 from rankbound.auditing.capture import as_columns
 from rankbound.auditing.loss import shared_runs
 from rankbound.auditing.subject import subject
-from rankbound.theory.bases import projections
+from rankbound.theory.bases import projections, sharing_error
 from tests.auditing.tiny import CONFIGS, TEXT, WORDS, save, save_tokenizer
 
 N = 40
@@ -203,6 +203,18 @@ def test_a_curve_is_read_back(curve: rb.LossCurve) -> None:
     assert again.caption() == curve.caption()
     with pytest.raises(rb.InputError, match="a record that was read back holds no model"):
         again.plan(loss=0.1)
+
+
+def test_an_audit_says_what_sharing_a_basis_costs(llama: Path, curve: rb.LossCurve) -> None:
+    """Without a calibration, from the text itself; nothing where heads have keys of their own."""
+    assert curve.bench is not None
+    found = curve.bench.subject.moments(curve.bench.windows)
+    expected = [error for m in found.values() for error in sharing_error(m, 2)]
+    heads = rb.audit(llama, TEXT, N).heads
+    assert [head.basis_sharing_error for head in heads] == pytest.approx(expected, rel=1e-9)
+    assert min(expected) > 0.001
+    own = language_model(llama.parent / "own", "llama", num_key_value_heads=4)
+    assert {head.basis_sharing_error for head in rb.audit(own, TEXT, N).heads} == {None}
 
 
 def test_an_audit_tells_the_loss_too(llama: Path, curve: rb.LossCurve) -> None:
