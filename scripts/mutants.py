@@ -55,6 +55,7 @@ ACROSS = (
     "errors_verdict",
     "every_argument",
     "numerical_adversaries",
+    "results",
 )
 TESTS = [*(f"tests/{room}" for room in ROOMS), *(f"tests/test_{name}.py" for name in ACROSS)]
 RECORD = ROOT / "tests" / "mutants.json"
@@ -64,7 +65,7 @@ LEAST_KNOWN = 0.7  # of what is on record: where the code has lost more, it is t
 # Seconds are those of the processor: a machine that does other work too judges as a quiet one does.
 FIRST, GRACE, FACTOR = 8, 20.0, 4.0  # tests of the first round; seconds; times the usual duration
 IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
-MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
+MOST = 60.0  # seconds of tests for one mutant: what only later tests would notice survives
 MANY = 100  # tests of each kind, for what ran at import
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
@@ -97,6 +98,7 @@ class Mutant:
     start: int  # in bytes
     length: int
     id: str  # of path, statement, change: stays when another place is edited
+    within: tuple[str, ...]  # the names that are the first arguments of the calls around it
 
     def source(self) -> str:
         """The module with the change."""
@@ -127,7 +129,8 @@ class _Walk(cst.CSTVisitor):
         self.module, self.depth = module, 0
         self.statement: list[cst.CSTNode] = []
         self.raising = 0
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str]] = []
+        self.calls: list[cst.Call] = []
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str, tuple[str, ...]]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
@@ -146,6 +149,8 @@ class _Walk(cst.CSTVisitor):
                 return False  # what is exported; a name for a type
         self.depth += isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising += _raises(node)
+        if isinstance(node, cst.Call):
+            self.calls.append(node)
         if isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
             self.statement.append(node)
         for kind, operator in mutation_operators:
@@ -155,12 +160,15 @@ class _Walk(cst.CSTVisitor):
             ):
                 for new in operator(node):
                     kind_name = operator.__name__.removeprefix("operator_")
-                    self.found.append((self.statement[-1], node, new, kind_name))
+                    within = tuple(filter(None, map(_first, self.calls)))
+                    self.found.append((self.statement[-1], node, new, kind_name, within))
         return True
 
     def on_leave(self, node: cst.CSTNode) -> None:
         self.depth -= isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising -= _raises(node)
+        if isinstance(node, cst.Call):
+            self.calls.pop()
         if self.statement and self.statement[-1] is node:
             self.statement.pop()
 
@@ -169,6 +177,13 @@ def _name(node: cst.CSTNode) -> str:
     if isinstance(node, cst.Attribute):
         return node.attr.value
     return node.value if isinstance(node, cst.Name) else ""
+
+
+def _first(call: cst.Call) -> str:
+    """The name that a call is given first, such as the id of a claim."""
+    value = call.args[0].value if call.args else None
+    text = value.raw_value if isinstance(value, cst.SimpleString) else ""
+    return text if len(text) > 3 and " " not in text else ""
 
 
 def _raises(node: cst.CSTNode) -> bool:
@@ -187,7 +202,7 @@ def mutants(path: str) -> Iterator[Mutant]:
     lines = wrapper.resolve(PositionProvider)
     spans = wrapper.resolve(ByteSpanPositionProvider)
     seen: Counter[str] = Counter()
-    for statement, node, new, operator in walk.found:
+    for statement, node, new, operator, within in walk.found:
         span, now = spans[node], wrapper.module.code_for_node(new)
         was = text[span.start : span.start + span.length].decode()
         whole = spans[statement]
@@ -198,7 +213,7 @@ def mutants(path: str) -> Iterator[Mutant]:
         seen[key] += 1
         digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:10]
         at = (lines[statement].start.line, lines[node].start.line)
-        yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest)
+        yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest, within)
 
 
 def every(paths: Sequence[str] = ()) -> list[Mutant]:
@@ -473,7 +488,10 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that execute its statement; those of its module and room, if it ran at import."""
+    """The tests that execute its statement; if it ran at import, those of its module and room.
+
+    Before these come the tests of the claim whose registration it is part of.
+    """
     lines, seconds = known["lines"].get(mutant.path, {}), known["seconds"]
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
     if "" not in tests:
@@ -482,7 +500,10 @@ def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
     near = {test for those in lines.values() for test in those} - tests - {""}
     room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
     far = {test for test in seconds if test.startswith(room)} - near - tests
-    return [one for some in (tests, near, far) for one in _fastest(some, seconds, MOST / 3)[:MANY]]
+    named = {t for t in near | far if any(name in t.partition("[")[2] for name in mutant.within)}
+    others = (some - named for some in (tests, near, far))
+    first = _fastest(named, seconds, MOST)
+    return first + [one for some in others for one in _fastest(some, seconds, MOST / 3)[:MANY]]
 
 
 def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]:
