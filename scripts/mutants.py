@@ -28,6 +28,7 @@ import signal
 import sys
 import time
 import traceback
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -42,7 +43,7 @@ from typing import Any
 import coverage
 import libcst as cst
 import pytest
-from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -122,7 +123,7 @@ def _program(path: str) -> str:
 class _Walk(cst.CSTVisitor):
     """The changes of one module, less what docs/mutants.md leaves out."""
 
-    METADATA_DEPENDENCIES = (PositionProvider, ByteSpanPositionProvider)
+    METADATA_DEPENDENCIES = (ByteSpanPositionProvider,)
 
     def __init__(self, module: cst.Module) -> None:
         super().__init__()
@@ -199,7 +200,7 @@ def mutants(path: str) -> Iterator[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     walk = _Walk(wrapper.module)
     wrapper.visit(walk)
-    lines = wrapper.resolve(PositionProvider)
+    ends = [at for at, byte in enumerate(text) if byte == ord("\n")]
     spans = wrapper.resolve(ByteSpanPositionProvider)
     seen: Counter[str] = Counter()
     for statement, node, new, operator, within in walk.found:
@@ -212,7 +213,7 @@ def mutants(path: str) -> Iterator[Mutant]:
         key = "\0".join((path, around, was, now))
         seen[key] += 1
         digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:10]
-        at = (lines[statement].start.line, lines[node].start.line)
+        at = (bisect_left(ends, whole.start) + 1, bisect_left(ends, span.start) + 1)
         yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest, within)
 
 
@@ -360,9 +361,9 @@ def _own(code: CodeType) -> list[Any]:
 
 
 class Server:
-    """A process that has collected the tests of the rooms, and runs some of them in forks."""
+    """A process that has collected tests, of the rooms say, and runs some of them in forks."""
 
-    def __init__(self) -> None:
+    def __init__(self, paths: Sequence[str]) -> None:
         asked, self.asking = os.pipe()
         self.heard, answered = os.pipe()
         self.process = os.fork()
@@ -376,7 +377,7 @@ class Server:
             try:
                 serving = _Serve(os.fdopen(asked), os.fdopen(answered, "w"))
                 sys.setprofile(serving.note)
-                pytest.main([*OPTIONS, *TESTS], plugins=[serving])
+                pytest.main([*OPTIONS, *paths], plugins=[serving])
             except BaseException:
                 os.write(errors, traceback.format_exc().encode())
             finally:
@@ -517,13 +518,19 @@ def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]
 class Judge:
     """Runs mutants, and each test that killed one also without it."""
 
-    def __init__(self, known: dict[str, Any]) -> None:
-        self.known, self.sound = known, dict[tuple[Any, ...], bool]()
+    def __init__(self, known: dict[str, Any], tests: Sequence[str] = ()) -> None:
+        self.known, self.sound, self.tests = known, dict[tuple[Any, ...], bool](), tests
 
     @cached_property
     def server(self) -> Server:
         """Started when first needed."""
-        return Server()
+        return Server(sorted({test.split("::")[0] for test in self.tests}) or TESTS)
+
+    def vouch(self) -> None:
+        """Run all of its tests at once without a mutant, in both ways; those pass by themselves."""
+        for live in (True, False):
+            if self.outcome(self.tests, 600, live, None) == [0]:
+                self.sound.update({(live, test): True for test in self.tests})
 
     def outcome(self, tests: Sequence[str], limit: float, live: bool, mutant: Mutant | None) -> Any:
         """What pytest says of these tests, in functions that are replaced or in an import anew."""
@@ -582,15 +589,26 @@ def listed() -> str:
 
 
 def run(
-    drawn: list[Mutant], tests: Callable[[Mutant], Iterable[list[str]]], known: Any, log: Any
+    drawn: list[Mutant],
+    tests: Callable[[Mutant], Iterable[list[str]]],
+    known: Any,
+    log: Any,
+    recorded: Sequence[str] = (),
 ) -> dict[str, list[Any]]:
-    """Judge each mutant by each of these lists of tests, until one kills it."""
+    """Judge each mutant by each of these lists of tests, until one kills it.
+
+    Of the tests on record, which kill nearly all, only the files are collected at first, and they
+    are run without a mutant all at once.
+    """
     judge, outcome = Judge(known), defaultdict(list)
+    quick = Judge(known, recorded)
     gc.freeze()
+    if recorded:
+        quick.vouch()
     for mutant in drawn:
         word, killer = "survived", ""
         for these in tests(mutant):
-            word, killer = judge.judge(mutant, these)
+            word, killer = (quick if {*these} <= {*recorded} else judge).judge(mutant, these)
             if word == "killed":
                 break
         outcome[word].append((mutant, killer))
@@ -660,7 +678,9 @@ def main() -> int:
         drawn = sample(drawn, args.sample or len(drawn), args.seed)
         known = {"seconds": {f"tests/{room}": ROOM for room in ROOMS}}
         with open(os.devnull, "w") as log:
-            outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log)
+            killing = {record[mutant.id][1] for mutant in drawn}
+            there = sorted(test for test in killing if (ROOT / test.split("::")[0]).is_file())
+            outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log, there)
     else:
         population = every(args.file)
         count = SAMPLE if args.record else args.sample or len(population)
