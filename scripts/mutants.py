@@ -134,6 +134,8 @@ class _Walk(cst.CSTVisitor):
         self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str, tuple[str, ...]]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        if isinstance(node, cst.Call):
+            self.calls.append(node)
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
             return False
         if isinstance(node, cst.Expr) and isinstance(node.value, STRINGS):
@@ -150,8 +152,6 @@ class _Walk(cst.CSTVisitor):
                 return False  # what is exported; a name for a type
         self.depth += isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising += _raises(node)
-        if isinstance(node, cst.Call):
-            self.calls.append(node)
         if isinstance(node, (cst.BaseSmallStatement, cst.BaseCompoundStatement)):
             self.statement.append(node)
         for kind, operator in mutation_operators:
