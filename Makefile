@@ -119,6 +119,7 @@ experiments: .venv/experiments
 # What the checker knows of the registry, and which cases a quick run tries; tests compare both.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
+	$(BIN)/python scripts/make_results.py
 
 # Six bases of smaller heads, two trained models, three texts: a figure; half an hour.
 bases: .venv/models

@@ -125,7 +125,7 @@ def truncated(matrix: Formula) -> Formula:
 
 
 def _of_rank(trial: Trial) -> Cases:
-    for n in (3, 6, 12, 24)[: trial.count(3, 4)]:
+    for n in trial.some(3, (3, 6, 12, 24)):
         for rank in sorted({0, 1, n // 2, n - 1}):
             for repeat in range(trial.count(1, 4)):
                 P = random_context(n, trial.rng, "logrank", rank=rank)
