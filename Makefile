@@ -116,10 +116,12 @@ experiments: .venv/experiments
 	test $(PRESET) != overnight || $(BIN)/python figures/tabulate_runs.py trained-heads experiments.sqlite
 	test $(PRESET) != overnight || $(BIN)/python figures/regenerate.py trained-heads --draw-only
 
-# What the checker knows of the registry, and which cases a quick run tries; tests compare both.
+# What the checker knows of the registry, which cases a quick run tries, and the table of the README;
+# tests compare all.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
 	$(BIN)/python scripts/make_results.py
+	$(BIN)/python scripts/make_readme.py
 
 # Six bases of smaller heads, two trained models, three texts: a figure; half an hour.
 bases: .venv/models

@@ -71,7 +71,7 @@ class AttentionHead(Record):
     mask: Mask | None
     soft_cap: float | None
     stored: Storage
-    exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
+    exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None  # W_q, W_k as given, where exact
 
     formula: ClassVar[str] = r"P = \operatorname{softmax}(%(scale)s \, (W_k X)^\top (W_q X))"
 

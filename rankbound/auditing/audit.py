@@ -76,11 +76,11 @@ class Audit(Record):
     """
 
     heads: tuple[AuditedHead, ...]
-    model: ModelFacts
-    text: TextFacts
-    proof: Reproduction
+    model: ModelFacts  # what was audited
+    text: TextFacts  # on which text or inputs
+    proof: Reproduction  # how the model's own weights were reproduced
     complete: bool
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of Python and the packages
     loss: LossCurve | None = None  # where it was asked for
     chosen: Plan | None = None  # of `planned`
 

@@ -104,10 +104,10 @@ class LossCurve(Record):
     objective: str
     output: str
     loss: float | None
-    model: ModelFacts
-    text: TextFacts
-    calibration: CalibrationFacts | None
-    versions: Mapping[str, str]
+    model: ModelFacts  # what was measured
+    text: TextFacts  # on which text
+    calibration: CalibrationFacts | None  # on which the projections were fixed, if any
+    versions: Mapping[str, str]  # of Python and the packages
     bench: Bench | None = field(default=None, metadata=UNWRITTEN)  # the model, for plans
 
     def table(self) -> Table:

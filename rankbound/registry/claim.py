@@ -202,17 +202,17 @@ class Claim:
     ('main.theorem_a', 'supported')
     """
 
-    id: str
-    statement: str
-    source: Source
-    hypotheses: tuple[str, ...]
-    relation: Relation
-    status: Verdict
+    id: str  # lower-case words with hyphens
+    statement: str  # in words and formulas, with its quantifiers
+    source: Source  # key of the bibliography, and the place in it
+    hypotheses: tuple[str, ...]  # that each instance meets
+    relation: Relation  # of the measured to the predicted side
+    status: Verdict  # the evidence that verification is to reach
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
     without: Mapping[str, str] = field(default_factory=dict, repr=False)
     theorem: str = ""  # file, dot, name
-    theorem_part: str = ""
+    theorem_part: str = ""  # what of the statement the theorem says, if not all
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(self.id)):

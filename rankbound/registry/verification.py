@@ -61,9 +61,9 @@ class Report(Record):
     (True, ['proved', 'refuted'])
     """
 
-    rows: tuple[Row, ...]
-    level: str
-    seed: int
+    rows: tuple[Row, ...]  # one per claim
+    level: str  # quick or full
+    seed: int  # of every claim's own stream
 
     @property
     def ok(self) -> bool:
