@@ -689,6 +689,10 @@ def main() -> int:
         known = json.loads(COVERED.read_text()) if whole else covered(TESTS)
         tests = {mutant.id: [killers(mutant, known)] for mutant in drawn}
         del known["lines"]
+        if args.record and RECORD.exists():  # what killed one is likely to kill it again
+            for name, (_, test) in json.loads(RECORD.read_text()).items():
+                if test in known["seconds"] and name in tests:
+                    tests[name].insert(0, [test])
         with open(args.log, "a") as log:
             outcome = run(drawn, lambda mutant: tests[mutant.id], known, log)
     if args.record:

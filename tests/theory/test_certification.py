@@ -125,6 +125,17 @@ def test_exact_logits_agree_with_sympy_and_log_rank(rows: Rows) -> None:
     assert bounds.upper_certificate is None
 
 
+@pytest.mark.parametrize(
+    ("middle", "upper", "kind"),
+    [(1, "C has rank n - 1", "nonzero-minor"), (0, "an exact factorisation", "factorisation")],
+)
+def test_a_log_rank_of_n_minus_1_needs_no_factors(middle: int, upper: str, kind: str) -> None:
+    """No matrix that is centred has a larger rank, so a minor proves both sides."""
+    bounds = rb.certified_log_rank(logits=[[1, 0, 0], [0, middle, 0], [0, 0, 0]])
+    assert bounds.method.endswith(f"upper: {upper}")
+    assert json.loads(certificate_of(bounds).to_json())["kind"] == kind
+
+
 @given(logits(largest=5))
 def test_float_logits_are_the_rationals_they_are(L: Array) -> None:
     bounds = rb.certified_log_rank(logits=L)
