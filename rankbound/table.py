@@ -197,11 +197,12 @@ class Table:
         from rich.text import Text
 
         yield from [Text(f"\n{self.title}\n", "bold")] if self.title else []
+        what = f"{self.columns[0].heading} " if self._right()[0] else ""  # before a number
         for first, *texts in self._texts():
             named = zip(self.columns[1:], texts, strict=True)
             parts = [f"{c.heading}: {text}" if c.heading else text for c, text in named]
             short = " · ".join(part for part in parts if len(part) <= SHORT)
-            yield Text(first, "bold", no_wrap=True, overflow="ignore")
+            yield Text(f"{what}{first}", "bold", no_wrap=True, overflow="ignore")
             for line in filter(None, (short, *(part for part in parts if len(part) > SHORT))):
                 yield Padding(Text(line, overflow="fold"), (0, 0, 0, 2))
         yield Text(f"{self.caption}\n" if self.caption else "")

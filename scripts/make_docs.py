@@ -365,7 +365,8 @@ def in_rst(text: str) -> str:
     )
 
 
-CLAIMS = """All registered claims: a read-only mapping from id to :class:`Claim`.
+CLAIMS = """The claims of rankbound: a read-only mapping from id to :class:`Claim`. Those that other
+   packages register are known to :func:`verify` and to ``rankbound claims``.
 
    .. rubric:: Examples
 

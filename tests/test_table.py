@@ -103,6 +103,11 @@ def test_no_word_is_cut_at_any_width(width: int) -> None:
     ) == (width >= 120)
 
 
+def test_a_row_of_numbers_is_named_by_its_heading() -> None:
+    lines = terminal(Table(["head_size", "statement"], [(4, "a-word-of-many-letters")]), 20)
+    assert lines.split() == ["head", "size", "4", "statement:", "a-word-of-many-let", "ters"]
+
+
 def test_html_holds_no_markup_of_the_values() -> None:
     cells = Cells(TABLE.to_html())
     assert "script" not in cells.tags

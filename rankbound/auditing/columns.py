@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from rankbound.measuring.head import HeadMeasures
@@ -298,9 +297,3 @@ COLUMNS = (
     ),
     Measure("compute_dtype", "In what the model was run.", place=True, said="run in"),
 )
-
-
-def as_markdown() -> str:
-    """Notation and meanings as a paragraph and a table."""
-    rows = (f"| `{column.name}` | {column.meaning} |" for column in COLUMNS)
-    return "\n".join([*wrap(NOTATION, 100), "", "| column | meaning |", "|---|---|", *rows])

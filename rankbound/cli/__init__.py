@@ -55,18 +55,16 @@ def add_command(
 
 def check_streams(options: argparse.Namespace) -> None:
     """Refuse to read standard input twice, or to write two things to standard output."""
-    for names, what in ((READ, "from standard input"), (WRITTEN, "to standard output")):
-        given = [(name, getattr(options, name, None)) for name in names]
-        used = [n for n, v in given for one in (v if isinstance(v, list) else [v]) if _is_dash(one)]
+    for names, use in ((READ, "read standard input"), (WRITTEN, "write to standard output")):
+        used = [_flag(name, options) for name in names for _ in _dashes(options, name)]
         if len(used) > 1:
-            raise InputError(
-                f"{' and '.join(_flag(name, options) for name in used)} are - both, {what}; "
-                "expected one of them. Give a file for the other."
-            )
+            raise InputError(f"{' and '.join(used)} {use}; expected one. Name a file for others.")
 
 
-def _is_dash(value: object) -> bool:
-    return isinstance(value, str | Path) and str(value) == "-"
+def _dashes(options: argparse.Namespace, name: str) -> list[object]:
+    """What is ``-`` of the values of an argument."""
+    value = getattr(options, name, None)
+    return [one for one in (value if isinstance(value, list) else [value]) if str(one) == "-"]
 
 
 def show(options: argparse.Namespace, *things: Table | str) -> None:
@@ -75,7 +73,7 @@ def show(options: argparse.Namespace, *things: Table | str) -> None:
     """
     from rankbound.reporting import console
 
-    taken = any(_is_dash(getattr(options, name, None)) for name in WRITTEN)
+    taken = any(_dashes(options, name) for name in WRITTEN)
     out = console(sys.stderr if taken else sys.stdout)
     for thing in things:
         if isinstance(thing, str):
@@ -86,7 +84,7 @@ def show(options: argparse.Namespace, *things: Table | str) -> None:
 
 def write(file: Path | None, content: str) -> None:
     """Write a file where one is asked for; the error of a full disk names it."""
-    if _is_dash(file):
+    if str(file) == "-":
         sys.stdout.write(content)
     elif file is not None:
         try:
@@ -98,7 +96,7 @@ def write(file: Path | None, content: str) -> None:
 @contextmanager
 def reserved(*files: Path | None) -> Iterator[None]:
     """A path that cannot be written is found out before the work; what failed leaves no file."""
-    paths = [file for file in files if file is not None and not _is_dash(file)]
+    paths = [file for file in files if file is not None and str(file) != "-"]
     new = [file for file in paths if not file.exists()]
     try:
         for file in paths:

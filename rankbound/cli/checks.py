@@ -73,10 +73,10 @@ def run_verify(options: argparse.Namespace) -> int:
 
 
 def _print_report(report: Report, options: argparse.Namespace) -> None:
-    from rankbound.reporting import report_table, theorems_table
+    from rankbound.reporting import theorems_table
 
     if report.rows and not options.quiet:
-        show(options, report_table(report))
+        show(options, report.table())
         if any(row.theorem for row in report.rows):
             show(options, theorems_table(row.theorem for row in report.rows))
 

@@ -175,7 +175,6 @@ def run_bracket(options: argparse.Namespace) -> int:
     tokens) and that of a fitted head.
     """
     from rankbound.fitting.solve import kl_bracket
-    from rankbound.reporting import bracket_table
 
     sizes = read_numbers("--head-sizes", options.head_sizes) or []
     bracket = kl_bracket(
@@ -190,7 +189,7 @@ def run_bracket(options: argparse.Namespace) -> int:
         rows = zip(bracket.head_size, bracket.lower, bracket.upper, strict=True)
         show(options, *(f"{k} {low:.6g} {high:.6g}" for k, low, high in rows))
     else:
-        show(options, bracket_table(bracket))
+        show(options, bracket.table())
     write(options.json, bracket.table().to_json() + "\n")
     return 0
 

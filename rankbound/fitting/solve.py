@@ -409,14 +409,16 @@ class Bracket(Record):
             "head_size",
             Column("lower", "KL, at least"),
             Column("upper", "KL of a head"),
+            Column("ratio", format=".3g"),
             Column("gradient_norm", format=".1e"),
             "converged",
         )
         sides = zip(self.head_size, self.lower, self.upper, self.fits, strict=True)
-        return Table(
-            columns,
-            [(k, low, high, fit.gradient_norm, fit.converged) for k, low, high, fit in sides],
-        )
+        rows = [
+            (k, low, high, high / low if low > 0 else None, fit.gradient_norm, fit.converged)
+            for k, low, high, fit in sides
+        ]
+        return Table(columns, rows)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw both sides against the head size, where they are above 0; return the axes.

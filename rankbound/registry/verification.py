@@ -18,7 +18,7 @@ from rankbound.records import Record, parsed, plain, restored
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.registry.machine_checked import standing
 from rankbound.table import Column, Table
-from rankbound.verdict import Verdict
+from rankbound.verdict import STYLES, Verdict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,18 +87,17 @@ class Report(Record):
 
     def table(self) -> Table:
         """Return one row per claim."""
-        residual = Column("residual", format=".1e")
+        styles = {word.value: style for word, style in STYLES.items()}
+        evidence = Column("evidence", style=lambda words: styles.get(words, "bold red"))
+        residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
         return Table(
-            ["claim", "evidence", "theorem", "instances", residual, "source", "statement"],
+            ["claim", evidence, "machine-checked", "instances", residual, tolerance, "source"],
             [
                 (
                     row.id,
-                    str(row.evidence) if row.ok else f"{row.evidence}, not {row.registered}",
-                    f"{row.machine_checked}: {row.theorem}" if row.theorem else None,
-                    row.instances,
-                    row.residual,
-                    row.source,
-                    row.statement,
+                    f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
+                    _in_coq(row.theorem, row.machine_checked),
+                    *(row.instances, row.residual, row.tolerance, row.source),
                 )
                 for row in self.rows
             ],
@@ -130,17 +129,15 @@ class Report(Record):
         axes.grid(axis="both", lw=0.3)
         return axes
 
-    def to_markdown(self) -> str:
-        """Return the report as a Markdown table."""
-        lines = ["| claim | evidence | theorem | instances | residual | source |", "|---" * 6 + "|"]
-        for row in self.rows:
-            mark = row.evidence.value if row.ok else f"**{row.evidence} (not {row.registered})**"
-            theorem = f"{row.machine_checked}: {row.theorem}" if row.theorem else "-"
-            lines.append(
-                f"| {row.id} | {mark} | {theorem} | {row.instances} | {row.residual:.1e} "
-                f"| {row.source} |"
-            )
-        return "\n".join(lines) + "\n"
+
+def _size(number: float) -> str:
+    return f"{number:.1e}" if number else "0"
+
+
+def _in_coq(theorem: str, word: str) -> str | None:
+    """A theorem in a column headed "machine-checked"."""
+    marks = {"machine-checked": theorem, "machine-checked in part": f"{theorem}, in part"}
+    return marks.get(word, f"not {theorem}") if theorem else None
 
 
 def verify(
@@ -367,7 +364,7 @@ def _accepted(
     accepted: list[Certificate] = []
     speaks_for = claim_id if claim_id in claims else None
     try:
-        for certificate in _built(instance):
+        for certificate in built(instance):
             text = certificate.for_claim(speaks_for).to_json() + "\n"
             if folder is None:
                 outcome = check(text)
@@ -389,7 +386,8 @@ def _accepted(
     return accepted, ""
 
 
-def _built(instance: Instance) -> Iterator[Certificate]:
+def built(instance: Instance) -> Iterator[Certificate]:
+    """Yield the certificates of an instance, made where that is still to be done."""
     for source in instance.certificates:
         built = source if isinstance(source, Certificate) else source()
         if built is None:
@@ -400,16 +398,3 @@ def _built(instance: Instance) -> Iterator[Certificate]:
                     f"{shown(certificate)} is no certificate; expected a Certificate"
                 )
             yield certificate
-
-
-def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
-    """Return which kinds of statement each claim's certificates carry, from a quick run."""
-    kinds = {}
-    for claim in claims.values():
-        found = {
-            certificate.statement.kind
-            for instance in claim.check(claim.trial("quick", 0))
-            for certificate in _built(instance)
-        }
-        kinds[claim.id] = sorted(found)
-    return {claim_id: found for claim_id, found in kinds.items() if found}

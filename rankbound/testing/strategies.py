@@ -38,11 +38,13 @@ except ImportError:
     ) from None
 
 # What properties use is imported now: the first example has Hypothesis' 200 ms, as all have.
-_WARMED = (
-    "theory.decision theory.certified theory.sign_rank theory.argmax fitting.solve exact.balls"
-)
 for _module in (
-    *(f"rankbound.{room}" for room in _WARMED.split()),
+    "rankbound.theory.decision",
+    "rankbound.theory.certified",
+    "rankbound.theory.sign_rank",
+    "rankbound.theory.argmax",
+    "rankbound.fitting.solve",
+    "rankbound.exact.balls",
     "scipy.linalg",
     "scipy.optimize",
 ):

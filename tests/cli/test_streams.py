@@ -134,9 +134,12 @@ def test_a_certificate_from_standard_input(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["head-size", "-", "--tokens", "-"], "P and --tokens are - both, from standard input"),
-        (["check", "-", "-"], "FILE and FILE are - both, from standard input"),
-        (["report", "s", "--json", "-", "--markdown", "-"], "--json and --markdown are - both, to"),
+        (["head-size", "-", "--tokens", "-"], "P and --tokens read standard input; expected one"),
+        (["check", "-", "-"], "FILE and FILE read standard input"),
+        (
+            ["report", "s", "--json", "-", "--markdown", "-"],
+            "--json and --markdown write to standard output",
+        ),
     ],
 )
 def test_one_stream_is_one_thing(words: list[str], said: str, capsys: Capture) -> None:
