@@ -201,12 +201,14 @@ def _bytes(bench: Bench, sizes: Sizes) -> int:
 
 def _words(bench: Bench, sizes: Sizes) -> str:
     """What the first step of a path is."""
-    for call, layer in bench.subject.layers.items():
-        cut = [g for g, size in enumerate(sizes[call]) if size < layer.head_size]
-        if cut:
-            which = "" if len(cut) == layer.key_value_heads else f", key/value head {cut[0]}"
-            return f"layer {layer.number}{which} at head size {sizes[call][cut[0]]}"
-    return "nothing"
+    [(layer, mine)] = [
+        (layer, sizes[call])
+        for call, layer in bench.subject.layers.items()
+        if min(sizes[call]) < layer.head_size
+    ]
+    whole = len(set(mine)) == 1
+    which = "" if whole else f", key/value head {mine.index(min(mine))}"
+    return f"layer {layer.number}{which} at head size {min(mine)}"
 
 
 def _costs(bench: Bench, *, run_layers: bool) -> dict[Call, dict[int, Array]]:
