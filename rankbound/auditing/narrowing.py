@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PER = ("key/value head", "layer")
 BYTES = 2  # of an entry of a cache: half precision
-SAME = 1e-5  # relative: a query is a column of what a projection returns
+ROUNDINGS = 4  # between a column of what a projection returns and the query that it is
 Sizes = Mapping[Call, tuple[int, ...]]  # of each key/value head of a layer
 ColumnOf = tuple[Any, int, float]  # a module, a column of what it returns, and a factor
 
@@ -201,12 +201,14 @@ def _bytes(bench: Bench, sizes: Sizes) -> int:
 
 def _words(bench: Bench, sizes: Sizes) -> str:
     """What the first step of a path is."""
-    for call, layer in bench.subject.layers.items():
-        cut = [g for g, size in enumerate(sizes[call]) if size < layer.head_size]
-        if cut:
-            which = "" if len(cut) == layer.key_value_heads else f", key/value head {cut[0]}"
-            return f"layer {layer.number}{which} at head size {sizes[call][cut[0]]}"
-    return "nothing"
+    [(layer, mine)] = [
+        (layer, sizes[call])
+        for call, layer in bench.subject.layers.items()
+        if min(sizes[call]) < layer.head_size
+    ]
+    whole = len(set(mine)) == 1
+    which = "" if whole else f", key/value head {mine.index(min(mine))}"
+    return f"layer {layer.number}{which} at head size {min(mine)}"
 
 
 def _costs(bench: Bench, *, run_layers: bool) -> dict[Call, dict[int, Array]]:
@@ -338,7 +340,8 @@ def narrow(model: PreTrainedModel, plan: Plan) -> Narrowed:
     outputs, attended = _observed(given, ids, [name for name, _ in wanted])
     for call, cut in wanted.items():
         for heads, B in zip(attended[call], (cut.query, cut.key), strict=True):
-            where = [_column(row, outputs[call[0]]) for head in heads for row in head]
+            most = (heads.shape[2] + ROUNDINGS) * given.facts.unit
+            where = [_column(row, outputs[call[0]], most) for head in heads for row in head]
             if None in where:
                 reason = (
                     f"{call[0]}: its queries or keys are not what a linear map returns; a rotation "
@@ -390,8 +393,12 @@ def _observed(
     return outputs, attended
 
 
-def _column(row: Array, outputs: Sequence[tuple[Any, Array]]) -> ColumnOf | None:
-    """The column that is this coordinate of queries or keys over all tokens, up to a factor."""
+def _column(row: Array, outputs: Sequence[tuple[Any, Array]], most: float) -> ColumnOf | None:
+    """The column that is this coordinate of queries or keys over all tokens, up to a factor.
+
+    `most` is how much of its norm may differ: the factor is a quotient of sums over the tokens. A
+    coordinate that turns with positions differs by about its norm.
+    """
     for module, output in outputs:
         if output.ndim != 2 or len(output) != len(row):
             continue
@@ -399,7 +406,7 @@ def _column(row: Array, outputs: Sequence[tuple[Any, Array]]) -> ColumnOf | None
         factors = (row @ output) / squares
         rest = np.linalg.norm(row[:, None] - output * factors, axis=0)
         best = int(np.argmin(rest))
-        if rest[best] <= SAME * np.linalg.norm(row):
+        if rest[best] <= most * np.linalg.norm(row):
             return module, best, float(factors[best])
     return None
 

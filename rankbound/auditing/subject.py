@@ -220,7 +220,7 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
         raise InputError(
             f"{name}: {where} does not compute attention through transformers' attention "
             "interface, where queries can be replaced; expected an architecture all of whose "
-            "layers do."
+            "layers do. An audit without measure_loss takes others too."
         )
     if not same:
         raise InputError(

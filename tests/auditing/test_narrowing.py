@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import rankbound as rb
+from rankbound.auditing import narrowing
 from rankbound.auditing.narrowing import _costs, _descent, _path, known_bench
 from rankbound.auditing.replacing import replacing
 from rankbound.auditing.subject import Subject
@@ -164,6 +165,22 @@ def test_a_narrowed_model_is_the_plan_to_rounding(name: str, tmp_path: Path) -> 
                 assert used.sum(dim=1).tolist() == list(planned.head_sizes)
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, before[key].to(value.dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "opt", "llama"])
+def test_columns_are_orders_of_magnitude_from_what_is_turned(
+    name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation is told where a thousand times as much may differ; a scale, as OPT's, is none."""
+    folder = language_model(tmp_path / "m", name, KINDS[name])
+    model, tokenizer = loaded(folder, KINDS[name])
+    curve = rb.measure_loss(model, TEXT, [4], N, calibrate=OTHER, tokenizer=tokenizer, dtype=dtype)
+    full = 2 * 2 * (2 if name == "llama" else 4) * (8 + 8)  # layers, bytes, heads, entries
+    plan = curve.plan(cache_bytes=int(0.8 * full), run_layers=False)
+    if name == "llama":
+        monkeypatch.setattr(narrowing, "ROUNDINGS", 1000 * (N + narrowing.ROUNDINGS))
+    assert (rb.narrow(model, plan).model is None) == (name == "llama")
 
 
 def test_where_a_rotation_lies_between_the_projections_are_returned(tmp_path: Path) -> None:
