@@ -43,6 +43,7 @@ from typing import Any
 import coverage
 import libcst as cst
 import pytest
+from libcst import matchers
 from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation.mutators import mutation_operators
 
@@ -81,6 +82,7 @@ OPTIONS = [
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
 RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
+PIECES = (cst.SimpleString, cst.FormattedStringText)
 STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
 
 Coverage = dict[str, dict[str, list[str]]]
@@ -129,11 +131,12 @@ class _Walk(cst.CSTVisitor):
         super().__init__()
         self.module, self.depth = module, 0
         self.statement: list[cst.CSTNode] = []
-        self.raising = 0
+        self.raising = self.prose = 0
         self.calls: list[cst.Call] = []
         self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str, tuple[str, ...]]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        self.prose += _is_prose(node)
         if isinstance(node, cst.Call):
             self.calls.append(node)
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
@@ -142,8 +145,8 @@ class _Walk(cst.CSTVisitor):
             return False  # a docstring
         if isinstance(node, cst.Call) and _name(node.func) in ("TypeVar", "cast", "ParamSpec"):
             return False
-        if isinstance(node, cst.SimpleString) and " " in node.value:
-            return False  # prose
+        if isinstance(node, cst.SimpleString) and (self.prose or " " in node.value):
+            return False
         if self.raising and isinstance(node, STRINGS):
             return False  # the wording of a message
         if isinstance(node, cst.Assign) and not self.depth:
@@ -168,6 +171,7 @@ class _Walk(cst.CSTVisitor):
     def on_leave(self, node: cst.CSTNode) -> None:
         self.depth -= isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising -= _raises(node)
+        self.prose -= _is_prose(node)
         if isinstance(node, cst.Call):
             self.calls.pop()
         if self.statement and self.statement[-1] is node:
@@ -185,6 +189,14 @@ def _first(call: cst.Call) -> str:
     value = call.args[0].value if call.args else None
     text = value.raw_value if isinstance(value, cst.SimpleString) else ""
     return text if len(text) > 3 and " " not in text else ""
+
+
+def _is_prose(node: cst.CSTNode) -> bool:
+    """Is it a literal of several pieces, a space in one of them?"""
+    if not isinstance(node, cst.ConcatenatedString):
+        return False
+    texts = matchers.findall(node, matchers.SimpleString() | matchers.FormattedStringText())
+    return any(" " in piece.value for piece in texts if isinstance(piece, PIECES))
 
 
 def _raises(node: cst.CSTNode) -> bool:
