@@ -671,6 +671,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="as many, at random")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--file", action="append", default=[], help="only this file")
+    parser.add_argument("--id", action="append", default=[], help="only this mutant")
     parser.add_argument("--log", default=".mutants.jsonl", help="one line for each mutant")
     parser.add_argument("--fresh", action="store_true", help="collect the coverage again")
     parser.add_argument("--record", action="store_true", help="write tests/mutants.json")
@@ -694,7 +695,7 @@ def main() -> int:
             there = sorted(test for test in killing if (ROOT / test.split("::")[0]).is_file())
             outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log, there)
     else:
-        population = every(args.file)
+        population = [m for m in every(args.file) if not args.id or m.id in args.id]
         count = SAMPLE if args.record else args.sample or len(population)
         drawn = sample(population, count, args.seed)
         whole = not args.fresh and COVERED.exists()
