@@ -49,7 +49,7 @@ from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
-# The fast tests: those of the rooms, and those that call every public function of them.
+# The fast tests: those of the rooms, and those across them: of arguments, records and results.
 ACROSS = (
     "bad_arguments",
     "bad_matrices",
@@ -57,6 +57,7 @@ ACROSS = (
     "errors_verdict",
     "every_argument",
     "numerical_adversaries",
+    "records",
     "results",
 )
 TESTS = [*(f"tests/{room}" for room in ROOMS), *(f"tests/test_{name}.py" for name in ACROSS)]
