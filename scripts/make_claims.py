@@ -4,7 +4,8 @@
 the checker rejects others. ``tests/registry/cases.json``: how many cases a quick run tries; a
 digest of their labels, of the whole numbers predicted, of the exact matrices that their
 certificates speak of, of what is drawn and of the cases that a full run adds; the sums of what is
-measured, of what is predicted and of the tolerances; and by how much each registered mutant fails.
+measured, of what is predicted and of the tolerances; by how much each registered mutant fails; and
+a digest of the words and names with which the claim is registered.
 """
 
 from __future__ import annotations
@@ -103,8 +104,20 @@ def recorded(claim: Claim) -> dict[str, Any]:
     return {
         "cases": cases(instances, trial),
         "sums": [three_digits(one) for one in sums(instances)],
+        "registered": registered(claim),
         "mutants": {name: three_digits(failing(claim, some)) for name, some in wrong.items()},
     }
+
+
+def registered(claim: Claim) -> str:
+    """The digest of all that is said of a claim."""
+    said = [
+        [claim.statement, *claim.hypotheses, claim.relation.value, claim.status.value],
+        [claim.source.key, claim.source.place, claim.source.note],
+        [claim.theorem, claim.theorem_part, sorted(claim.without.items())],
+        [[mutant.name, mutant.kind, sorted(mutant.formulas)] for mutant in claim.mutants],
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
 
 
 def whole_part(instances: Iterator[Instance]) -> list[Instance]:

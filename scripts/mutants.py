@@ -43,12 +43,13 @@ from typing import Any
 import coverage
 import libcst as cst
 import pytest
+from libcst import matchers
 from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
-# The fast tests: those of the rooms, and those that call every public function of them.
+# The fast tests: those of the rooms, and those across them: of arguments, records and results.
 ACROSS = (
     "bad_arguments",
     "bad_matrices",
@@ -56,6 +57,7 @@ ACROSS = (
     "errors_verdict",
     "every_argument",
     "numerical_adversaries",
+    "records",
     "results",
 )
 TESTS = [*(f"tests/{room}" for room in ROOMS), *(f"tests/test_{name}.py" for name in ACROSS)]
@@ -81,6 +83,7 @@ OPTIONS = [
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
 RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
+PIECES = (cst.SimpleString, cst.FormattedStringText)
 STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
 
 Coverage = dict[str, dict[str, list[str]]]
@@ -129,11 +132,12 @@ class _Walk(cst.CSTVisitor):
         super().__init__()
         self.module, self.depth = module, 0
         self.statement: list[cst.CSTNode] = []
-        self.raising = 0
+        self.raising = self.prose = 0
         self.calls: list[cst.Call] = []
         self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str, tuple[str, ...]]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        self.prose += _is_prose(node)
         if isinstance(node, cst.Call):
             self.calls.append(node)
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
@@ -142,8 +146,8 @@ class _Walk(cst.CSTVisitor):
             return False  # a docstring
         if isinstance(node, cst.Call) and _name(node.func) in ("TypeVar", "cast", "ParamSpec"):
             return False
-        if isinstance(node, cst.SimpleString) and " " in node.value:
-            return False  # prose
+        if isinstance(node, cst.SimpleString) and (self.prose or " " in node.value):
+            return False
         if self.raising and isinstance(node, STRINGS):
             return False  # the wording of a message
         if isinstance(node, cst.Assign) and not self.depth:
@@ -168,6 +172,7 @@ class _Walk(cst.CSTVisitor):
     def on_leave(self, node: cst.CSTNode) -> None:
         self.depth -= isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising -= _raises(node)
+        self.prose -= _is_prose(node)
         if isinstance(node, cst.Call):
             self.calls.pop()
         if self.statement and self.statement[-1] is node:
@@ -185,6 +190,14 @@ def _first(call: cst.Call) -> str:
     value = call.args[0].value if call.args else None
     text = value.raw_value if isinstance(value, cst.SimpleString) else ""
     return text if len(text) > 3 and " " not in text else ""
+
+
+def _is_prose(node: cst.CSTNode) -> bool:
+    """Is it a literal of several pieces, a space in one of them?"""
+    if not isinstance(node, cst.ConcatenatedString):
+        return False
+    texts = matchers.findall(node, matchers.SimpleString() | matchers.FormattedStringText())
+    return any(" " in piece.value for piece in texts if isinstance(piece, PIECES))
 
 
 def _raises(node: cst.CSTNode) -> bool:
@@ -659,6 +672,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="as many, at random")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--file", action="append", default=[], help="only this file")
+    parser.add_argument("--id", action="append", default=[], help="only this mutant")
     parser.add_argument("--log", default=".mutants.jsonl", help="one line for each mutant")
     parser.add_argument("--fresh", action="store_true", help="collect the coverage again")
     parser.add_argument("--record", action="store_true", help="write tests/mutants.json")
@@ -682,7 +696,7 @@ def main() -> int:
             there = sorted(test for test in killing if (ROOT / test.split("::")[0]).is_file())
             outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log, there)
     else:
-        population = every(args.file)
+        population = [m for m in every(args.file) if not args.id or m.id in args.id]
         count = SAMPLE if args.record else args.sample or len(population)
         drawn = sample(population, count, args.seed)
         whole = not args.fresh and COVERED.exists()

@@ -284,6 +284,27 @@ def test_the_cases_are_those_on_record(claim: Claim) -> None:
     assert RECORD[claim.id]["cases"] == make_claims.cases(run.instances, run.trial)
 
 
+@each_claim
+def test_a_claim_is_registered_as_on_record(claim: Claim) -> None:
+    """Its words and its source, so that a page that quotes them quotes what was meant."""
+    assert RECORD[claim.id]["registered"] == make_claims.registered(claim)
+
+
+def test_a_claim_that_is_registered_otherwise_shows() -> None:
+    claim = rb.claims["sharp-necessary"]
+    source, mutant = claim.source, claim.mutants[0]
+    others = [
+        replace(claim, statement="another"),
+        replace(claim, hypotheses=("another",)),
+        replace(claim, source=replace(source, place=source.note, note=source.place)),
+        replace(claim, relation=Relation.EXISTS),
+        replace(claim, mutants=(replace(mutant, kind="idle"), *claim.mutants[1:])),
+        replace(claim, mutants=(Mutant(mutant.name, {"size": int}), *claim.mutants[1:])),
+    ]
+    digests = [make_claims.registered(one) for one in (claim, *others)]
+    assert len(set(digests)) == len(digests)
+
+
 def resolution(claim: Claim) -> float:
     """Half a unit of the last digit compared, at most: of three; of two where a fit is measured."""
     return 0.05 if run_of(claim).fitted else 0.005
