@@ -158,12 +158,14 @@ have := @nested_draws R n (prefix p) 1%g S v vI; rewrite /= eT; apply.
 by move=> j; rewrite perm1 /prefix orbT.
 Qed.
 
-(* no mask: rows and columns but the first, less the first row. Where this block is not singular, C L has the rank n - 1 *)
+(* no mask, n + 1 tokens: rows and columns but the first, less the first row. Where this block is not singular, C L has
+   the rank n *)
 Lemma full_block (F : fieldType) n (L : 'M[F]_n.+1) : n.+1%:R != 0 :> F ->
   \det (block (lift ord0) (lift ord0) ord0 L) != 0 -> \rank (centre F n.+1 *m L) = n.
 Proof.
 move=> n0 nz; apply/eqP; rewrite eqn_leq -ltnS logrank_lt //=.
-rewrite -[X in (X <= _)%N](_ : \rank (block (lift ord0) (lift ord0) ord0 L) = n); last by rewrite mxrank_unit // unitmxE unitfE.
+rewrite -[X in (X <= _)%N](_ : \rank (block (lift ord0) (lift ord0) ord0 L) = n); last first.
+  by rewrite mxrank_unit // unitmxE unitfE.
 pose D : 'M[F]_n.+1 := L - ones F n.+1 *m row 0 L.
 have -> : block (lift ord0) (lift ord0) ord0 L = mxsub (lift ord0) (lift ord0) D.
   by apply/matrixP => i j; rewrite !mxE big_ord1 !mxE mul1r.

@@ -4,7 +4,8 @@
    entry have the measure 0 (Tonelli). *)
 From mathcomp Require Import all_ssreflect all_algebra.
 From mathcomp.classical Require Import boolp classical_sets functions mathcomp_extra.
-From mathcomp Require Import reals ereal signed topology normedtype numfun sequences measure lebesgue_measure lebesgue_integral.
+From mathcomp Require Import reals ereal signed topology normedtype numfun sequences measure.
+From mathcomp Require Import lebesgue_measure lebesgue_integral.
 From rankbound Require Import model_measure.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory numFieldTopology.Exports.
@@ -55,7 +56,8 @@ Lemma measurable_matrix d (T : measurableType d) (f : T -> matrices) :
   (forall p, measurable_fun setT (fun x => f x p.1 p.2 : R)) -> measurable_fun setT f.
 Proof.
 move=> mf; apply: (measurability (erefl _ : @measurable _ matrices = <<s boxes >>)) => _ [B /boxesP [A mA ->] <-].
-rewrite setTI (_ : f @^-1` box A = \bigcap_(p in [set` index_enum [finType of entries]]) ((fun x => f x p.1 p.2 : R) @^-1` A p)).
+rewrite setTI (_ : f @^-1` box A =
+    \bigcap_(p in [set` index_enum [finType of entries]]) ((fun x => f x p.1 p.2 : R) @^-1` A p)).
   by rewrite bigcap_set; apply: bigsetI_measurable => p _; rewrite -[X in measurable X]setTI; apply: mf.
 by rewrite predeqE => x; split=> [h p _ | h p]; [apply: h | apply: (h p); rewrite /= mem_index_enum].
 Qed.
@@ -91,7 +93,8 @@ Proof. by move=> mA; elim/big_rec: _ => // p x _ x0; apply: mule_ge0. Qed.
 Lemma exhaustion : {g : nat -> entries -> set R |
   [/\ forall k p, measurable (g k p), forall k p, l p (g k p) < +oo & \bigcup_k box (g k) = setT]}.
 Proof.
-have F p : {f : nat -> set R | setT = \bigcup_i f i /\ nondecreasing_seq f /\ forall i, measurable (f i) /\ l p (f i) < +oo}.
+have F p : {f : nat -> set R | setT = \bigcup_i f i /\
+    nondecreasing_seq f /\ forall i, measurable (f i) /\ l p (f i) < +oo}.
   by apply: cid; have [f ? [? ?]] := sigma_finiteP (@lfin p); exists f.
 exists (fun k p => projT1 (F p) k); split=> [k p | k p |].
 - by case: (F p) => f [_ [_ h]] /=; have [] := h k.
@@ -135,7 +138,8 @@ pose mD : measurable (box (side p F (fun=> setT)) : set matrices) :=
 pose nu : {measure set matrices -> \bar R} := [the measure _ _ of mrestr mu mD].
 have c0 : (0 <= fine (l p F))%R by apply: fine_ge0; apply: ltW.
 pose m1 : {measure set matrices -> \bar R} := [the measure _ _ of mscale (NngNum c0) mu].
-pose m2 : {measure set matrices -> \bar R} := [the measure _ _ of pushforward [the measure _ _ of product_measure1 nu (lfin p)] (@measurable_put p)].
+pose m2 : {measure set matrices -> \bar R} := [the measure _ _ of
+  pushforward [the measure _ _ of product_measure1 nu (lfin p)] (@measurable_put p)].
 have fineF : (fine (l p F))%:E = l p F by rewrite fineK // ge0_fin_numE.
 have [g [mg goo gT]] := exhaustion.
 have eq : m1 E = m2 E.
@@ -167,7 +171,8 @@ Local Notation entries := ('I_m * 'I_n)%type.
 Local Notation matrices := (matrices R m n).
 
 (* a new number in the place p, where the old one had a probability *)
-Lemma product_put (l : entries -> {measure set R -> \bar R}) (mu : {measure set matrices -> \bar R}) p (lp : {measure set R -> \bar R}) :
+Lemma product_put (l : entries -> {measure set R -> \bar R}) (mu : {measure set matrices -> \bar R}) p
+    (lp : {measure set R -> \bar R}) :
   is_product l mu -> l p setT = 1 -> sigma_finite setT lp ->
   exists mu' : {measure set matrices -> \bar R}, is_product (fun q => if q == p then lp else l q) mu'.
 Proof.

@@ -19,6 +19,34 @@ rewrite big1 => [|i _]; last by rewrite big1 // => j _; rewrite lebesgue_measure
 by move=> <-; congr (mu _); rewrite predeqE => M; split=> h i j; have := h i j; rewrite /= in_itv.
 Qed.
 
+(* nor are the contexts a null set, in the coordinates of main_measure.almost_every_context: each p with entries between
+   0 and 1 / (n + 1) is that of a context *)
+Lemma contexts_not_null (R : realType) n (mu : set 'M[R]_(n, n.+1) -> \bar R) : lebesgue_on_matrices mu ->
+  0 < mu [set p : 'M[R]_(n, n.+1) | forall i j, (0 < p i j < n.+1%:R^-1)%R] /\
+  forall p : 'M[R]_(n, n.+1), (forall i j, 0 < p i j < n.+1%:R^-1)%R ->
+    exists2 P : 'M[realExp R]_n.+1, stochastic P & row' ord0 P = p.
+Proof.
+move=> leb; have n0 : (0 < n.+1%:R^-1 :> R)%R by rewrite invr_gt0 ltr0n.
+split=> [|p small].
+  have -> : [set p : 'M[R]_(n, n.+1) | forall i j, (0 < p i j < n.+1%:R^-1)%R] =
+      [set p : 'M[R]_(n, n.+1) | forall i j, (`]0%R, n.+1%:R^-1[%classic : set R) (p i j)].
+    by rewrite predeqE => p; split=> h i j; have := h i j; rewrite /= in_itv.
+  rewrite (leb (fun _ _ => `]0%R, n.+1%:R^-1[%classic)) => [|i j]; last exact: measurable_itv.
+  elim/big_ind: _ => [|x y x0 y0|i _]; rewrite ?lte01 ?mule_gt0 //.
+  elim/big_ind: _ => [|x y x0 y0|j _]; rewrite ?lte01 ?mule_gt0 //.
+  by rewrite lebesgue_measure_itv hlength_itv /= lte_fin n0 oppr0 adde0 lte_fin.
+exists (\matrix_(i, j) if unlift ord0 i is Some a then p a j else 1 - \sum_a p a j)%R; last first.
+  by apply/matrixP => i j; rewrite !mxE liftK.
+have sum_lt j : (\sum_a p a j < 1)%R.
+  apply: (@le_lt_trans _ _ (\sum_(a < n) n.+1%:R^-1)%R).
+    by apply: ler_sum => a _; have /andP [_ /ltW] := small a j.
+  by rewrite sumr_const card_ord -[X in (X < _)%R]mulr_natl ltr_pdivr_mulr ?ltr0n // mul1r ltr_nat.
+split=> [i j | j].
+  by rewrite mxE; case: unliftP => [a _ | _]; [have /andP [] := small a j | rewrite subr_gt0].
+rewrite big_ord_recl mxE unlift_none [X in (_ + X)%R](eq_bigr (fun a => p a j)) ?subrK // => a _.
+by rewrite mxE liftK.
+Qed.
+
 (* independent, without atoms, positive: the exponentials of the entries of a matrix drawn uniformly from the unit cube *)
 Section Instance.
 Variables (R : realType) (m n : nat).
@@ -39,10 +67,6 @@ have fin (p : 'I_m * 'I_n) : sigma_finite setT uniform.
   exists (fun=> setT); first by rewrite predeqE => x; split=> // _; exists 0%N.
   by move=> _; split=> //; rewrite uniformT ltry.
 have [prob prod] := product_exists fin.
-have mexp : measurable_fun setT (@sequences.expR R).
-  apply: continuous_measurable_fun; exact: continuous_expR.
-have mE (A : set R) : measurable A -> measurable (@sequences.expR R @^-1` A).
-  by move=> mA; rewrite -[X in measurable X]setTI; apply: mexp.
 have cube (A : 'I_m -> 'I_n -> set R) : (forall i j, measurable (A i j)) ->
     prob [set w | forall i j, A i j (w i j)] = \big[mule/1]_i \big[mule/1]_j uniform (A i j).
   by move=> mA; apply: (etrans (congr1 prob (boxE A))); rewrite prod // pair_bigA.
@@ -54,29 +78,18 @@ have side (A : set R) i j : measurable A -> prob [set w : 'M_(m, n) | A (w i j)]
     by rewrite big1 ?mule1 // => a /negPf ai; rewrite big1 // => b _; rewrite ai uniformT.
   rewrite predeqE => w; split=> [h a b | /(_ i j)]; last by rewrite /B !eqxx.
   by rewrite /B; case: ifP => // /andP [/eqP -> /eqP ->].
+have ind : independent_without_atoms prob (id : matrices R m n -> 'M[R]_(m, n)).
+  split=> [|i j|A mA|i j x].
+  - transitivity (prob [set w : 'M_(m, n) | forall i j, [set: R] (w i j)]); first by congr (prob _); rewrite predeqE.
+    by rewrite (cube (fun _ _ => setT)) // big1 // => i _; rewrite big1 // => j _; apply: uniformT.
+  - exact: (measurable_entry (i, j)).
+  - by rewrite cube //; apply: eq_bigr => i _; apply: eq_bigr => j _; rewrite -(side _ i j).
+  rewrite (side [set x]) //; have le := measureIl (lebesgue R) (measurable_set1 x) munit.
+  by apply/eqP; rewrite eq_le measure_ge0 andbT; apply: le_trans le _; rewrite /= /pushforward lebesgue_measure_set1.
 exists _, (matrices R m n), prob, (fun w => map_mx (@sequences.expR R) w).
 split=> [w i j | ]; first by rewrite mxE exp.expR_gt0.
-split=> [|i j|A mA|i j x].
-- transitivity (prob [set w : 'M_(m, n) | forall i j, [set: R] (w i j)]); first by congr (prob _); rewrite predeqE.
-  by rewrite (cube (fun _ _ => setT)) // big1 // => i _; rewrite big1 // => j _; apply: uniformT.
-- by under eq_fun do rewrite mxE; apply: measurable_fun_comp mexp _; apply: (measurable_entry (_, _)).
-- rewrite (_ : [set w | _] = [set w : 'M_(m, n) | forall i j, (@sequences.expR R @^-1` A i j) (w i j)]).
-    rewrite (cube (fun i j => @sequences.expR R @^-1` A i j)) => [|i j]; last exact: mE.
-    apply: eq_bigr => i _; apply: eq_bigr => j _; rewrite -(side _ i j) //; last exact: mE.
-    by congr (prob _); rewrite predeqE => w; rewrite /= mxE.
-  by rewrite predeqE => w; split=> h i j; have := h i j; rewrite /= mxE.
-rewrite (_ : [set w | _] = [set w : 'M_(m, n) | (@sequences.expR R @^-1` [set x]) (w i j)]).
-  rewrite side; last exact: mE.
-  have [x0 | x0] := ltP 0%R x; last first.
-    rewrite (_ : _ @^-1` _ = set0) ?measure0 // predeqE => y; split=> // e.
-    by move: (exp.expR_gt0 y); rewrite (e : sequences.expR y = x) ltNge x0.
-  rewrite (_ : _ @^-1` _ = [set exp.ln x]).
-    have le := measureIl (lebesgue R) (measurable_set1 (exp.ln x)) munit.
-    apply/eqP; rewrite eq_le measure_ge0 andbT; apply: le_trans le _.
-    by rewrite /= /pushforward lebesgue_measure_set1.
-  rewrite predeqE => y; split=> [e | ->]; last by rewrite /preimage /= exp.lnK ?posrE.
-  by rewrite /= -(e : sequences.expR y = x) exp.expK.
-by rewrite predeqE => w; rewrite /= mxE.
+apply: independent_map ind => [|x]; first by apply: continuous_measurable_fun; exact: continuous_expR.
+by exists (exp.ln x) => w i j <-; rewrite exp.expK.
 Qed.
 End Instance.
 
@@ -112,7 +125,8 @@ Proof.
 move=> same; have E i j w : all_one w i j = U point by rewrite mxE; apply: same.
 have always (Q : Prop) : Q -> prob [set _ | Q] = 1 by move=> q; rewrite -prob1; congr (prob _); rewrite predeqE.
 have never (Q : Prop) : ~ Q -> prob [set _ | Q] = 0 by move=> q; rewrite -(measure0 prob); congr (prob _); rewrite predeqE.
-split=> [i j | A _]; first by rewrite (_ : (fun w => _) = cst (U point)); [apply: measurable_fun_cst | apply/funext => w; apply: E].
+split=> [i j | A _].
+  by rewrite (_ : (fun w => _) = cst (U point)); [apply: measurable_fun_cst | apply/funext => w; apply: E].
 have -> : [set w | forall i j, A i j (all_one w i j)] = [set _ | forall i j, A i j (U point)].
   by rewrite predeqE => w; split=> h i j; have := h i j; rewrite E.
 rewrite (eq_bigr (fun i => \big[mule/1]_j prob [set _ | A i j (U point)])) => [|i _]; last first.

@@ -425,7 +425,7 @@ CLAIMS = (
         *OF_FLOATS,
         source=THRESHOLD,
         hypotheses=("P Dirichlet(1) or Gibbs; drawn, its rounded floats as the reals they are",),
-        theorem="main_measure.drawn_contexts",
+        theorem="main_measure.almost_every_context",
     ),
     make_claim(
         "trained-reaches",
