@@ -61,7 +61,7 @@ Variables (R : realType) (d : _) (W : measurableType d) (m n : nat).
 Variables (mu : {measure set W -> \bar R}) (L : W -> 'M[R]_(m, n)).
 Hypothesis prod : atomless_product mu L.
 
-(* a measurable set of matrices in which, whatever the other entries, finitely many numbers are for the entry p *)
+(* a measurable set of matrices that, whatever the other entries, leaves finitely many numbers for the entry p *)
 Lemma sparse_null p (E : set (matrices R m n)) : measurable E ->
   (forall M, exists s : seq R, forall y, E (put p (M, y)) -> y \in s) -> mu.-negligible [set w | E (L w)].
 Proof.
@@ -75,7 +75,7 @@ have -> : [set y | E (put p (M, y))] = [set` [seq y <- s | `[< E (put p (M, y)) 
 by have [] := finite_null [seq y <- s | `[< E (put p (M, y)) >]] (l0 p).
 Qed.
 
-(* ... one number *)
+(* ... at most one number *)
 Lemma thin_null p (E : set (matrices R m n)) : measurable E ->
   (forall M M', E M -> E M' -> (forall i j, (i, j) != p -> M i j = M' i j) -> M = M') ->
   mu.-negligible [set w | E (L w)].
@@ -126,7 +126,7 @@ rewrite -(pair_bigA _ (fun i j => prob [set w | A (i, j) (Y w i j)])) /= -(ind (
 by rewrite predeqE => w; split=> [h i j | h [i j]]; [apply: (h (i, j)) | apply: h].
 Qed.
 
-(* a measurable function of the entries, one-to-one on their values *)
+(* a measurable function of each entry, one-to-one on the values of the entries *)
 Lemma independent_map Y (h : R -> R) : measurable_fun setT h ->
   (forall x, exists y, forall w i j, h (Y w i j) = x -> Y w i j = y) ->
   independent_without_atoms prob Y -> independent_without_atoms prob (fun w => map_mx h (Y w)).
@@ -265,7 +265,7 @@ apply: (negligible_subset (singular_null prod fI gI f0)) => w /= no.
 by apply/eqP; apply: contra_notT no => nz d' k s X s0 rX; apply: h.
 Qed.
 
-(* tokens of rank below n: almost everywhere no head of any size has the context *)
+(* tokens of rank below n >= 2: almost everywhere no head of any size has the context *)
 Theorem product_deficient dim n (X : 'M[realExp R]_(dim, n)) (L : logits n) :
   (1 < n)%N -> (\rank X < n)%N -> atomless_product mu (L : W -> 'M[R]_n) ->
   {ae mu, forall w, forall (s : realExp R) k, ~ reachable k s X (softmax (L w))}.

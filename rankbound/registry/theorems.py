@@ -431,7 +431,7 @@ CLAIMS = (
         compare_ranks(_float_contexts, certified_log_rank, lambda n: n - 1),
         *OF_FLOATS,
         source=THRESHOLD,
-        hypotheses=("P Dirichlet(1) or Gibbs; drawn, its rounded floats as the reals they are",),
+        hypotheses=("P Dirichlet(1) or Gibbs; the floats of each draw read as the reals they are",),
         theorem="main_measure.almost_every_context",
     ),
     make_claim(
