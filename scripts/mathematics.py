@@ -88,6 +88,7 @@ SIGNS = {
     "⊤": r"\top",
     "|": r"\vert",
 } | {sign: sign for sign in "+-=,;:/!()[]"}
+LETTER = "[A-Za-z]'*|[α-ωΑ-Ωℓ]'*"
 OPEN, CLOSE = "([{⟨⌊⌈", ")]}⟩⌋⌉"
 INFIX = (
     "=",
@@ -131,17 +132,24 @@ def latex(text: str) -> str | None:
         found, rest = _read(tokens, "")
     except NoFormulaError:
         return None
-    is_formula = any(re.fullmatch(r"[A-Za-z]'*|[α-ωΑ-Ωℓ]'*|\d.*", token) for token in tokens)
+    is_formula = any(re.fullmatch(rf"{LETTER}|\d.*", token) for token in tokens)
     return found if is_formula and not rest else None
 
 
 def _read(tokens: list[str], end: str) -> tuple[str, list[str]]:
     """What stands before a closing bracket, and what comes after that."""
     parts: list[str] = []
+    before = ""
     while tokens and tokens[0] != end:
         if tokens[0] in CLOSE:
             raise NoFormulaError
-        part, tokens = _item(tokens)
+        is_vector = tokens[0] == "1" and (
+            re.fullmatch(LETTER, before)
+            or tokens[1:2] == ["("]
+            or (tokens[2:4] == ["^", "T"] and re.fullmatch(LETTER, tokens[1]))
+        )
+        before = tokens[0]
+        part, tokens = (r"\mathbf 1", tokens[1:]) if is_vector else _item(tokens)
         parts.append(part)
     if end:
         if not tokens:

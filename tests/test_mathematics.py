@@ -38,6 +38,9 @@ def tight(text: str) -> str:
         ("log2 N", r"\log_{2}N"),
         ("‖B C‖_*", r"\Vert B C\Vert_*"),
         ("e^(2g)", r"e^{2 g}"),
+        ("L - L' = 1 c^T", r"L-L'=\mathbf 1 c^\top"),
+        ("N 1 != 0", r"N\mathbf 1\ne 0"),
+        ("n - 1 < d", r"n-1\lt d"),
         ("2^±t", r"2^{\pm t}"),
     ],
 )
