@@ -360,6 +360,15 @@ def test_a_full_run_tries_no_less_than_a_quick_one(claim: Claim) -> None:
 
 
 @each_claim
+def test_mutants_replace_arguments_of_the_check(claim: Claim) -> None:
+    trial, *formulas = inspect.signature(claim.check).parameters
+    assert trial == "trial"
+    for mutant in claim.mutants:
+        assert mutant.formulas
+        assert set(mutant.formulas) <= set(formulas)
+
+
+@each_claim
 def test_mutants_have_names_of_their_own_and_a_kind(claim: Claim) -> None:
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim.id)
     names = [mutant.name for mutant in claim.mutants]

@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import arrays
 import rankbound as rb
 from rankbound.testing import contexts, logits
 from rankbound.theory import certified as certification
+from rankbound.theory.softmax_gauge import centre
 from tests.certificates.build import exact
 from tests.certificates.build import rank as true_rank
 from tests.helpers import (
@@ -476,3 +477,19 @@ def test_a_ratio_that_float64_holds_is_taken_as_it_is(ratio: Any) -> None:
     P = rb.random_context(4, 0)
     found, expected = (rb.certified_log_rank(P, ratio=x) for x in (ratio, float(ratio)))
     assert (found.lower, found.upper) == (expected.lower, expected.upper)
+
+
+@pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
+def test_the_compression_of_a_gap_is_orthonormal_on_the_right_sides(size: float) -> None:
+    """V S^-1 of the decomposition of C log P, and U^T, whatever the size of log P."""
+    P = rb.random_context(5, seed=0, law="gibbs", scale=size)
+    (proof,) = rb.certified_log_rank(P, ratio=0.0).certify().certificates
+    sides = (getattr(proof, name) for name in ("compression", "inverse"))
+    V, R = (
+        np.ldexp(np.array(one.entries, float).reshape(one.rows, one.columns), one.exponent)
+        for one in sides
+    )
+    image = centre(np.log(P)) @ V
+    # to 40 bits and more, less what float64 loses to condition numbers, below 1000 here
+    np.testing.assert_allclose(image.T @ image, np.eye(4), rtol=0, atol=2.0**-30)
+    np.testing.assert_allclose(R @ image, np.eye(4), rtol=0, atol=2.0**-30)
