@@ -197,7 +197,7 @@ class LossCurve(Record):
         run_layers : bool
             Rank by runs with one layer cut, five per layer, on a window of the calibration text,
             their costs shared among its heads by the moments; further plans of this curve use the
-            same runs. False: by the moments alone, which takes no runs and saves less.
+            same runs. False: by the moments alone, which takes no runs.
         per : {"key/value head", "layer"}
             Whether heads of a layer may get different sizes.
 

@@ -153,7 +153,8 @@ def _plan(plan: Mapping[str, Any] | None) -> str:
         f'<p class="caption">Measured by a run at the plan: {told}the divergence is '
         f"{plan['divergence']:.3g}, where the layers alone sum to {plan['predicted']:.3g}. "
         f"Keys and values take {plan['cache_bytes']:,} bytes per token of "
-        f"{plan['full_cache_bytes']:,}.</p>\n"
+        f"{plan['full_cache_bytes']:,}. A bar per key/value head; above a layer stands the "
+        "mean of its sizes.</p>\n"
         f"{_bars(plan['layers'])}\n<details><summary>Layer by layer</summary>\n"
         f"{_rows(['layer', 'head sizes', 'divergence alone'], rows)}\n</details>\n"
     )

@@ -124,14 +124,15 @@ def real_tokens(loaded: LoadedModel, inputs: Inputs, module: str) -> RealTokens 
     A decoder beside an encoder has a mask of its own, and all its queries are its tokens. In other
     modules, such as a vision tower, queries may be something else.
     """
+    own, others = (_mask(inputs.get(f"{name}attention_mask")) for name in ("decoder_", ""))
+    if own is None and others is None:
+        return None
     decoder = ""
     if getattr(loaded.model.config, "is_encoder_decoder", False):
         part = loaded.model.get_decoder()
         decoder = next((name for name, one in loaded.model.named_modules() if one is part), "")
-    within = bool(decoder) and module.startswith(f"{decoder}.")
-    own, others = (_mask(inputs.get(f"{name}attention_mask")) for name in ("decoder_", ""))
-    if within:  # its cross-attention reads the others
-        return None if own is None and others is None else RealTokens(own, queries=True)
+    if decoder and module.startswith(f"{decoder}."):  # its cross-attention reads the others
+        return RealTokens(own, queries=True)
     return None if others is None else RealTokens(others, queries=False)
 
 
