@@ -27,7 +27,7 @@ from rankbound.registry.verification import built
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "rankbound" / "certificates" / "claims.json"
-FLOAT = re.compile("0x[0-9a-f.]+p")
+FLOAT = re.compile("0x[0-9a-f.]+p|/0x[1248]0{13}")  # also read as a rational, over 2^52 or more
 CASES = ROOT / "tests" / "registry" / "cases.json"
 
 
