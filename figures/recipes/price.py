@@ -108,7 +108,7 @@ PRICE = Recipe(
     price_rows,
     on_one_axes(price_of_scale),
     (3.2, 3.6),
-    "Least scale of logits with which a head gives each of 64 or 1024 queries its own key, against "
+    "Least scale of logits with which a head gives each of 64 or 512 queries its own key, against "
     "head size: a lower bound and a head that was built, both falling steeply to head size 8",
     MappingProxyType({"upper": bisected}),
 )
