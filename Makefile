@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage docs clean
+.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures check-figures draw losses bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage docs clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -146,8 +146,21 @@ docs: .venv/docs
 	$(BIN)/python scripts/make_docs.py .docs/source
 	$(BIN)/python -m sphinx -W --keep-going -q -c docs .docs/source .docs/html
 
+# The figures, computed and drawn; what differs from figures/data by no more than its tolerance stays.
 figures: .venv/core
-	$(BIN)/python figures/regenerate.py
+	$(BIN)/python figures/regenerate.py --jobs 2
+
+# The same, compared and not written; and drawn from the tables as they stand.
+check-figures: .venv/core
+	$(BIN)/python figures/regenerate.py --check --jobs 2
+
+draw: .venv/core
+	$(BIN)/python figures/regenerate.py --draw-only
+
+# What two trained models lose with smaller heads: a figure; some ten minutes.
+losses: .venv/models
+	$(BIN)/python figures/measure_losses.py
+	$(BIN)/python figures/regenerate.py loss --draw-only
 
 .venv/core: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "rankbound needs Python 3.11 or later; try `make PYTHON=python3.12`")'

@@ -2,56 +2,123 @@
 
 from __future__ import annotations
 
+import csv
+import hashlib
+import io
+import json
+import os
+import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+import matplotlib as mpl
+import matplotlib.style  # mpl.style is there once it is imported
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.text import Annotation
+from matplotlib.transforms import ScaledTranslation
 
 from rankbound._validate import shown
 from rankbound.errors import InputError, InputTypeError
 
-# Okabe & Ito's palette, which the common forms of colour blindness keep apart
-BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-ORANGE, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#000000", "0.35"
-PALETTE = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, BLACK)  # best on white first
-FONT = 9.0
+STYLE = Path(__file__).with_name("rankbound.mplstyle")
+WIDE, NARROW = 6.75, 3.25  # inches: a page, and a column of two
+# From dark to light, so that they differ in grey as well, and under each form of colour blindness.
+BLACK, BLUE, RED, GREEN, AMBER = "#000000", "#003C86", "#A83232", "#1B8A5A", "#C9821C"
+PALETTE, MARKERS = (BLUE, RED, GREEN, AMBER, BLACK), ("o", "s", "D", "^", "v")
+GREY = "0.35"  # of notes
+HOLLOW = "hollow: fit not converged"
+CHARACTER = 0.56  # the mean width of a character of the style's font, in its size
 
+Rows = Any  # mappings, dataclasses, a DataFrame, or the path of a published table's JSON
 Point = TypeVar("Point")
 Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True)
 class Style:
-    """How a series looks, and where its name is written beside its last markers."""
+    """How a series looks."""
 
     name: str
     colour: str
     marker: str
     offset: float = 0.0  # from its place, so that series stand side by side
-    size: float = 3.4
-    filled: bool = True
-    align: str = "left"
-    above: float = 0.0  # points
 
 
-def axes_or_new(axes: Axes | None, inches: tuple[float, float]) -> Axes:
-    """Return these axes, or those of a new figure of this size."""
-    if axes is None:
-        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
+def styled() -> AbstractContextManager[None]:
+    """The style, for what is drawn and saved within."""
+    return mpl.style.context(STYLE)
 
-        _, axes = plt.subplots(figsize=inches, layout="constrained")
-    if not isinstance(axes, Axes):
-        raise InputTypeError(
-            f"axes is of type {type(axes).__name__}; expected Axes. figure.subplots() returns them."
+
+@contextmanager
+def panel(ax: Axes | None, inches: tuple[float, float]) -> Iterator[Axes]:
+    """These axes, or those of a new figure of this size, to be drawn on in the style."""
+    with styled():
+        axes = _new(1, inches)[0] if ax is None else ax
+        if not isinstance(axes, Axes):
+            raise InputTypeError(
+                f"ax is of type {type(ax).__name__}; expected Axes. figure.subplots() returns them."
+            )
+        yield axes
+
+
+@contextmanager
+def pair(
+    ax: tuple[Axes, Axes] | None, inches: tuple[float, float], what: str
+) -> Iterator[tuple[Axes, Axes]]:
+    """The same of two panels, the first and the second of which show this."""
+    with styled():
+        try:
+            left, right = _new(2, inches) if ax is None else ax
+            are_axes = isinstance(left, Axes) and isinstance(right, Axes)
+        except (TypeError, ValueError):
+            are_axes = False
+        if not are_axes:
+            raise InputTypeError(
+                f"ax is of type {type(ax).__name__}; expected a pair of Axes: {what}. "
+                "figure.subplots(1, 2) returns one."
+            )
+        yield left, right
+
+
+def _new(count: int, inches: tuple[float, float]) -> Sequence[Axes]:
+    import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
+
+    _, axes = plt.subplots(1, count, figsize=inches, squeeze=False)
+    found: Sequence[Axes] = axes[0]
+    return found
+
+
+def published(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The rows of a published table, from the JSON of its provenance, whose SHA-256 they have.
+
+    A column whose texts are all integers, numbers or truth values is read as that.
+    """
+    origin = json.loads(Path(path).read_text(encoding="utf-8"))
+    table = Path(path).with_name(origin["file"]).read_bytes()
+    if hashlib.sha256(table).hexdigest() != origin["sha256"]:
+        raise InputError(
+            f"{origin['file']} is not the table that {Path(path).name} describes (SHA-256 differs)."
         )
-    return axes
+    rows = list(csv.DictReader(io.StringIO(table.decode())))
+    values = {key: _typed([row[key] for row in rows]) for key in (rows[0] if rows else ())}
+    return [{key: values[key][place] for key in values} for place in range(len(rows))]
+
+
+def _typed(texts: list[str]) -> list[Any]:
+    for kind in (int, float, {"true": True, "false": False}.__getitem__):
+        try:
+            return [kind(text) for text in texts]
+        except (ValueError, KeyError):
+            continue
+    return texts
 
 
 def read_points(
-    rows: Sequence[Mapping[str, Any]],
+    rows: Rows,
     keys: Sequence[str],
     identity: Sequence[str],
     read: Callable[[str, Mapping[str, Any]], Point],
@@ -76,17 +143,22 @@ def read_points(
     return list(points.values())
 
 
-def checked(
-    rows: Sequence[Mapping[str, Any]], keys: Sequence[str]
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Each record, whose keys are there, with its name for messages."""
-    for place, record in enumerate(rows):
-        name = f"rows[{place}]"
+def checked(rows: Rows, keys: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Each record, whose keys are there, with its name for messages.
+
+    Rows are mappings or records (dataclasses), a DataFrame of them, or the path of the JSON beside
+    a published table.
+    """
+    if isinstance(rows, (str, os.PathLike)):
+        rows = published(rows)
+    elif hasattr(rows, "to_dict"):
+        rows = rows.to_dict("records")
+    for place, row in enumerate(rows):
+        name, record = f"rows[{place}]", row
+        if is_dataclass(row):
+            record = {field.name: getattr(row, field.name) for field in fields(row)}
         if not isinstance(record, Mapping):
-            raise InputTypeError(
-                f"{name} is {shown(record)}; expected a mapping. "
-                "For a DataFrame pass frame.to_dict('records')."
-            )
+            raise InputTypeError(f"{name} is {shown(record)}; expected a mapping or a record.")
         for key in keys:
             if key not in record:
                 raise InputError(f"{name} has no {key!r}; expected {', '.join(keys)}.")
@@ -127,28 +199,72 @@ def write_beside(
     return axes.annotate(text, at, xytext=offset, textcoords="offset points", va="center", **style)
 
 
-def explain_hollow(axes: Axes, at: tuple[float, float], va: str, **style: Any) -> None:
-    """Say in a right corner, at a place in fractions of the axes, what a hollow marker is."""
-    axes.annotate(
-        "hollow: fit not converged",
-        at,
-        xycoords="axes fraction",
-        ha="right",
-        va=va,
-        fontsize=FONT - 1,
-        color=GREY,
-        **style,
+def note(axes: Axes, text: str, at: tuple[float, float] = (0.98, 0.98), **style: Any) -> None:
+    """Write a remark at a place in fractions of the axes, by default the upper right corner."""
+    look = {"ha": "right", "va": "top", "color": GREY, "fontsize": mpl.rcParams["font.size"]}
+    axes.annotate(text, at, xycoords="axes fraction", **{**look, **style})
+
+
+def width(axes: Axes) -> float:
+    """How wide the axes' part of their figure is, in inches."""
+    spec, box = axes.get_subplotspec(), axes.figure.bbox
+    inches = box.width / axes.figure.dpi
+    return float(inches / (spec.get_gridspec().ncols if spec is not None else 1))
+
+
+def broken(text: str, inches: float) -> str:
+    """A title in as many lines as it takes in this width."""
+    room = int(inches * 72 / (CHARACTER * mpl.rcParams["axes.titlesize"]))
+    return "\n".join(textwrap.wrap(text, max(room, 12)))
+
+
+def name_rows(axes: Axes, names: Sequence[str]) -> float:
+    """Name rows at 0, 1, …, in several lines where there is little room; return their inches."""
+    room = 30 if width(axes) > NARROW else 16
+    lines = [textwrap.wrap(name, room) for name in names]
+    axes.set_yticks(range(len(names)), ["\n".join(some) for some in lines])
+    longest = max(len(line) for some in lines for line in some)
+    return float(longest * CHARACTER * mpl.rcParams["ytick.labelsize"] / 72)
+
+
+def label(axes: Axes, *, title: str = "", x: str = "", y: str = "", left: float = 0.5) -> None:
+    """Write the title, broken where the figure ends, and the names of the axes.
+
+    So many inches are left of the axes.
+    """
+    size = mpl.rcParams["axes.titlesize"]
+    axes.set_title(broken(title, width(axes) - left - 0.1), loc="left", fontsize=size)
+    axes.set_xlabel(x, fontsize=mpl.rcParams["axes.labelsize"])
+    axes.set_ylabel(y, fontsize=mpl.rcParams["axes.labelsize"])
+
+
+def legend(axes: Axes, handles: Sequence[Any] | None = None, below: float = 26.0) -> None:
+    """Put the legend so many points below the axes, in as many columns as their part has room."""
+    handles = axes.get_legend_handles_labels()[0] if handles is None else handles
+    size = mpl.rcParams["legend.fontsize"]
+    longest = max(len(line) for one in handles for line in str(one.get_label()).split("\n"))
+    column = (longest * CHARACTER + 4.5) * size / 72
+    offset = ScaledTranslation(0, -below / 72, axes.figure.dpi_scale_trans)
+    axes.legend(
+        handles=list(handles),
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0.0),
+        bbox_transform=axes.transAxes + offset,
+        ncols=max(1, min(len(handles), int(width(axes) / column))),
+        borderaxespad=0,
     )
 
 
-def label(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
-    """Write the title and the names of the axes."""
-    axes.set_title(title, loc="left", fontsize=FONT + 1)
-    axes.set_xlabel(x, fontsize=FONT)
-    axes.set_ylabel(y, fontsize=FONT)
-
-
 def dress(axes: Axes, *bare: str) -> None:
-    """Set the font of the ticks and hide the spines at the top, at the right, and at these."""
-    axes.tick_params(labelsize=FONT, length=3)
+    """Set the ticks in the style and hide the spines at the top, at the right, and at these."""
+    style = mpl.rcParams
+    axes.tick_params(
+        labelsize=style["xtick.labelsize"],
+        length=style["xtick.major.size"],
+        width=style["xtick.major.width"],
+    )
+    minor = {"length": style["xtick.minor.size"], "width": style["xtick.minor.width"]}
+    axes.tick_params(which="minor", **minor)
     axes.spines[["top", "right", *bare]].set_visible(False)
+    for spine in axes.spines.values():
+        spine.set_linewidth(mpl.rcParams["axes.linewidth"])

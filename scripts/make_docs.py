@@ -36,12 +36,13 @@ KINDS = json.loads((PACKAGE / "certificates" / "claims.json").read_text("utf-8")
 PAGES_OF_SOURCES = ("theory", "papers")  # where statements are proved, or told
 RUN_IN = re.compile(r"^(?=\*\*([^*]+)\*\*)", re.MULTILINE)  # a paragraph that begins in bold
 SECTION = re.compile(r"^## (\d+)\. ", re.MULTILINE)
-FIGURES = {  # of a file of the registry: which figure shows it, and what it shows
-    "theorems": ("cliff", "Error of the best head against its size: it vanishes at n - 1"),
-    "theorem_c": ("masks", "Least head size against the number of tokens, under masks"),
-    "any_tokens": ("reach", "Share of contexts that heads reach, against n/d"),
-    "theorem_2": ("separation", "What students miss of a teacher, against their number of heads"),
-    "selection": ("atlas", "Least head size of ten classes of patterns, in four senses"),
+FIGURES = {  # of a file of the registry: which figure shows it
+    "theorems": "cliff",
+    "theorem_c": "masks",
+    "any_tokens": "reach",
+    "theorem_2": "witness",
+    "approximation": "ranks",
+    "selection": "price",
 }
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#|$~])")
 TO_PROOF = re.compile(r"\[([^\]]+)\]\(\.\./proofs/(\w+)\.v#L(\d+)\)")
@@ -269,14 +270,21 @@ def evidence(claims: tuple[Claim, ...]) -> str:
     return ", ".join(f"{n} {word}" for word, n in Counter(c.status.value for c in claims).items())
 
 
+def alt_texts() -> dict[str, str]:
+    """What each figure shows, as its recipe says."""
+    sys.path.insert(0, str(ROOT / "figures"))
+    recipes = importlib.import_module("recipes").FIGURES
+    return {name: recipe.alt for name, recipe in recipes.items()}
+
+
 def theorems(texts: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """A page for each file of the registry, and their list."""
     sources, found = bibliography(), groups()
     for group in found:
         parts = [f"# {plain(group.title)}", prose(group.about)]
         if group.name in FIGURES:
-            figure, shows = FIGURES[group.name]
-            parts.append(f"![{shows}](/figures/{figure}.png)")
+            figure = FIGURES[group.name]
+            parts.append(f"![{alt_texts()[figure]}](/figures/{figure}.png)")
         parts += [section(claim, texts, sources) for claim in group.claims]
         yield f"claims/{group.name}.md", "\n\n".join(parts)
     every = tuple(rb.claims.values())

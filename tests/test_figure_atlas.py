@@ -48,7 +48,7 @@ def test_each_entry_is_drawn_where_it_lies() -> None:
     for row in ROWS:
         artist = drawn[f"{row['pattern']}-{row['notion']}"]
         if math.isinf(row["lower"]):
-            assert artist.get_text() == "none"
+            assert artist.get_text() == "no head"
         else:
             assert list(artist.get_xdata()) == [row["lower"], row["upper"]]
 
@@ -77,4 +77,4 @@ def test_bad_tables() -> None:
     with refused(rb.InputTypeError, "expected Axes"):
         atlas_intervals([ENTRY], "axes")  # type: ignore[arg-type]
     with refused(rb.InputTypeError, "expected a mapping"):
-        atlas_intervals(["row"])  # type: ignore[list-item]
+        atlas_intervals(["row"])

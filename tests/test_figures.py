@@ -87,7 +87,7 @@ def test_provenance_and_drawing_say_nothing_of_who_when_and_where(name: str) -> 
     origin = json.loads((FIGURES / "data" / f"{name}.json").read_text())
     long = {"cells", "corpus_sha256"}  # of runs that a store kept, with any number of BLAS
     more = long if regenerate.FIGURES[name].compute is None else {"blas"}
-    more = {"texts_sha256"} if name == "bases" else more
+    more = {"texts_sha256"} if name in ("bases", "loss") else more
     assert set(origin) == {"command", "file", "sha256", "settings", "versions"} | more
     assert "<dc:date>" not in (FIGURES / f"{name}.svg").read_text(encoding="utf-8")
 
@@ -372,25 +372,36 @@ def test_the_masks_and_logits_are_those_the_table_names() -> None:
     assert len(np.unique(logits)) > 700  # 1024 draws from 2001 integers: about 800 distinct
 
 
+DRAWN_AS = {"causal-worst": "full", "prefix-1/2": "causal"}  # what agrees in every row
+
+
 def test_the_drawing_shows_points_formulas_and_the_band() -> None:
     axes = head_sizes_by_mask(MASK_ROWS, Figure().subplots())
     lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
-    assert set(lines) == {f"{name}-{what}" for name in NESTED for what in ("points", "formula")}
+    first = {DRAWN_AS.get(name, name) for name in NESTED}
+    assert set(lines) == {f"{name}-{what}" for name in first for what in ("points", "formula")}
     for name in NESTED:
         expected = [(row["n"], row["lower"]) for row in of_mask(name)]
         for what in ("points", "formula"):
-            drawn = np.transpose(np.asarray(lines[f"{name}-{what}"].get_data(), dtype=float))
+            line = lines[f"{DRAWN_AS.get(name, name)}-{what}"]
+            drawn = np.transpose(np.asarray(line.get_data(), dtype=float))
             np.testing.assert_array_equal(drawn, expected)
     (band,) = axes.collections
     assert band.get_gid() == "sliding-1/4-band"
     corners = {(x, y) for x, y in np.asarray(band.get_paths()[0].vertices)}
     sides = {(row["n"], row[side]) for row in of_mask("sliding-1/4") for side in ("lower", "upper")}
     assert corners == sides
-    names = [text.get_text() for text in axes.texts]
-    assert len(names) == 6
-    assert [name for name in names if "undecided" in name] == [
-        name for name in names if "sliding" in name
+    names = in_legend(axes)
+    assert names == [
+        "full; causal, worst case: n − 1",
+        "prefix of p = 3n/4: p − 1",
+        "causal; prefix of n/2: ⌊n/2⌋",
+        "sliding window of n/4: undecided, 4 to 7 at n = 32",
     ]
+
+
+def in_legend(axes: Any) -> list[str]:
+    return [text.get_text() for text in axes.get_legend().get_texts()]
 
 
 def test_a_window_whose_sides_meet_is_drawn_as_points() -> None:
@@ -398,7 +409,7 @@ def test_a_window_whose_sides_meet_is_drawn_as_points() -> None:
     axes = head_sizes_by_mask(rows, Figure().subplots())
     assert len(axes.collections) == 0
     assert [line.get_gid() for line in axes.lines] == ["sliding-1/4-points"]
-    assert not any("undecided" in text.get_text() for text in axes.texts)
+    assert not any("undecided" in name for name in in_legend(axes))
 
 
 MASK_ROW = {"series": "causal", "n": 4, "lower": 2, "upper": 2}
@@ -452,7 +463,7 @@ def test_the_picture_of_the_reach_shows_the_shares() -> None:
     (line,) = (line for line in axes.lines if line.get_gid() == "causal")
     x, y = (np.asarray(values, float).tolist() for values in line.get_data())
     shares = dict(zip(x, y, strict=True))
-    assert shares[1.0] == shares[9 / 8] == 1.0 > shares[10 / 8]  # one missing dimension
+    assert shares[1.0] == shares[8 / 9] == 1.0 > shares[8 / 10]  # one missing dimension
     with refused(rb.InputError, "rows[0]['series'] is 'left'", "expected one of"):
         reach_by_length([REACH_ROWS[0] | {"series": "left"}], axes)
     with refused(rb.InputError, "rows[0]['dimension'] is 99"):
@@ -601,7 +612,7 @@ def test_the_drawing_says_what_the_sizes_are() -> None:
     axes = student_errors(STUDENT_ROWS, Figure().subplots())
     labels = [label.get_text() for label in axes.get_xticklabels()]
     assert labels == ["1\n(16)", "2\n(8)", "4\n(4)", "8\n(2)", "16\n(1)"]
-    texts = "\n".join(text.get_text() for text in axes.texts)
+    texts = "\n".join(in_legend(axes)).replace(";\n", "; ")
     assert "$d_k = d_v = d/h$; 1024 parameters" in texts
     assert "$d_k = d_v = 16$; 4096 parameters at h = 4" in texts
     assert "$d_k = 16$, $d_v = 4$; 2560 parameters" in texts
@@ -613,8 +624,19 @@ def test_the_drawing_says_what_the_sizes_are() -> None:
 def test_hollow_students_are_explained(state: bool) -> None:
     rows = [{**row, "converged": state} for row in STUDENT_ROWS]
     axes = student_errors(rows, Figure().subplots())
-    explained = "hollow: fit not converged" in [text.get_text() for text in axes.texts]
-    assert explained != state
+    assert ("hollow: fit not converged" in in_legend(axes)) != state
+
+
+def test_what_the_solver_cannot_tell_from_0_is_shaded() -> None:
+    """Up to the largest product of norms of a fit that converged: there f <= ‖∇f‖ ‖w‖."""
+    rows = [{**row, "gradient_norm": 0.0} for row in STUDENT_ROWS]
+    rows[3] |= {"converged": True, "gradient_norm": 1e-6, "weight_norm": 20.0}
+    rows[4] |= {"converged": False, "gradient_norm": 1e-3, "weight_norm": 20.0}
+    axes = student_errors(rows, Figure().subplots())
+    (shade,) = [patch for patch in axes.patches if patch.get_gid() == "zero"]
+    assert shade.get_extents().y1 == pytest.approx(axes.transData.transform((1, 2e-5))[1])
+    bare = [{k: v for k, v in row.items() if k != "weight_norm"} for row in rows]
+    assert not student_errors(bare, Figure().subplots()).patches
 
 
 STUDENT = {
@@ -671,7 +693,9 @@ def test_two_drawings_are_the_same_bytes(name: str, folder: Path) -> None:
     drawings = []
     for _ in range(2):
         assert regenerate.main([name, "--draw-only"]) == 0
-        drawings.append([(folder / f"{name}.{kind}").read_bytes() for kind in ("svg", "png")])
+        files = sorted(path for path in folder.rglob(f"{name}.*") if path.parent.name != "data")
+        assert [path.suffix for path in files] == [".pdf", ".png", ".svg"] * 2  # in both widths
+        drawings.append([path.read_bytes() for path in files])
     assert drawings[0] == drawings[1]
     digest = regenerate.read_data(name, folder / "data")[1].encode()
     assert all(digest in drawing for drawing in drawings[0])
@@ -697,9 +721,13 @@ def test_a_small_table_is_written_and_read_back(
         (
             ["nothing"],
             None,
-            "no figure 'nothing'; expected one of atlas, bases, cliff, experiments-laptop",
+            "no figure 'nothing'; expected one of atlas, bases, cliff, evidence",
         ),
-        (["trained-heads"], None, "trained-heads is a table of long runs: `make experiments`"),
+        (
+            ["trained-heads"],
+            None,
+            "trained-heads is a table of long runs, written by: rankbound",
+        ),
         (["cliff", "--draw-only"], "delete", "no cliff.csv"),
         (["cliff", "--draw-only"], "change", "SHA-256 differs"),
     ],

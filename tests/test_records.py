@@ -215,5 +215,5 @@ def test_plots_show_the_values() -> None:
     assert hollow.get_markerfacecolor() == "none"
     with refused(rb.InputError, "spectra of shape", "expected that of one matrix"):
         made("Spectrum of a batch").plot()
-    with refused(rb.InputTypeError, "axes is", "expected Axes"):
+    with refused(rb.InputTypeError, "ax is", "expected Axes"):
         made("Spectrum").plot(3)

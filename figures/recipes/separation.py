@@ -14,15 +14,18 @@ parameters as ``narrow-values``, says that the size of queries and keys is what 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+
+import numpy as np
 
 from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.layer import MultiHead
 from rankbound.fitting.layer import fit_layer
 from rankbound.plots import student_errors
-from recipes.recipe import Recipe, Row, on_one_axes
+from recipes.recipe import Recipe, Row, free, on_one_axes
 
 COLUMNS: Mapping[str, type] = MappingProxyType(
     {
@@ -35,6 +38,7 @@ COLUMNS: Mapping[str, type] = MappingProxyType(
         "error": float,  # share of the teacher's output missed on fresh tokens
         "fitted_error": float,  # on the tokens of the fit, where it is minimised
         "gradient_norm": float,
+        "weight_norm": float,
         "iterations": int,
         "converged": bool,  # False: not a stationary point
     }
@@ -83,6 +87,7 @@ def separation_row(student: Sequence[Any], seed: int, settings: Mapping[str, Any
         gradient_tolerance=settings["gradient_tolerance"],
         max_iterations=settings["max_iterations"],
     )
+    weights = (fit.layer.W_q, fit.layer.W_k, fit.layer.W_v, fit.layer.W_o)
     return {
         "series": series,
         "heads": heads,
@@ -93,6 +98,7 @@ def separation_row(student: Sequence[Any], seed: int, settings: Mapping[str, Any
         "error": fit.error,
         "fitted_error": fit.fitted_error,
         "gradient_norm": fit.gradient_norm,
+        "weight_norm": math.sqrt(sum(float(np.sum(W**2)) for W in weights)),
         "iterations": fit.iterations,
         "converged": fit.converged,
     }
@@ -109,4 +115,34 @@ def teacher(seed: int, settings: Mapping[str, Any]) -> MultiHead:
     )
 
 
-SEPARATION = Recipe(COLUMNS, SETTINGS, separation_rows, on_one_axes(student_errors), (7.2, 3.9))
+def solved(settings: Mapping[str, Any], published: Row, computed: Row) -> float:
+    """What an error may change by between two descents into one minimum.
+
+    To first order ``|f(w) - f(w')| <= ‖∇f‖ ‖w - w'‖``, and no two weights of these norms are
+    farther apart than their sum. On fresh tokens f is another function near to it, whence the 2.
+    """
+    rows = (published, computed)
+    gradient = max(settings["gradient_tolerance"], *(row["gradient_norm"] for row in rows))
+    return float(2 * gradient * sum(row["weight_norm"] for row in rows))
+
+
+SEPARATION = Recipe(
+    COLUMNS,
+    SETTINGS,
+    separation_rows,
+    on_one_axes(student_errors),
+    (3.8, 4.6),
+    "Share of a teacher's output missed by students, against their number of heads: standard "
+    "layers of 2 to 16 heads stop between 0.02 and 0.5, heads of fixed size at 0 within the "
+    "solver's tolerance",
+    MappingProxyType(
+        {
+            "error": solved,
+            "fitted_error": solved,
+            "gradient_norm": free,
+            "weight_norm": free,
+            "iterations": free,
+        }
+    ),
+    slow=True,
+)

@@ -147,30 +147,30 @@ class LossCurve(Record):
 
     def plot(self, ax: Any = None) -> Any:
         """Draw what all heads cut at once cost against their size; return the axes."""
-        from rankbound.canvas import BLUE, VERMILION, axes_or_new, dress, label
+        from rankbound.canvas import BLUE, RED, dress, label, legend, panel
 
-        axes = axes_or_new(ax, (3.25, 2.4))
         name = "divergence" if self.loss is None else "increase"
         everywhere = [point for point in self.points if point.layer is None]
-        for kind, per in dict.fromkeys((p.kind, p.basis_per) for p in everywhere):
-            mine = sorted(
-                (p.head_size, getattr(p, name))
-                for p in everywhere
-                if (p.kind, p.basis_per) == (kind, per)
-            )
-            style = "-" if kind == "fixed" else "--"
-            marker = "o" if per == "head" else "s"
-            colour = BLUE if kind == "fixed" else VERMILION
-            said = f"{kind}, a basis per {per}"
-            k, cost = zip(*mine, strict=True)
-            axes.plot(k, cost, style, marker=marker, ms=3.4, color=colour, label=said, gid=said)
         unit = (
             "loss, nats above the model's" if self.loss is not None else "divergence of the output"
         )
-        axes.locator_params(axis="x", integer=True)
-        label(axes, x="head size $k$", y=unit)
-        axes.legend(fontsize=7, frameon=False)
-        dress(axes)
+        with panel(ax, (3.25, 2.4)) as axes:
+            for kind, per in dict.fromkeys((p.kind, p.basis_per) for p in everywhere):
+                mine = sorted(
+                    (p.head_size, getattr(p, name))
+                    for p in everywhere
+                    if (p.kind, p.basis_per) == (kind, per)
+                )
+                style = "-" if kind == "fixed" else "--"
+                marker = "o" if per == "head" else "s"
+                colour = BLUE if kind == "fixed" else RED
+                said = f"{kind}, a basis per {per}"
+                k, cost = zip(*mine, strict=True)
+                axes.plot(k, cost, style, marker=marker, color=colour, label=said, gid=said)
+            axes.locator_params(axis="x", integer=True)
+            label(axes, x="head size $k$", y=unit)
+            dress(axes)
+            legend(axes)
         return axes
 
     def plan(

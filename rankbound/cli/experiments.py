@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,22 +127,25 @@ def _draw(report: ExperimentReport, folder: Path) -> None:
     """A figure per experiment of layers, and one of trained heads."""
     from matplotlib.figure import Figure
 
+    from rankbound import canvas
     from rankbound.plots import errors_by_heads, ranks_of_trained_heads, spectra_of_trained_heads
     from rankbound.plots.layers import KINDS
 
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {run.experiment for run in report.results.runs if run.kind in KINDS}
     for name in sorted(drawn):
-        figure = Figure(figsize=(4.6, 3.4), layout="constrained")
-        rows = [asdict(run) for run in report.results.runs if run.experiment == name]
-        errors_by_heads(rows, figure.subplots())
-        figure.savefig(folder / f"{name}.svg")
+        with canvas.styled():
+            figure = Figure(figsize=(canvas.NARROW, 3.4))
+            runs = [run for run in report.results.runs if run.experiment == name]
+            errors_by_heads(runs, ax=figure.subplots())
+            figure.savefig(folder / f"{name}.svg")
     if report.heads:
-        figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-        heads, (left, right) = [asdict(head) for head in report.heads], figure.subplots(1, 2)
-        ranks_of_trained_heads(heads, left)
-        spectra_of_trained_heads(heads, right)
-        figure.savefig(folder / "trained-heads.svg")
+        with canvas.styled():
+            figure = Figure(figsize=(canvas.WIDE, 3.2))
+            left, right = figure.subplots(1, 2)
+            ranks_of_trained_heads(report.heads, ax=left)
+            spectra_of_trained_heads(report.heads, ax=right)
+            figure.savefig(folder / "trained-heads.svg")
 
 
 def run_status(options: argparse.Namespace) -> int:

@@ -152,6 +152,9 @@ class Shape:
         return MultiHead(W_q, W_k, W_v, np.concatenate(list(W_o), axis=1))
 
 
+CHUNK = 2**16  # numbers in a temporary array: what a cache holds
+
+
 @dataclass(frozen=True, eq=False)
 class LayerObjective:
     """``‖f(X) - Y‖² / ‖Y‖²``, squared Frobenius norms summed over sequences."""
@@ -169,14 +172,25 @@ class LayerObjective:
 
         With ``R = df/d(output)``, ``H_i = W_v^i X P_i``: ``dW_o^i = R H_i^T``, ``dH_i = W_o^iT R``,
         ``dV_i = dH_i P_i^T``, ``dP_i = V_i^T dH_i``; by columns ``dL = P ∘ (dP - 1^T (P ∘ dP))``,
-        and ``dQ = s K dL``, ``dK = s Q dL^T``.
+        and ``dQ = s K dL``, ``dK = s Q dL^T``. Sequences are taken so many at a time that what
+        they need stays in the cache.
         """
+        shape, n = self.shape, self.X.shape[2]
+        step = max(1, CHUNK // (shape.heads * n * max(n, shape.head_size, shape.value_size)))
+        parts = [
+            self._part(flat, self.X[first : first + step], self.Y[first : first + step])
+            for first in range(0, len(self.X), step)
+        ]
+        return sum(value for value, _ in parts), np.sum([slope for _, slope in parts], axis=0)
+
+    def _part(self, flat: Array, X: Array, Y: Array) -> tuple[float, Array]:
+        """What these sequences add to the value and the gradient."""
         W_q, W_k, W_v, W_o = self.shape.split(flat)
         scale = self.shape.head_size**-0.5
-        Q, K, V = (W[:, None] @ self.X for W in (W_q, W_k, W_v))  # (h, N, size, n)
+        Q, K, V = (W[:, None] @ X for W in (W_q, W_k, W_v))  # (h, N, size, n)
         P = _softmax(scale * np.swapaxes(K, -1, -2) @ Q)
         H = V @ P
-        residual = np.sum(W_o[:, None] @ H, axis=0) - self.Y
+        residual = np.sum(W_o[:, None] @ H, axis=0) - Y
         R = 2.0 / self._total * residual
         dH = np.swapaxes(W_o, -1, -2)[:, None] @ R
         dV = dH @ np.swapaxes(P, -1, -2)
@@ -184,7 +198,7 @@ class LayerObjective:
         dL = scale * P * (dP - np.sum(P * dP, axis=-2, keepdims=True))
         dQ, dK = K @ dL, Q @ np.swapaxes(dL, -1, -2)
         # of each head as those of X and R, which all heads share
-        X, R = (np.broadcast_to(part, (self.shape.heads, *part.shape)) for part in (self.X, R))
+        X, R = (np.broadcast_to(part, (self.shape.heads, *part.shape)) for part in (X, R))
         gradient = [_summed(dQ, X), _summed(dK, X), _summed(dV, X), _summed(R, H)]
         value = float(np.sum(residual**2)) / self._total
         return value, np.concatenate([part.ravel() for part in gradient])

@@ -429,20 +429,20 @@ class Bracket(Record):
         >>> P = rb.random_context(8, seed=0, law="gibbs", scale=0.3)
         >>> axes = rb.kl_bracket(P, [1, 2, 4]).plot()
         """
-        from rankbound.canvas import BLUE, VERMILION, axes_or_new, dress, label
+        from rankbound.canvas import BLUE, RED, dress, label, legend, panel
 
-        axes = axes_or_new(ax, (3.25, 2.4))
         order = np.argsort(self.head_size)
-        for side, name, style, colour in (
-            (self.upper, "a head of this size", "o-", BLUE),
-            (self.lower, "no head comes below", "s--", VERMILION),
-        ):
-            k, kl = self.head_size[order], side[order]
-            axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, ms=3.4, label=name, gid=name)
-        axes.locator_params(axis="x", integer=True)
-        label(axes, x="head size $k$", y="mean KL divergence (nats)")
-        axes.legend(fontsize=8, frameon=False)
-        dress(axes)
+        with panel(ax, (3.25, 2.4)) as axes:
+            for side, name, style, colour in (
+                (self.upper, "a head of this size", "o-", BLUE),
+                (self.lower, "no head comes below", "s--", RED),
+            ):
+                k, kl = self.head_size[order], side[order]
+                axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, label=name, gid=name)
+            axes.locator_params(axis="x", integer=True)
+            label(axes, x="head size $k$", y="mean KL divergence (nats)")
+            dress(axes)
+            legend(axes)
         return axes
 
 

@@ -1,7 +1,9 @@
 """One function per figure: it takes records and returns the axes it drew on.
 
-Records are mappings, of which other keys than those named are ignored. Axes say where to draw; a
-new figure is made unless they are given. Artists carry a ``gid``, for use in SVG and in tests.
+Records are mappings or dataclasses, of which other keys than those named are ignored; a DataFrame
+of them; or the path of the JSON beside a published table. ``ax=`` says where to draw; a new figure
+is made unless it is given. All are drawn in one style, ``plt.style.use("rankbound.rankbound")``.
+Artists carry a ``gid``, for use in SVG and in tests.
 """
 
 from rankbound.plots.approximation import cliff

@@ -13,14 +13,12 @@ from matplotlib.lines import Line2D
 
 from rankbound import canvas
 from rankbound._validate import check_int, check_real
-from rankbound.errors import InputTypeError
+from rankbound.canvas import Rows
 
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 
 
-def cliff(
-    rows: Sequence[Mapping[str, Any]], axes: tuple[Axes, Axes] | None = None
-) -> tuple[Axes, Axes]:
+def cliff(rows: Rows, ax: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
     """Draw the least Aitchison error and the least KL found against head size, for each n.
 
     Theorem A: a head of size n - 1 has every positive n × n context, and one of size n - 2 almost
@@ -47,28 +45,18 @@ def cliff(
     ...     {"n": 3, "head_size": 2, "aitchison_error": 0.0, "kl": 0.0},
     ... ]
     >>> left, right = cliff(rows, Figure().subplots(1, 2))
-    >>> right.get_title(loc="left")
-    'KL divergence (nats), best head found'
+    >>> right.get_ylabel()
+    'mean KL divergence (nats)'
     """
     keys, identity = ("n", "head_size", _AITCHISON.column, _KL.column), ("n", "head_size")
+    given = [record for _, record in canvas.checked(rows, keys)]
     points = [
-        sorted(canvas.read_points(rows, keys, identity, partial(_read_point, panel=panel)))
+        sorted(canvas.read_points(given, keys, identity, partial(_read_point, panel=panel)))
         for panel in (_AITCHISON, _KL)
     ]
-    if axes is None:
-        import matplotlib.pyplot as plt  # chooses a backend, which given axes do not need
-
-        _, pair = plt.subplots(1, 2, figsize=(7.2, 3.3), layout="constrained")
-        axes = (pair[0], pair[1])
-    try:
-        left, right = axes
-    except (TypeError, ValueError):
-        raise InputTypeError(
-            f"axes is of type {type(axes).__name__}; expected a pair of Axes: Aitchison error, "
-            "then KL. figure.subplots(1, 2) returns one."
-        ) from None
-    _draw_panel(left, _AITCHISON, points[0])
-    _draw_panel(right, _KL, points[1])
+    with canvas.pair(ax, (canvas.WIDE, 3.0), "Aitchison error, then KL") as (left, right):
+        _draw_panel(left, _AITCHISON, points[0])
+        _draw_panel(right, _KL, points[1])
     return left, right
 
 
@@ -76,12 +64,15 @@ def cliff(
 class _Panel:
     name: str
     title: str
+    unit: str
     column: str
     is_fitted: bool
 
 
-_AITCHISON = _Panel("aitchison", "Aitchison error, exact minimum", "aitchison_error", False)
-_KL = _Panel("kl", "KL divergence (nats), best head found", "kl", True)
+_AITCHISON = _Panel(
+    "aitchison", "The exact least error", "Aitchison error", "aitchison_error", False
+)
+_KL = _Panel("kl", "The best head found", "mean KL divergence (nats)", "kl", True)
 
 
 @dataclass(frozen=True, order=True)
@@ -139,7 +130,8 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     scale = _Scale.of(points)
     sizes = sorted({point.n for point in points})
     axes.set_yscale("log")
-    canvas.label(axes, title=panel.title, x="head size (vertical lines: n − 1)")
+    x = "head size (vertical lines: n − 1)"
+    canvas.label(axes, title=panel.title, x=x, y=panel.unit)
     for index, n in enumerate(sizes):
         series = [point for point in points if point.n == n]
         line, mark = _draw_series(axes, n, series, scale, index % len(canvas.PALETTE))
@@ -150,7 +142,7 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
     # a KL of 0 is the minimum, whatever the gradient says: no hollow triangles
     if any(not point.converged and not point.is_zero for point in points):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
-        canvas.explain_hollow(axes, (0.98, 0.97), "top", bbox=white)
+        canvas.note(axes, canvas.HOLLOW, bbox=white)
 
 
 def _draw_series(
@@ -159,20 +151,21 @@ def _draw_series(
     colour, marker = canvas.PALETTE[index], _MARKERS[index]
     shown = [point for point in series if not point.is_zero]
     zeros = [point for point in series if point.is_zero]
-    mark = axes.axvline(n - 1, color=colour, linewidth=0.8, alpha=0.45, zorder=1)
+    mark = axes.axvline(n - 1, color=colour, linewidth=0.6, alpha=0.6, zorder=1)
     xs, ys = [point.head_size for point in shown], [point.value for point in shown]
-    (line,) = axes.plot(xs, ys, color=colour, linewidth=1.3, zorder=3)
+    (line,) = axes.plot(xs, ys, color=colour, marker="", zorder=3)
     for point in shown:
         face = colour if point.converged else "white"
-        axes.plot(point.head_size, point.value, marker, ms=3.2, mec=colour, mfc=face, zorder=4)
+        (drawn,) = axes.plot(point.head_size, point.value, marker, color=colour, zorder=4)
+        drawn.set(markersize=2.6, markeredgewidth=0.8, markerfacecolor=face)
     if zeros:
         xs = [point.head_size for point in zeros]
-        axes.plot(xs, [scale.zero] * len(xs), "v", ms=5, color=colour, zorder=4, clip_on=False)
+        axes.plot(xs, [scale.zero] * len(xs), "v", ms=3.6, color=colour, zorder=4, clip_on=False)
     if shown and zeros and shown[-1].head_size < zeros[0].head_size:
         fall = [shown[-1].head_size, zeros[0].head_size]
-        axes.plot(fall, [shown[-1].value, scale.zero], ":", color=colour)
+        axes.plot(fall, [shown[-1].value, scale.zero], ":", marker="", color=colour)
     name = canvas.write_beside(axes, (n - 2, scale.height(0.035)), (-4, 0), f"n = {n}", ha="right")
-    name.set(color=colour, fontsize=canvas.FONT, fontweight="bold")
+    name.set(color=colour, fontweight="bold")
     return line, mark
 
 
@@ -207,8 +200,8 @@ def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
         [scale.height(-0.06), scale.height(-0.04)],
         transform=axes.get_yaxis_transform(),
         marker=[(-1, -0.6), (1, 0.6)],
-        markersize=8,
-        markeredgewidth=0.8,
+        markersize=6,
+        markeredgewidth=0.6,
         linestyle="none",
         color="black",
         clip_on=False,
@@ -216,7 +209,7 @@ def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
     largest = _rounded_up(max(point.value for point in zeros))
     widest = max(point.n for point in zeros)
     note = canvas.write_beside(axes, (widest - 1, scale.zero), (-9, 0), f"≤ {largest}", ha="right")
-    note.set(color=canvas.GREY, fontsize=canvas.FONT - 1.5)
+    note.set(color=canvas.GREY)
 
 
 def _rounded_up(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -11,22 +11,23 @@ from matplotlib.axes import Axes
 
 from rankbound import canvas
 from rankbound._validate import check_int
-from rankbound.canvas import Style
+from rankbound.canvas import Rows, Style
 
 _SERIES: Mapping[str, Style] = MappingProxyType(
     {
-        "causal": Style("causal", canvas.GREEN, "s"),
-        "causal-bias": Style("causal, with a bias", canvas.SKY, "D", size=3.0),
-        "full": Style("no mask", canvas.VERMILION, "o"),
+        "causal-bias": Style("causal mask, with a bias", canvas.BLUE, "D"),
+        "causal": Style("causal mask", canvas.GREEN, "s"),
+        "full": Style("no mask", canvas.RED, "o"),
     }
 )
 
 
-def reach_by_length(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None) -> Axes:
-    """Draw the share of the dimensions of contexts that heads of any size have, against n/d.
+def reach_by_length(rows: Rows, ax: Axes | None = None) -> Axes:
+    """Draw the share of the dimensions of contexts that heads of any size have, against d/n.
 
-    With n tokens of d coordinates. Without a mask it falls from 1 to ``d/(d + 1)`` as soon as
-    n > d; a causal mask forgives one missing dimension. A ``gid`` is the name of the series.
+    On n tokens of d coordinates. Without a mask it falls from 1 to ``d/(d + 1)`` as soon as
+    n = d + 1; a causal mask forgives that one missing dimension. A ``gid`` is the name of the
+    series.
 
     Rows are tidy records, one per pair (series, n): ``series``, one of ``causal``, ``causal-bias``
     (1 in the row space of the tokens) and ``full``; ``n``, ``d``, ``dimension`` and ``contexts``,
@@ -37,30 +38,36 @@ def reach_by_length(rows: Sequence[Mapping[str, Any]], axes: Axes | None = None)
     >>> from matplotlib.figure import Figure
     >>> row = {"series": "causal", "n": 3, "d": 2, "dimension": 3, "contexts": 3}
     >>> reach_by_length([row], Figure().subplots()).get_xlabel()
-    'tokens over coordinates, n/d'
+    'coordinates per token, d/n'
     """
     keys = ("series", "n", "d", "dimension", "contexts")
     points = canvas.read_points(rows, keys, ("series", "n"), _read_point)
-    axes = canvas.axes_or_new(axes, (6.75, 3.2))
     groups = canvas.grouped(sorted(points, key=lambda p: p.n), lambda point: point.series)
-    for name, style in _SERIES.items():
-        series = groups.get(name, [])
-        if series:
-            shares = [point.dimension / point.contexts for point in series]
-            (line,) = axes.plot([p.n / p.d for p in series], shares, style.marker + "-")
-            line.set(color=style.colour, linewidth=1.0, markersize=style.size, gid=name)
-            line.set(label=style.name)
-    axes.axvline(1, color="0.8", linewidth=0.8, zorder=0)
-    axes.set_ylim(0.0, 1.04)
-    canvas.dress(axes)
     d = points[0].d
-    canvas.label(
-        axes,
-        title=f"What heads of any size reach on tokens of d = {d} coordinates",
-        x="tokens over coordinates, n/d",
-        y="share of the dimensions of contexts",
-    )
-    axes.legend(fontsize=canvas.FONT, frameon=False)
+    with canvas.panel(ax, (canvas.WIDE, 2.9)) as axes:
+        for name, style in _SERIES.items():
+            if name in groups:
+                places = [p.d / p.n for p in groups[name]]
+                shares = [point.dimension / point.contexts for point in groups[name]]
+                (line,) = axes.plot(places, shares, style.marker + "-", color=style.colour)
+                line.set(markersize=2.8, gid=name, label=style.name)
+        missing = d / (d + 1)
+        axes.axvline(missing, color="0.8", linewidth=0.6, zorder=0)
+        axes.annotate(
+            "n = d + 1",
+            (missing, 0.02),
+            xycoords=("data", "axes fraction"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            color=canvas.GREY,
+        )
+        axes.set_xlim(0.9 * min(p.d / p.n for p in points), 1.25)
+        axes.set_ylim(0.0, 1.06)
+        title = f"A causal mask forgives one missing dimension (heads of any size, d = {d})"
+        y = "share of the dimensions\nof contexts"
+        canvas.label(axes, title=title, x="coordinates per token, d/n", y=y)
+        canvas.dress(axes)
+        canvas.legend(axes)
     return axes
 
 

@@ -61,19 +61,19 @@ class Spectrum(Record):
         >>> import rankbound as rb
         >>> axes = rb.spectrum([[1.0, 2.0], [2.0, 4.0]]).plot()
         """
-        from rankbound.canvas import BLUE, GREY, axes_or_new, dress, label
+        from rankbound.canvas import BLUE, GREY, dress, label, panel
 
         if self.values.ndim != 1:
             raise InputError(
                 f"these are spectra of shape {self.values.shape}; expected that of one matrix."
             )
-        axes = axes_or_new(ax, (3.25, 2.4))
         number = np.arange(1, len(self.values) + 1)
         seen = self.values > 0
-        axes.semilogy(number[seen], self.values[seen], "o", color=BLUE, ms=3.4, gid="values")
-        axes.axhline(self.tolerance, color=GREY, ls="--", lw=0.9, gid="tolerance")
-        label(axes, x="$r$", y="singular value $s_r$", title=f"rank {self.rank}")
-        dress(axes)
+        with panel(ax, (3.25, 2.4)) as axes:
+            axes.semilogy(number[seen], self.values[seen], "o", color=BLUE, gid="values")
+            axes.axhline(self.tolerance, color=GREY, ls="--", gid="tolerance")
+            label(axes, x="$r$", y="singular value $s_r$", title=f"rank {self.rank}")
+            dress(axes)
         return axes
 
 

@@ -111,22 +111,23 @@ class Report(Record):
         >>> import rankbound as rb
         >>> axes = rb.verify(["softmax-gauge", "centring-rank"]).plot()
         """
-        from rankbound.canvas import BLUE, VERMILION, axes_or_new, dress, label
+        from rankbound.canvas import BLUE, RED, dress, label, panel
 
-        axes = axes_or_new(ax, (6.75, 0.6 + 0.16 * max(len(self.rows), 1)))
         words = [str(word) for word in Verdict]
-        for height, row in enumerate(reversed(self.rows)):
-            colour = BLUE if row.ok else VERMILION
-            at = words.index(str(row.evidence))
-            axes.plot(at, height, "o", color=colour, mfc=colour if row.ok else "none", gid=row.id)
         names = [row.id for row in reversed(self.rows)]
-        axes.set_yticks(range(len(names)), names)
-        axes.set_xticks(range(len(words)), words)
-        axes.set_xlim(-0.5, len(words) - 0.5)
-        label(axes, title=f"{sum(row.ok for row in self.rows)} of {len(self.rows)} as registered")
-        dress(axes)
-        axes.tick_params(labelsize=7)
-        axes.grid(axis="both", lw=0.3)
+        said = f"{sum(row.ok for row in self.rows)} of {len(self.rows)} as registered"
+        with panel(ax, (6.75, 0.6 + 0.16 * max(len(self.rows), 1))) as axes:
+            for height, row in enumerate(reversed(self.rows)):
+                colour = BLUE if row.ok else RED
+                face = colour if row.ok else "none"
+                at = words.index(str(row.evidence))
+                axes.plot(at, height, "o", color=colour, mfc=face, gid=row.id)
+            axes.set_yticks(range(len(names)), names)
+            axes.set_xticks(range(len(words)), words)
+            axes.set_xlim(-0.5, len(words) - 0.5)
+            label(axes, title=said)
+            dress(axes)
+            axes.grid(axis="both", lw=0.3)
         return axes
 
 

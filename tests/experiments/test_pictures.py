@@ -80,7 +80,7 @@ def test_a_line_is_a_kind_and_a_d() -> None:
     assert "head size 8, d = 32" in labels
     assert axes.get_yscale() == "log"
     assert "relative squared error" in axes.get_ylabel()
-    assert "mixing, n = 8" in axes.get_title(loc="left")
+    assert axes.get_title(loc="left") == "Four dense averages, n = 8"
 
 
 def test_axes_are_made_where_none_are_given() -> None:
@@ -96,7 +96,7 @@ def test_language_models_are_drawn_at_their_best_rate_and_usual_decay() -> None:
     axes = errors_by_heads([*worse, *rows, *others], Figure().subplots())
     assert points(axes, "standard-32") == [(2, 1 / 3), (8, 1 / 9)]
     assert axes.get_yscale() == "linear"
-    assert axes.get_ylabel() == "loss, nats per byte"
+    assert axes.get_ylabel() == "loss (nats per byte)"
     with refused(rb.InputError, "no or several experiments"):
         errors_by_heads(others, Figure().subplots())
 
@@ -171,7 +171,7 @@ def test_spectra_are_medians_over_heads() -> None:
     ("rows", "error", "words"),
     [
         ([], rb.InputError, "rows is empty"),
-        ([{"head_size": 8}], rb.InputError, "rows[0] has no 'weight_decay'"),
+        ([{"d": 8, "head_size": 8}], rb.InputError, "rows[0] has no 'weight_decay'"),
         ([asdict(HEAD), 7], rb.InputTypeError, "rows[1] is 7; expected a mapping"),
     ],
 )
