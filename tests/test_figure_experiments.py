@@ -239,7 +239,7 @@ def test_a_panel_is_an_experiment() -> None:
     figure = Figure()
     recipe.draw(rows, figure)
     titles = [axes.get_title(loc="left").split(",")[0] for axes in figure.axes]
-    assert titles == ["mixing", "separation-distinct", "language"]
+    assert titles == ["Four dense averages", "Four different maps", "Bytes of text"]
     for axes, d in zip(figure.axes, (32, 16, 32), strict=True):
         (line,) = [line for line in axes.lines if line.get_gid() == f"standard-{d}"]
         assert np.asarray(line.get_ydata(), float).tolist() == [0.5, 0.25]
