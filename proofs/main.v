@@ -10,6 +10,7 @@ From rankbound Require Import theorem_2_inclusion theorem_2_separation theorem_2
 From rankbound Require Import positive_distance theorem_c_prefix visible_block theorem_2_concat variants variants_logits.
 From rankbound Require Import any_tokens_any_mask causal_one_missing causal_two_missing.
 From rankbound Require Import head_size_one selecting_sets layer_norm draws draws_nested draws_laws stationary kl.
+From rankbound Require Import certified_gap certified_minor.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -153,6 +154,62 @@ Proof.
 move=> n0 s0 rX; have [e e0 h] := least_size_within L n0 s0 rX; exists e => // e' P le near.
 exact: h near.
 Qed.
+
+(* The same for a ratio that is given, by the test of certificates. P positive; numbers lo <= log P <= hi; A below
+   C log P and A + e above it for all logarithms between these; G of r rows and V of r columns. Let alpha and beta bound
+   the sums of the rows and of the columns of |I - G A V| + |G| e |V|, g and v those of the rows of |G G^T| and of
+   |V^T V|, a = alpha beta, b = (n rho)^2 g v, and let a + b < 1 and 4 a b < (1 - a - b)^2. Then all that is within a
+   ratio e^rho of P has log-rank at least r. If besides a head with keys of rank at most r, on the identity as tokens,
+   comes within that ratio of P with its columns normalised, then r is the least size of a head that does, on all tokens of
+   full column rank. [certified_gap.v] *)
+Theorem certified_within (R : expField) n r (P lo hi A e : 'M[R]_n) (V : 'M_(n, r)) (G : 'M_(r, n))
+    (rho alpha beta g v : R) :
+  let mean (B : 'M[R]_n) j := n%:R^-1 * \sum_l B l j in
+  let M i j := `|(1%:M - G *m A *m V) i j| + \sum_a \sum_b `|G i a| * e a b * `|V b j| in
+  let a := alpha * beta in let b := (n%:R * rho) ^+ 2 * g * v in
+  [/\ forall i j, lo i j <= ln (P i j) <= hi i j,
+      forall i j, A i j <= lo i j - mean hi j /\ hi i j - mean lo j <= A i j + e i j,
+      (forall i, \sum_j M i j <= alpha) /\ (forall j, \sum_i M i j <= beta),
+      (forall i, \sum_j `|(G *m G^T) i j| <= g) /\ (forall i, \sum_j `|(V^T *m V) i j| <= v) &
+      a + b < 1 /\ 4%:R * a * b < (1 - a - b) ^+ 2] ->
+  (forall Q : 'M[R]_n, (forall i j, `|ln (Q i j) - ln (P i j)| <= rho) -> (r <= logrank Q)%N) /\
+  (let near (Q : 'M[R]_n) := forall i j, `|ln (Q i j) - ln (P i j / \sum_l P l j)| <= rho in
+   forall k (t : R) (Keys Queries : 'M_(k, n)), (0 < n)%N -> (forall i j, 0 < P i j) -> (\rank Keys <= r)%N ->
+   near (softmax (t *: (Keys^T *m Queries))) ->
+   forall d s (X : 'M_(d, n)), s != 0 -> \rank X = n ->
+   forall m, (exists2 Q, reachable m s X Q & near Q) <-> (r <= m)%N).
+Proof.
+move=> mean M a b test; split=> [Q near | near k t K Q n0 P0 rK nKQ d s X s0 rX m].
+  by apply: gap_logrank test _ _ => i j; rewrite mxE.
+exact: (gap_least_size test n0 P0 rK nKQ s0 rX).
+Qed.
+
+(* The log-rank within a ratio by an approximate inverse, the other test. n + 1 tokens, lo <= log P <= hi; the logarithms
+   less those of the first key, r columns of them, rows times x_i >= 0 and columns times w_b >= 0, are within e of A for
+   all that is within a ratio e^rho of P. If the rows of |I - G A| + |G| e sum to less than 1, all that is within this
+   ratio has log-rank at least r. [certified_gap.v] *)
+Theorem certified_by_inverse (R : expField) n r (P lo hi : 'M[R]_n.+1) rho (A e : 'M[R]_(n, r)) (G : 'M_(r, n))
+    (x : 'I_n -> R) (w : 'I_r -> R) (h : 'I_r -> 'I_n.+1) :
+  (forall i j, lo i j <= ln (P i j) <= hi i j) -> (forall i, 0 <= x i) -> (forall b, 0 <= w b) ->
+  (forall i b, let scale := x i * w b in let j := h b in let i' := lift ord0 i in
+     A i b - e i b <= scale * (lo i' j - hi ord0 j - 2%:R * rho) /\
+     scale * (hi i' j - lo ord0 j + 2%:R * rho) <= A i b + e i b) ->
+  (forall a, \sum_b `|(1%:M - G *m A)%R a b| + \sum_i (`|G a i| * \sum_b e i b) < 1) ->
+  forall Q : 'M[R]_n.+1, (forall i j, `|ln (Q i j) - ln (P i j)| <= rho) -> (r <= logrank Q)%N.
+Proof. exact: enclosure_logrank. Qed.
+
+(* The log-rank of a head by a minor. K, Q of k rows, rational, U and V their residues modulo m (p = z q modulo m for an
+   entry p / q, q prime to m, with the residue z), s <> 0. The log-rank of softmax (s K^T Q) is at most k; it is at least
+   r if r rows and columns of n C U^T V have a determinant prime to m. So it is k where such a minor has k rows.
+   [certified_minor.v] *)
+Theorem certified_head (R : expField) n k r m (s : R) (K Q : 'M[rat]_(k, n)) (U V : 'M[int]_(k, n))
+    (f g : 'I_r -> 'I_n) :
+  (0 < n)%N -> s != 0 -> (1 < m)%N ->
+  (forall c j, coprimez (denq (K c j)) m /\ (numq (K c j) = U c j * denq (K c j) %[mod m])%Z) ->
+  (forall c j, coprimez (denq (Q c j)) m /\ (numq (Q c j) = V c j * denq (Q c j) %[mod m])%Z) ->
+  coprimez (\det (\matrix_(a, b) \sum_c (n%:Z * U c (f a) - \sum_l U c l) * V c (g b))) m ->
+  (r <= logrank (softmax (s *: map_mx ratr (K^T *m Q))) <= k)%N.
+Proof. exact: log_rank_by_minor. Qed.
 
 (* Stationary points of full rank are exact. Keys A of n rows and rank n for n + 1 tokens, A v = 0 and 1^T v <> 0, queries
    B, Q = softmax (A^T B), and P with columns that sum to 1: if A (Q - P) = 0, as where the gradient in B of the KL

@@ -1,16 +1,13 @@
-(* The real numbers have an exponential, so the headline theorems hold over them. Only this
-   file, real_exponential.v and sanity/reals_instance.v need mathcomp-analysis, and its three classical
-   axioms. R : realType is any model of the real numbers, sequences.expR the sum of the exponential series. *)
+(* The real numbers have an exponential, so the headline theorems hold over them. R : realType is any model of
+   the real numbers, sequences.expR the sum of the exponential series. Only this file and those around it in
+   _CoqProject, real_exponential.v to main_measure.v and two of sanity/, need mathcomp-analysis, and its three
+   classical axioms. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From mathcomp Require Import reals sequences exp.
-From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main real_exponential.
+From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main real_exponential model_measure.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
-
-Definition realExp (R : realType) : expField :=
-  @model.ExpField R (@sequences.expR R) (@exp.ln R) (@exp.expRD R) (@exp.expR_gt0 R) (@exp.ltr_expR R)
-    (@exp.expK R) (@exp.lnK R).
 
 (* The headline theorems over the reals, every definition of model.v unfolded: what stands below is
    mathcomp's and mathcomp-analysis's alone, with these abbreviations. *)
@@ -146,6 +143,47 @@ Theorem real_least_size_within (R : realType) d n (s : R) (X : 'M[R]_(d, n)) (L 
        forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= e') <->
     (\rank (centre R n *m L) <= k)%N.
 Proof. exact: (@main.least_size_within (realExp R)). Qed.
+
+(* the least size within a ratio that is given, and the log-rank of a head, by the tests of certificates *)
+Theorem real_certified_within (R : realType) n r (P lo hi A e : 'M[R]_n) (V : 'M_(n, r)) (G : 'M_(r, n))
+    (rho alpha beta g v : R) :
+  let mean (B : 'M[R]_n) j := n%:R^-1 * \sum_l B l j in
+  let M i j := `|(1%:M - G *m A *m V)%R i j| + \sum_a \sum_b `|G i a| * e a b * `|V b j| in
+  let a := alpha * beta in let b := (n%:R * rho) ^+ 2 * g * v in
+  [/\ forall i j, lo i j <= exp.ln (P i j) <= hi i j,
+      forall i j, A i j <= lo i j - mean hi j /\ hi i j - mean lo j <= A i j + e i j,
+      (forall i, \sum_j M i j <= alpha) /\ (forall j, \sum_i M i j <= beta),
+      (forall i, \sum_j `|(G *m G^T) i j| <= g) /\ (forall i, \sum_j `|(V^T *m V) i j| <= v) &
+      a + b < 1 /\ 4%:R * a * b < (1 - a - b) ^+ 2] ->
+  (forall Q : 'M[R]_n, (forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= rho) ->
+     (r <= \rank (centre R n *m log Q))%N) /\
+  (let near (Q : 'M[R]_n) := forall i j, `|exp.ln (Q i j) - exp.ln (P i j / \sum_l P l j)| <= rho in
+   forall k (t : R) (Keys Queries : 'M_(k, n)), (0 < n)%N -> (forall i j, 0 < P i j) -> (\rank Keys <= r)%N ->
+   near (softmax ((t *: (Keys^T *m Queries)) : 'M[R]_n)) ->
+   forall d (s : R) (X : 'M_(d, n)), s != 0 -> \rank X = n ->
+   forall m, (exists2 Q : 'M[R]_n, (exists Wk Wq : 'M_(m, d), context s X Wk Wq = Q) & near Q) <-> (r <= m)%N).
+Proof. exact: (@main.certified_within (realExp R)). Qed.
+
+Theorem real_certified_by_inverse (R : realType) n r (P lo hi : 'M[R]_n.+1) (rho : R) (A e : 'M[R]_(n, r)) (G : 'M_(r, n))
+    (x : 'I_n -> R) (w : 'I_r -> R) (h : 'I_r -> 'I_n.+1) :
+  (forall i j, lo i j <= exp.ln (P i j) <= hi i j) -> (forall i, 0 <= x i) -> (forall b, 0 <= w b) ->
+  (forall i b, let scale := x i * w b in let j := h b in let i' := lift ord0 i in
+     A i b - e i b <= scale * (lo i' j - hi ord0 j - 2%:R * rho) /\
+     scale * (hi i' j - lo ord0 j + 2%:R * rho) <= A i b + e i b) ->
+  (forall a, \sum_b `|(1%:M - G *m A)%R a b| + \sum_i (`|G a i| * \sum_b e i b) < 1) ->
+  forall Q : 'M[R]_n.+1, (forall i j, `|exp.ln (Q i j) - exp.ln (P i j)| <= rho) ->
+    (r <= \rank (centre R n.+1 *m log Q))%N.
+Proof. exact: (@main.certified_by_inverse (realExp R)). Qed.
+
+Theorem real_certified_head (R : realType) n k r m (s : R) (K Q : 'M[rat]_(k, n)) (U V : 'M[int]_(k, n))
+    (f g : 'I_r -> 'I_n) :
+  (0 < n)%N -> s != 0 -> (1 < m)%N ->
+  (forall c j, coprimez (denq (K c j)) m /\ (numq (K c j) = U c j * denq (K c j) %[mod m])%Z) ->
+  (forall c j, coprimez (denq (Q c j)) m /\ (numq (Q c j) = V c j * denq (Q c j) %[mod m])%Z) ->
+  coprimez (\det (\matrix_(a, b) \sum_c (n%:Z * U c (f a) - \sum_l U c l) * V c (g b))) m ->
+  let L : 'M[R]_n := s *: map_mx ratr (K^T *m Q) in
+  (r <= \rank (centre R n *m log ((softmax L) : 'M[R]_n)) <= k)%N.
+Proof. exact: (@main.certified_head (realExp R)). Qed.
 
 (* stationary points of full rank *)
 Theorem real_stationary_exact (R : realType) n (A B : 'M[R]_(n, n.+1)) (v : 'cV_n.+1) (P : 'M[R]_n.+1) :

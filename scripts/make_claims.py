@@ -14,7 +14,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 import rankbound as rb
 from rankbound.certificates.certificates import Certificate
 from rankbound.registry.claim import Claim, Instance, Trial
-from rankbound.registry.verification import statement_kinds
+from rankbound.registry.verification import built
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "rankbound" / "certificates" / "claims.json"
@@ -126,6 +126,15 @@ def whole_part(instances: Iterator[Instance]) -> list[Instance]:
     with suppress(Exception):
         found.extend(instances)
     return found
+
+
+def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
+    """Return which kinds of statement each claim's certificates carry, from a quick run."""
+    kinds = {}
+    for claim in claims.values():
+        instances = claim.check(claim.trial("quick", 0))
+        kinds[claim.id] = sorted({one.statement.kind for each in instances for one in built(each)})
+    return {claim_id: found for claim_id, found in kinds.items() if found}
 
 
 def written(data: dict[str, Any]) -> str:

@@ -71,10 +71,50 @@ def test_the_tolerance_of_stationary_points_is_what_its_derivation_says(unit: fl
     fit = rb.fit_head(rb.random_context(n, seed=0), n - 1)
     fit = replace(fit, head=head, gradient_norm=unit * gradient, gradient_tolerance=unit)
     rounding = 4 * n * FLOAT64_EPS
-    wanted = n * (1 + math.sqrt(n)) * (gradient + rounding * math.sqrt(n - 1)) + rounding
+    # [W_k; 1^T] has the inverse [I 0; -1^T 1], keys in their unit
+    wanted = n * math.sqrt(n - 1) * (gradient + rounding * math.sqrt(n - 1)) + rounding
     assert stationary_error(fit, n) == pytest.approx(wanted, rel=1e-12, abs=0)
     asked, missed = (replace(fit, gradient_norm=g) for g in (unit, 10 * unit))
     assert stationary_error(missed, n) == stationary_error(asked, n)
+
+
+def stationary_bound(head: rb.AttentionHead, P: Any) -> tuple[float, float]:
+    """How far the head's context is from P, and how far its gradient lets it be."""
+    n = len(P)
+    difference = head.context() - P
+    gradient = float(np.linalg.norm(head.W_k @ difference)) / n
+    fit = rb.fit_head(P, n - 1)
+    fit = replace(fit, head=head, gradient_norm=gradient, gradient_tolerance=gradient)
+    return float(np.max(np.abs(difference))), stationary_error(fit, n)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_context_is_farther_than_its_gradient_lets_it_be(seed: int) -> None:
+    n = 5
+    W_k, W_q = np.random.default_rng(seed).normal(size=(2, n - 1, n))
+    P = rb.random_context(n, seed=seed)
+    missed, bound = stationary_bound(rb.AttentionHead(W_q=W_q, W_k=W_k), P)
+    assert missed <= bound
+
+
+def test_some_context_is_as_far_as_its_gradient_lets_it_be() -> None:
+    """P uniform, W_k = [I 0], and one query that prefers all keys but the last alike."""
+    n = 5
+    head = rb.AttentionHead(W_q=np.outer(np.ones(n - 1), np.eye(n)[0]), W_k=np.eye(n - 1, n))
+    missed, bound = stationary_bound(head, np.full((n, n), 1 / n))
+    # Z and W_k have the norms z = ‖W_k‖_F = sqrt(n - 1); 2 for the rest of the inverse
+    rounding = 4 * n * FLOAT64_EPS * (1 + n * (n - 1))
+    assert missed <= bound <= missed + 2 * rounding
+    assert missed > 0.01
+
+
+def test_keys_that_lack_a_coordinate_bound_nothing() -> None:
+    n = 4
+    fit = rb.fit_head(rb.random_context(n, seed=0), n - 1)
+    keys = np.eye(n - 1, n)
+    keys[-1] = 0
+    fit = replace(fit, head=rb.AttentionHead(W_q=fit.head.W_q, W_k=keys))
+    assert stationary_error(fit, n) == math.inf
 
 
 def test_what_smaller_heads_miss_is_the_least_entry_times_the_last_singular_value() -> None:

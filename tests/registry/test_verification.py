@@ -29,13 +29,15 @@ def test_report_holds_evidence_instances_and_residual() -> None:
         assert row["instances"] >= 1
         assert isinstance(row["residual"], float)
         assert row["source"]
-    lines = [
-        f"| {one.id} | {one.evidence} | {one.machine_checked}: {one.theorem} | {one.instances} "
-        f"| {one.residual:.1e} | {one.source} |\n"
-        for one in report.rows
-    ]
-    head = "| claim | evidence | theorem | instances | residual | source |\n" + "|---" * 6 + "|\n"
-    assert report.to_markdown() == head + "".join(lines)
+    lines = report.to_markdown().splitlines()
+    assert lines[0] == (
+        "| claim | evidence | machine-checked | instances | residual | tolerance | source |"
+    )
+    for row, line in zip(report.rows, lines[2:], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:4] == [row.id, str(row.evidence), row.theorem or "-", str(row.instances)]
+        sizes = [f"{size:.1e}" if size else "0" for size in (row.residual, row.tolerance)]
+        assert cells[4:] == [*sizes, row.source]
 
 
 def test_same_bytes_for_any_number_of_jobs() -> None:
