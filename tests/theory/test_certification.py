@@ -490,6 +490,6 @@ def test_the_compression_of_a_gap_is_orthonormal_on_the_right_sides(size: float)
         for one in sides
     )
     image = centre(np.log(P)) @ V
-    # to 40 bits and more, less what float64 loses to condition numbers, below 1000 here
+    # to 40 bits and more, less what float64 loses to a condition number of 8
     np.testing.assert_allclose(image.T @ image, np.eye(4), rtol=0, atol=2.0**-30)
     np.testing.assert_allclose(R @ image, np.eye(4), rtol=0, atol=2.0**-30)
