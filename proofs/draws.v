@@ -28,6 +28,21 @@ move=> h; rewrite /cofactor; congr (_ * \det _); apply/matrixP => a b; rewrite !
 by apply: h; rewrite eq_sym neq_lift.
 Qed.
 
+Lemma eq_cofactor_col (A B : 'M[F]_T) i j : (forall a b, b != j -> A a b = B a b) -> cofactor A i j = cofactor B i j.
+Proof.
+move=> h; rewrite /cofactor; congr (_ * \det _); apply/matrixP => a b; rewrite !mxE.
+by apply: h; rewrite eq_sym neq_lift.
+Qed.
+
+Lemma cofactor_leading (t : 'I_T) L : cofactor (leading t.+1 L) t t = \det (leading t L).
+Proof.
+rewrite (expand_det_row _ t) (bigD1 t) //= big1 ?addr0 => [|b bt].
+  rewrite [leading _ _ _ _]mxE ltnn eqxx mul1r; apply: eq_cofactor => a c at'.
+  have ne : (a == t :> nat) = false by apply: negPf.
+  by rewrite [LHS]mxE [RHS]mxE ltnS [(a <= t)%N]leq_eqVlt ne.
+by rewrite !mxE ltnn eq_sym (negPf bt) mul0r.
+Qed.
+
 Definition fails t L := (\det (leading t L) != 0) && (\det (leading t.+1 L) == 0).
 
 (* two matrices at which pivot t fails and that agree but for the entry (f t, g t) *)
@@ -41,12 +56,7 @@ have blockE a b : (a, b) != (t, t) -> block L a b = block L' a b.
   by move=> [e _]; have := fo t; rewrite e eqxx.
 have cofE b : cofactor (leading t.+1 L') t b = cofactor (leading t.+1 L) t b.
   by apply: eq_cofactor => a c at'; rewrite [LHS]mxE [RHS]mxE blockE // xpair_eqE (negPf at').
-have c0 : cofactor (leading t.+1 L) t t != 0.
-  apply: contra nz => /eqP c0; apply/eqP; rewrite (expand_det_row _ t) (bigD1 t) //= big1 ?addr0 => [|b bt].
-    rewrite [leading _ _ _ _]mxE ltnn eqxx mul1r -[RHS]c0; apply: eq_cofactor => a c at'.
-    have ne : (a == t :> nat) = false by apply: negPf.
-    by rewrite [LHS]mxE [RHS]mxE ltnS [(a <= t)%N]leq_eqVlt ne.
-  by rewrite !mxE ltnn eq_sym (negPf bt) mul0r.
+have c0 : cofactor (leading t.+1 L) t t != 0 by rewrite cofactor_leading.
 have : \sum_b (block L t b - block L' t b) * cofactor (leading t.+1 L) t b = 0.
   under eq_bigr do rewrite mulrBl; rewrite sumrB; apply/eqP; rewrite subr_eq0; apply/eqP.
   transitivity (\det (leading t.+1 L)).

@@ -1,7 +1,7 @@
 (* Draws by any law. Entries that are drawn independently from finitely many numbers, none of which has more than
    the probability e: a block of size T is singular with a probability of at most T e. *)
 From mathcomp Require Import all_ssreflect all_algebra.
-From rankbound Require Import model linalg softmax_gauge theorem_c_softmax theorem_c_generic draws draws_nested.
+From rankbound Require Import model draws draws_nested.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -88,16 +88,10 @@ Theorem full_laws (R : expField) n (S : finType) (v : S -> R) (w : 'I_n -> 'I_n 
   injective v -> (0 < n)%N -> (forall i j x, 0 <= w i j x <= e) -> (forall i j, \sum_x w i j x = 1) ->
   \sum_(M : 'M[S]_n | logrank (softmax (map_mx v M)) != n.-1) \prod_i \prod_j w i j (M i j) <= n.-1%:R * e.
 Proof.
-case: n w => // n w vI _ we w1; pose vis (i j : 'I_n.+1) := true.
-have eT : (\max_(i < n.+1 | i <= #|seen vis i|) i = n)%N.
-  apply/eqP; rewrite eqn_leq; apply/andP; split; first by apply/bigmax_leqP => i _; rewrite -ltnS.
-  apply: (bigmax_sup ord_max) => //=; rewrite (_ : #|seen vis ord_max| = n.+1) ?leqnSn //.
-  by rewrite -[RHS]card_ord; apply: eq_card => j; rewrite !inE.
-have [f [g [fI gI f0 vfg all]]] := @crossing n vis (fun _ _ _ _ _ => isT).
-rewrite -[X in X%:R * _]eT; apply: (@singular_laws R S n.+1 n.+1 w e _ w1 _ R v _ f g ord0) => //.
+case: n w => // n w vI _ we w1; apply: (@singular_laws _ _ _ _ w e _ w1 _ _ v n (lift ord0) (lift ord0) ord0) => //.
 - by move=> i j x; case/andP: (we i j x).
 - by move=> i j x; case/andP: (we i j x).
-move=> M; apply: contraNeq => nz; have := cross (fun _ _ _ _ _ => isT) (fun _ => isT) nz vfg all.
-rewrite msoftmax_full masked_full; first by move=> ->; rewrite eT.
-exact: softmax_stochastic.
+- exact: lift_inj.
+- exact: lift_inj.
+by move=> M; apply: contraNeq => /full_logrank /= ->.
 Qed.

@@ -104,20 +104,34 @@ constructor 3; have jA : j \in enum A by rewrite mem_enum inE; apply/existsP; ex
 have jt : (index j (enum A) < t)%N by apply: leq_trans At; rewrite cardE index_mem.
 by exists (Ordinal jt); rewrite /g /= nth_cat index_mem jA nth_index.
 Qed.
-
-(* logits with entries v(x), x in a finite set S: all but a share of T / |S| have the masked log-rank T *)
-Lemma nested_draws_in_order (S : finType) (v : S -> R) : injective v ->
-  (#|[set M : 'M[S]_n.+1 | masked_logrank vis ord0 (msoftmax vis (map_mx v M)) != size]| * #|S|
-   <= size * #|{: 'M[S]_n.+1}|)%N.
-Proof.
-move=> vI; have [f [g [fI gI f0 seen all]]] := crossing.
-apply: leq_trans _ (singular_draws vI fI gI f0); rewrite leq_mul2r; apply/orP; right.
-apply/subset_leq_card/subsetP => M; rewrite !inE; apply: contraNT => nz; apply/eqP.
-exact: cross nz seen all.
-Qed.
 End Nested.
 
-(* the same for head sizes, keys in the order pi *)
+(* keys in the order pi: a block that is not singular has the least head size T, on all X of full column rank *)
+Lemma nested_block (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : 'S_n.+1) :
+  nested (fun i => vis (pi i)) -> (forall j, vis (pi ord0) j) ->
+  let T := (\max_(i < n.+1 | (i <= #|[set j | vis (pi i) j]|)%N) i)%N in
+  exists f g : 'I_T -> 'I_n.+1, [/\ injective f, injective g, forall t, f t != pi ord0 &
+  forall L : 'M[R]_n.+1, \det (block f g (pi ord0) L) != 0 ->
+    forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
+    mreachable vis k s X (msoftmax vis L) <-> (T <= k)%N].
+Proof.
+move=> nest seen T; pose w i := vis (pi i).
+have [f [g [fI gI f0 vfg all]]] := crossing (vis := w) nest.
+exists (pi \o f), g; split=> //; first by move=> a b /perm_inj/fI.
+  by move=> t; rewrite (inj_eq perm_inj).
+move=> L nz d k s X s0 rX; apply: iff_trans (theorem_c_ordered _ nest seen s0 rX _) _.
+  by apply: msoftmax_stochastic => j; exists (pi ord0).
+have E i j : msoftmax vis L (pi i) j = msoftmax w (row_perm pi L) i j.
+  rewrite !mxE /w; case: ifP => // _; congr (_ / _).
+  by rewrite (reindex_inj (@perm_inj _ pi)); apply: eq_bigr => l _; rewrite !mxE.
+have -> : row_perm pi (log_ratio (pi ord0) (msoftmax vis L)) = log_ratio ord0 (msoftmax w (row_perm pi L)).
+  by apply/matrixP => i j; rewrite [LHS]mxE [LHS]mxE [RHS]mxE !E.
+have nz' : \det (block f g ord0 (row_perm pi L)) != 0.
+  by rewrite (_ : block _ _ _ _ = block (pi \o f) g (pi ord0) L) //; apply/matrixP => a b; rewrite !mxE.
+by rewrite -[new_rows _ _]/(masked_logrank w ord0 _) (cross nest seen nz' vfg all).
+Qed.
+
+(* logits with entries v(x), x in a finite set S: all but a share of T / |S| *)
 Theorem nested_draws (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : 'S_n.+1) (S : finType) (v : S -> R) :
   injective v -> nested (fun i => vis (pi i)) -> (forall j, vis (pi ord0) j) ->
   let T := (\max_(i < n.+1 | (i <= #|[set j | vis (pi i) j]|)%N) i)%N in
@@ -125,24 +139,8 @@ Theorem nested_draws (R : expField) n (vis : 'I_n.+1 -> 'I_n.+1 -> bool) (pi : '
   forall M, M \notin rare -> forall d k (s : R) (X : 'M_(d, n.+1)), s != 0 -> \rank X = n.+1 ->
     mreachable vis k s X (msoftmax vis (map_mx v M)) <-> (T <= k)%N.
 Proof.
-move=> vI nest seen T; pose w i := vis (pi i).
-pose B := [set M : 'M[S]_n.+1 | masked_logrank w ord0 (msoftmax w (map_mx v M)) != T].
-exists [set M : 'M[S]_n.+1 | row_perm pi M \in B].
-  have pI : injective (fun M : 'M[S]_n.+1 => row_perm pi M).
-    move=> M M' /matrixP e; apply/matrixP => i j.
-    by have := e (pi^-1 i)%g j; rewrite !mxE permKV.
-  rewrite -(card_imset _ pI).
-  apply: leq_trans (nested_draws_in_order nest seen vI); rewrite leq_mul2r; apply/orP; right.
-  by apply/subset_leq_card/subsetP => _ /imsetP [M + ->]; rewrite inE.
-move=> M; rewrite !inE negbK => /eqP e d k s X s0 rX.
-apply: iff_trans (theorem_c_ordered _ nest seen s0 rX _) _.
-  by apply: msoftmax_stochastic => j; exists (pi ord0).
-suff -> : row_perm pi (log_ratio (pi ord0) (msoftmax vis (map_mx v M))) =
-    log_ratio ord0 (msoftmax w (map_mx v (row_perm pi M))) by rewrite -[new_rows _ _]/(masked_logrank _ _ _) e.
-have E i j : msoftmax vis (map_mx v M) (pi i) j = msoftmax w (map_mx v (row_perm pi M)) i j.
-  rewrite !mxE /w; case: ifP => // _; congr (_ / _).
-  by rewrite (reindex_inj (@perm_inj _ pi)); apply: eq_bigr => l _; rewrite !mxE.
-by apply/matrixP => i j; rewrite [LHS]mxE [LHS]mxE [RHS]mxE !E.
+move=> vI nest seen T; have [f [g [fI gI f0 h]]] := nested_block R nest seen.
+by exists [set M | \det (block f g (pi ord0) (map_mx v M)) == 0] => [|M]; [apply: singular_draws | rewrite inE; apply: h].
 Qed.
 
 (* prefix p, and causal masks as p = 0: max (floor(N/2), p - 1) for N = n + 1 tokens *)
@@ -160,51 +158,83 @@ have := @nested_draws R n (prefix p) 1%g S v vI; rewrite /= eT; apply.
 by move=> j; rewrite perm1 /prefix orbT.
 Qed.
 
-(* no mask: all but a share of (n - 1) / |S| need head size n - 1 *)
+(* no mask, n + 1 tokens: rows and columns but the first, less the first row. Where this block is not singular, C L has
+   the rank n *)
+Lemma full_block (F : fieldType) n (L : 'M[F]_n.+1) : n.+1%:R != 0 :> F ->
+  \det (block (lift ord0) (lift ord0) ord0 L) != 0 -> \rank (centre F n.+1 *m L) = n.
+Proof.
+move=> n0 nz; apply/eqP; rewrite eqn_leq -ltnS logrank_lt //=.
+rewrite -[X in (X <= _)%N](_ : \rank (block (lift ord0) (lift ord0) ord0 L) = n); last first.
+  by rewrite mxrank_unit // unitmxE unitfE.
+pose D : 'M[F]_n.+1 := L - ones F n.+1 *m row 0 L.
+have -> : block (lift ord0) (lift ord0) ord0 L = mxsub (lift ord0) (lift ord0) D.
+  by apply/matrixP => i j; rewrite !mxE big_ord1 !mxE mul1r.
+apply: leq_trans (rank_mxsub _ _ D) _; have [c hc] := logrank_attained L.
+suff -> : D = (1%:M - ones F n.+1 *m delta_mx 0 0) *m (centre F n.+1 *m L) by apply: mxrankM_maxr.
+rewrite -hc mulmxBl mul1mx -mulmxA -rowE; apply/matrixP => i j.
+by rewrite !mxE !big_ord1 !mxE !mul1r big_ord1 !mxE mul1r opprD addrACA subrr addr0.
+Qed.
+
+(* the log-rank of softmax L is the rank of C L *)
+Lemma logrank_softmax (R : expField) n (L : 'M[R]_n) : (0 < n)%N -> logrank (softmax L) = \rank (centre R n *m L).
+Proof.
+move=> n0; have [c h] := (softmax_eq L (softmax_stochastic L n0)).1 erefl.
+by rewrite {2}h (centre_gauge (nR0 R n0)).
+Qed.
+
+Lemma full_logrank (R : expField) n (L : 'M[R]_n.+1) :
+  \det (block (lift ord0) (lift ord0) ord0 L) != 0 -> logrank (softmax L) = n.
+Proof. by move=> nz; rewrite logrank_softmax // full_block ?pnatr_eq0. Qed.
+
+(* all but a share of (n - 1) / |S| need head size n - 1 *)
 Theorem full_draws (R : expField) n (S : finType) (v : S -> R) : injective v -> (0 < n)%N ->
   exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= n.-1 * #|{: 'M[S]_n}|)%N &
   forall M, M \notin rare -> logrank (softmax (map_mx v M)) = n.-1.
 Proof.
-case: n => // n vI _; pose vis (i j : 'I_n.+1) := true.
-have eT : (\max_(i < n.+1 | i <= #|seen vis i|) i = n)%N.
-  apply/eqP; rewrite eqn_leq; apply/andP; split; first by apply/bigmax_leqP => i _; rewrite -ltnS.
-  apply: (bigmax_sup ord_max) => //=; rewrite (_ : #|seen vis ord_max| = n.+1) ?leqnSn //.
-  by rewrite -[RHS]card_ord; apply: eq_card => j; rewrite !inE.
-exists [set M : 'M[S]_n.+1 | masked_logrank vis ord0 (msoftmax vis (map_mx v M)) != n].
-  have := @nested_draws_in_order R n vis (fun _ _ _ _ _ => isT) (fun _ => isT) S v vI.
-  by rewrite eT.
-move=> M; rewrite inE negbK msoftmax_full masked_full; first by move/eqP.
-exact: softmax_stochastic.
+case: n => // n vI _; exists [set M | \det (block (lift ord0) (lift ord0) ord0 (map_mx v M)) == 0].
+  by apply: singular_draws => //; exact: lift_inj.
+by move=> M; rewrite inE; apply: full_logrank.
 Qed.
 
-(* tokens of rank below n >= 2: all but a share of 1 / |S| have a context that no head of any size has *)
+(* tokens of rank below n >= 2: the logits L whose context some head has satisfy (L u)_i = (L u)_l, and two such L that
+   agree but for the entry (i, j) are equal *)
+Lemma deficient_once (R : expField) d n (X : 'M[R]_(d, n)) : (1 < n)%N -> (\rank X < n)%N ->
+  exists (u : 'cV[R]_n) (i l j : 'I_n), let within (L : 'M[R]_n) := (L *m u) i 0 = (L *m u) l 0 in
+  (forall L s k, reachable k s X (softmax L) -> within L) /\
+  (forall L L', within L -> within L' -> (forall a b, (a, b) != (i, j) -> L a b = L' a b) -> L = L').
+Proof.
+move=> n1 rX; have n0 := ltnW n1.
+have [u Xu u0] : exists2 u : 'cV[R]_n, X *m u = 0 & 1%:M *m u != 0.
+  by apply: not_submx_witness; apply: contraL rX => /mxrankS; rewrite mxrank1 leqNgt.
+rewrite mul1mx in u0; have [j uj] := cV0Pn _ u0.
+pose i : 'I_n := Ordinal n0; pose l : 'I_n := Ordinal n1.
+exists u, i, l, j; split=> [L s k [Wk [Wq]] | L L' e e' same].
+  move=> /(contextP _ _ (softmax_stochastic _ n0)) [c hc].
+  have [c' h'] := (softmax_eq L (softmax_stochastic _ n0)).1 erefl.
+  have : centre R n *m L *m u = 0.
+    have -> : centre R n *m L = centre R n *m ((Wk *m X)^T *m (s *: Wq *m X)).
+      by rewrite hc {1}h' !(centre_gauge (nR0 R n0)).
+    by rewrite -!mulmxA Xu !mulmx0.
+  rewrite -mulmxA /centre mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr => /eqP; rewrite subr_eq0 => /eqP/matrixP h.
+  by rewrite (h i 0) (h l 0) !onesE.
+have rowl : (L *m u) l 0 = (L' *m u) l 0 by rewrite !mxE; apply: eq_bigr => b _; rewrite same.
+have : (L *m u) i 0 = (L' *m u) i 0 by rewrite e rowl e'.
+rewrite !mxE (bigD1 j) //= [in RHS](bigD1 j) //= => /eqP.
+rewrite (eq_bigr (fun b => L' i b * u b 0)) => [|b bj]; last by rewrite same // xpair_eqE (negPf bj) andbF.
+rewrite (inj_eq (addIr _)) => /eqP/(mulIf uj) eij.
+by apply/matrixP => a b; have [[-> ->] // | /eqP/same] := (a, b) =P (i, j).
+Qed.
+
+(* all but a share of 1 / |S| have a context that no head of any size has *)
 Theorem deficient_draws (R : expField) d n (X : 'M[R]_(d, n)) (S : finType) (v : S -> R) : injective v ->
   (1 < n)%N -> (\rank X < n)%N ->
   exists2 rare : {set 'M[S]_n}, (#|rare| * #|S| <= #|{: 'M[S]_n}|)%N &
   forall M, M \notin rare -> forall s k, ~ reachable k s X (softmax (map_mx v M)).
 Proof.
-move=> vI n1 rX; have n0 := ltnW n1.
-have [u Xu u0] : exists2 u : 'cV[R]_n, X *m u = 0 & 1%:M *m u != 0.
-  by apply: not_submx_witness; apply: contraL rX => /mxrankS; rewrite mxrank1 leqNgt.
-rewrite mul1mx in u0; have [j uj] := cV0Pn _ u0.
-pose i : 'I_n := Ordinal n0; pose l : 'I_n := Ordinal n1.
-pose rare := [set M : 'M[S]_n | (map_mx v M *m u) i 0 == (map_mx v M *m u) l 0].
-exists rare => [|M].
-  apply: (@thin_set S n n rare i j) => M M'; rewrite !inE => /eqP e /eqP e' same.
-  have rowl : (map_mx v M *m u) l 0 = (map_mx v M' *m u) l 0.
-    by rewrite !mxE; apply: eq_bigr => b _; rewrite !mxE same.
-  have : (map_mx v M *m u) i 0 = (map_mx v M' *m u) i 0 by rewrite e rowl e'.
-  rewrite !mxE (bigD1 j) //= [in RHS](bigD1 j) //= => /eqP.
-  rewrite (eq_bigr (fun b => map_mx v M' i b * u b 0)) => [|b bj]; last first.
-    by rewrite !mxE same // xpair_eqE (negPf bj) andbF.
-  rewrite (inj_eq (addIr _)) !mxE => /eqP/(mulIf uj)/vI eij.
-  by apply/matrixP => a b; have [[-> ->] // | /eqP/same] := (a, b) =P (i, j).
-rewrite inE => /eqP ne s k [Wk [Wq]] /(contextP _ _ (softmax_stochastic _ n0)) [c hc]; apply: ne.
-have [c' h'] := (softmax_eq (map_mx v M) (softmax_stochastic _ n0)).1 erefl.
-have : centre R n *m map_mx v M *m u = 0.
-  have -> : centre R n *m map_mx v M = centre R n *m ((Wk *m X)^T *m (s *: Wq *m X)).
-    by rewrite hc {1}h' !(centre_gauge (nR0 R n0)).
-  by rewrite -!mulmxA Xu !mulmx0.
-rewrite -mulmxA /centre mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr => /eqP; rewrite subr_eq0 => /eqP/matrixP h.
-by rewrite (h i 0) (h l 0) !onesE.
+move=> vI n1 rX; have [u [i [l [j [h once]]]]] := deficient_once n1 rX.
+exists [set M | (map_mx v M *m u) i 0 == (map_mx v M *m u) l 0] => [|M]; last first.
+  by rewrite inE => /eqP no s k /h.
+apply: (@thin_set S n n _ i j) => M M'; rewrite !inE => /eqP e /eqP e' same.
+have E : map_mx v M = map_mx v M' by apply: once => // a b ab; rewrite !mxE same.
+by apply/matrixP => a b; apply: vI; have /matrixP/(_ a b) := E; rewrite !mxE.
 Qed.

@@ -1,16 +1,13 @@
-(* The real numbers have an exponential, so the headline theorems hold over them. Only this
-   file, real_exponential.v, gradient.v and sanity/reals_instance.v need mathcomp-analysis, and its three
-   classical axioms. R : realType is any model of the real numbers, sequences.expR the sum of the exponential series. *)
+(* The real numbers have an exponential, so the headline theorems hold over them. R : realType is any model of
+   the real numbers, sequences.expR the sum of the exponential series. Only this file and those around it in
+   _CoqProject, real_exponential.v to main_measure.v and two of sanity/, need mathcomp-analysis, and its three
+   classical axioms. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From mathcomp Require Import reals sequences exp.
-From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main real_exponential.
+From rankbound Require Import model exponential log_rank softmax_gauge theorem_a main real_exponential model_measure.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
-
-Definition realExp (R : realType) : expField :=
-  @model.ExpField R (@sequences.expR R) (@exp.ln R) (@exp.expRD R) (@exp.expR_gt0 R) (@exp.ltr_expR R)
-    (@exp.expK R) (@exp.lnK R).
 
 (* The headline theorems over the reals, every definition of model.v unfolded: what stands below is
    mathcomp's and mathcomp-analysis's alone, with these abbreviations. *)

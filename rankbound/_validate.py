@@ -20,7 +20,8 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from rankbound.errors import InputError, InputTypeError, RankboundError
+from rankbound._files import is_matrix_path, read_matrix
+from rankbound.errors import InputError, InputTypeError, RankboundError, did_you_mean
 
 Array = npt.NDArray[np.float64]
 T = TypeVar("T")
@@ -74,9 +75,9 @@ def plain(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
     """Read an array of whatever library as a NumPy array; nothing in it is rounded.
 
     Lists, NumPy and JAX arrays, DataFrames, torch tensors (detached, on the CPU), SymPy matrices
-    and paths to .npy or .npz files are read. The dtype is numeric, or object where exact integers
-    or Fractions would be rounded, or where there is something other than a number. Returned beside
-    it: the dtype of the data where NumPy has none of that name (bfloat16).
+    and paths to .npy, .npz or .csv files are read. The dtype is numeric, or object where exact
+    integers or Fractions would be rounded, or where there is something other than a number.
+    Returned beside it: the dtype of the data where NumPy has none of that name (bfloat16).
     """
     array, stored = guarded(name, value, lambda: _read(name, value))
     require_memory(name, None, *array.shape)  # a view of few numbers may have any shape
@@ -150,30 +151,11 @@ def is_head(value: Any) -> bool:
 
 def _load(name: str, path: Any) -> Any:
     text = os.fspath(path)
-    if isinstance(text, bytes) or Path(text).suffix not in (".npy", ".npz"):
+    if isinstance(text, bytes) or not is_matrix_path(text):
         raise InputTypeError(
-            f"{name} is {shown(path)}; expected numbers, or the path of a .npy or .npz file."
+            f"{name} is {shown(path)}; expected numbers, or the path of a .npy, .npz or .csv file."
         )
-    try:
-        with open(text, "rb") as file:
-            loaded = np.load(file, allow_pickle=False)
-            if not hasattr(loaded, "files"):
-                return loaded
-            if len(loaded.files) != 1 and name not in loaded.files:
-                raise InputError(
-                    f"{name}: {text} holds {', '.join(loaded.files) or 'no array'}; expected one "
-                    f"array, or one called {name}."
-                )
-            return loaded[name if name in loaded.files else loaded.files[0]]
-    except InputError:
-        raise
-    except Exception as error:  # NumPy raises what the bytes of a damaged file happen to raise
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise InputError(
-            f"{name}: {text} cannot be read ({type(error).__name__}: "
-            f"{str(reason)[:160]}); expected an array of numbers that numpy.save or "
-            "numpy.savez wrote."
-        ) from None
+    return read_matrix(name, text)
 
 
 def _from_torch(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
@@ -409,7 +391,8 @@ def check_word(name: str, value: Any, words: Iterable[str]) -> str:
     """Return a word that is one of these."""
     words = tuple(words)
     if not isinstance(value, str) or value not in words:
-        raise InputError(f"{name} is {shown(value)}; expected one of {', '.join(words)}.")
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise InputError(f"{name} is {shown(value)}; expected one of {', '.join(words)}.{hint}")
     return str(value)
 
 

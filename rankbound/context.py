@@ -51,7 +51,7 @@ class Context:
     ----------
     P : array_like, shape (..., n, n), optional
         [key, query]; its columns sum to 1 over what the mask shows. An array, nested list,
-        DataFrame, torch or JAX tensor, or the path of a .npy or .npz file.
+        DataFrame, torch or JAX tensor, or the path of a .npy, .npz or .csv file.
     logits : array_like, shape (..., n, n), optional
         Logits instead of P. Ints, Fractions and SymPy numbers (rational up to one common factor
         such as log 2) stay exact, as one matrix.

@@ -6,6 +6,7 @@ This module imports nothing, so that any floor can use it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -31,6 +32,16 @@ def on_one_line(message: str) -> str:
     words = message.split() if "\n" in message else message.split(" ")
     text = " ".join(word if len(word) <= 160 else f"{word[:120]}…" for word in words)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """The end of a message, " Did you mean this or that?"; empty where no name is near."""
+    from difflib import get_close_matches
+
+    names, asked = list(known), word.strip("*?[]")[:80]
+    held = [name for name in names if len(asked) > 2 and asked in name]
+    near = (get_close_matches(asked, names, n=3) or held)[:3]
+    return f" Did you mean {' or '.join(near)}?" if near else ""
 
 
 class InputError(RankboundError, ValueError):

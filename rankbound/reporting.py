@@ -7,53 +7,54 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from rankbound.registry.machine_checked import machine_checked, standing
 from rankbound.table import Column, Table
-from rankbound.verdict import Verdict
+from rankbound.verdict import STYLES
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from rankbound.atlas import Atlas
     from rankbound.auditing.audit import Audit
-    from rankbound.fitting.solve import Bracket
     from rankbound.measuring.head import HeadMeasures
     from rankbound.registry.claim import Claim
     from rankbound.registry.verification import Report
 
-_COLOURS = {
-    str(Verdict.PROVED): "bold green",
-    str(Verdict.CERTIFIED): "green",
-    str(Verdict.RIGOROUS): "blue",
-    str(Verdict.SUPPORTED): "cyan",
-    str(Verdict.REFUTED): "magenta",
-    str(Verdict.UNDECIDED): "yellow",
-}
 _SILENCE = 10.0  # seconds between the lines that tell of progress in a pipe
 _PIPE_WIDTH = 190  # no terminal says how wide it is: wide enough that no cell is folded
 
 
-def console() -> Console:
-    """Return a console on standard output, wide enough where it is a file or a pipe."""
+def console(stream: TextIO | None = None) -> Console:
+    """Return a console on a stream, by default standard output; wide enough where it is a pipe."""
     from rich.console import Console
 
     class PipeConsole(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # for the command line to end quietly; rich would exit with 1
 
-    return PipeConsole(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False)
+    stream = stream or sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return PipeConsole(file=stream, width=width, highlight=False)
 
 
 @contextmanager
 def progress(
-    what: str, total: int | None = None, clock: Callable[[], float] = time.monotonic
+    what: str,
+    total: int | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    *,
+    quiet: bool = False,
 ) -> Iterator[Callable[[int, int, str], None]]:
-    """Show on standard error how far work has gone: a bar, or in a pipe a line every ten seconds.
+    """Show on standard error how far work has gone: a bar, or in a pipe a line every ten seconds;
+    quiet: nothing.
 
     What it gives is called with how much is done, of how much, and what comes next.
     """
+    if quiet:
+        yield lambda done, total, what: None
+        return
     if sys.stderr is None or not sys.stderr.isatty():
         told = clock()
 
@@ -87,11 +88,19 @@ def answer_table(answer: Iterable[tuple[str, object]]) -> Table:
 
 def claims_table(claims: Iterable[Claim]) -> Table:
     """Return the registry, one row per claim."""
-    status = Column("status", style=lambda verdict: _COLOURS.get(str(verdict), ""))
+    status = Column("status", style=lambda verdict: STYLES[verdict])
     return Table(
         ["claim", status, "relation", "mutants", "statement", "source"],
-        ((c.id, c.status, c.relation, len(c.mutants), _told(c), c.source) for c in claims),
+        ((c.id, c.status, c.relation, len(c.mutants), _told(c), _from(c)) for c in claims),
     )
+
+
+def _from(claim: Claim) -> str:
+    """The source, and which other package registers the claim."""
+    from rankbound.registry.outside import origin
+
+    package = origin(claim)
+    return f"{claim.source}\nregistered by {package}" if package else str(claim.source)
 
 
 def _told(claim: Claim) -> str:
@@ -116,37 +125,6 @@ def theorems_table(names: Iterable[str]) -> Table:
     )
 
 
-def report_table(report: Report) -> Table:
-    """Return the report of a verification, one row per claim."""
-    evidence = Column("evidence", style=lambda words: _COLOURS.get(words, "bold red"))
-    residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
-    return Table(
-        ["claim", evidence, "machine-checked", "instances", residual, tolerance, "source"],
-        (
-            (
-                row.id,
-                f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
-                _short(row.theorem, row.machine_checked),
-                row.instances,
-                row.residual,
-                row.tolerance,
-                row.source,
-            )
-            for row in report.rows
-        ),
-    )
-
-
-def _short(theorem: str, word: str) -> str | None:
-    """A theorem in a column headed "machine-checked"."""
-    marks = {"machine-checked": theorem, "machine-checked in part": f"{theorem}, in part"}
-    return marks.get(word, f"not {theorem}") if theorem else None
-
-
-def _size(number: float) -> str:
-    return f"{number:.1e}" if number else "0"
-
-
 def report_summary(report: Report) -> list[str]:
     """Return the closing lines: how many claims are as registered, and why others are not."""
     wrong = [row for row in report.rows if not row.ok]
@@ -161,30 +139,6 @@ def report_summary(report: Report) -> list[str]:
         f"(level {report.level}, seed {report.seed})."
     )
     return lines
-
-
-def bracket_table(bracket: Bracket) -> Table:
-    """Return both sides for each head size, and how well the fit converged."""
-    sides = zip(bracket.head_size, bracket.lower, bracket.upper, bracket.fits, strict=True)
-    return Table(
-        [
-            "head_size",
-            Column("lower", "KL, at least"),
-            Column("upper", "KL of a head"),
-            Column("ratio", format=".3g", align="right"),
-            Column("gradient", align="right"),
-        ],
-        (
-            (
-                k,
-                low,
-                high,
-                high / low if low > 0 else None,
-                f"{fit.gradient_norm:.1e}" + ("" if fit.converged else " (not converged)"),
-            )
-            for k, low, high, fit in sides
-        ),
-    )
 
 
 def atlas_sources(atlas: Atlas) -> Table:

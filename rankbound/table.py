@@ -9,7 +9,7 @@ from __future__ import annotations
 import html
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +17,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from rankbound.errors import BackendMissing, InputError
 
 if TYPE_CHECKING:
+    import rich.console
     import rich.table
+
+SHORT = 40  # characters of what stands beside others in a list
 
 
 @dataclass(frozen=True)
@@ -142,7 +145,29 @@ class Table:
         below = f"\n<p>{_markup(self.caption)}</p>" if self.caption else ""
         return f"<table>\n{above}<thead>{head}</thead>\n<tbody>\n{body}\n</tbody>\n</table>{below}"
 
-    def __rich__(self) -> rich.table.Table:
+    def __rich_console__(self, console: rich.console.Console, options: Any) -> Iterator[Any]:
+        """Side by side where all words fit, else row by row: no word is cut at any width."""
+        widths = self._widths(options.max_width)
+        yield from self._listed() if widths is None else [self._side_by_side(widths)]
+
+    def _widths(self, room: int) -> list[int] | None:
+        """How wide each column may be: its longest word, and of the rest what its texts want."""
+        from rich.cells import cell_len
+
+        columns = list(zip(*self._texts(), strict=True)) or [()] * len(self.columns)
+        least, most = [], []
+        for column, texts in zip(self.columns, columns, strict=True):
+            lines = [line for text in (column.heading, *texts) for line in text.split("\n")]
+            most.append(max(map(cell_len, lines)))
+            least.append(max(cell_len(word) for line in lines for word in [*line.split(), ""]))
+        free = room - (3 * len(self.columns) - 1) - sum(least)  # what stands between and beside
+        wanted = [full - need for need, full in zip(least, most, strict=True)]
+        if free < 0:
+            return None
+        share = min(1.0, free / max(sum(wanted), 1))
+        return [need + int(share * more) for need, more in zip(least, wanted, strict=True)]
+
+    def _side_by_side(self, widths: list[int]) -> rich.table.Table:
         from rich import box
         from rich.table import Table as RichTable
         from rich.text import Text  # as it stands: brackets are no markup
@@ -154,12 +179,33 @@ class Table:
             title=Text(self.title, "bold") if self.title else None,
             caption=Text(self.caption) if self.caption else None,
         )
-        for column, right in zip(self.columns, self._right(), strict=True):
-            shown.add_column(Text(column.heading), justify="right" if right else "left")
+        for column, right, width in zip(self.columns, self._right(), widths, strict=True):
+            shown.add_column(
+                Text(column.heading),
+                justify="right" if right else "left",
+                width=width,
+                overflow="fold",
+            )
         for row in self.rows:
             cells = zip(self.columns, row, strict=True)
             shown.add_row(*(Text(c.text(v), c.style(v) if c.style else "") for c, v in cells))
         return shown
+
+    def _listed(self) -> Iterator[Any]:
+        """Each row by itself: its first value, and below it the others with their headings."""
+        from rich.padding import Padding
+        from rich.text import Text
+
+        yield from [Text(f"\n{self.title}\n", "bold")] if self.title else []
+        what = f"{self.columns[0].heading} " if self._right()[0] else ""  # before a number
+        for first, *texts in self._texts():
+            named = zip(self.columns[1:], texts, strict=True)
+            parts = [f"{c.heading}: {text}" if c.heading else text for c, text in named]
+            short = " · ".join(part for part in parts if len(part) <= SHORT)
+            yield Text(f"{what}{first}", "bold", no_wrap=True, overflow="ignore")
+            for line in filter(None, (short, *(part for part in parts if len(part) > SHORT))):
+                yield Padding(Text(line, overflow="fold"), (0, 0, 0, 2))
+        yield Text(f"{self.caption}\n" if self.caption else "")
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -70,3 +70,12 @@ _STRENGTH = [
     Verdict.CERTIFIED,
     Verdict.PROVED,
 ]
+
+STYLES = {  # on a terminal
+    Verdict.PROVED: "bold green",
+    Verdict.CERTIFIED: "green",
+    Verdict.RIGOROUS: "blue",
+    Verdict.SUPPORTED: "cyan",
+    Verdict.REFUTED: "magenta",
+    Verdict.UNDECIDED: "yellow",
+}

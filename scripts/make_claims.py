@@ -1,17 +1,21 @@
 """Write what is generated from the registry; tests compare both with what it does.
 
 ``rankbound/certificates/claims.json``: which kinds of statement a claim's certificates may carry;
-the checker rejects others. ``tests/registry/cases.json``: how many cases a quick run tries, and a
+the checker rejects others. ``tests/registry/cases.json``: how many cases a quick run tries; a
 digest of their labels, of the whole numbers predicted, of the exact matrices that their
-certificates speak of, and of what is drawn.
+certificates speak of, of what is drawn and of the cases that a full run adds; the sums of what is
+measured, of what is predicted and of the tolerances; by how much each registered mutant fails; and
+a digest of the words and names with which the claim is registered.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,7 @@ from typing import Any
 import rankbound as rb
 from rankbound.certificates.certificates import Certificate
 from rankbound.registry.claim import Claim, Instance, Trial
-from rankbound.registry.verification import statement_kinds
+from rankbound.registry.verification import built
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "rankbound" / "certificates" / "claims.json"
@@ -37,6 +41,11 @@ class Noted(Trial):
         """The same answer."""
         self.asked.append([quick, full])
         return super().count(quick, full)
+
+    def some(self, quick: int, cases: Sequence[Any]) -> Sequence[Any]:
+        """The same cases."""
+        self.asked.append({"cases": repr(cases)})
+        return super().some(quick, cases)
 
     def integers(self, *shape: int, bound: int = 2**20) -> list[list[int]]:
         """The same draw."""
@@ -61,6 +70,22 @@ def cases(instances: Sequence[Instance], trial: Noted) -> list[Any]:
     return [len(instances), digest[:12]]
 
 
+def sums(instances: Sequence[Instance]) -> list[float]:
+    """Of the sizes of what is measured and of what is predicted, and of the tolerances."""
+    rows = [(float(i.measured), float(i.predicted), i.tolerance) for i in instances]
+    return [math.fsum(map(abs, column)) for column in zip(*rows, strict=True)]
+
+
+def failing(claim: Claim, instances: Sequence[Instance]) -> float:
+    """By how much the cases fail the relation in all, where it is by more than their tolerance."""
+    return math.fsum(r for one in instances if (r := claim.residual(one)) > one.tolerance)
+
+
+def three_digits(number: float) -> float:
+    """As the record holds it."""
+    return float(f"{number:.3g}")
+
+
 def stated(instance: Instance) -> list[Any]:
     """What the certificates of an instance state, but of floats, which a BLAS may round."""
     certificates: list[Certificate] = []
@@ -69,6 +94,47 @@ def stated(instance: Instance) -> list[Any]:
         certificates += made if isinstance(made, tuple) else [made] if made else []
     every = [one.statement.to_data() for one in certificates]
     return [one for one in every if not FLOAT.search(json.dumps(one))]
+
+
+def recorded(claim: Claim) -> dict[str, Any]:
+    """What the record holds of a claim."""
+    trial = noted(claim)
+    instances = list(claim.check(trial))
+    wrong = {m.name: whole_part(claim.check(noted(claim), **m.formulas)) for m in claim.mutants}
+    return {
+        "cases": cases(instances, trial),
+        "sums": [three_digits(one) for one in sums(instances)],
+        "registered": registered(claim),
+        "mutants": {name: three_digits(failing(claim, some)) for name, some in wrong.items()},
+    }
+
+
+def registered(claim: Claim) -> str:
+    """The digest of all that is said of a claim."""
+    said = [
+        [claim.statement, *claim.hypotheses, claim.relation.value, claim.status.value],
+        [claim.source.key, claim.source.place, claim.source.note],
+        [claim.theorem, claim.theorem_part, sorted(claim.without.items())],
+        [[mutant.name, mutant.kind, sorted(mutant.formulas)] for mutant in claim.mutants],
+    ]
+    return hashlib.sha256(json.dumps(said).encode()).hexdigest()[:12]
+
+
+def whole_part(instances: Iterator[Instance]) -> list[Instance]:
+    """What is yielded up to an error."""
+    found: list[Instance] = []
+    with suppress(Exception):
+        found.extend(instances)
+    return found
+
+
+def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
+    """Return which kinds of statement each claim's certificates carry, from a quick run."""
+    kinds = {}
+    for claim in claims.values():
+        instances = claim.check(claim.trial("quick", 0))
+        kinds[claim.id] = sorted({one.statement.kind for each in instances for one in built(each)})
+    return {claim_id: found for claim_id, found in kinds.items() if found}
 
 
 def written(data: dict[str, Any]) -> str:
@@ -83,6 +149,5 @@ if __name__ == "__main__":
     TARGET.write_text(text, encoding="ascii")
     tried = {}
     for claim in rb.claims.values():
-        trial = noted(claim)
-        tried[claim.id] = cases(list(claim.check(trial)), trial)
+        tried[claim.id] = recorded(claim)
     CASES.write_text(written(tried), encoding="ascii")

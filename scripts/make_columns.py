@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from textwrap import wrap
 
-from rankbound.auditing.columns import as_markdown
+from rankbound.auditing.columns import COLUMNS, NOTATION
 
 TARGET = Path(__file__).parent.parent / "docs" / "audit.md"
 BEGIN, END = "<!-- columns: written by make columns -->\n", "\n\n<!-- end of columns -->"
+
+
+def as_markdown() -> str:
+    """Notation and meanings as a paragraph and a table."""
+    rows = (f"| `{column.name}` | {column.meaning} |" for column in COLUMNS)
+    return "\n".join([*wrap(NOTATION, 100), "", "| column | meaning |", "|---|---|", *rows])
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ code stands: docs/conf.py makes links of it.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -19,6 +20,8 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from types import ModuleType
+
+from mathematics import latex, marked
 
 import rankbound as rb
 from rankbound.registry.catalogue import PAPERS
@@ -56,6 +59,26 @@ def prose(text: str) -> str:
     return "".join(f"`{p.strip('`')}`" if p[:1] == "`" else plain(p) for p in parts)
 
 
+def typeset(text: str) -> str:
+    """A page in which formulas are typeset, in code and in prose; not in blocks of code."""
+    parts = re.split(r"(^```.*?^```|^#.*?$|^(?: {4}|\|--).*?$|`[^`]+`)", text, flags=re.S | re.M)
+    return "".join(map(_typeset, parts))
+
+
+def _typeset(part: str) -> str:
+    if part.startswith(("```", "#", "    ", "|--")):
+        return part
+    if part.startswith("`"):
+        found = latex(" ".join(part.strip("`").split()))
+        return part if found is None else f"${found}$"
+    lines = []
+    for line in part.split("\n"):
+        begin = re.match(r"\s*(?:[-*] |\d+\. )?", line)
+        at = begin.end() if begin else 0
+        lines.append(line[:at] + marked(line[at:]))
+    return "\n".join(lines)
+
+
 def slug(text: str) -> str:
     """A name for an anchor."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
@@ -83,6 +106,7 @@ def page(path: Path) -> str:
     if path.stem in PAGES_OF_SOURCES:
         for position, name in reversed(anchors(text).items()):
             text = f"{text[:position]}({path.stem}-{name})=\n{text[position:]}"
+        text = typeset(text)
     up = "../" * len(path.relative_to(DOCS).parents[:-1])
     text = TO_PROOF.sub(rf'<a href="{up}proofs/\2.html#L-\3">\1</a>', text)
     return TO_OUTSIDE.sub(outside, text)
@@ -206,7 +230,8 @@ def section(claim: Claim, texts: Mapping[str, str], sources: Mapping[str, str]) 
     if name:
         words = {"theory": "proof in the theory", "papers": "told with its paper"}[where]
         rows.append(("Read", f"[{words}](#{where}-{name})"))
-    rows.append(("Hypotheses", "; ".join(map(plain, claim.hypotheses)) + "."))
+    said = "; ".join(marked(hypothesis, plain) for hypothesis in claim.hypotheses)
+    rows.append(("Hypotheses", f"{said}."))
     what = {"iff": "holds if and only if predicted", "exists": "a witness exists"}
     relation = what.get(claim.relation.value, f"measured {claim.relation.value} predicted")
     rows.append(("Checked", f"{plain(relation)}; `rankbound verify {claim.id}`"))
@@ -219,7 +244,7 @@ def section(claim: Claim, texts: Mapping[str, str], sources: Mapping[str, str]) 
     for kind, reason in claim.without.items():
         rows.append((f"No mutant “{kind}”", f"{plain(reason)}."))
     table = "\n".join(f":{name}: {text}" for name, text in rows)
-    text = f"({claim.id})=\n## `{claim.id}`\n\n> {plain(claim.statement)}\n\n{table}\n"
+    text = f"({claim.id})=\n## `{claim.id}`\n\n> {marked(claim.statement, plain)}\n\n{table}\n"
     return text + (coq(claim) if claim.theorem in machine_checked() else "")
 
 
@@ -308,13 +333,40 @@ def directive(module: str, name: str) -> str:
     """What documents a name."""
     thing = getattr(importlib.import_module(module), name)
     if inspect.isclass(thing):
-        return f".. autoclass:: {module}.{name}\n   :members:\n"
+        about = "".join(f"\n   {line}" for line in field_list(thing))
+        return f".. autoclass:: {module}.{name}\n   :members:\n{about}\n"
     if callable(thing):
         return f".. autofunction:: {module}.{name}\n"
     return f".. py:data:: {name}\n\n   {CLAIMS}\n"
 
 
-CLAIMS = """All registered claims: a read-only mapping from id to :class:`Claim`.
+def field_list(kind: type) -> list[str]:
+    """The fields of a dataclass in reStructuredText: type, and what the source says beside each.
+
+    Those that its docstring describes are left to it, and those that no record shows.
+    """
+    told, found = inspect.getdoc(kind) or "", []
+    for field in dataclasses.fields(kind) if dataclasses.is_dataclass(kind) else ():
+        shown = field.repr and field.init and field.metadata.get("written", True)
+        if shown and not re.search(rf"^(\w+, )*{field.name}(, \w+)* : ", told, re.MULTILINE):
+            owner = next(one for one in kind.__mro__ if field.name in vars(one)["__annotations__"])
+            line = rf"^    {field.name}: (.+?)(?: = .*?)?(?:  # (.*))?$"
+            read = re.search(line, inspect.getsource(owner), re.MULTILINE)
+            type_, words = read.groups() if read else (str(field.type), None)
+            found += [f"{field.name} : ``{type_}``", f"   {in_rst(words or '')}"]
+    return [".. rubric:: Fields", "", *found] if found else []
+
+
+def in_rst(text: str) -> str:
+    """A comment in reStructuredText, in which only code in backticks is markup."""
+    parts = re.split(r"(`+[^`]+`+)", text)
+    return "".join(
+        f"``{p.strip('`')}``" if p[:1] == "`" else re.sub(r"([\\*|_])", r"\\\1", p) for p in parts
+    )
+
+
+CLAIMS = """The claims of rankbound: a read-only mapping from id to :class:`Claim`. Those that other
+   packages register are known to :func:`verify` and to ``rankbound claims``.
 
    .. rubric:: Examples
 

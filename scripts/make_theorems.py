@@ -24,7 +24,8 @@ DATA = ROOT / "rankbound" / "registry" / "machine_checked.json"
 PAGE = ROOT / "docs" / "machine-checked.md"
 MARKS = "<!-- theorems: written by scripts/make_theorems.py -->\n", "\n<!-- end of theorems -->"
 
-PROVED_IN = re.compile(r" \[[\w., ]+\.v\]$")  # where main.v says in which file the proof stands
+HEADLINES = ("main.v", "main_measure.v")
+PROVED_IN = re.compile(r" \[[\w., ]+\.v\]$")  # where these say in which file the proof stands
 
 OF_THEOREMS = ("Theorem A", "Theorem B", "Theorem C", "Theorem 1", "Theorem 2")
 
@@ -65,13 +66,16 @@ def untied(claims: Mapping[str, Claim], proofs: Path = PROOFS) -> list[str]:
 
 
 def data(claims: Mapping[str, Claim] = rb.claims, proofs: Path = PROOFS) -> str:
-    """The list for the package: theorems of main.v and those that claims name, and the digests."""
+    """The list for the package: headline theorems, those that claims name, and the digests."""
     named = {claim.theorem for claim in claims.values()}
-    known = sorted(record.machine_checked(proofs).items(), key=lambda one: one[1].file != "main.v")
+    known = sorted(
+        record.machine_checked(proofs).items(),
+        key=lambda one: [one[1].file != file for file in HEADLINES],
+    )
     theorems = {
         name: {**vars(theorem), "statement": PROVED_IN.sub("", theorem.statement)}
         for name, theorem in known
-        if name in named or name.startswith("main.")
+        if name in named or theorem.file in HEADLINES
     }
     sources = {name: digest for digest, name in map(str.split, record.digests(proofs))}
     text = json.dumps({"sources": sources, "theorems": theorems}, indent=1, ensure_ascii=False)
@@ -84,6 +88,8 @@ def block(claims: Mapping[str, Claim] = rb.claims, proofs: Path = PROOFS) -> str
     for name, theorem in json.loads(data(claims, proofs))["theorems"].items():
         file, line = theorem["file"], theorem["line"]
         assumes = ", ".join(theorem["axioms"]) or "no axioms"
+        if tuple(theorem["axioms"]) == record.CLASSICAL:
+            assumes = "the three"
         real = f"reals.real_{name.partition('.')[2]}"
         if name.startswith("main.") and axioms.get(real):
             assumes += f"; over the reals, as `{real}`, the three"

@@ -28,6 +28,7 @@ import signal
 import sys
 import time
 import traceback
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -42,12 +43,13 @@ from typing import Any
 import coverage
 import libcst as cst
 import pytest
-from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper, PositionProvider
+from libcst import matchers
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 from mutmut.mutation.mutators import mutation_operators
 
 ROOT = Path(__file__).resolve().parents[1]
 ROOMS = ("exact", "ranks", "certificates", "attention", "theory", "registry")
-# The fast tests: those of the rooms, and those that call every public function of them.
+# The fast tests: those of the rooms, and those across them: of arguments, records and results.
 ACROSS = (
     "bad_arguments",
     "bad_matrices",
@@ -55,6 +57,8 @@ ACROSS = (
     "errors_verdict",
     "every_argument",
     "numerical_adversaries",
+    "records",
+    "results",
 )
 TESTS = [*(f"tests/{room}" for room in ROOMS), *(f"tests/test_{name}.py" for name in ACROSS)]
 RECORD = ROOT / "tests" / "mutants.json"
@@ -64,7 +68,7 @@ LEAST_KNOWN = 0.7  # of what is on record: where the code has lost more, it is t
 # Seconds are those of the processor: a machine that does other work too judges as a quiet one does.
 FIRST, GRACE, FACTOR = 8, 20.0, 4.0  # tests of the first round; seconds; times the usual duration
 IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
-MOST = 20.0  # seconds of tests for one mutant: what only later tests would notice survives
+MOST = 60.0  # seconds of tests for one mutant: what only later tests would notice survives
 MANY = 100  # tests of each kind, for what ran at import
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
@@ -79,6 +83,7 @@ OPTIONS = [
     "ignore::pytest.PytestAssertRewriteWarning",
 ]
 RAISED = ("Error", "Undecided", "NotRepresentable")  # how the names of our exceptions end
+PIECES = (cst.SimpleString, cst.FormattedStringText)
 STRINGS = (cst.SimpleString, cst.FormattedString, cst.ConcatenatedString)
 
 Coverage = dict[str, dict[str, list[str]]]
@@ -97,6 +102,7 @@ class Mutant:
     start: int  # in bytes
     length: int
     id: str  # of path, statement, change: stays when another place is edited
+    within: tuple[str, ...]  # the names that are the first arguments of the calls around it
 
     def source(self) -> str:
         """The module with the change."""
@@ -120,24 +126,28 @@ def _program(path: str) -> str:
 class _Walk(cst.CSTVisitor):
     """The changes of one module, less what docs/mutants.md leaves out."""
 
-    METADATA_DEPENDENCIES = (PositionProvider, ByteSpanPositionProvider)
+    METADATA_DEPENDENCIES = (ByteSpanPositionProvider,)
 
     def __init__(self, module: cst.Module) -> None:
         super().__init__()
         self.module, self.depth = module, 0
         self.statement: list[cst.CSTNode] = []
-        self.raising = 0
-        self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str]] = []
+        self.raising = self.prose = 0
+        self.calls: list[cst.Call] = []
+        self.found: list[tuple[cst.CSTNode, cst.CSTNode, cst.CSTNode, str, tuple[str, ...]]] = []
 
     def on_visit(self, node: cst.CSTNode) -> bool:
+        self.prose += _is_prose(node)
+        if isinstance(node, cst.Call):
+            self.calls.append(node)
         if isinstance(node, (cst.Annotation, cst.Decorator, cst.Import, cst.ImportFrom)):
             return False
         if isinstance(node, cst.Expr) and isinstance(node.value, STRINGS):
             return False  # a docstring
         if isinstance(node, cst.Call) and _name(node.func) in ("TypeVar", "cast", "ParamSpec"):
             return False
-        if isinstance(node, cst.SimpleString) and " " in node.value:
-            return False  # prose
+        if isinstance(node, cst.SimpleString) and (self.prose or " " in node.value):
+            return False
         if self.raising and isinstance(node, STRINGS):
             return False  # the wording of a message
         if isinstance(node, cst.Assign) and not self.depth:
@@ -155,12 +165,16 @@ class _Walk(cst.CSTVisitor):
             ):
                 for new in operator(node):
                     kind_name = operator.__name__.removeprefix("operator_")
-                    self.found.append((self.statement[-1], node, new, kind_name))
+                    within = tuple(filter(None, map(_first, self.calls)))
+                    self.found.append((self.statement[-1], node, new, kind_name, within))
         return True
 
     def on_leave(self, node: cst.CSTNode) -> None:
         self.depth -= isinstance(node, (cst.FunctionDef, cst.ClassDef, cst.Lambda))
         self.raising -= _raises(node)
+        self.prose -= _is_prose(node)
+        if isinstance(node, cst.Call):
+            self.calls.pop()
         if self.statement and self.statement[-1] is node:
             self.statement.pop()
 
@@ -169,6 +183,21 @@ def _name(node: cst.CSTNode) -> str:
     if isinstance(node, cst.Attribute):
         return node.attr.value
     return node.value if isinstance(node, cst.Name) else ""
+
+
+def _first(call: cst.Call) -> str:
+    """The name that a call is given first, such as the id of a claim."""
+    value = call.args[0].value if call.args else None
+    text = value.raw_value if isinstance(value, cst.SimpleString) else ""
+    return text if len(text) > 3 and " " not in text else ""
+
+
+def _is_prose(node: cst.CSTNode) -> bool:
+    """Is it a literal of several pieces, a space in one of them?"""
+    if not isinstance(node, cst.ConcatenatedString):
+        return False
+    texts = matchers.findall(node, matchers.SimpleString() | matchers.FormattedStringText())
+    return any(" " in piece.value for piece in texts if isinstance(piece, PIECES))
 
 
 def _raises(node: cst.CSTNode) -> bool:
@@ -184,10 +213,10 @@ def mutants(path: str) -> Iterator[Mutant]:
     wrapper = MetadataWrapper(cst.parse_module(text), unsafe_skip_copy=True)
     walk = _Walk(wrapper.module)
     wrapper.visit(walk)
-    lines = wrapper.resolve(PositionProvider)
+    ends = [at for at, byte in enumerate(text) if byte == ord("\n")]
     spans = wrapper.resolve(ByteSpanPositionProvider)
     seen: Counter[str] = Counter()
-    for statement, node, new, operator in walk.found:
+    for statement, node, new, operator, within in walk.found:
         span, now = spans[node], wrapper.module.code_for_node(new)
         was = text[span.start : span.start + span.length].decode()
         whole = spans[statement]
@@ -197,8 +226,8 @@ def mutants(path: str) -> Iterator[Mutant]:
         key = "\0".join((path, around, was, now))
         seen[key] += 1
         digest = hashlib.sha256(f"{key}\0{seen[key]}".encode()).hexdigest()[:10]
-        at = (lines[statement].start.line, lines[node].start.line)
-        yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest)
+        at = (bisect_left(ends, whole.start) + 1, bisect_left(ends, span.start) + 1)
+        yield Mutant(path, at[1], at, operator, was, now, span.start, span.length, digest, within)
 
 
 def every(paths: Sequence[str] = ()) -> list[Mutant]:
@@ -345,9 +374,9 @@ def _own(code: CodeType) -> list[Any]:
 
 
 class Server:
-    """A process that has collected the tests of the rooms, and runs some of them in forks."""
+    """A process that has collected tests, of the rooms say, and runs some of them in forks."""
 
-    def __init__(self) -> None:
+    def __init__(self, paths: Sequence[str]) -> None:
         asked, self.asking = os.pipe()
         self.heard, answered = os.pipe()
         self.process = os.fork()
@@ -361,7 +390,7 @@ class Server:
             try:
                 serving = _Serve(os.fdopen(asked), os.fdopen(answered, "w"))
                 sys.setprofile(serving.note)
-                pytest.main([*OPTIONS, *TESTS], plugins=[serving])
+                pytest.main([*OPTIONS, *paths], plugins=[serving])
             except BaseException:
                 os.write(errors, traceback.format_exc().encode())
             finally:
@@ -473,7 +502,10 @@ def covered(paths: Sequence[str]) -> dict[str, Any]:
 
 
 def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
-    """The tests that execute its statement; those of its module and room, if it ran at import."""
+    """The tests that execute its statement; if it ran at import, those of its module and room.
+
+    Before these come the tests of the claim whose registration it is part of.
+    """
     lines, seconds = known["lines"].get(mutant.path, {}), known["seconds"]
     tests = {test for line in mutant.lines for test in lines.get(str(line), ())}
     if "" not in tests:
@@ -482,7 +514,10 @@ def killers(mutant: Mutant, known: dict[str, Any]) -> list[str]:
     near = {test for those in lines.values() for test in those} - tests - {""}
     room = f"{room_of(mutant)}/"  # what a module holds is read elsewhere too
     far = {test for test in seconds if test.startswith(room)} - near - tests
-    return [one for some in (tests, near, far) for one in _fastest(some, seconds, MOST / 3)[:MANY]]
+    named = {t for t in near | far if any(name in t.partition("[")[2] for name in mutant.within)}
+    others = (some - named for some in (tests, near, far))
+    first = _fastest(named, seconds, MOST)
+    return first + [one for some in others for one in _fastest(some, seconds, MOST / 3)[:MANY]]
 
 
 def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]:
@@ -496,13 +531,19 @@ def _fastest(tests: set[str], known: dict[str, float], most: float) -> list[str]
 class Judge:
     """Runs mutants, and each test that killed one also without it."""
 
-    def __init__(self, known: dict[str, Any]) -> None:
-        self.known, self.sound = known, dict[tuple[Any, ...], bool]()
+    def __init__(self, known: dict[str, Any], tests: Sequence[str] = ()) -> None:
+        self.known, self.sound, self.tests = known, dict[tuple[Any, ...], bool](), tests
 
     @cached_property
     def server(self) -> Server:
         """Started when first needed."""
-        return Server()
+        return Server(sorted({test.split("::")[0] for test in self.tests}) or TESTS)
+
+    def vouch(self) -> None:
+        """Run all of its tests at once without a mutant, in both ways; those pass by themselves."""
+        for live in (True, False):
+            if self.outcome(self.tests, 600, live, None) == [0]:
+                self.sound.update({(live, test): True for test in self.tests})
 
     def outcome(self, tests: Sequence[str], limit: float, live: bool, mutant: Mutant | None) -> Any:
         """What pytest says of these tests, in functions that are replaced or in an import anew."""
@@ -561,15 +602,26 @@ def listed() -> str:
 
 
 def run(
-    drawn: list[Mutant], tests: Callable[[Mutant], Iterable[list[str]]], known: Any, log: Any
+    drawn: list[Mutant],
+    tests: Callable[[Mutant], Iterable[list[str]]],
+    known: Any,
+    log: Any,
+    recorded: Sequence[str] = (),
 ) -> dict[str, list[Any]]:
-    """Judge each mutant by each of these lists of tests, until one kills it."""
+    """Judge each mutant by each of these lists of tests, until one kills it.
+
+    Of the tests on record, which kill nearly all, only the files are collected at first, and they
+    are run without a mutant all at once.
+    """
     judge, outcome = Judge(known), defaultdict(list)
+    quick = Judge(known, recorded)
     gc.freeze()
+    if recorded:
+        quick.vouch()
     for mutant in drawn:
         word, killer = "survived", ""
         for these in tests(mutant):
-            word, killer = judge.judge(mutant, these)
+            word, killer = (quick if {*these} <= {*recorded} else judge).judge(mutant, these)
             if word == "killed":
                 break
         outcome[word].append((mutant, killer))
@@ -620,6 +672,7 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="as many, at random")
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--file", action="append", default=[], help="only this file")
+    parser.add_argument("--id", action="append", default=[], help="only this mutant")
     parser.add_argument("--log", default=".mutants.jsonl", help="one line for each mutant")
     parser.add_argument("--fresh", action="store_true", help="collect the coverage again")
     parser.add_argument("--record", action="store_true", help="write tests/mutants.json")
@@ -639,15 +692,21 @@ def main() -> int:
         drawn = sample(drawn, args.sample or len(drawn), args.seed)
         known = {"seconds": {f"tests/{room}": ROOM for room in ROOMS}}
         with open(os.devnull, "w") as log:
-            outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log)
+            killing = {record[mutant.id][1] for mutant in drawn}
+            there = sorted(test for test in killing if (ROOT / test.split("::")[0]).is_file())
+            outcome = run(drawn, lambda mutant: on_record(mutant, record), known, log, there)
     else:
-        population = every(args.file)
+        population = [m for m in every(args.file) if not args.id or m.id in args.id]
         count = SAMPLE if args.record else args.sample or len(population)
         drawn = sample(population, count, args.seed)
         whole = not args.fresh and COVERED.exists()
         known = json.loads(COVERED.read_text()) if whole else covered(TESTS)
         tests = {mutant.id: [killers(mutant, known)] for mutant in drawn}
         del known["lines"]
+        if args.record and RECORD.exists():  # what killed one is likely to kill it again
+            for name, (_, test) in json.loads(RECORD.read_text()).items():
+                if test in known["seconds"] and name in tests:
+                    tests[name].insert(0, [test])
         with open(args.log, "a") as log:
             outcome = run(drawn, lambda mutant: tests[mutant.id], known, log)
     if args.record:

@@ -61,7 +61,11 @@ NOT_MATRICES: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
         ("is a head", "expected a matrix", "head.context(X)"),
     ),
     "bytes": (b"1234", rb.InputTypeError, ("is bytes", "expected a matrix")),
-    "a word": ("P", rb.InputTypeError, ("is 'P'", "expected numbers, or the path", ".npy or .npz")),
+    "a word": (
+        "P",
+        rb.InputTypeError,
+        ("is 'P'", "expected numbers, or the path", ".npy, .npz or .csv"),
+    ),
     "no such file": ("none.npy", rb.InputError, ("none.npy cannot be read", NO_SUCH_FILE, "nu")),
     "Decimal": ([[Decimal(1)] * 2] * 2, rb.InputTypeError, ("[0, 0] is Decimal", "a real number")),
     "mpf": ([[mpmath.mpf(1)] * 2] * 2, rb.InputTypeError, ("[0, 0] is mpf", "a real number")),

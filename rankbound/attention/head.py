@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from rankbound._files import is_matrix_path
 from rankbound._validate import (
     LARGEST_EXACT,
     Array,
@@ -70,7 +71,7 @@ class AttentionHead(Record):
     mask: Mask | None
     soft_cap: float | None
     stored: Storage
-    exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None
+    exact: tuple[npt.NDArray[Any], npt.NDArray[Any]] | None  # W_q, W_k as given, where exact
 
     formula: ClassVar[str] = r"P = \operatorname{softmax}(%(scale)s \, (W_k X)^\top (W_q X))"
 
@@ -207,7 +208,7 @@ def without_overflow(name: str, compute: Callable[[], Array]) -> Array:
 
 
 def _own_mask(mask: npt.ArrayLike) -> Mask:
-    if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
+    if isinstance(mask, str) and not is_matrix_path(mask):
         raise InputTypeError(
             f"mask is {shown(mask)}; expected a bool matrix (n, n): a head's own mask is "
             "of one length. Pass rb.causal_mask(n), or the name to head.context(X, mask=...)."

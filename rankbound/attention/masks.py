@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rankbound._files import is_matrix_path
 from rankbound._validate import check_int, plain, require_memory, shown
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, did_you_mean
 
 Mask = npt.NDArray[np.bool_]
 
@@ -25,16 +26,18 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask
     A mask by name ("causal", "prefix:P", "sliding:W") is [key, query] always; an array lies as the
     matrix does: [query, key] with ``rows=True``. It is broadcast over leading dimensions only.
     """
-    if isinstance(mask, str) and not mask.endswith((".npy", ".npz")):
+    if isinstance(mask, str) and not is_matrix_path(mask):
         visible = _named(mask, shape[-1])
     else:
         visible = plain("mask", mask)[0]
-        if visible.dtype == object and all(isinstance(x, (bool, np.bool_)) for x in visible.flat):
-            visible = visible.astype(np.bool_)
+        what = f"dtype {visible.dtype}"
+        if visible.dtype == object:
+            others = [x for x in visible.flat if not isinstance(x, (bool, np.bool_))]
+            if others:
+                what = f"entries of other types, for example {shown(others[0], 40)}"
+            else:
+                visible = visible.astype(np.bool_)
         if visible.dtype != np.bool_:
-            what = f"dtype {visible.dtype}"
-            if visible.dtype == object:
-                what = f"entries of other types, for example {shown(next(visible.flat, None), 40)}"
             raise InputTypeError(
                 f"mask has {what}; expected bool, {_axes(rows)}, True = visible. "
                 "An additive mask of 0 and -inf is `mask == 0`."
@@ -78,7 +81,8 @@ def _named(text: str, n: int) -> Mask:
             return sliding_mask(n, int(number))
     raise InputError(
         f'mask is {shown(text)}; expected "causal", "prefix:P", "sliding:W" with W >= 1, for '
-        'example "prefix:4", a .npy or .npz file of bools, or an array of them.'
+        'example "prefix:4", a .npy, .npz or .csv file of bools, or an array of them.'
+        f"{did_you_mean(name, ('causal', 'prefix:P', 'sliding:W'))}"
     )
 
 

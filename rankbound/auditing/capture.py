@@ -19,9 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array
-from rankbound.auditing.forms import Unreadable, read_layer
+from rankbound.auditing.forms import RealTokens, Unreadable, read_layer
 from rankbound.auditing.models import LoadedModel, in_general
-from rankbound.auditing.running import Inputs, run
+from rankbound.auditing.running import Inputs, real_tokens, run
 from rankbound.auditing.tracing import Call, Softmax, traced
 from rankbound.errors import InputError
 from rankbound.measuring.head import RecordedHead
@@ -42,13 +42,17 @@ class Captured:
     heads: tuple[RecordedHead, ...]  # on their keys; a mask that hides nothing is None
     key_value_heads: int  # how many heads have keys of their own
     dtype: str  # in which the model computed them
-    own: Any  # torch.Tensor, the model's own attention weights
+    own: Any  # torch.Tensor, the model's own attention weights, padding included
+    real: tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]  # its queries and keys, of all of own
     steps: int = 1  # how many operations rounded between the products and the softmax
     added: float = 0.0  # what one unit of rounding may add to a logit beside that of its product
 
-    def weights(self) -> Array:
-        """The model's own attention weights as float64, (heads, m, n), [key, query]."""
-        return as_columns(self.own)
+    def weights(self) -> Iterator[Array]:
+        """The model's own attention weights as float64, head by head, (m, n), [key, query]."""
+        queries, keys = self.real
+        for h in range(len(self.heads)):
+            [own] = as_columns(self.own[:, h : h + 1])
+            yield own if queries.all() and keys.all() else own[np.ix_(keys, queries)]
 
     @property
     def place(self) -> str:
@@ -78,11 +82,12 @@ def recording(
     visit: Callable[[Captured], None],
     numbers: Mapping[Call, int],
     layers: frozenset[int] | None = None,
+    inputs: Inputs = MappingProxyType({}),
 ) -> Iterator[None]:
     """Show these attention layers, or all, to `visit` while the model runs once, one at a time.
 
-    `numbers` are those of the calls of an earlier run: `InputError` if another is observed, or one
-    of them is not.
+    The masks of `inputs` say which tokens are padding, and left out. `numbers` are those of the
+    calls of an earlier run: `InputError` if another is observed, or one of them is not.
     """
     seen: set[Call] = set()
 
@@ -94,7 +99,7 @@ def recording(
             )
         seen.add(call)
         if layers is None or numbers[call] in layers:
-            visit(_read(numbers[call], call, softmax))
+            visit(_read(numbers[call], call, softmax, real_tokens(loaded, inputs, call[0])))
 
     with traced(loaded.model, observe):
         yield
@@ -107,10 +112,10 @@ def recording(
         )
 
 
-def _read(layer: int, call: Call, softmax: Softmax) -> Captured:
+def _read(layer: int, call: Call, softmax: Softmax, given: RealTokens | None) -> Captured:
     place = f"layer {layer} ({call[0]})"
     try:
-        found = read_layer(softmax.form(), softmax.dim)
+        found = read_layer(softmax.form(), softmax.dim, given)
     except Unreadable as error:
         raise InputError(
             f"{place}: the layer {error}, which the audit does not understand; expected products "
@@ -138,7 +143,9 @@ def _read(layer: int, call: Call, softmax: Softmax) -> Captured:
     own = softmax.weights.transpose(softmax.dim, -1)
     own = own.reshape(1, len(heads), *own.shape[-2:])
     shared = len(heads) // group
-    return Captured(layer, *call, heads, shared, found.dtype, own, found.steps, found.added)
+    return Captured(
+        layer, *call, heads, shared, found.dtype, own, found.real, found.steps, found.added
+    )
 
 
 def _group(keys: Array) -> int:
@@ -369,8 +376,12 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     Refused if one differs by more than rounding explains, or rounding might explain anything.
     """
     unobserved = samples.get((captured.module, captured.turn))
-    weights, total = captured.weights(), Reproduction()
-    for h, head in enumerate(captured.heads):
+    total = Reproduction()
+    queries, keys = captured.real
+    chosen = sampled(len(queries))
+    mine = queries[chosen]
+    where = np.cumsum(queries)[chosen[mine]] - 1  # of those sampled, among the real ones
+    for h, (head, weights) in enumerate(zip(captured.heads, captured.weights(), strict=True)):
         P, bound = context_and_bound(head, captured.dtype, captured.steps, captured.added)
         if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
             remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
@@ -379,17 +390,23 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
                 f"{np.abs(head.logits()).max():.1g}) that rounding in {captured.dtype} leaves the "
                 f"weights open; nothing would be shown. {remedy}"
             )
-        chosen = sampled(P.shape[1])
-        pairs = [(P, bound, weights[h])]
-        if unobserved is not None:
-            m = unobserved.shape[1]  # without the weight of a sink
-            pairs.append((P[:m, chosen], bound[:m, chosen], unobserved[h]))
+        pairs = [(P, bound, weights)]
+        if unobserved is not None and len(where):
+            returned = keys[: unobserved.shape[1]]  # without the weight of a sink
+            m = int(returned.sum())
+            theirs = unobserved[h][returned][:, mine]
+            pairs.append((P[:m, where], bound[:m, where], theirs))
         for ours, allowed, theirs in pairs:
             total = total.with_(_compare(ours, allowed, theirs, f"{captured.place}, head {h}"))
     return total
 
 
 def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproduction:
+    if not np.isfinite(theirs).all():
+        raise InputError(
+            f"{place}: the model's own attention weights hold nan; expected numbers, and nothing "
+            "is reported. Some models overflow at padding in float64: pass dtype='float32'."
+        )
     difference = np.abs(ours - theirs)
     ratio = float(np.max(difference / bound))
     if not ratio <= 1:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from textwrap import wrap
 from typing import Any
 
 from rankbound.measuring.head import HeadMeasures
@@ -39,7 +38,7 @@ class Measure:
     format: str = ""
     printed: Callable[[HeadMeasures], str] | None = None  # what is printed instead of its value
     dtype: str | None = None  # of pandas, where empty entries need one
-    place: bool = False  # an attribute of `AuditedHead`: where the head is and how it was run
+    place: bool = False  # an attribute of `AuditedHead`: of its place, or of its group
     said: str = ""  # in words, where its name between spaces is none
 
     @property
@@ -243,6 +242,17 @@ COLUMNS = (
         said="KL at k/4",
     ),
     Measure(
+        "basis_sharing_error",
+        "How much more of the KL divergence, to second order, is lost at head size ⌊k/2⌋ because "
+        "the query heads of a key/value head share one basis of keys (the only kind that shrinks a "
+        "cache) instead of having the best one each; as a share of what is lost without any "
+        "coordinate (docs/theory.md, section 5). 0: their best bases are the same. Empty where a "
+        "head has keys of its own.",
+        dtype="float64",
+        place=True,
+        said="error of the shared basis at k/2",
+    ),
+    Measure(
         "least_head_size_1pct",
         "The least j with τ_j ≤ 0.01 τ₀: the head size that leaves 1 % of the Aitchison norm. It "
         "does not predict what a smaller head costs the model.",
@@ -287,9 +297,3 @@ COLUMNS = (
     ),
     Measure("compute_dtype", "In what the model was run.", place=True, said="run in"),
 )
-
-
-def as_markdown() -> str:
-    """Notation and meanings as a paragraph and a table."""
-    rows = (f"| `{column.name}` | {column.meaning} |" for column in COLUMNS)
-    return "\n".join([*wrap(NOTATION, 100), "", "| column | meaning |", "|---|---|", *rows])

@@ -385,13 +385,23 @@ class Layer:
     steps: int  # how many operations rounded between the products and the softmax
     added: float  # what one unit of rounding may add to a logit beside that of its product
     dtype: str  # the coarsest of the products' factors
+    real: tuple[Any, Any]  # bool: which queries and keys of the softmax these are, without padding
 
 
-def read_layer(form: Form, dim: int) -> Layer:
-    """Queries, keys and biases of logits whose softmax is taken over `dim`."""
+@dataclass(frozen=True, eq=False)
+class RealTokens:
+    """Which tokens of an input are real, where some are padding."""
+
+    tokens: Any  # bool, one per token; None: all that are queries of the layer
+    queries: bool  # whether the layer's queries are known to be these tokens
+
+
+def read_layer(form: Form, dim: int, given: RealTokens | None = None) -> Layer:
+    """Queries, keys and biases of logits whose softmax is taken over `dim`, without padding."""
     form = form.moved(lambda tensor, _: tensor.transpose(dim, -1))
     if len(form.shape) < 2:
         raise Unreadable("has logits of one query only")
+    form, real = _without_padding(form, given)
     terms = [_where_visible(term, form.hidden) for term in form.terms]
     heads = [_factors(term) for term in terms]
     split = [found for found in heads if found is not None]
@@ -430,7 +440,33 @@ def read_layer(form: Form, dim: int) -> Layer:
         form.steps,
         form.steps * form.largest + most,
         coarsest,
+        real,
     )
+
+
+def _without_padding(form: Form, given: RealTokens | None) -> tuple[Form, tuple[Any, Any]]:
+    """The logits of real queries, at the keys that some of them sees; and which these are.
+
+    Queries are the tokens if the layer hides from the real ones every token that is not.
+    """
+    torch = require("torch", "an audit")
+    n, m = form.shape[-2:]
+    real = np.ones(n, bool), np.ones(m, bool)
+    if given is None:
+        return form, real
+    tokens = real[0] if given.tokens is None else given.tokens
+    if len(tokens) != n:
+        return form, real  # these queries are something else
+    seen = torch.ones(m, dtype=torch.bool)
+    if form.hidden is not None:
+        visible = ~form.hidden[..., torch.as_tensor(tokens), :]
+        seen = visible.reshape(-1, m).any(dim=0)
+    unseen = ~seen.numpy()
+    if not given.queries and not (m >= n and unseen[:n][~tokens].all()):
+        return form, real
+    real = tokens, ~unseen
+    rows, columns = (torch.as_tensor(np.flatnonzero(part)) for part in real)
+    return form.moved(lambda t, _: t.index_select(-2, rows).index_select(-1, columns)), real
 
 
 def _where_visible(term: Term, hidden: Any) -> Term:
@@ -567,7 +603,9 @@ def _masks_and_biases(
             visible = np.ascontiguousarray(~hidden[h])
             visible.flags.writeable = False
             if not visible.any(axis=0).all():
-                raise Unreadable("has a query that sees no key")
+                raise Unreadable(
+                    "has a query that sees no key, and no attention_mask says that it is padding"
+                )
             masks.append(visible)
         biases.append(_bias(added[h], masks[-1]))
     return tuple(masks), tuple(biases)

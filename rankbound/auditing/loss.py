@@ -33,7 +33,9 @@ BY = ("model", "layer", "head")
 SHARES = (0.75, 0.5, 0.25)  # of the head size, where none are asked for
 CALIBRATED = 4096  # tokens of a calibration text, at most
 RUN = 16  # tokens in a row by which two texts are compared
-SHARED = 0.1  # of the runs of the text: from here on the calibration text is the same
+# Of the runs of the text, from here on the calibration text is the same: a convention. Texts that
+# have nothing to do with each other share less than a hundredth, quotations and licences aside.
+SHARED = 0.1
 
 
 @dataclass(frozen=True)
@@ -104,10 +106,10 @@ class LossCurve(Record):
     objective: str
     output: str
     loss: float | None
-    model: ModelFacts
-    text: TextFacts
-    calibration: CalibrationFacts | None
-    versions: Mapping[str, str]
+    model: ModelFacts  # what was measured
+    text: TextFacts  # on which text
+    calibration: CalibrationFacts | None  # on which the projections were fixed, if any
+    versions: Mapping[str, str]  # of Python and the packages
     bench: Bench | None = field(default=None, metadata=UNWRITTEN)  # the model, for plans
 
     def table(self) -> Table:
@@ -172,12 +174,17 @@ class LossCurve(Record):
         return axes
 
     def plan(
-        self, loss: float | None = None, cache_bytes: int | None = None, *, run_layers: bool = True
+        self,
+        loss: float | None = None,
+        cache_bytes: int | None = None,
+        *,
+        run_layers: bool = True,
+        per: str = "key/value head",
     ) -> Plan:
-        """Choose a head size for each layer, and run the model at the plan.
+        """Choose a head size for each key/value head, and run the model at the plan.
 
-        Layers give up an eighth to seven eighths of their head size, all heads of a layer the same,
-        one key basis per key/value head, in the order of what a step costs for what it saves. Of
+        Each gives up an eighth to seven eighths of its size, with the query heads that share it and
+        one key basis for them, in the order of what a step costs for what it saves. Of
         these plans the one is taken that is farthest within `loss`, found by bisection with runs on
         the audited text, or the first within `cache_bytes`.
 
@@ -188,8 +195,11 @@ class LossCurve(Record):
         cache_bytes : int, optional
             Of keys and values per token, two bytes an entry. Values keep their size.
         run_layers : bool
-            Rank by runs with one layer cut, five per layer, on a window of the calibration text;
-            False: by the moments alone, which takes no runs and saves less.
+            Rank by runs with one layer cut, five per layer, on a window of the calibration text,
+            their costs shared among its heads by the moments; further plans of this curve use the
+            same runs. False: by the moments alone, which takes no runs and saves less.
+        per : {"key/value head", "layer"}
+            Whether heads of a layer may get different sizes.
 
         Returns
         -------
@@ -201,7 +211,7 @@ class LossCurve(Record):
             If no projections were calibrated, or no plan keeps the budget: the message says what
             the nearest costs.
         """
-        return make_plan(known_bench(self.bench), loss, cache_bytes, run_layers=run_layers)
+        return make_plan(known_bench(self.bench), loss, cache_bytes, run_layers=run_layers, per=per)
 
 
 def only(cuts: Cuts, call: Call, head: int | None) -> Cuts:
@@ -321,7 +331,7 @@ def curve(
         if progress is not None:
             progress(done, len(cuts) * len(windows), "heads cut")
 
-    costs = measured.costs(windows, cuts, tick)
+    costs = measured.costs(map(measured.scored, windows), cuts, tick)
     full = costs[0]
     points = [
         replace(point, loss=cost.loss, increase=cost.increase(full), divergence=cost.divergence)

@@ -1,51 +1,56 @@
-"""Plans: a head size per layer that keeps a budget, verified by a run; and the model so cut."""
+"""Plans: head sizes that keep a budget, verified by a run; and the model cut to them."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_int, check_real
+from rankbound._validate import Array, check_int, check_real, check_word
 from rankbound.auditing import models
 from rankbound.auditing.capture import as_columns
 from rankbound.auditing.models import LoadedModel
 from rankbound.auditing.replacing import replacing
 from rankbound.auditing.running import run
-from rankbound.auditing.subject import Bench, Cost, output_of
+from rankbound.auditing.subject import Bench, output_of
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError, InputTypeError
 from rankbound.records import UNWRITTEN, Record
 from rankbound.table import Column, Table
-from rankbound.theory.bases import Projections, projections, second_order_kl
+from rankbound.theory.bases import Projections, projections
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-EIGHTHS = (1, 2, 3, 4, 6)  # of the head size, beside all of it: what a plan chooses from
+PER = ("key/value head", "layer")
 BYTES = 2  # of an entry of a cache: half precision
-SAME = 1e-5  # relative: a query is a column of what a projection returns
-Sizes = Mapping[Call, int]
+ROUNDINGS = 4  # between a column of what a projection returns and the query that it is
+Sizes = Mapping[Call, tuple[int, ...]]  # of each key/value head of a layer
 ColumnOf = tuple[Any, int, float]  # a module, a column of what it returns, and a factor
 
 
 @dataclass(frozen=True)
 class PlannedLayer:
-    """The head size of a layer's key/value heads: a row of the table."""
+    """The head sizes of a layer: a row of the table."""
 
     layer: int
-    key_value_heads: int
-    head_size: int  # planned
+    head_sizes: tuple[int, ...]  # planned, of each key/value head and its query heads
     full_size: int  # the model's
     divergence: float  # predicted, of this layer cut alone; see `Plan.ranked_by`
+
+    @property
+    def said(self) -> str:
+        """The sizes in words: one where all are the same."""
+        same = len(set(self.head_sizes)) == 1
+        return ", ".join(map(str, self.head_sizes[:1] if same else self.head_sizes))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Record):
-    """A head size per layer, with what the model loses at it.
+    """A head size per key/value head, with what the model loses at it.
 
     Examples
     --------
@@ -59,6 +64,8 @@ class Plan(Record):
     Attributes
     ----------
     layers : tuple of PlannedLayer
+    per : str
+        "key/value head", or "layer": what got one size.
     ranked_by : str
         "runs": of the model with one layer cut, on the calibration text; "moments": the second
         order of the attention's KL divergence. Their sum ranks plans and promises nothing.
@@ -68,10 +75,12 @@ class Plan(Record):
         Measured: one run at the plan on the audited text, which no projection has seen; but a
         plan within a loss was chosen by such runs, so it is a little optimistic of other texts.
     cache_bytes, full_cache_bytes : int
-        Of keys and values per token, two bytes an entry; values keep their size.
+        Of keys and values per token, two bytes an entry; values keep their size, and what pads a
+        matrix of keys to the largest size of its layer is not kept.
     """
 
     layers: tuple[PlannedLayer, ...]
+    per: str
     ranked_by: str
     predicted: float
     increase: float | None
@@ -83,10 +92,10 @@ class Plan(Record):
 
     def table(self) -> Table:
         """Return a row per layer, and the cost below."""
-        columns = [Column("layer"), Column("key_value_heads", "key/value heads")]
-        columns += [Column("head_size"), Column("full_size", "of")]
+        columns = [Column("layer"), Column("head_sizes", "head sizes", align="right")]
+        columns += [Column("full_size", "of")]
         columns += [Column("divergence", "alone, predicted", format=".2g")]
-        rows = [list(asdict(layer).values()) for layer in self.layers]
+        rows = [[la.layer, la.said, la.full_size, la.divergence] for la in self.layers]
         return Table(columns, rows, caption=self.caption())
 
     def caption(self) -> str:
@@ -102,9 +111,9 @@ class Plan(Record):
         """By module and turn, what queries and keys of a cut layer are multiplied by."""
         bench = known_bench(self.bench)
         return {
-            call: projections(bench.moments[call], bench.basis, size, layer.group)
-            for call, size in self.sizes.items()
-            if size < (layer := bench.subject.layers[call]).head_size
+            call: projections(bench.moments[call], bench.basis, sizes, layer.group)
+            for call, sizes in self.sizes.items()
+            if min(sizes) < (layer := bench.subject.layers[call]).head_size
         }
 
 
@@ -116,25 +125,28 @@ def known_bench(bench: Bench | None) -> Bench:
 
 
 def make_plan(
-    bench: Bench, loss: float | None, cache_bytes: int | None, *, run_layers: bool
+    bench: Bench, loss: float | None, cache_bytes: int | None, *, run_layers: bool, per: str
 ) -> Plan:
     """The plan of :meth:`LossCurve.plan`."""
+    check_word("per", per, PER)
     if not bench.moments:
         raise InputError("no projections were calibrated; expected calibrate with the loss.")
     if loss is None and cache_bytes is None:
         raise InputError("a plan without a budget; expected loss, cache_bytes, or both.")
     budget = None if loss is None else check_real("loss", loss, above=0.0)
     most = None if cache_bytes is None else check_int("cache_bytes", cache_bytes, least=1)
-    costs = _by_runs(bench) if run_layers else _by_moments(bench)
-    path = _path(bench, costs)
+    costs = _costs(bench, run_layers=run_layers)
+    path = _path(bench, costs, per)
 
-    def measured(sizes: Sizes) -> tuple[Cost, Cost]:
-        full, cut = bench.subject.costs(bench.windows, [None, bench.fixed(sizes, shared=True)])
-        return full, cut
+    scored = [bench.subject.scored(window) for window in bench.windows]
+
+    def measured(sizes: Sizes) -> tuple[float | None, float]:
+        cuts = [None, bench.fixed(sizes, shared=True)]
+        full, cut = bench.subject.costs(scored, cuts)
+        return cut.increase(full), cut.divergence
 
     def spent(sizes: Sizes) -> float:
-        full, cut = measured(sizes)
-        increase, divergence = cut.increase(full), cut.divergence
+        increase, divergence = measured(sizes)
         return divergence if increase is None else increase
 
     if most is None:
@@ -152,8 +164,7 @@ def make_plan(
                 "every head at an eighth of its size: values keep theirs."
             )
         at = found[0]
-    full, cut = measured(path[at])
-    increase, divergence = cut.increase(full), cut.divergence
+    increase, divergence = measured(path[at])
     reached = divergence if increase is None else increase
     if budget is not None and most is not None and reached > budget:
         raise InputError(
@@ -163,15 +174,15 @@ def make_plan(
     rows = tuple(
         PlannedLayer(
             layer.number,
-            layer.key_value_heads,
             path[at][call],
             layer.head_size,
-            costs[call][path[at][call]],
+            float(sum(costs[call][size][g] for g, size in enumerate(path[at][call]))),
         )
         for call, layer in bench.subject.layers.items()
     )
     return Plan(
         rows,
+        per,
         "runs" if run_layers else "moments",
         sum(row.divergence for row in rows),
         increase,
@@ -184,61 +195,68 @@ def make_plan(
 
 
 def _bytes(bench: Bench, sizes: Sizes) -> int:
-    return BYTES * sum(layer.entries(sizes[c]) for c, layer in bench.subject.layers.items())
+    layers = bench.subject.layers.items()
+    return BYTES * sum(size + layer.value_size for call, layer in layers for size in sizes[call])
 
 
 def _words(bench: Bench, sizes: Sizes) -> str:
-    layers = bench.subject.layers
-    [(call, size)] = [(c, s) for c, s in sizes.items() if s < layers[c].head_size]
-    return f"layer {layers[call].number} at head size {size}"
+    """What the first step of a path is."""
+    [(layer, mine)] = [
+        (layer, sizes[call])
+        for call, layer in bench.subject.layers.items()
+        if min(sizes[call]) < layer.head_size
+    ]
+    whole = len(set(mine)) == 1
+    which = "" if whole else f", key/value head {mine.index(min(mine))}"
+    return f"layer {layer.number}{which} at head size {min(mine)}"
 
 
-def _grid(head_size: int) -> list[int]:
-    return sorted({max(1, head_size * part // 8) for part in EIGHTHS} - {head_size})
+def _costs(bench: Bench, *, run_layers: bool) -> dict[Call, dict[int, Array]]:
+    """By layer and head size, what each key/value head costs.
 
-
-def _by_runs(bench: Bench) -> dict[Call, dict[int, float]]:
-    """The divergence with one layer cut, a run for each, on a window of the calibration text."""
-    layers = bench.subject.layers
-    places = [(call, size) for call, layer in layers.items() for size in _grid(layer.head_size)]
-    cuts = [bench.fixed({call: size}, shared=True) for call, size in places]
-    found: dict[Call, dict[int, float]] = {c: {la.head_size: 0.0} for c, la in layers.items()}
-    costs = bench.subject.costs(bench.calibration[-1:], cuts)
-    for (call, size), cost in zip(places, costs, strict=True):
-        found[call][size] = cost.divergence
-    return found
-
-
-def _by_moments(bench: Bench) -> dict[Call, dict[int, float]]:
-    """The second order of the KL divergence of a layer's heads, summed: no run at all."""
-    found: dict[Call, dict[int, float]] = {}
-    for call, layer in bench.subject.layers.items():
-        m = bench.moments[call]
-        found[call] = {layer.head_size: 0.0} | {
-            size: float(
-                second_order_kl(m, projections(m, bench.basis, size, layer.group).cut).sum()
-            )
-            for size in _grid(layer.head_size)
+    What a run with the whole layer cut to that size costs is shared among its heads as the second
+    order of their attention's KL divergence is: a run for each would be dear.
+    """
+    if not run_layers:
+        return bench.by_moments
+    shared: dict[Call, dict[int, Array]] = {}
+    for call, costs in bench.by_runs.items():
+        each = bench.by_moments[call]
+        shared[call] = {
+            size: cost * (each[size] / each[size].sum())
+            if each[size].any()
+            else np.full(len(each[size]), cost / len(each[size]))
+            for size, cost in costs.items()
         }
-    return found
+    return shared
 
 
-def _path(bench: Bench, costs: Mapping[Call, Mapping[int, float]]) -> list[Sizes]:
+def _path(bench: Bench, costs: Mapping[Call, Mapping[int, Array]], per: str) -> list[Sizes]:
     """From the whole model to the least sizes: each step costs least for what it saves."""
     layers = bench.subject.layers
-    path: list[Sizes] = [{call: layer.head_size for call, layer in layers.items()}]
-    while True:
-        now = path[-1]
-        steps = [
-            ((costs[c][s] - costs[c][now[c]]) / (la.key_value_heads * (now[c] - s)), -s, i, c)
-            for i, (c, la) in enumerate(layers.items())
-            for s in costs[c]
-            if s < now[c]
-        ]
-        if not steps:
-            return path
-        _, size, _, call = min(steps)
-        path.append({**now, call: -size})
+    steps: list[tuple[float, Call, list[int], int]] = []
+    for call, layer in layers.items():
+        heads = list(range(layer.key_value_heads))
+        for mine in [heads] if per == "layer" else [[g] for g in heads]:
+            total = {size: float(each[mine].sum()) for size, each in costs[call].items()}
+            steps += [(rate, call, mine, size) for rate, size in _descent(total, len(mine))]
+    path: list[Sizes] = [{c: (la.head_size,) * la.key_value_heads for c, la in layers.items()}]
+    for _, call, mine, size in sorted(steps, key=lambda step: step[0]):
+        sizes = list(path[-1][call])
+        for g in mine:
+            sizes[g] = size
+        path.append({**path[-1], call: tuple(sizes)})
+    return path
+
+
+def _descent(costs: Mapping[int, float], heads: int) -> list[tuple[float, int]]:
+    """The sizes along the lower convex hull of costs against size, with their costs per entry."""
+    now, rate, steps = max(costs), -np.inf, []
+    while smaller := [size for size in costs if size < now]:
+        per, size = min(((costs[s] - costs[now]) / (heads * (now - s)), -s) for s in smaller)
+        now, rate = -size, max(rate, per)  # a hull is convex: rates fall by rounding only
+        steps.append((rate, now))
+    return steps
 
 
 def _farthest(path: Sequence[Sizes], within: Callable[[Sizes], bool]) -> int:
@@ -258,10 +276,15 @@ class Narrowed:
     ----------
     model : PreTrainedModel or None
         A copy whose query and key projections hold the plan's: of each head the first k coordinates
-        are used, the others are 0 (classes of transformers have one size for queries, keys and
-        values). None where something lies between projection and attention, as rotations do.
+        are used, the others are 0, since classes of transformers have one size for the queries,
+        keys and values of all heads, and scale logits by it. Another kernel may leave these rows of
+        W_q and W_k out, the same ones of a key/value head and its query heads; where it needs one
+        size for all heads of a layer, up to the largest: rows that are 0 in both add nothing to a
+        logit. The scale stays the model's, that of its full size. None where something lies between
+        projection and attention, as rotations do.
     projections : dict
-        By module and turn, ``query`` and ``key``, (heads, d, k): to apply after the rotation.
+        By module and turn, ``query`` and ``key``, (heads, d, k): to apply after the rotation; k is
+        the largest size of the layer, and the last columns of smaller heads are 0 in both.
     reason : str
         Why there is no model.
     """
@@ -317,7 +340,8 @@ def narrow(model: PreTrainedModel, plan: Plan) -> Narrowed:
     outputs, attended = _observed(given, ids, [name for name, _ in wanted])
     for call, cut in wanted.items():
         for heads, B in zip(attended[call], (cut.query, cut.key), strict=True):
-            where = [_column(row, outputs[call[0]]) for head in heads for row in head]
+            most = (heads.shape[2] + ROUNDINGS) * given.facts.unit
+            where = [_column(row, outputs[call[0]], most) for head in heads for row in head]
             if None in where:
                 reason = (
                     f"{call[0]}: its queries or keys are not what a linear map returns; a rotation "
@@ -369,8 +393,12 @@ def _observed(
     return outputs, attended
 
 
-def _column(row: Array, outputs: Sequence[tuple[Any, Array]]) -> ColumnOf | None:
-    """The column that is this coordinate of queries or keys over all tokens, up to a factor."""
+def _column(row: Array, outputs: Sequence[tuple[Any, Array]], most: float) -> ColumnOf | None:
+    """The column that is this coordinate of queries or keys over all tokens, up to a factor.
+
+    `most` is how much of its norm may differ: the factor is a quotient of sums over the tokens. A
+    coordinate that turns with positions differs by about its norm.
+    """
     for module, output in outputs:
         if output.ndim != 2 or len(output) != len(row):
             continue
@@ -378,7 +406,7 @@ def _column(row: Array, outputs: Sequence[tuple[Any, Array]]) -> ColumnOf | None
         factors = (row @ output) / squares
         rest = np.linalg.norm(row[:, None] - output * factors, axis=0)
         best = int(np.argmin(rest))
-        if rest[best] <= SAME * np.linalg.norm(row):
+        if rest[best] <= most * np.linalg.norm(row):
             return module, best, float(factors[best])
     return None
 

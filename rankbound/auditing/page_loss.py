@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BELOW, TOP = 560, 260, 60, 40, 14
@@ -146,10 +147,7 @@ def _plan(plan: Mapping[str, Any] | None) -> str:
     told = (
         "" if plan["increase"] is None else f"the loss rises by {plan['increase']:.3f} nats, and "
     )
-    rows = [
-        [str(la["layer"]), f"{la['head_size']} of {la['full_size']}", f"{la['divergence']:.2g}"]
-        for la in plan["layers"]
-    ]
+    rows = [[str(la["layer"]), _sizes(la), f"{la['divergence']:.2g}"] for la in plan["layers"]]
     return (
         "<h3>The plan</h3>\n"
         f'<p class="caption">Measured by a run at the plan: {told}the divergence is '
@@ -157,25 +155,34 @@ def _plan(plan: Mapping[str, Any] | None) -> str:
         f"Keys and values take {plan['cache_bytes']:,} bytes per token of "
         f"{plan['full_cache_bytes']:,}.</p>\n"
         f"{_bars(plan['layers'])}\n<details><summary>Layer by layer</summary>\n"
-        f"{_rows(['layer', 'head size', 'divergence alone'], rows)}\n</details>\n"
+        f"{_rows(['layer', 'head sizes', 'divergence alone'], rows)}\n</details>\n"
     )
 
 
+def _sizes(layer: Mapping[str, Any]) -> str:
+    sizes = layer["head_sizes"]
+    same = len(set(sizes)) == 1
+    return f"{', '.join(map(str, sizes[:1] if same else sizes))} of {layer['full_size']}"
+
+
 def _bars(layers: Sequence[Mapping[str, Any]]) -> str:
-    """The head size of each layer, as a share of its own."""
+    """The head sizes of each layer, a bar per key/value head, as shares of its own."""
     width, foot = LEFT + BAR * len(layers), DEEP + TOP
     drawn = [_text(LEFT - 6, TOP + 4, "end", "full"), _text(LEFT - 6, foot + 16, "end", "layer")]
     drawn.append(_line("grid", LEFT, TOP, width, TOP))
     for i, layer in enumerate(layers):
-        high = DEEP * layer["head_size"] / layer["full_size"]
-        at, middle = LEFT + BAR * i + 2, LEFT + BAR * (i + 0.5)
-        drawn.append(
-            f'<rect x="{at}" y="{foot - high:.1f}" width="{BAR - 4}" height="{high:.1f}"/>'
-        )
-        drawn.append(_text(middle, foot - high - 3, "middle", str(layer["head_size"])))
+        highs = [DEEP * size / layer["full_size"] for size in layer["head_sizes"]]
+        wide, middle = (BAR - 4) / len(highs), LEFT + BAR * (i + 0.5)
+        drawn += [
+            f'<rect x="{LEFT + BAR * i + 2 + wide * g:.1f}" y="{foot - high:.1f}" '
+            f'width="{wide:.1f}" height="{high:.1f}"/>'
+            for g, high in enumerate(highs)
+        ]
+        mean = f"{fmean(layer['head_sizes']):.3g}"
+        drawn.append(_text(middle, foot - max(highs) - 3, "middle", mean))
         drawn.append(_text(middle, foot + 16, "middle", str(layer["layer"])))
     return (
         f'<figure class="curve bars"><svg viewBox="0 0 {width} {foot + 20}" width="{width}" '
-        f'height="{foot + 20}" role="img" aria-label="Head size of each layer in the plan">'
+        f'height="{foot + 20}" role="img" aria-label="Head sizes of each layer in the plan">'
         f"{''.join(drawn)}</svg></figure>"
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rankbound._validate import shown
+from rankbound.auditing.forms import RealTokens
 from rankbound.auditing.models import LoadedModel, quiet, require
 from rankbound.errors import InputError, InputTypeError, RankboundError
 
@@ -108,9 +109,37 @@ def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
                 f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "
                 "sequence at a time."
             )
+        if name.endswith("attention_mask") and not bool(tensor.any()):
+            raise InputError(
+                f"inputs[{name!r}] leaves out every token; expected at least one that is real."
+            )
         found[name] = tensor
     _check_tokens(loaded, found.get("input_ids"))
     return found
+
+
+def real_tokens(loaded: LoadedModel, inputs: Inputs, module: str) -> RealTokens | None:
+    """Which of the tokens that a module reads are not padding; None where none is padding.
+
+    A decoder beside an encoder has a mask of its own, and all its queries are its tokens. In other
+    modules, such as a vision tower, queries may be something else.
+    """
+    decoder = ""
+    if getattr(loaded.model.config, "is_encoder_decoder", False):
+        part = loaded.model.get_decoder()
+        decoder = next((name for name, one in loaded.model.named_modules() if one is part), "")
+    within = bool(decoder) and module.startswith(f"{decoder}.")
+    own, others = (_mask(inputs.get(f"{name}attention_mask")) for name in ("decoder_", ""))
+    if within:  # its cross-attention reads the others
+        return None if own is None and others is None else RealTokens(own, queries=True)
+    return None if others is None else RealTokens(others, queries=False)
+
+
+def _mask(given: Any) -> Any:
+    """Which tokens a mask of one sequence keeps; None where that is all."""
+    if given is None or given.ndim != 2 or len(given) != 1 or bool(given.all()):
+        return None
+    return given[0].cpu().numpy() != 0
 
 
 def _check_tokens(loaded: LoadedModel, ids: Any) -> None:

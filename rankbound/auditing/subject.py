@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
+import numpy as np
+
+from rankbound._validate import Array
 from rankbound.auditing import capture
 from rankbound.auditing.models import LoadedModel, require
 from rankbound.auditing.replacing import Cuts, refitted, replacing
 from rankbound.auditing.running import run, text_inputs
 from rankbound.auditing.tracing import Call
 from rankbound.errors import InputError
-from rankbound.theory.bases import Moments, moments, projections
+from rankbound.theory.bases import Moments, moments, projections, second_order_kl
 
+EIGHTHS = (1, 2, 3, 4, 6)  # of the head size, beside all of it: what a plan chooses from
 MASKED = 7  # one token of so many is masked, where a model predicts masked tokens
 
 
@@ -27,9 +32,11 @@ class Layer:
     head_size: int
     value_size: int
 
-    def entries(self, head_size: int) -> int:
-        """How many numbers a token leaves in a cache of keys and values."""
-        return self.key_value_heads * (head_size + self.value_size)
+    @property
+    def grid(self) -> list[int]:
+        """The head sizes from which a plan chooses, its own first."""
+        smaller = {max(1, self.head_size * part // 8) for part in EIGHTHS} - {self.head_size}
+        return [self.head_size, *sorted(smaller, reverse=True)]
 
     @property
     def group(self) -> int:
@@ -50,6 +57,17 @@ class Cost:
 
 
 @dataclass(frozen=True, eq=False)
+class Scored:
+    """A window, as the model itself predicts it."""
+
+    ids: list[int]  # the tokens to run on
+    places: Any  # the positions that are scored
+    labels: Any  # torch.Tensor, what stands there
+    output: Any  # torch.Tensor, of the model itself there
+    divergence: Callable[[Any], float]  # of another output from it
+
+
+@dataclass(frozen=True, eq=False)
 class Subject:
     """A model whose attention layers are all known, and whose queries can be replaced in each."""
 
@@ -58,28 +76,36 @@ class Subject:
     objective: str  # "next token", "masked token", or "none"
     output: str  # of the divergence: "kl" or "distance"
 
+    def scored(self, window: list[int]) -> Scored:
+        """Run the model itself on a window."""
+        torch = require("torch", "a measured loss")
+        ids, places, labels = self._task(window)
+        own = output_of(run(self.loaded, ids))[places]
+        predicted = torch.tensor(labels, device=own.device)
+        return Scored(ids, places, predicted, own, _divergence_from(own, self.output))
+
     def costs(
         self,
-        windows: Sequence[list[int]],
+        windows: Iterable[Scored],
         all_cuts: Sequence[Cuts | None],
         tick: Callable[[], None] = lambda: None,
     ) -> list[Cost]:
         """Return the cost of each way to cut, None being the model itself; each run calls `tick`.
 
-        Outputs of the model itself are kept for one window at a time.
+        `windows` may be scored one at a time: outputs take much memory.
         """
-        torch = require("torch", "a measured loss")
+        inference = require("torch", "a measured loss").inference_mode
         found: list[list[Cost]] = []
         for window in windows:
-            ids, scored, labels = self._task(window)
-            own = output_of(run(self.loaded, ids))[scored]
-            predicted = torch.tensor(labels, device=own.device)
             found.append([])
             for cuts in all_cuts:
-                given = own if cuts is None else self._cut(ids, cuts)[scored]
-                with torch.inference_mode():
-                    loss = None if self.objective == "none" else _loss(given, predicted)
-                    found[-1].append(Cost(loss, _divergence(own, given, self.output)))
+                given = window.output
+                if cuts is not None:
+                    given = self._cut(window.ids, cuts)[window.places]
+                with inference():
+                    loss = None if self.objective == "none" else _loss(given, window.labels)
+                    apart = 0.0 if cuts is None else window.divergence(given)
+                    found[-1].append(Cost(loss, apart))
                 tick()
         return [_mean(costs) for costs in zip(*found, strict=True)]
 
@@ -128,17 +154,44 @@ class Bench:
         """Each head replaced by the nearest one of a smaller size, on the text as it comes."""
         return lambda _, query, key: refitted(query, key, head_size, shared=shared)
 
-    def fixed(self, sizes: Mapping[Call, int], *, shared: bool) -> Cuts:
-        """The layers named cut by projections of the calibration text."""
+    def fixed(self, sizes: Mapping[Call, int | Sequence[int]], *, shared: bool) -> Cuts:
+        """The layers named cut by projections of the calibration text.
+
+        A layer has one size, or one per key/value head if their bases are `shared`.
+        """
         layers = self.subject.layers
         cuts = {
             call: projections(
                 self.moments[call], self.basis, size, layers[call].group if shared else 1
             ).cut
             for call, size in sizes.items()
-            if size < layers[call].head_size
+            if np.min(size) < layers[call].head_size
         }
         return lambda call, query, key: cuts.get(call)
+
+    @cached_property
+    def by_runs(self) -> dict[Call, dict[int, float]]:
+        """The divergence with one layer cut, each a run on a window of the calibration text."""
+        layers = self.subject.layers
+        places = [(call, size) for call, layer in layers.items() for size in layer.grid[1:]]
+        cuts = [self.fixed({call: size}, shared=True) for call, size in places]
+        found: dict[Call, dict[int, float]] = {c: {la.head_size: 0.0} for c, la in layers.items()}
+        costs = self.subject.costs([self.subject.scored(self.calibration[-1])], cuts)
+        for (call, size), cost in zip(places, costs, strict=True):
+            found[call][size] = cost.divergence
+        return found
+
+    @cached_property
+    def by_moments(self) -> dict[Call, dict[int, Array]]:
+        """The second order of the KL divergence of each key/value head's query heads, summed."""
+        found: dict[Call, dict[int, Array]] = {}
+        for call, layer in self.subject.layers.items():
+            m, found[call] = self.moments[call], {}
+            for size in layer.grid:
+                each = second_order_kl(m, projections(m, self.basis, size, layer.group).cut)
+                shared = each.reshape(layer.key_value_heads, -1).sum(axis=1)
+                found[call][size] = np.maximum(shared, 0.0)  # of the model itself it is rounding
+        return found
 
 
 def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
@@ -167,7 +220,7 @@ def subject(loaded: LoadedModel, ids: list[int]) -> Subject:
         raise InputError(
             f"{name}: {where} does not compute attention through transformers' attention "
             "interface, where queries can be replaced; expected an architecture all of whose "
-            "layers do."
+            "layers do. An audit without measure_loss takes others too."
         )
     if not same:
         raise InputError(
@@ -210,18 +263,22 @@ def _loss(logits: Any, labels: Any) -> float:
     return float(require("torch", "a loss").nn.functional.cross_entropy(logits, labels))
 
 
-def _divergence(own: Any, found: Any, kind: str) -> float:
+def _divergence_from(own: Any, kind: str) -> Callable[[Any], float]:
     """Of logits the KL divergence of their softmax, a mean over tokens; of hidden states below.
 
     There it is the squared distance, relative to that of the model's own from their mean.
     """
-    if own is found:
-        return 0.0
     if kind == "distance":
         spread = (own - own.mean(dim=0)).double().square().sum()
-        return float((found - own).double().square().sum() / spread)
-    P, Q = own.log_softmax(dim=-1), found.log_softmax(dim=-1)
-    return max(float((P.exp() * (P - Q)).sum(dim=-1).double().mean()), 0.0)
+        return lambda found: float((found - own).double().square().sum() / spread)
+    logarithms = own.log_softmax(dim=-1)
+    P = logarithms.exp()
+
+    def kl(found: Any) -> float:
+        each = (P * (logarithms - found.log_softmax(dim=-1))).sum(dim=-1)
+        return max(float(each.double().mean()), 0.0)
+
+    return kl
 
 
 def _mean(costs: Sequence[Cost]) -> Cost:

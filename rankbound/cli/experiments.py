@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rankbound.cli import Commands, add_command, print_lines, write
+from rankbound.cli import Commands, add_command, reserved, show, write
 
 if TYPE_CHECKING:
     from rankbound.experiments.report import ExperimentReport
@@ -56,33 +56,51 @@ def run_experiment(options: argparse.Namespace) -> int:
     """
     from rankbound.experiments.catalogue import EXPERIMENTS
     from rankbound.experiments.report import catalogue_table
-    from rankbound.reporting import console
 
     if options.name == "list":
-        console().print(catalogue_table(EXPERIMENTS.values()))
+        show(options, catalogue_table(EXPERIMENTS.values()))
         return 0
     names = tuple(EXPERIMENTS) if options.name == "all" else (options.name,)
     return max([_run_one(name, options) for name in names])
 
 
 def _run_one(name: str, options: argparse.Namespace) -> int:
-    """Run one, and print what its runs show."""
+    """Run one, and print what its runs show; also what is done when it is interrupted."""
     from rankbound.experiments import catalogue
-    from rankbound.experiments.report import arms_table, findings_table, make_report
-    from rankbound.reporting import console
+    from rankbound.reporting import progress
     from rankbound.sweeps.run import failure_lines
 
     reads = options.name != "all" or catalogue.EXPERIMENTS[name].reads
     text = options.text if reads else None
-    swept = catalogue.run_experiment(name, options.preset, options.store, options.jobs, text)
+    try:
+        with progress(name, quiet=options.quiet) as tell:
+            swept = catalogue.run_experiment(
+                name,
+                options.preset,
+                options.store,
+                options.jobs,
+                text,
+                progress=lambda tick: tell(tick.kept + tick.finished, tick.total, name),
+            )
+    except KeyboardInterrupt:
+        if options.store.is_file():
+            _print_runs(name, options)
+            show(options, f"interrupted: {options.store} keeps what is done; run it again.")
+        raise
     if len(swept.failed) < len(swept.cells):
-        out = console()
-        report = make_report(options.store, options.preset, heads=False)
-        out.print(arms_table(arm for arm in report.arms if arm.experiment == name))
-        out.print(findings_table(f for f in report.findings if f.experiment == name))
+        _print_runs(name, options)
     failures = failure_lines(swept.cells)
-    print_lines(failures)
+    show(options, *failures)
     return 1 if failures else 0
+
+
+def _print_runs(name: str, options: argparse.Namespace) -> None:
+    from rankbound.experiments.report import arms_table, findings_table, make_report
+
+    report = make_report(options.store, options.preset, heads=False)
+    if not options.quiet:
+        show(options, arms_table(arm for arm in report.arms if arm.experiment == name))
+    show(options, findings_table(f for f in report.findings if f.experiment == name))
 
 
 def run_report(options: argparse.Namespace) -> int:
@@ -90,17 +108,17 @@ def run_report(options: argparse.Namespace) -> int:
     tested), the arms with their seeds' range, and what the trained heads use.
     """
     from rankbound.experiments.report import arms_table, findings_table, heads_table, make_report
-    from rankbound.reporting import console
 
-    report = make_report(options.store, options.preset, options.text, heads=not options.no_heads)
-    out = console()
-    out.print(findings_table(report.findings))
-    out.print(arms_table(report.arms))
-    if report.heads:
-        out.print(heads_table(report.heads))
-    print_lines(report.notes)
-    write(options.json, report.to_json() + "\n")
-    write(options.markdown, report.to_markdown())
+    with reserved(options.json, options.markdown):
+        report = make_report(
+            options.store, options.preset, options.text, heads=not options.no_heads
+        )
+        show(options, findings_table(report.findings))
+        if not options.quiet:
+            show(options, arms_table(report.arms))
+            show(options, *([heads_table(report.heads)] if report.heads else []), *report.notes)
+        write(options.json, report.to_json() + "\n")
+        write(options.markdown, report.to_markdown())
     if options.figures:
         _draw(report, options.figures)
     return 0
@@ -132,13 +150,13 @@ def run_status(options: argparse.Namespace) -> int:
     """Print what a store holds, also while a run is at work on it: cells of each function and
     version, and the failed ones with their errors. Exit 1 if a cell has failed.
     """
-    from rankbound.reporting import console
     from rankbound.sweeps.run import failure_lines, store_table
     from rankbound.sweeps.store import open_store, store_path
 
     with open_store(store_path(options.store), read_only=True) as store:
         records = store.records()
-    console().print(store_table(records))
+    if not options.quiet:
+        show(options, store_table(records))
     failures = failure_lines(records)
-    print_lines(failures)
+    show(options, *failures)
     return 1 if failures else 0

@@ -5,16 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-
-from rankbound.cli import Commands, add_command, in_flags, print_lines, read_numbers, write
+from rankbound._files import is_matrix_path, read_matrix
+from rankbound.cli import Commands, add_command, in_flags, read_numbers, reserved, show, write
 from rankbound.errors import InputError, Undecided
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
     from rankbound.context import Context
 
 MOST_TEXT = 2**28  # bytes of a text
-WRITTEN = "expected an array written by numpy.save"
+MATRIX = "a .npy, .npz (FILE.npz:NAME) or .csv file, or - for standard input"
 
 
 def add_commands(commands: Commands) -> None:
@@ -31,12 +29,12 @@ def add_commands(commands: Commands) -> None:
         commands, "head-size", run_head_size, "the least head size of a context matrix"
     )
     _add_matrix(option)
-    option("--tokens", type=Path, metavar="X.npy", help="tokens (d, n), one per column")
+    option("--tokens", type=Path, metavar="FILE", help="tokens (d, n), one per column; as P is")
     option(
         "--mask",
         metavar="MASK",
-        help="causal, prefix:P, sliding:W ([key, query]), or a .npy file of bools that lies as P "
-        "does; true = visible",
+        help="causal, prefix:P, sliding:W ([key, query]), or a file of bools that lies as P does; "
+        "true = visible",
     )
     option("--logits", action="store_true", help="the file holds logits, not P")
     option("--json", type=Path, metavar="FILE", help="also write the answer there")
@@ -61,7 +59,7 @@ def add_commands(commands: Commands) -> None:
         commands, "audit", run_audit, "what head size each head of a pretrained model uses"
     )
     option("model", metavar="MODEL", help="a directory, a .gguf file or an installed package")
-    option("--text", type=Path, required=True, metavar="FILE", help="in UTF-8")
+    option("--text", type=Path, required=True, metavar="FILE", help="in UTF-8; - is input")
     option("--length", type=int, metavar="N", help="tokens; as many as there are, at most 512")
     option("--layers", metavar="LIST", help="for example 0,3-5; all unless given")
     option("--windows", type=int, default=1, help="of N tokens each; 1 unless given")
@@ -82,7 +80,7 @@ def add_commands(commands: Commands) -> None:
         "--plan",
         type=float,
         metavar="LOSS",
-        help="with --calibrate, also plan a head size per layer within this loss",
+        help="with --calibrate, also plan head sizes within this loss",
     )
     option(
         "--context-rank",
@@ -94,7 +92,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def _add_matrix(option: Callable[..., argparse.Action]) -> None:
-    option("file", type=Path, metavar="P.npy", help="written by numpy.save")
+    option("file", type=Path, metavar="P", help=MATRIX)
     option("--rows", action="store_true", help="rows are queries and sum to 1")
     option(
         "--stored",
@@ -108,11 +106,11 @@ def run_head_size(options: argparse.Namespace) -> int:
     sum to 1), on any tokens of full column rank or those given.
     """
     from rankbound.context import read_context
-    from rankbound.reporting import answer_table, console
+    from rankbound.reporting import answer_table
 
-    matrix, mask = load_array(options.file), options.mask
-    if mask is not None and mask.endswith(".npy"):
-        mask = load_array(Path(mask))
+    matrix, mask = read_matrix("P", options.file), options.mask
+    if mask is not None and (is_matrix_path(mask) or "/" in mask or mask == "-"):
+        mask = read_matrix("mask", mask)
     context = read_context(
         None if options.logits else matrix,
         logits=matrix if options.logits else None,
@@ -120,11 +118,15 @@ def run_head_size(options: argparse.Namespace) -> int:
         rows=options.rows,
         stored=options.stored,
     )
-    tokens = None if options.tokens is None else load_array(options.tokens)
-    least, evidence = _decide(context, tokens, options)
-    answer = {"least head size": least, "sequence length": context.n, **evidence}
-    write(options.json, json.dumps(answer, indent=2) + "\n")
-    console().print(answer_table(answer.items()))
+    tokens = None if options.tokens is None else read_matrix("X", options.tokens)
+    with reserved(options.json):
+        least, evidence = _decide(context, tokens, options)
+        answer = {"least head size": least, "sequence length": context.n, **evidence}
+        if options.quiet:
+            show(options, f"{least}")
+        else:
+            show(options, answer_table(answer.items()))
+        write(options.json, json.dumps(answer, indent=2) + "\n")
     return 0
 
 
@@ -147,10 +149,10 @@ def _decide(
     deficient = tokens is not None and read_tokens(tokens).numerical_rank < context.n
     if context.mask is not None or deficient:  # Theorems B and C, which no one spectrum decides
         return int(least), {"evidence": "supported"}
-    return int(least), _evidence(context, int(least))
+    return int(least), _evidence(context, int(least), options.verbose)
 
 
-def _evidence(context: Context, least: int) -> dict[str, str]:
+def _evidence(context: Context, least: int, verbose: bool) -> dict[str, str]:
     from rankbound.theory.softmax_gauge import logs_of
 
     if context.exact is not None:
@@ -164,6 +166,7 @@ def _evidence(context: Context, least: int) -> dict[str, str]:
         "smallest singular value kept": kept,
         "threshold": f"{spectrum.tolerance:.3e} ({spectrum.stored})",
         "largest dropped": dropped,
+        **({"singular values": " ".join(f"{s:.3e}" for s in spectrum.values)} if verbose else {}),
     }
 
 
@@ -172,19 +175,22 @@ def run_bracket(options: argparse.Namespace) -> int:
     tokens) and that of a fitted head.
     """
     from rankbound.fitting.solve import kl_bracket
-    from rankbound.reporting import bracket_table, console
 
     sizes = read_numbers("--head-sizes", options.head_sizes) or []
     bracket = kl_bracket(
-        load_array(options.file),
+        read_matrix("P", options.file),
         sorted(set(sizes)),
         seed=options.seed,
         random_starts=options.random_starts,
         rows=options.rows,
         stored=options.stored,
     )
+    if options.quiet:
+        rows = zip(bracket.head_size, bracket.lower, bracket.upper, strict=True)
+        show(options, *(f"{k} {low:.6g} {high:.6g}" for k, low, high in rows))
+    else:
+        show(options, bracket.table())
     write(options.json, bracket.table().to_json() + "\n")
-    console().print(bracket_table(bracket))
     return 0
 
 
@@ -193,12 +199,13 @@ def run_atlas(options: argparse.Namespace) -> int:
     with bounded logits, and for the same keys to be preferred.
     """
     from rankbound.atlas import compute_atlas
-    from rankbound.reporting import atlas_sources, console
+    from rankbound.reporting import atlas_sources
 
     atlas = compute_atlas(options.n, options.seed)
+    show(options, atlas.grid(lambda entry: entry.interval, "<="))
+    if not options.quiet:
+        show(options, atlas_sources(atlas))
     write(options.json, atlas.to_json() + "\n")
-    console().print(atlas.grid(lambda entry: entry.interval, "<="))
-    console().print(atlas_sources(atlas))
     return 0
 
 
@@ -208,102 +215,61 @@ def run_audit(options: argparse.Namespace) -> int:
     reproduced first.
     """
     from rankbound.auditing.audit import AuditInterrupted, audit
-    from rankbound.reporting import audit_summary, console, progress
+    from rankbound.reporting import progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
     head_sizes = read_numbers("--head-sizes", options.head_sizes) or ()
-    with _written(options.json, options.html) as record, progress("loading the model") as show:
+    with reserved(options.json, options.html):
         try:
-            found = audit(
-                options.model,
-                text,
-                options.length,
-                layers,
-                windows=options.windows,
-                dtype=options.dtype,
-                context_rank=options.context_rank,
-                head_sizes=head_sizes,
-                kl=options.kl,
-                measure_loss=options.measure_loss or (options.plan is not None and "model"),
-                calibrate=None if options.calibrate is None else read_text(options.calibrate),
-                progress=show,
-            )
+            with progress("loading the model", quiet=options.quiet) as tell:
+                found = audit(
+                    options.model,
+                    text,
+                    options.length,
+                    layers,
+                    windows=options.windows,
+                    dtype=options.dtype,
+                    context_rank=options.context_rank,
+                    head_sizes=head_sizes,
+                    kl=options.kl,
+                    measure_loss=options.measure_loss or (options.plan is not None and "model"),
+                    calibrate=None if options.calibrate is None else read_text(options.calibrate),
+                    progress=tell,
+                )
         except AuditInterrupted as stopped:
-            record(stopped.audit)
+            _print_audit(stopped.audit, options)
             raise
         if options.plan is not None:
             found = found.planned(loss=options.plan)
-        record(found)
-    if found.loss is not None:
-        console().print(found.loss.table())
-    if found.chosen is not None:
-        console().print(found.chosen.table())
-    console().print(found.table())
-    print_lines(audit_summary(found))
+        _print_audit(found, options)
     return 0
 
 
+def _print_audit(audit: Audit, options: argparse.Namespace) -> None:
+    """Print and write an audit, finished or interrupted."""
+    from rankbound.auditing.page import page
+    from rankbound.reporting import audit_summary
+
+    if not options.quiet:
+        costs = (one.table() for one in (audit.loss, audit.chosen) if one is not None)
+        show(options, *costs, audit.table())
+    show(options, *audit_summary(audit))
+    text = audit.to_json()
+    write(options.json, text + "\n")
+    if options.html is not None and str(options.html) != "-":
+        audit.to_html(options.html)
+    elif options.html is not None:
+        write(options.html, page(json.loads(text)))
+
+
 def read_text(file: Path) -> str:
-    """The content of a text file in UTF-8."""
-    with file.open("rb") as stream:
+    """The content of a text file in UTF-8; ``-`` is standard input."""
+    where = "standard input" if str(file) == "-" else file
+    with nullcontext(sys.stdin.buffer) if str(file) == "-" else file.open("rb") as stream:
         content = stream.read(MOST_TEXT + 1)  # a device may have no end
     if len(content) > MOST_TEXT:
-        raise InputError(f"{file}: more than {MOST_TEXT} bytes; expected a text.")
+        raise InputError(f"{where}: more than {MOST_TEXT} bytes; expected a text.")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError:
-        raise InputError(f"{file}: not UTF-8; expected a text in it.") from None
-
-
-@contextmanager
-def _written(data: Path | None, html: Path | None) -> Iterator[Callable[[Audit], None]]:
-    """A way to write the record; a path that cannot be written is found out before the work."""
-    files = [file for file in (data, html) if file is not None]
-    new = [file for file in files if not file.exists()]
-    done = False
-
-    def record(audit: Audit) -> None:
-        nonlocal done
-        done = True
-        write(data, audit.to_json() + "\n")
-        if html is not None:
-            audit.to_html(html)
-
-    try:
-        for file in files:
-            file.touch()
-        yield record
-    finally:
-        if not done:
-            for file in new:
-                file.unlink(missing_ok=True)
-
-
-def load_array(path: Path) -> npt.NDArray[Any]:
-    """Read one array from a ``.npy`` file or pipe; never unpickled."""
-    if not path.exists():
-        raise InputError(f"{path}: no such file; {WRITTEN}.")
-    if path.is_dir():
-        raise InputError(f"{path}: a directory; {WRITTEN}.")
-    try:
-        with path.open("rb") as file:
-            begin = file.peek(6)
-            if begin[:6] != b"\x93NUMPY":
-                kind = "an .npz archive or another zip" if begin[:2] == b"PK" else "no .npy file"
-                raise InputError(f"{path}: {kind}; {WRITTEN}.")
-            # what the header claims is read and no more; by read, as a pipe has no position
-            array: npt.NDArray[Any] = np.lib.format.read_array(
-                SimpleNamespace(read=file.read), allow_pickle=False
-            )
-    except (InputError, OSError):
-        raise
-    except Exception as error:  # NumPy evaluates the header: a hostile one raises anything
-        if "Object arrays" in str(error):
-            raise InputError(
-                f"{path}: holds Python objects, which are never unpickled here; "
-                "expected numbers. Save it again with .astype(float)."
-            ) from None
-        raise InputError(
-            f"{path}: a damaged .npy file ({type(error).__name__}); {WRITTEN}."
-        ) from None
-    return array
+        raise InputError(f"{where}: not UTF-8; expected a text in it.") from None

@@ -9,22 +9,44 @@ from __future__ import annotations
 import argparse
 import io
 import os
+import re
 import signal
 import sys
 import threading
+import warnings
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from typing import NoReturn
+from typing import Any, NoReturn
 
-from rankbound.cli import Commands, in_flags
-from rankbound.errors import RankboundError, on_one_line
+from rankbound.cli import Commands, check_streams, in_flags
+from rankbound.errors import RankboundError, did_you_mean, on_one_line
+
+_INVALID = re.compile(r"argument (\S+): invalid choice: '(.*)'$")
 
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        message = re.sub(r" \(choose from .*\)$", "", message)
+        wrong = _INVALID.search(message)
+        actions = [a for a in self._actions if wrong and "/".join(a.option_strings) == wrong[1]]
+        actions = actions or [a for a in self._actions if a.metavar == (wrong and wrong[1])]
+        if wrong and actions:
+            choices = list(actions[0].choices or ())
+            message += f"; expected one of {', '.join(choices)}.{did_you_mean(wrong[2], choices)}"
         self.exit(2, f"{self.prog}: {on_one_line(message)} (see `{self.prog} --help`)\n")
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Unknown flags are told by the command itself, which knows its own."""
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            flags = [flag for action in self._actions for flag in action.option_strings]
+            asked = unknown[0].partition("=")[0]
+            hint = did_you_mean(asked, flags) if asked.startswith("-") else ""
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{hint}")
+        return options, unknown
 
-def _parser() -> argparse.ArgumentParser:
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     from rankbound.cli import checks, experiments, head_sizes
 
     parser = _Parser(
@@ -47,6 +69,10 @@ def _hear_ctrl_c() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def _warn(message: Warning | str, *_: Any, **__: Any) -> None:
+    sys.stderr.write(f"rankbound: warning: {on_one_line(str(message))}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line, on these arguments or ``sys.argv[1:]``, and return its exit code."""
     for stream, redirected in ((sys.stdout, redirect_stdout), (sys.stderr, redirect_stderr)):
@@ -58,8 +84,9 @@ def main(arguments: list[str] | None = None) -> int:
     _hear_ctrl_c()
     options = argparse.Namespace()
     try:
-        parser = _parser()
+        parser = make_parser()
         options = parser.parse_args(arguments)
+        options.program = parser
         if options.version:
             from importlib.metadata import version
 
@@ -67,7 +94,10 @@ def main(arguments: list[str] | None = None) -> int:
             return 0
         if not hasattr(options, "run"):
             parser.error("a command is needed")
-        code: int = options.run(options)
+        check_streams(options)
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code: int = options.run(options)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # argparse: 0 for --help, 2 for bad usage

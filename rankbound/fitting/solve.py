@@ -66,22 +66,20 @@ class Fit(Record):
     (3, True, True)
     """
 
-    head: AttentionHead
+    head: AttentionHead  # the best one found
     kl: float  # ``(1/n) Σ_j KL(P_j ‖ Q_j)`` in nats, Q the head's context, whatever the loss
     gradient_norm: float  # Euclidean
-    iterations: int
+    iterations: int  # of the start that won
     converged: bool  # gradient_norm <= gradient_tolerance; if not: not even a stationary point
-    gradient_tolerance: float
-    start_kls: tuple[float, ...]
-    seed: int
+    gradient_tolerance: float  # that was asked for
+    start_kls: tuple[float, ...]  # of the ends of all starts
+    seed: int  # of the random starts
     loss: str  # what was minimised
     value: float  # that loss of the head: the total variation itself, not smoothed
-    start_values: tuple[float, ...]
-    smoothing: (
-        float  # μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``, at most μ less; else 0
-    )
-    curvature: float | None
-    method: str
+    start_values: tuple[float, ...]  # the loss at the ends of all starts
+    smoothing: float  # μ where ``|x|`` was smoothed to ``sqrt(x² + μ²) - μ``; else 0
+    curvature: float | None  # the least at Newton's last step
+    method: str  # how the loss was minimised
 
     formula: ClassVar[str] = r"\textstyle\frac1n \sum_j \mathrm{KL}(P_j \,\|\, Q_j) = %(kl)s"
 
@@ -396,8 +394,8 @@ class Bracket(Record):
     """
 
     head_size: npt.NDArray[np.int64]  # as given
-    lower: Array
-    upper: Array
+    lower: Array  # proved: KL of no head of the size is below, in nats
+    upper: Array  # KL of the fitted heads, in nats
     fits: tuple[Fit, ...]  # the heads of the upper side
 
     formula: ClassVar[str] = (
@@ -411,14 +409,16 @@ class Bracket(Record):
             "head_size",
             Column("lower", "KL, at least"),
             Column("upper", "KL of a head"),
+            Column("ratio", format=".3g"),
             Column("gradient_norm", format=".1e"),
             "converged",
         )
         sides = zip(self.head_size, self.lower, self.upper, self.fits, strict=True)
-        return Table(
-            columns,
-            [(k, low, high, fit.gradient_norm, fit.converged) for k, low, high, fit in sides],
-        )
+        rows = [
+            (k, low, high, high / low if low > 0 else None, fit.gradient_norm, fit.converged)
+            for k, low, high, fit in sides
+        ]
+        return Table(columns, rows)
 
     def plot(self, ax: Any = None) -> Any:
         """Draw both sides against the head size, where they are above 0; return the axes.

@@ -44,9 +44,9 @@ class RankBounds(Record):
     'certified'
     """
 
-    lower: int | npt.NDArray[np.int64]
-    upper: int | npt.NDArray[np.int64]
-    verdict: Verdict
+    lower: int | npt.NDArray[np.int64]  # the rank is no less; of a batch, an array
+    upper: int | npt.NDArray[np.int64]  # the rank is no more
+    verdict: Verdict  # rigorous, or certified once written down
     method: str  # what proves the lower and the upper side, in words
     prove: Prover | None = field(default=None, repr=False, metadata=UNWRITTEN)
     certificate: Certificate | None = field(default=None, repr=False, metadata=AS_JSON)

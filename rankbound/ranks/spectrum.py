@@ -48,7 +48,7 @@ class Spectrum(Record):
     values: Array  # (..., min(m, n)), largest first
     tolerance: Any  # what rounding can move a singular value by
     rank: Any  # the number of values above the tolerance
-    gap: Any
+    gap: Any  # the smallest value kept over the largest dropped
     stored: Storage  # the dtype from which the tolerance was derived
 
     formula: ClassVar[str] = r"\operatorname{rank} = \#\{r : s_r > %(tolerance)s\} = %(rank)s"

@@ -45,7 +45,7 @@ def selects(M: Integers, targets: list[int]) -> bool:
 
 def check_maps(trial: Trial, *, head: Formula = parabola, size: Formula = lambda n: 2) -> Instances:
     """Head size that selects the targets of a random permutation, and of a random map."""
-    for n in (4, 8, 16, 40)[: trial.count(3, 4)]:
+    for n in trial.some(3, (4, 8, 16, 40)):
         maps = {
             "permutation": trial.rng.permutation(n).tolist(),
             "map": [0, n // 2, n - 1, *trial.rng.integers(0, n, n - 3).tolist()],

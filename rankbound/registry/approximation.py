@@ -60,7 +60,7 @@ def _fits(trial: Trial) -> Iterator[tuple[str, Array, int, float]]:
         ("gibbs", {"scale": 1.0}),
         ("dirichlet", {}),
     )
-    for n in (4, 7, 10)[: trial.count(2, 3)]:
+    for n in trial.some(2, (4, 7, 10)):
         for law, parameters in laws:
             P = random_context(n, trial.rng, law, **parameters)
             for k in sorted({1, n // 2, n - 2}):
@@ -126,7 +126,7 @@ def check_forster(trial: Trial, *, bound: Formula = sign_rank_bound) -> Instance
     """Sylvester's matrices: the square root of n, rounded up, in integers."""
     from scipy.linalg import hadamard
 
-    for n in (2, 4, 8, 16, 32, 64, 128)[: trial.count(6, 7)]:
+    for n in trial.some(6, (2, 4, 8, 16, 32, 64, 128)):
         wanted = math.isqrt(n - 1) + 1
         H = hadamard(n)
         found = bound(H)
@@ -141,7 +141,7 @@ def check_sign_changes(
     size: Formula = lambda changes: changes + 1,
 ) -> Instances:
     """Polynomials with the signs of H: a matrix of integers, its rank certified."""
-    for n in (3, 5, 8, 12)[: trial.count(3, 4)]:
+    for n in trial.some(3, (3, 5, 8, 12)):
         H = np.where(np.asarray(trial.integers(n, n)) > 0, 1, -1)
         H[-1] = H[-2]  # n - 1 changes would say nothing
         found = sign_change_bound(H.tolist())
@@ -157,7 +157,7 @@ def check_hadamard_kl(trial: Trial, *, bound: Formula = sign_pattern_kl_bound) -
     """P ∝ exp(ε H) at head sizes below √n - 1: fitted heads stay away."""
     from scipy.linalg import hadamard
 
-    for n, k in ((16, 1), (16, 2), (32, 3))[: trial.count(2, 3)]:
+    for n, k in trial.some(2, ((16, 1), (16, 2), (32, 3))):
         H = hadamard(n)
         for epsilon in (0.05, 1.0):
             P = np.exp(epsilon * H)
@@ -175,7 +175,7 @@ def check_hadamard_counts(trial: Trial, *, bound: Formula = sign_pattern_kl_boun
     """
     from scipy.linalg import hadamard
 
-    for n, k in ((16, 1), (16, 2), (32, 3), (64, 4))[: trial.count(3, 4)]:
+    for n, k in trial.some(3, ((16, 1), (16, 2), (32, 3), (64, 4))):
         H = hadamard(n)
         counts = np.sort((H > 0).sum(axis=0))
         for epsilon in (1e-3, 1.0, 6.0):
@@ -191,7 +191,7 @@ def check_hadamard_counts(trial: Trial, *, bound: Formula = sign_pattern_kl_boun
 
 def check_wrong_entry(trial: Trial, *, cost: Formula = wrong_entry_cost) -> Instances:
     """What an entry on the wrong side of its threshold costs, beside the best threshold found."""
-    for n, positive in ((4, 2), (16, 8), (64, 64), (64, 1))[: trial.count(3, 4)]:
+    for n, positive in trial.some(3, ((4, 2), (16, 8), (64, 64), (64, 1))):
         for epsilon in (1e-3, 0.5, 6.0):
             label = f"n = {n}, {positive} entries 1, ε = {epsilon}"
             found, least = n * cost(n, positive, epsilon), wrong_entry(n, positive, epsilon)
@@ -238,7 +238,7 @@ def check_hull(
     from scipy.spatial import ConvexHull
 
     for d in (2, 3):
-        for n in (6, 12, 25)[: trial.count(2, 3)]:
+        for n in trial.some(2, (6, 12, 25)):
             keys = trial.rng.standard_normal((d, n))
             vertices = np.zeros(n, dtype=bool)
             vertices[ConvexHull(keys.T).vertices] = True
@@ -255,7 +255,7 @@ def circle(n: int) -> Array:
 
 def check_one_hot(trial: Trial, *, plane: Formula = circle) -> Instances:
     """On a line two keys can win, the ends; on a circle all."""
-    for n in (3, 5, 17, 64)[: trial.count(3, 4)]:
+    for n in trial.some(3, (3, 5, 17, 64)):
         line = trial.rng.standard_normal((1, n))
         for keys, wins in ((line, 2), (plane(n), n)):
             count = int(argmaxable(keys).argmaxable.sum())
@@ -282,7 +282,7 @@ def orderings(keys: Array) -> int:
 
 def check_orderings(trial: Trial, *, count: Formula = orderings) -> Instances:
     """All n! orders are given at head size n - 1 and not at n - 2, for random integer keys."""
-    for n in (3, 4, 5)[: trial.count(2, 3)]:
+    for n in trial.some(2, (3, 4, 5)):
         for d in range(max(n - 2, 1), n + 1):
             keys = np.asarray(trial.integers(d, n, bound=9), dtype=np.float64)
             affine = exact_rank([*keys.astype(int).tolist(), [1] * n])

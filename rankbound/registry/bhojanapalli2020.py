@@ -294,7 +294,7 @@ def _trained(trial: Trial) -> Cases:
 
 def _pretrained(trial: Trial) -> Cases:
     """Keys and queries of the pretrained encoder, of embedding size 384 with 12 heads per layer."""
-    for length in (64, 128)[: trial.count(1, 2)]:
+    for length in trial.some(1, (64, 128)):
         for head in pretrained_heads(length):
             label = f"layer {head.layer}, head {head.index}, n = {length}"
             yield label, (head.keys, head.queries), (384, 12)

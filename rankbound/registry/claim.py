@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
@@ -28,6 +29,8 @@ from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 LEVELS = ("quick", "full")
+
+T = TypeVar("T")
 
 
 class Relation(Enum):
@@ -162,6 +165,10 @@ class Trial:
         """How many instances to try at this level."""
         return quick if self.level == "quick" else full
 
+    def some(self, quick: int, cases: Sequence[T]) -> Sequence[T]:
+        """The first `quick` of these cases; at the full level all of them."""
+        return cases[: self.count(quick, len(cases))]
+
     def integers(self, *shape: int, bound: int = 2**20) -> list[list[int]]:
         """Random integers as Python ints, as many rows and columns as asked."""
         table: list[list[int]] = self.rng.integers(
@@ -195,19 +202,24 @@ class Claim:
     ('main.theorem_a', 'supported')
     """
 
-    id: str
-    statement: str
-    source: Source
-    hypotheses: tuple[str, ...]
-    relation: Relation
-    status: Verdict
+    id: str  # lower-case words with hyphens
+    statement: str  # in words and formulas, with its quantifiers
+    source: Source  # key of the bibliography, and the place in it
+    hypotheses: tuple[str, ...]  # that each instance meets
+    relation: Relation  # of the measured to the predicted side
+    status: Verdict  # the evidence that verification is to reach
     check: Callable[..., Instances] = field(repr=False)
     mutants: tuple[Mutant, ...] = field(repr=False)
     without: Mapping[str, str] = field(default_factory=dict, repr=False)
     theorem: str = ""  # file, dot, name
-    theorem_part: str = ""
+    theorem_part: str = ""  # what of the statement the theorem says, if not all
 
     def __post_init__(self) -> None:
+        if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", str(self.id)):
+            raise InputError(
+                f"the id {shown(self.id)} of a claim is no name; expected lower-case words and "
+                'numbers with hyphens between, such as "theorem-a".'
+            )
         for lacking, reason in self.without.items():
             if lacking not in LACKS or not reason:
                 raise InputError(
@@ -256,9 +268,10 @@ class Claim:
             return Verdict.REFUTED
         if broken:
             return Verdict.UNDECIDED
-        return Verdict.weakest([self._earned(i) for i in instances])
+        return Verdict.weakest([self.earned(i) for i in instances])
 
-    def _earned(self, instance: Instance) -> Verdict:
+    def earned(self, instance: Instance) -> Verdict:
+        """The evidence of an instance: not certified by what does not speak of what it measured."""
         lower, upper = instance.proved
         silent = self.relation.is_of_numbers and not lower <= instance.measured <= upper
         return Verdict.SUPPORTED if silent and instance.certificates else instance.word
@@ -269,7 +282,7 @@ class Claim:
         One that is of the predicted side excludes nothing; and an argument that did not go through,
         or a witness that does not show that something exists, is none against it.
         """
-        if not self.relation.is_of_numbers or self._earned(broken) is not Verdict.CERTIFIED:
+        if not self.relation.is_of_numbers or self.earned(broken) is not Verdict.CERTIFIED:
             return False
         lower, upper = broken.proved
         nearest = min(max(float(broken.predicted), lower), upper)

@@ -18,7 +18,7 @@ Table = npt.NDArray[Any]  # objects: ints
 
 def _layers(trial: Trial) -> Cases:
     """Integer heads W_k, W_q of shape (h, k, d), h k <= d."""
-    for heads, k, d in ((2, 1, 4), (2, 2, 5), (3, 2, 6), (4, 3, 12))[: trial.count(3, 4)]:
+    for heads, k, d in trial.some(3, ((2, 1, 4), (2, 2, 5), (3, 2, 6), (4, 3, 12))):
         for repeat in range(trial.count(2, 5)):
             W_k, W_q = (
                 np.array(trial.integers(heads * k, d, bound=9), dtype=object).reshape(heads, k, d)

@@ -53,7 +53,7 @@ def check_second_order(
     g: Callable[[float], float] = factor,
 ) -> Instances:
     """Keys with a mean, queries with errors: KL between both bounds."""
-    for n, k in ((8, 3), (32, 8))[: trial.count(1, 2)]:
+    for n, k in trial.some(1, ((8, 3), (32, 8))):
         for spread in SPREADS:
             keys = trial.rng.standard_normal((k, n)) + 1
             queries, errors = trial.rng.standard_normal((2, k, n)) / math.sqrt(k)
@@ -95,7 +95,7 @@ def check_least(
     least: Callable[..., float] = tail,
 ) -> Instances:
     """Random S and C: the basis reaches the sum of the discarded eigenvalues."""
-    for d, size in ((4, 1), (6, 3), (8, 7))[: trial.count(2, 3)]:
+    for d, size in trial.some(2, ((4, 1), (6, 3), (8, 7))):
         S, C = (M @ M.T for M in trial.rng.standard_normal((2, d, 2 * d)))
         found, wanted = reached(S, C, size), least(S, C, size)
         # sums of d² products of entries below those of S and C, and the floor of eigenvalues

@@ -71,7 +71,7 @@ def stacks(trial: Trial) -> Iterator[Stack]:
     """Random layers, tokens scaled to ``4 β H ‖res‖²/√d_qk`` from .2 to .8; and the pair ±a."""
     for heads, n, d, k in ((1, 2, 1, 1), (1, 5, 3, 2), (2, 6, 4, 3), (3, 4, 4, 2)):
         for depth in (1, 2, 3):
-            for share in (0.2, 0.8)[: trial.count(1, 2)]:
+            for share in trial.some(1, (0.2, 0.8)):
                 layers = tuple(_layer(heads, d, k, trial) for _ in range(depth))
                 X = np.array([[1.0, -1.0]]) if d == 1 else trial.rng.standard_normal((d, n))
                 label = f"{heads} heads of size {k}, n = {n}, depth {depth}, {share}"
@@ -139,7 +139,7 @@ def check_condition(trial: Trial, *, tokens: Formula = pair) -> Instances:
     """
     w, v = Fraction(1, 10), Fraction(2)
     f, zero = one_coordinate(w, v), one_coordinate(w, Fraction(0))
-    for copies in (1, 2)[: trial.count(2, 2)]:
+    for copies in (1, 2):
         X = np.array(tokens(10, copies), dtype=np.float64)
         one = np.ones((1, 1, 1))
         Y = MultiHead(float(w) * one, one, float(v) * one, one[0], scale=1.0).output(X)

@@ -45,7 +45,7 @@ def each_wins(M: Rationals) -> bool:
 def check_unit(trial: Trial, *, keys: Formula = on_sphere) -> Instances:
     """Whether each key scores above all others for the query along it."""
     for k in (2, 3, 5):
-        for n in (4, 9, 16)[: trial.count(2, 3)]:
+        for n in trial.some(2, (4, 9, 16)):
             points: list[list[int]] = []
             while len(points) < n:
                 (point,) = trial.integers(1, k - 1, bound=50)
@@ -68,7 +68,7 @@ def dual_queries(keys: Rationals) -> Rationals:
 
 def check_few(trial: Trial, *, queries: Formula = dual_queries) -> Instances:
     """Whether k + 1 affinely independent keys all win; the head's context is that of identity."""
-    for k in (2, 3, 5, 8)[: trial.count(3, 4)]:
+    for k in trial.some(3, (2, 3, 5, 8)):
         for repeat in range(trial.count(2, 5)):
             K = as_rationals(trial.integers(k, k + 1, bound=9))
             while int(exact_rank([*K, [1] * (k + 1)])) <= k:

@@ -22,7 +22,7 @@ def boltzmann(tokens: Iterable[int]) -> Fraction:
 
 def check_boltzmann(trial: Trial, *, operator: Formula = boltzmann) -> Instances:
     """The least difference between two contexts, over the margin; exact but for two logarithms."""
-    for n, words in ((2, 5), (3, 5), (3, 6), (4, 6))[: trial.count(3, 4)]:
+    for n, words in trial.some(3, ((2, 5), (3, 5), (3, 6), (4, 6))):
         step = math.floor((2 * math.log(n) + 3) / math.log(2)) + 1
         vocabulary = range(0, step * words, step)
         values = sorted(map(operator, itertools.combinations(vocabulary, n)))

@@ -33,7 +33,7 @@ def check_nuclear(
     ``B C`` is off by ``k u ‖B‖_F ‖C‖_F`` in Frobenius norm, the nuclear norm by √n times that;
     each of n singular values by LAPACK's n eps times the largest; the sums of squares by n k eps.
     """
-    for n, k in ((4, 2), (6, 6), (12, 5))[: trial.count(3, 3)]:
+    for n, k in ((4, 2), (6, 6), (12, 5)):
         for repeat in range(trial.count(1, 4)):
             B, C = trial.rng.standard_normal((n, k)), trial.rng.standard_normal((k, n))
             U, s, Vt = np.linalg.svd(B @ C)
@@ -97,7 +97,7 @@ def check_rank(trial: Trial, *, train: Formula = descend) -> Instances:
     ``sqrt(2 (F - F*))`` of A*; F is computed to within 64 eps F for matrices of this size.
     """
     s = np.array(VALUES)
-    for decay in (0.8, 0.4, 1.5)[: trial.count(2, 3)]:
+    for decay in trial.some(2, (0.8, 0.4, 1.5)):
         U, V = (np.linalg.qr(trial.rng.standard_normal((6, 6)))[0] for _ in range(2))
         Y = (U * s) @ V.T
         B, C = train(Y, decay, *(0.3 * trial.rng.standard_normal((2, 6, 6))))

@@ -46,7 +46,7 @@ def unnormalised(logits: Sequence[int | Fraction], base: int = 2) -> list[Fracti
 
 def _shared(trial: Trial) -> Cases:
     """H heads on n tokens that all examples share: logits (T, n) for each head."""
-    for heads, n, k in ((2, 3, 2), (2, 4, 3), (3, 4, 3))[: trial.count(2, 3)]:
+    for heads, n, k in trial.some(2, ((2, 3, 2), (2, 4, 3), (3, 4, 3))):
         examples = heads * n + 2
         logits = [
             transposed(
@@ -96,7 +96,7 @@ def check_guarantee(
     trial: Trial, *, weights: Formula = softmax, count: Formula = guaranteed
 ) -> Instances:
     """The rank of what random heads hand on, for as many examples as are guaranteed."""
-    for heads, n, k in ((1, 3, 3), (2, 4, 3), (3, 4, 3))[: trial.count(2, 3)]:
+    for heads, n, k in trial.some(2, ((1, 3, 3), (2, 4, 3), (3, 4, 3))):
         d, examples = n, guaranteed(heads, n, k)
         queries = _draw(trial, d, max(examples, n))
         while not _kruskal(queries, n):
@@ -132,7 +132,7 @@ BASES = (2, 3, 5, 7)
 
 def _bases(trial: Trial) -> Cases:
     """Queries t log b, keys j: a head of size 1 for each base b, on one context of n tokens."""
-    for heads, n in ((1, 4), (2, 4), (3, 4), (2, 6), (3, 5), (4, 4))[: trial.count(4, 6)]:
+    for heads, n in trial.some(4, ((1, 4), (2, 4), (3, 4), (2, 6), (3, 5), (4, 4))):
         examples = heads * (n - 1) + 1
         yield f"{heads} heads of size 1, n = {n}", (heads, n, examples), (heads, n, 1)
 

@@ -53,7 +53,7 @@ def identity_logits(n: int) -> list[list[int]]:
 
 def random_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
     """Dirichlet, Gibbs and low log-rank contexts of several lengths."""
-    for n in (2, 5, 12, 24)[: trial.count(3, 4)]:
+    for n in trial.some(3, (2, 5, 12, 24)):
         for law, parameters in (
             ("dirichlet", {}),
             ("gibbs", {"scale": 2.0}),
@@ -66,7 +66,7 @@ def random_contexts(trial: Trial) -> Iterator[tuple[str, Array]]:
 
 def trained_heads(trial: Trial) -> Iterator[tuple[str, Fit]]:
     """Heads fitted by this toolkit to Dirichlet contexts, below and at the threshold n - 1."""
-    for n, sizes in ((6, (1, 3, 5)), (12, (2, 4, 8)))[: trial.count(2, 2)]:
+    for n, sizes in ((6, (1, 3, 5)), (12, (2, 4, 8))):
         for size in sizes:
             for repeat in range(trial.count(1, 4)):
                 P = random_context(n, trial.rng)

@@ -53,7 +53,7 @@ def outside(mu: Fraction, q: int) -> Fraction:
 
 def check_dual(trial: Trial, *, query: Formula = dual_query, bound: Formula = outside) -> Instances:
     """The largest score off the chosen sets; infinite unless it is 1 on each of their keys."""
-    for d, q in ((16, 1), (64, 2), (64, 1))[: trial.count(2, 3)]:
+    for d, q in trial.some(2, ((16, 1), (64, 2), (64, 1))):
         every = bent_keys(d)
         n = trial.count(12, 24)
         places = sorted(trial.rng.choice(2 * d, n, replace=False).tolist())

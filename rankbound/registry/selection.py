@@ -179,7 +179,7 @@ def _heads(trial: Trial) -> Iterator[tuple[str, int, int, float, float]]:
     """
     from scipy.linalg import helmert  # its columns are the corners of a simplex
 
-    for n in (2, 3, 6, 16, 48)[: trial.count(4, 5)]:
+    for n in trial.some(4, (2, 3, 6, 16, 48)):
         if n > 2:
             yield f"polygon, n = {n}", n, 2, *polygon(n)
         for error in ERRORS:
@@ -244,7 +244,7 @@ def counts(n: int, d: int, error: float, bounds: ScaleBounds) -> Iterator[tuple[
 
 def check_counts(trial: Trial, *, bounds: Formula = scale_bounds) -> Instances:
     """Each bound is the scale at which its argument allows n keys, and no more."""
-    for n in (5, 40, 300)[: trial.count(2, 3)]:
+    for n in trial.some(2, (5, 40, 300)):
         for d in (2, 3, 7):
             for error in ERRORS:
                 for name, count in counts(n, d, error, bounds(n, d, error)):
@@ -304,7 +304,7 @@ def _ruled(keys: Array, error: float, spread: float) -> tuple[float, float]:
 
 def check_spread(trial: Trial, *, spread: Formula = lambda keys: 1 - coherence(keys)) -> Instances:
     """Random keys, and orthogonal ones, with the scale that their coherence asks for."""
-    for n, d in ((1, 3), (8, 16), (6, 6), (40, 24), (100, 64), (200, 120))[: trial.count(5, 6)]:
+    for n, d in trial.some(5, ((1, 3), (8, 16), (6, 6), (40, 24), (100, 64), (200, 120))):
         for error in (*ERRORS, 1 - 1 / (2 * n)):
             keys = np.eye(n) if n == d else random_keys(n, d, trial.rng)
             measured, scale = _ruled(keys, error, spread(keys))
@@ -314,7 +314,7 @@ def check_spread(trial: Trial, *, spread: Formula = lambda keys: 1 - coherence(k
 
 def check_all_pairs(trial: Trial, *, found: Formula = curve_pairs) -> Instances:
     """How many pairs the moment curve realises at head size 4, its floats read as they are."""
-    for n in (3, 5, 10, 20, 50, 120)[: trial.count(5, 6)]:
+    for n in trial.some(5, (3, 5, 10, 20, 50, 120)):
         pairs = found(n)
         yield Instance(f"n = {n}", pairs.realised, n * (n - 1) // 2, Verdict.SUPPORTED)
 

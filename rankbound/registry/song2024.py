@@ -15,7 +15,7 @@ from rankbound.registry.claim import Cases, Mutant, Source, Trial, compare_ranks
 
 def _masked(trial: Trial) -> Cases:
     """Factors of integers, with random masks of half their entries."""
-    for n, r, parts in ((16, 1, 3), (16, 2, 3), (24, 3, 2))[: trial.count(2, 3)]:
+    for n, r, parts in trial.some(2, ((16, 1, 3), (16, 2, 3), (24, 3, 2))):
         for repeat in range(trial.count(1, 3)):
             A, B = (np.array(trial.integers(r, n, bound=99), dtype=object) for _ in range(2))
             masks = trial.rng.integers(0, 2, size=(2, parts, r, n)).astype(object)

@@ -14,7 +14,7 @@ from rankbound.registry.claim import Cases, Mutant, Source, Trial, compare_ranks
 
 def _agreeing(trial: Trial) -> Cases:
     """Keys that agree in some coordinates, or, turned by integers, along as many directions."""
-    for n in (5, 8, 13)[: trial.count(2, 3)]:
+    for n in trial.some(2, (5, 8, 13)):
         for k in (2, 3, 4):
             for shared in range(1, k):
                 keys, queries = trial.integers(k, n, bound=9), trial.integers(k, n, bound=9)

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
+import fnmatch
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Self
 
 from rankbound._validate import check_int, check_word, path_given, shown
 from rankbound.certificates.certificates import Certificate
 from rankbound.certificates.checker import check
-from rankbound.errors import InputError, InputTypeError, Undecided
+from rankbound.errors import InputError, InputTypeError, Undecided, did_you_mean
 from rankbound.records import Record, parsed, plain, restored
 from rankbound.registry.claim import LEVELS, Claim, Instance, Trial
 from rankbound.registry.machine_checked import standing
 from rankbound.table import Column, Table
-from rankbound.verdict import Verdict
+from rankbound.verdict import STYLES, Verdict
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -61,9 +61,9 @@ class Report(Record):
     (True, ['proved', 'refuted'])
     """
 
-    rows: tuple[Row, ...]
-    level: str
-    seed: int
+    rows: tuple[Row, ...]  # one per claim
+    level: str  # quick or full
+    seed: int  # of every claim's own stream
 
     @property
     def ok(self) -> bool:
@@ -87,18 +87,17 @@ class Report(Record):
 
     def table(self) -> Table:
         """Return one row per claim."""
-        residual = Column("residual", format=".1e")
+        styles = {word.value: style for word, style in STYLES.items()}
+        evidence = Column("evidence", style=lambda words: styles.get(words, "bold red"))
+        residual, tolerance = Column("residual", format=_size), Column("tolerance", format=_size)
         return Table(
-            ["claim", "evidence", "theorem", "instances", residual, "source", "statement"],
+            ["claim", evidence, "machine-checked", "instances", residual, tolerance, "source"],
             [
                 (
                     row.id,
-                    str(row.evidence) if row.ok else f"{row.evidence}, not {row.registered}",
-                    f"{row.machine_checked}: {row.theorem}" if row.theorem else None,
-                    row.instances,
-                    row.residual,
-                    row.source,
-                    row.statement,
+                    f"{row.evidence}" if row.ok else f"{row.evidence} not {row.registered}",
+                    _in_coq(row.theorem, row.machine_checked),
+                    *(row.instances, row.residual, row.tolerance, row.source),
                 )
                 for row in self.rows
             ],
@@ -130,17 +129,15 @@ class Report(Record):
         axes.grid(axis="both", lw=0.3)
         return axes
 
-    def to_markdown(self) -> str:
-        """Return the report as a Markdown table."""
-        lines = ["| claim | evidence | theorem | instances | residual | source |", "|---" * 6 + "|"]
-        for row in self.rows:
-            mark = row.evidence.value if row.ok else f"**{row.evidence} (not {row.registered})**"
-            theorem = f"{row.machine_checked}: {row.theorem}" if row.theorem else "-"
-            lines.append(
-                f"| {row.id} | {mark} | {theorem} | {row.instances} | {row.residual:.1e} "
-                f"| {row.source} |"
-            )
-        return "\n".join(lines) + "\n"
+
+def _size(number: float) -> str:
+    return f"{number:.1e}" if number else "0"
+
+
+def _in_coq(theorem: str, word: str) -> str | None:
+    """A theorem in a column headed "machine-checked"."""
+    marks = {"machine-checked": theorem, "machine-checked in part": f"{theorem}, in part"}
+    return marks.get(word, f"not {theorem}") if theorem else None
 
 
 def verify(
@@ -158,7 +155,8 @@ def verify(
     Parameters
     ----------
     claims : mapping, iterable of Claim or id, or one id, optional
-        All registered claims unless given.
+        All registered claims unless given, those of other packages too. An id may be a pattern,
+        ``theorem-*``.
     level : {"quick", "full"}
         How many instances to try.
     seed : int
@@ -181,10 +179,11 @@ def verify(
 
 def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> list[Claim]:
     """Return the claims meant: all, by id, or as given."""
-    from rankbound.registry.catalogue import claims as registered
+    from rankbound.registry import catalogue
+    from rankbound.registry.outside import registered
 
     if claims is None:
-        return list(registered.values())
+        return list(registered().values())
     if isinstance(claims, str):
         claims = [claims]
     if isinstance(claims, Mapping):
@@ -195,22 +194,30 @@ def select(claims: Mapping[str, Claim] | Iterable[Claim | str] | str | None) -> 
         raise InputTypeError(
             f"claims is {shown(claims)}; expected ids, claims or a mapping of them."
         ) from None
-    chosen = []
+    chosen: list[Claim] = []
     for claim in given:
         if isinstance(claim, Claim):
             chosen.append(claim)
         elif not isinstance(claim, str):
             raise InputTypeError(f"claims holds {shown(claim)}; expected Claims or ids of some.")
-        elif claim in registered:
-            chosen.append(registered[claim])
+        elif claim in catalogue.claims:
+            chosen.append(catalogue.claims[claim])
         else:
-            near = get_close_matches(claim, registered, n=3)
-            hint = f"Did you mean {' or '.join(near)}? " if near else ""
-            raise InputError(
-                f"claims holds {shown(claim)}; expected ids of registered claims. {hint}"
-                "`rankbound claims` lists them."
-            )
-    return chosen
+            chosen += _matching(claim, registered())
+    return list(dict.fromkeys(chosen))
+
+
+def _matching(pattern: str, known: Mapping[str, Claim]) -> list[Claim]:
+    """The claims whose id this is or, of a pattern such as ``theorem-*``, whose ids match."""
+    is_pattern = bool(set(pattern) & set("*?["))
+    names = fnmatch.filter(known, pattern) if is_pattern else [pattern] if pattern in known else []
+    if not names:
+        what = "a pattern that matches ids" if is_pattern else "ids"
+        raise InputError(
+            f"claims holds {shown(pattern)}; expected {what} of registered claims."
+            f"{did_you_mean(pattern, known)} `rankbound claims` lists them."
+        )
+    return [known[name] for name in names]
 
 
 def _folder(certificates: str | Path | None) -> Path | None:
@@ -266,6 +273,8 @@ def run_claim(
         if not reason:
             instances, reason = prove(None if formulas else claim.id, instances, folder)
     evidence = Verdict.UNDECIDED if reason else claim.judge(instances)
+    if claim.status is Verdict.CERTIFIED and evidence is Verdict.SUPPORTED:
+        reason = _uncertified(claim, instances)
     worst = max(instances, key=lambda i: _severity(claim, i), default=None)
     return Row(
         id=claim.id,
@@ -281,6 +290,19 @@ def run_claim(
         certificates=sum(instance.accepted for instance in instances),
         theorem=claim.theorem,
         machine_checked=standing(claim),
+    )
+
+
+def _uncertified(claim: Claim, instances: list[Instance]) -> str:
+    """Why a claim reaches less than certified: the first instance that earns less."""
+    first = next(one for one in instances if claim.earned(one) is Verdict.SUPPORTED)
+    said = f"its check calls it {first.evidence}"
+    if first.evidence is Verdict.CERTIFIED:
+        said = "its certificates do not speak of what was measured"
+        said = said if first.certificates else "its check passes no certificates="
+    return (
+        f"{first.label} is not certified: {said}. Pass certificates that prove what was measured "
+        "(compare_ranks does, of certified ranks), or register status=Verdict.SUPPORTED."
     )
 
 
@@ -309,7 +331,8 @@ def prove(
 ) -> tuple[list[Instance], str]:
     """Build the certificates of the instances that are called certified, and check their JSON.
 
-    They speak for the claim of this id; for none, as those of a mutant, where it is None. A folder
+    They speak for the claim of this id; for none, as those of a mutant, where it is None, or where
+    the claim is of another package: the checker knows those of rankbound alone. A folder
     receives one file per certificate, named after the claim and numbered, in place of those of an
     earlier run; it is then the file that is checked. Returns the instances with the certificates in
     place of what builds them, as far as they were accepted, and what is wrong with the first
@@ -336,10 +359,13 @@ def _accepted(
     claim_id: str | None, instance: Instance, folder: Path | None, first: int
 ) -> tuple[list[Certificate], str]:
     """The certificates of an instance up to the first that fails, and why that one does."""
+    from rankbound.registry.catalogue import claims
+
     accepted: list[Certificate] = []
+    speaks_for = claim_id if claim_id in claims else None
     try:
-        for certificate in _built(instance):
-            text = certificate.for_claim(claim_id).to_json() + "\n"
+        for certificate in built(instance):
+            text = certificate.for_claim(speaks_for).to_json() + "\n"
             if folder is None:
                 outcome = check(text)
             else:
@@ -348,7 +374,9 @@ def _accepted(
                 outcome = check(file)
             if not outcome.accepted:
                 which = f"certificate {len(accepted)} of {instance.label}"
-                return accepted, f"{which} was rejected: {outcome.reason}"
+                new = outcome.reason.startswith("the claim ")  # may not carry such statements
+                remedy = " After a change of the registry run `make claims`." if new else ""
+                return accepted, f"{which} was rejected: {outcome.reason}{remedy}"
             accepted.append(certificate)
     except Undecided as error:
         return accepted, f"not built: {instance.label}: {error}"
@@ -358,7 +386,8 @@ def _accepted(
     return accepted, ""
 
 
-def _built(instance: Instance) -> Iterator[Certificate]:
+def built(instance: Instance) -> Iterator[Certificate]:
+    """Yield the certificates of an instance, made where that is still to be done."""
     for source in instance.certificates:
         built = source if isinstance(source, Certificate) else source()
         if built is None:
@@ -369,16 +398,3 @@ def _built(instance: Instance) -> Iterator[Certificate]:
                     f"{shown(certificate)} is no certificate; expected a Certificate"
                 )
             yield certificate
-
-
-def statement_kinds(claims: Mapping[str, Claim]) -> dict[str, list[str]]:
-    """Return which kinds of statement each claim's certificates carry, from a quick run."""
-    kinds = {}
-    for claim in claims.values():
-        found = {
-            certificate.statement.kind
-            for instance in claim.check(claim.trial("quick", 0))
-            for certificate in _built(instance)
-        }
-        kinds[claim.id] = sorted(found)
-    return {claim_id: found for claim_id, found in kinds.items() if found}

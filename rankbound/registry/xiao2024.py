@@ -24,7 +24,7 @@ Table = npt.NDArray[Any]  # objects: ints
 def _composed(trial: Trial) -> Cases:
     """Integer heads with a weight for each head and query, and for each head and key."""
     for heads, k in ((2, 1), (2, 2), (3, 1), (3, 2)):
-        for n in (2 * heads * k + 1, 2 * heads * k + 4)[: trial.count(1, 2)]:
+        for n in trial.some(1, (2 * heads * k + 1, 2 * heads * k + 4)):
             keys, queries = (
                 np.array(trial.integers(heads * k, n, bound=9), dtype=object).reshape(heads, k, n)
                 for _ in range(2)

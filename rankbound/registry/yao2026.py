@@ -40,7 +40,7 @@ def check_retrieval(
     trial: Trial, *, head: Formula = parabola, least: Formula = math.log2
 ) -> Instances:
     """The size of a head that retrieves each of N keys, beside log2 N; 16 keys in the paper."""
-    for n in (8, 16, 32)[: trial.count(2, 3)]:
+    for n in trial.some(2, (8, 16, 32)):
         targets = trial.rng.permutation(n).tolist()
         keys, queries = head(targets)
         M = logits_of(keys, queries)
@@ -52,7 +52,7 @@ def check_retrieval(
 
 def _latents(trial: Trial) -> Cases:
     """Heads on a latent that they share; DeepSeek-V2's 512 of 128 heads of size 128, scaled."""
-    for heads, size, latent in ((4, 4, 8), (16, 8, 32), (32, 32, 128))[: trial.count(2, 3)]:
+    for heads, size, latent in trial.some(2, ((4, 4, 8), (16, 8, 32), (32, 32, 128))):
         n = latent + 4
         shared = trial.integers(latent, n, bound=9)
         up, queries = trial.integers(size, latent, bound=9), trial.integers(size, n, bound=9)

@@ -12,7 +12,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import import_module
 from types import MappingProxyType
 from typing import Any
 
@@ -24,6 +26,7 @@ from rankbound.attention.head import AttentionHead
 from rankbound.attention.layer import MultiHead
 from rankbound.attention.softmax import column_softmax
 from rankbound.errors import BackendMissing, InputError
+from rankbound.exact.flint import flint_module
 
 try:
     from hypothesis import strategies as st
@@ -33,6 +36,21 @@ except ImportError:
         "rankbound.testing needs Hypothesis, which is not installed here: "
         'pip install "rankbound[test]". The matrices of rankbound.testing.gallery do not need it.'
     ) from None
+
+# What properties use is imported now: the first example has Hypothesis' 200 ms, as all have.
+for _module in (
+    "rankbound.theory.decision",
+    "rankbound.theory.certified",
+    "rankbound.theory.sign_rank",
+    "rankbound.theory.argmax",
+    "rankbound.fitting.solve",
+    "rankbound.exact.balls",
+    "scipy.linalg",
+    "scipy.optimize",
+):
+    import_module(_module)
+with suppress(BackendMissing):
+    flint_module()
 
 Draw = Any  # st.DrawFn, whose generic call a table of functions cannot state
 Kinds = str | Iterable[str] | None
@@ -205,8 +223,15 @@ def logits(
     return _drawn("logits", {"n": n}, kinds, largest, LOGITS)
 
 
+def _integer_context(draw: Draw, n: int) -> Array:
+    weights = _integers(draw, n, n, 1, 9)
+    P: Array = weights / weights.sum(axis=0)
+    return P
+
+
 CONTEXTS = _table(
     uniform=Kind(lambda draw, n: np.full((n, n), 1 / n)),
+    integer=Kind(_integer_context),
     low_rank=Kind(_softmax_of(_square(_low_rank)), _several),
     repeated=Kind(_softmax_of(_square(_repeated)), _several),
     gaussian=Kind(_softmax_of(_square(_gaussian))),
@@ -223,6 +248,7 @@ def contexts(
     """Positive column-stochastic matrices of shape (n, n), [key, query].
 
     * ``uniform``: every entry 1/n
+    * ``integer``: weights from 1 to 9 over their sum in each column; shrinks to small weights
     * ``low_rank``: softmax of logits of kind ``low_rank``: log-rank at most their rank
     * ``repeated``: repeated columns
     * ``gaussian``: softmax of independent normal logits
@@ -235,6 +261,7 @@ def contexts(
 
 
 TOKENS = _table(
+    integer=Kind(lambda draw, d, n: _integers(draw, d, n).astype(np.int64)),
     gaussian=Kind(_gaussian),
     full_column_rank=Kind(_full_column_rank, lambda d, n: d >= n),
     low_rank=Kind(_low_rank, _several),
@@ -251,6 +278,7 @@ def tokens(
 ) -> st.SearchStrategy[Array]:
     """Tokens of shape (d, n), one per column.
 
+    * ``integer``: integers from -3 to 3, of dtype int64; any d and n
     * ``gaussian``: independent normal entries, any d and n
     * ``full_column_rank``: d >= n, condition number at most 10
     * ``low_rank``: a product of integer factors, exact in float64; rank below min(d, n)

@@ -113,7 +113,8 @@ BASES: Mapping[str, Callable[[Moments], tuple[Array, Array | None]]] = MappingPr
 class Projections:
     """What a layer's queries and keys are multiplied by: (heads, d, k) both, d the head size.
 
-    Heads that share a key basis have equal `key`.
+    Heads that share a key basis have equal `key`. k is the largest size of a head; the last columns
+    of smaller ones are 0 in both, which adds nothing to a logit.
     """
 
     query: Array  # B_q
@@ -125,14 +126,16 @@ class Projections:
         return np.asarray(self.query @ self.key.swapaxes(-1, -2))
 
 
-def projections(m: Moments, basis: str, head_size: int, group: int = 1) -> Projections:
+def projections(
+    m: Moments, basis: str, head_size: int | Sequence[int], group: int = 1
+) -> Projections:
     """Return the projections of a basis of :data:`BASES` to `head_size` coordinates.
 
     `group` neighbouring heads share one key basis: the number of query heads per key/value head,
-    so that a cache of keys shrinks, or 1. With S and C the means of a group, W the leading
-    eigenvectors of ``C^½ S C^½``, ``B_k = C^½ W`` and ``B_q = S_h B_k (B_k^T S_h B_k)^-1``: of all
-    projections of the query on this key basis, the nearest in the metric S_h. Without a C it is
-    PCA, ``B_q = B_k = W``.
+    so that a cache of keys shrinks, or 1. Sizes are one for all, or one per group. With S and C the
+    means of a group, W the leading eigenvectors of ``C^½ S C^½``, ``B_k = C^½ W`` and ``B_q = S_h
+    B_k (B_k^T S_h B_k)^-1``: of all projections of the query on this key basis, the nearest in the
+    metric S_h. Without a C it is PCA, ``B_q = B_k = W``.
 
     Examples
     --------
@@ -148,21 +151,23 @@ def projections(m: Moments, basis: str, head_size: int, group: int = 1) -> Proje
     return project(S, C, head_size, group)
 
 
-def project(S: Array, C: Array | None, head_size: int, group: int = 1) -> Projections:
+def project(
+    S: Array, C: Array | None, head_size: int | Sequence[int], group: int = 1
+) -> Projections:
     """The projections of moments (heads, d, d), as of :func:`projections`."""
     heads, d, _ = S.shape
-    k = min(head_size, d)
-    if k == d:
-        identity = np.broadcast_to(np.eye(d), S.shape)
-        return Projections(identity, identity)
-    queries, keys = np.empty((2, heads, d, k))
-    for start in range(0, heads, group):
-        mine = slice(start, start + group)
+    sizes = np.minimum(np.broadcast_to(head_size, heads // group), d)
+    queries, keys = np.zeros((2, heads, d, sizes.max()))
+    for g, k in enumerate(sizes):
+        mine = slice(g * group, (g + 1) * group)
+        if k == d:
+            queries[mine] = keys[mine] = np.eye(d)
+            continue
         mean = S[mine].mean(axis=0)
         half = np.eye(d) if C is None else _half(C[mine].mean(axis=0))
         _, W = np.linalg.eigh(half @ mean @ half)
-        keys[mine] = B = half @ W[:, : -k - 1 : -1]
-        queries[mine] = B if C is None else [_dual(S_h, B) for S_h in S[mine]]
+        keys[mine, :, :k] = B = half @ W[:, : -k - 1 : -1]
+        queries[mine, :, :k] = B if C is None else [_dual(S_h, B) for S_h in S[mine]]
     return Projections(queries, keys)
 
 
@@ -190,3 +195,18 @@ def second_order_kl(m: Moments, cut: Array) -> Array:
     return np.asarray(
         0.5 * m.scale**2 * np.einsum("hab,hbc,hcd,had->h", m.attended, E, m.query, E, optimize=True)
     )
+
+
+def sharing_error(m: Moments, group: int) -> list[float]:
+    """How much more each head loses at half its size where its group shares one basis of keys.
+
+    In second-order KL divergence, as a share of what is lost without any coordinate; at least 0,
+    since of a head's own bases the Fisher one is the best.
+    """
+    half = m.query.shape[-1] // 2
+    shared, alone = (
+        second_order_kl(m, projections(m, "fisher", half, many).cut) for many in (group, 1)
+    )
+    whole = second_order_kl(m, np.zeros_like(m.query))
+    share = np.divide(shared - alone, whole, out=np.zeros_like(whole), where=whole > 0)
+    return [float(one) for one in np.maximum(share, 0.0)]

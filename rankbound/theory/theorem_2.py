@@ -134,9 +134,9 @@ class Separation(Record):
     tokens: Array | None  # X, shape (d, n); None where none were found
     gap: float  # rigorous lower bound of ``‖f(X) - g(X)‖_F``; 0 where undecided
     relative_gap: float  # the same of ``‖f(X) - g(X)‖_F / ‖g(X)‖_F``; huge where g(X) is 0
-    verdict: Verdict
-    case: str
-    failing: tuple[str, ...]
+    verdict: Verdict  # certified, rigorous or undecided
+    case: str  # which witness
+    failing: tuple[str, ...]  # hypotheses of the theorem that do not hold
     certificate: LayerSeparation | None = field(  # accepted, if certified
         default=None, repr=False, metadata=AS_JSON
     )

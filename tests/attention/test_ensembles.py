@@ -16,9 +16,11 @@ import rankbound as rb
 from rankbound.attention import ensembles
 from rankbound.attention.adversarial_layers import random_fixed_layer
 from rankbound.attention.variants import alibi_bias
+from rankbound.theory.selection import random_keys
 from tests.helpers import EPS, refused
 
 SEEDS = st.integers(0, 2**32 - 1)
+LAYER = rb.random_multihead(4, 2, 0)
 LAWS: dict[str, dict[str, Any]] = {
     "dirichlet": {"alpha": 0.5},
     "gibbs": {"scale": 2.0},
@@ -201,16 +203,23 @@ def test_the_memory_asked_for_is_that_of_what_is_drawn(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "draw",
+    ("draw", "name", "shape"),
     [
-        lambda n: rb.random_tokens(n, n, 0),
-        lambda n: rb.random_head(n, n, 0),
-        lambda n: rb.random_multihead(n, 1, 0),
-        lambda n: rb.random_context(n, 0),
-        lambda n: random_fixed_layer(n, 1, n, 0),
-        lambda n: alibi_bias(n, 0.5),
+        (lambda n: rb.random_tokens(3, n, 0), "n", "3 × {}"),
+        (lambda n: rb.random_head(3, n, 0), "head_size", "3 × {} × 3"),
+        (lambda n: rb.random_multihead(4, 2, 0, n), "head_size", "4 × 2 × {} × 4"),
+        (lambda n: rb.random_context(n, 0), "n", "{} × {}"),
+        (lambda n: random_fixed_layer(n, 2, 3, 0), "d", "4 × 2 × 3 × {}"),
+        (lambda n: alibi_bias(n, 0.5), "n", "{} × {}"),
+        (rb.causal_mask, "n", "{} × {}"),
+        (lambda n: rb.widen(LAYER, n), "head_size", "2 × {} × 4"),
+        (lambda n: rb.separating_tokens(LAYER, LAYER, n), "n", "{} × {}"),
+        (lambda n: random_keys(3, n, 0), "head_size", "{} × 3"),
+        (lambda n: rb.represent((np.eye(3) + 1) / 4, head_size=n), "head_size", "{} × 3"),
     ],
 )
-def test_what_no_memory_holds_is_refused(draw: Any) -> None:
-    with refused(rb.InputError, "it would not fit into memory"):
-        draw(10**9)
+def test_what_no_memory_holds_is_refused(draw: Any, name: str, shape: str) -> None:
+    huge = 10**15
+    needs = shape.format(huge, huge)
+    with refused(rb.InputError, f"{name} is {huge}, which needs {needs} entries", "memory"):
+        draw(huge)

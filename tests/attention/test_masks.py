@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -80,3 +81,12 @@ def test_padding_on_the_left_is_nested() -> None:
     assert rb.is_nested(mask)
     P = rb.column_softmax(np.random.default_rng(0).standard_normal((4, 4)), mask=mask)
     assert rb.least_head_size(P, mask=mask) == 1  # as of the causal context of three tokens
+
+
+def test_an_array_of_objects_is_a_mask_where_all_are_booleans() -> None:
+    mask = np.array([[True, np.True_], [False, True]], dtype=object)
+    logits = np.eye(2)
+    assert rb.log_rank(logits=logits, mask=mask) == rb.log_rank(logits=logits, mask="causal") == 1
+    mask[0, 1] = 1
+    with pytest.raises(rb.InputTypeError, match="entries of other types, for example 1;"):
+        rb.log_rank(logits=logits, mask=mask)

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.measuring.head import layer_heads, measure_heads
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 
@@ -76,6 +78,24 @@ def test_a_false_success_is_found(change: Callable[[rb.Audit], rb.Audit], said: 
     audit = rb.audit(model, **given, dtype="float64")
     assert difference(model, audit, given) == ("", "")
     assert said in difference(model, change(audit), given)[0]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_rounding_and_a_misread_head_are_orders_of_magnitude_apart(masked: bool) -> None:
+    """Of what is allowed rounding takes less than a tenth, a wrong scale ten times as much."""
+    rng = np.random.default_rng(0)
+    q, keys = 2 * rng.standard_normal((2, 8, LENGTH))
+    mask = rb.causal_mask(LENGTH) if masked else None
+    [head] = layer_heads(q[None], keys[None], scale=8**-0.5, mask=mask)
+    [measures] = measure_heads([head])
+    L = head.logits() if mask is None else np.where(mask, head.logits(), -np.inf)
+    L = L.astype(np.float32)
+    P = np.exp(L - L.max(axis=0))
+    rounded = (P / P.sum(axis=0)).astype(np.float64)
+    assert 0 < max(ratio for _, ratio in audit_coverage.ratios(measures, rounded)) < 0.1
+    for wrong in (1.1, 0.9):
+        misread = rb.column_softmax(wrong * head.logits(), mask=mask)
+        assert max(ratio for _, ratio in audit_coverage.ratios(measures, misread)) > 10
 
 
 def test_heads_whose_weights_the_model_does_not_return() -> None:

@@ -162,6 +162,82 @@ def test_rectangular_attention() -> None:
     )
 
 
+PADDED = 5
+
+
+def padded(ids: Any, *, left: bool) -> tuple[Any, Any]:
+    """Tokens with padding at one end, and their mask, 0 at the padding."""
+    real, fill = torch.ones_like(ids), torch.zeros((1, PADDED), dtype=torch.int64)
+    parts = [(fill, fill), (ids, real)][:: 1 if left else -1]
+    return tuple(torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+
+
+def assert_same_numbers(found: rb.Audit, expected: rb.Audit) -> None:
+    """To half of the digits of the dtype; what sums of some hundred terms lose is far below."""
+    half = float(np.finfo(found.model.compute_dtype).eps) ** 0.5
+    assert found.proof.weights == expected.proof.weights > 0
+    for ours, theirs in zip(found.heads, expected.heads, strict=True):
+        for (name, one), two in zip(ours.row().items(), theirs.row().values(), strict=True):
+            close = pytest.approx(two, rel=half, abs=half) if isinstance(two, float) else two
+            assert one == close, (ours.module, name)
+
+
+@pytest.mark.parametrize(
+    ("name", "left", "dtype"),
+    [
+        ("llama", True, "float32"),
+        ("gpt2", True, "float64"),
+        ("gpt_oss", True, "float32"),
+        ("bert", True, "float64"),
+        ("bert", False, "float64"),
+    ],
+)
+def test_padding_is_left_out(name: str, left: bool, dtype: str) -> None:
+    model = model_of(name)
+    ids, mask = padded(tokens(), left=left)
+    positions = (mask.cumsum(dim=1) - 1).clamp(min=0)  # as generation numbers them
+    given = {"input_ids": ids, "attention_mask": mask, "position_ids": positions}
+    found = rb.audit(model, inputs=given, dtype=dtype)
+    assert_same_numbers(found, rb.audit(model, inputs={"input_ids": tokens()}, dtype=dtype))
+    assert {head.measures.length for head in found.heads} == {N}
+    if name == "llama":  # whose softmax is in float32, to which the mask of padding is infinite
+        with pytest.raises(rb.InputError, match=r"weights hold nan.* pass dtype='float32'"):
+            rb.audit(model, inputs=given, dtype="float64")
+
+
+def test_padding_of_both_stacks_is_left_out() -> None:
+    model, few = model_of("t5"), tokens(*IDS[:7])
+    ids, mask = padded(tokens(), left=False)
+    fewer, their_mask = padded(few, left=False)
+    plain = {"input_ids": tokens(), "decoder_input_ids": few}
+    given = {"input_ids": ids, "attention_mask": mask, "decoder_input_ids": fewer}
+    expected = rb.audit(model, inputs=plain, dtype="float64")
+    both = rb.audit(model, inputs=given | {"decoder_attention_mask": their_mask}, dtype="float64")
+    assert_same_numbers(both, expected)
+    encoders = rb.audit(model, inputs=given | {"decoder_input_ids": few}, dtype="float64")
+    assert_same_numbers(encoders, expected)
+
+
+def test_what_is_no_token_is_no_padding() -> None:
+    """A vision tower has as many queries as the text has tokens."""
+    model = model_of("llava")
+    given = {"input_ids": tokens(0, 63, 63, 63, 63), "pixel_values": images(1, 3, 16, 16)}
+    audit = rb.audit(model, inputs=given | {"attention_mask": torch.tensor([[0, 1, 1, 1, 1]])})
+    lengths = {(h.module.split(".")[0], h.measures.length) for h in audit.heads}
+    assert lengths == {("vision_tower", 5), ("language_model", 4)}
+
+
+def test_a_real_query_that_sees_no_key_is_refused() -> None:
+    blind = torch.zeros((1, 1, N, N)).masked_fill(~torch.ones((N, N), dtype=bool).tril(), -1e30)
+    blind[..., 3, :] = -1e30
+    given = {"input_ids": tokens(), "attention_mask": blind}
+    with pytest.raises(rb.InputError, match="sees no key, and no attention_mask says that it is"):
+        rb.audit(model_of("llama"), inputs=given)
+    nothing = given | {"attention_mask": torch.zeros((1, N))}
+    with pytest.raises(rb.InputError, match="leaves out every token; expected at least one"):
+        rb.audit(model_of("llama"), inputs=nothing)
+
+
 def test_a_bias_is_not_counted() -> None:
     """MPNet's table of relative positions: log P less it has the log-rank of the size."""
     model = model_of("mpnet")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
+import inspect
+import itertools
 import math
+import pydoc_data.topics
 import warnings
 from pathlib import Path
 from typing import Any
@@ -15,12 +19,13 @@ import rankbound as rb
 from rankbound.attention.head import AttentionHead
 from rankbound.auditing import models, replacing, running
 from rankbound.auditing.capture import as_columns
-from rankbound.auditing.loss import shared_runs
+from rankbound.auditing.loss import SHARED, shared_runs
 from rankbound.auditing.subject import subject
-from rankbound.theory.bases import projections
+from rankbound.theory.bases import projections, sharing_error
 from tests.auditing.tiny import CONFIGS, TEXT, WORDS, save, save_tokenizer
 
 N = 40
+LICENSE = Path(__file__).parent / "python_license.txt"
 OTHER = " ".join(WORDS[(11 * i * i + 3 * i + 1) % 60] for i in range(200))
 
 
@@ -131,6 +136,45 @@ def test_a_fixed_cut_is_a_smaller_head_run_by_hand(tmp_path: Path) -> None:
         np.testing.assert_allclose(head.context(), theirs, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["gpt_oss", "t5"])
+def test_sinks_and_biases_stay_the_model_s(name: str, tmp_path: Path) -> None:
+    """A layer with a smaller head in NumPy: a sink is one more logit, a bias is added."""
+    folder = save(tmp_path / "m", name, num_hidden_layers=1, num_layers=1, num_decoder_layers=1)
+    loaded = models.load(models.find_model(folder), "float64")
+    ids, seen = list(range(4, 20)), {}  # as many as a sliding window holds
+
+    def cut(call: Any, query: Any, key: Any) -> Any:
+        made = replacing.refitted(query, key, 3)
+        seen[call[0]] = as_columns(query), as_columns(key), made
+        return made
+
+    with replacing.replacing(loaded, cut):
+        output = running.run(loaded, ids, output_attentions=True)
+    n = len(ids)
+    if name == "t5":
+        module, theirs = "encoder.block.0.layer.0.SelfAttention", output.encoder_attentions[0]
+        with torch.no_grad():
+            added = as_columns(loaded.model.get_submodule(module).compute_bias(n, n))
+        scale, visible, sinks = 1.0, np.ones((n, n), bool), None
+    else:
+        module, theirs = "layers.0.self_attn", output.attentions[0]
+        scale, visible, added = 8**-0.5, rb.causal_mask(n), np.zeros((4, n, n))
+        sinks = loaded.model.get_submodule(module).sinks.detach().numpy()
+        assert np.abs(sinks).max() > 0.01
+    Q, K, made = seen[module]
+    for h in range(4):
+        L = scale * (K[h // (len(Q) // len(K))].T @ made[h].T @ Q[h]) + added[h]
+        L = np.where(visible, L, -np.inf)
+        weights = np.exp(L - L.max(axis=0))
+        total = weights.sum(axis=0)
+        if sinks is not None:
+            total = total + np.exp(sinks[h] - L.max(axis=0))
+        single = np.finfo(np.float32).eps  # in which these models take the softmax
+        np.testing.assert_allclose(
+            weights / total, as_columns(theirs)[h], rtol=(n + np.abs(L[visible]).max()) * single
+        )
+
+
 def test_one_layer_and_one_head_at_a_time(llama: Path) -> None:
     layers = rb.measure_loss(llama, TEXT, [2], N, calibrate=OTHER, by="layer").to_frame()
     assert layers.layer.dropna().tolist() == [0, 1]
@@ -197,12 +241,42 @@ def test_rotations_are_those_of_rope_and_of_nothing_else(llama: Path, tmp_path: 
     assert learnt(save(tmp_path / "bert", "bert"), "float32") is None
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_positions_that_turn_are_orders_of_magnitude_from_those_that_do_not(
+    dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one rotation leaves is below a hundredth of the limit, or above a hundred times it."""
+
+    def turns(name: str) -> bool:
+        loaded = models.load(models.find_model(save(tmp_path / name, name)), dtype)
+        return replacing.rotations(loaded, list(range(4, 44))) is not None
+
+    limit = replacing.UNTURNED
+    monkeypatch.setattr(replacing, "UNTURNED", limit / 100)
+    assert turns("llama")
+    monkeypatch.setattr(replacing, "UNTURNED", limit * 100)
+    assert not turns("bert")
+    assert not turns("gpt2")
+
+
 def test_a_curve_is_read_back(curve: rb.LossCurve) -> None:
     again = rb.LossCurve.from_json(curve.to_json())
     assert again.points == curve.points
     assert again.caption() == curve.caption()
     with pytest.raises(rb.InputError, match="a record that was read back holds no model"):
         again.plan(loss=0.1)
+
+
+def test_an_audit_says_what_sharing_a_basis_costs(llama: Path, curve: rb.LossCurve) -> None:
+    """Without a calibration, from the text itself; nothing where heads have keys of their own."""
+    assert curve.bench is not None
+    found = curve.bench.subject.moments(curve.bench.windows)
+    expected = [error for m in found.values() for error in sharing_error(m, 2)]
+    heads = rb.audit(llama, TEXT, N).heads
+    assert [head.basis_sharing_error for head in heads] == pytest.approx(expected, rel=1e-9)
+    assert min(expected) > 0.001
+    own = language_model(llama.parent / "own", "llama", num_key_value_heads=4)
+    assert {head.basis_sharing_error for head in rb.audit(own, TEXT, N).heads} == {None}
 
 
 def test_an_audit_tells_the_loss_too(llama: Path, curve: rb.LossCurve) -> None:
@@ -249,6 +323,17 @@ def test_positions_that_do_more_than_turn_are_not_averaged(tmp_path: Path) -> No
 def test_a_model_outside_the_interface_is_refused(tmp_path: Path) -> None:
     with pytest.raises(rb.InputError, match="does not compute attention through transformers'"):
         rb.measure_loss(save(tmp_path / "m", "xlnet"), TEXT, [4], N)
+
+
+def test_a_text_is_orders_of_magnitude_from_others() -> None:
+    """In the runs that it shares: parts of the standard library, their words as tokens."""
+    topics: dict[str, str] = pydoc_data.topics.topics
+    given = (" ".join(topics.values()), inspect.getsource(argparse), LICENSE.read_text())
+    words: dict[str, int] = {}
+    cut = [[words.setdefault(word, len(words)) for word in text.split()] for text in given]
+    for one, other in itertools.permutations(cut, 2):
+        assert shared_runs([one], [other]) < SHARED / 10
+        assert shared_runs([one], [[*other, *one[len(one) // 5 :]]]) > 5 * SHARED
 
 
 def test_runs_in_common_are_counted() -> None:

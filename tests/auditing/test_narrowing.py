@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import rankbound as rb
-from rankbound.auditing.narrowing import known_bench
+from rankbound.auditing import narrowing
+from rankbound.auditing.narrowing import _costs, _descent, _path, known_bench
 from rankbound.auditing.replacing import replacing
+from rankbound.auditing.subject import Subject
 from rankbound.cli.main import main
 from tests.auditing.test_loaded_models import loaded
 from tests.auditing.test_loss import OTHER, N, language_model
@@ -40,17 +44,59 @@ def by_hand(curve: rb.LossCurve, plan: rb.Plan) -> float:
 
 
 @pytest.mark.parametrize("run_layers", [True, False])
+@pytest.mark.parametrize("per", ["key/value head", "layer"])
 def test_a_plan_keeps_its_loss_and_says_what_a_run_gives(
-    curve: rb.LossCurve, run_layers: bool
+    curve: rb.LossCurve, run_layers: bool, per: str
 ) -> None:
-    plan = curve.plan(loss=0.05, run_layers=run_layers)
+    plan = curve.plan(loss=0.05, run_layers=run_layers, per=per)
     assert plan.increase is not None and curve.loss is not None
     assert plan.increase <= 0.05
     assert curve.loss + plan.increase == pytest.approx(by_hand(curve, plan), rel=1e-6)
     assert plan.cache_bytes < plan.full_cache_bytes == 2 * 3 * 2 * (8 + 8)
-    sizes = sum(layer.key_value_heads * (layer.head_size + 8) for layer in plan.layers)
-    assert plan.cache_bytes == 2 * sizes
+    assert all(len(layer.head_sizes) == 2 for layer in plan.layers)
+    assert plan.cache_bytes == 2 * sum(size + 8 for la in plan.layers for size in la.head_sizes)
     assert plan.predicted == sum(layer.divergence for layer in plan.layers)
+    unequal = [la.layer for la in plan.layers if len(set(la.head_sizes)) > 1]
+    assert bool(unequal) == (per == "key/value head")
+
+
+def test_heads_of_a_layer_share_what_its_run_costs(curve: rb.LossCurve) -> None:
+    """In the proportions of the moments; the steps of a plan are the hull of these costs."""
+    bench = known_bench(curve.bench)
+    for call, costs in _costs(bench, run_layers=True).items():
+        for size, each in costs.items():
+            assert each.sum() == pytest.approx(bench.by_runs[call][size], rel=1e-12)
+            np.testing.assert_allclose(
+                each * bench.by_moments[call][size].sum(),
+                bench.by_moments[call][size] * each.sum(),
+                rtol=1e-12,
+            )
+    assert _descent({8: 0.0, 6: 2.0, 4: 2.0, 2: 9.0, 1: 10.0}, 1) == [
+        (0.5, 4),
+        (8 / 3, 1),
+    ]  # 6 costs more an entry than 4, and 2 than 1
+    path = _path(bench, _costs(bench, run_layers=True), "key/value head")
+    assert set(path[-1].values()) == {(1, 1)}
+    for before, after in pairwise(path):
+        [changed] = [call for call in before if before[call] != after[call]]
+        assert sum(a < b for a, b in zip(after[changed], before[changed], strict=True)) == 1
+
+
+def test_further_plans_take_no_more_runs_of_layers(
+    curve: rb.LossCurve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = 0
+    assert known_bench(curve.bench).by_runs
+    own = Subject._cut
+
+    def counted(self: Subject, *given: Any) -> Any:
+        nonlocal runs
+        runs += 1
+        return own(self, *given)
+
+    monkeypatch.setattr(Subject, "_cut", counted)
+    curve.plan(cache_bytes=150)
+    assert runs == 1
 
 
 def test_a_plan_keeps_its_cache(curve: rb.LossCurve) -> None:
@@ -61,7 +107,7 @@ def test_a_plan_keeps_its_cache(curve: rb.LossCurve) -> None:
     assert looser.cache_bytes > plan.cache_bytes
     assert looser.divergence < plan.divergence
     assert f"{plan.cache_bytes} bytes per token of 192" in plan.caption()
-    assert plan.table().rows[0][:4] == (0, 2, plan.layers[0].head_size, 8)
+    assert plan.table().rows[0][:3] == (0, plan.layers[0].said, 8)
     again = rb.Plan.from_json(plan.to_json())
     assert again.layers == plan.layers
     with pytest.raises(rb.InputError, match="a record that was read back holds no model"):
@@ -73,6 +119,8 @@ def test_a_budget_that_no_plan_meets_names_the_nearest(curve: rb.LossCurve, tmp_
         curve.plan(cache_bytes=20)
     with pytest.raises(rb.InputError, match="a plan without a budget"):
         curve.plan()
+    with pytest.raises(rb.InputError, match="per is 'head'; expected one of key/value head, layer"):
+        curve.plan(loss=0.1, per="head")
     plain = rb.measure_loss(save(tmp_path / "m", "bert"), TEXT, [4], N, calibrate=OTHER)
     assert plain.plan(loss=0.1).divergence <= 0.1  # without a loss the budget is of the divergence
     with pytest.raises(rb.InputError, match=r"loss is 1e-09; expected at least .*at head size 6"):
@@ -98,7 +146,8 @@ def test_a_narrowed_model_is_the_plan_to_rounding(name: str, tmp_path: Path) -> 
         model, TEXT, [4], N, calibrate=OTHER, tokenizer=tokenizer, dtype="float64"
     )
     bench = known_bench(curve.bench)
-    plan = curve.plan(cache_bytes=2 * 2 * 4 * (4 + 8))
+    plan = curve.plan(cache_bytes=2 * 2 * 4 * (5 + 8))
+    assert any(len(set(layer.head_sizes)) > 1 for layer in plan.layers)
     narrowed = rb.narrow(model, plan)
     assert narrowed.reason == ""
     ids = torch.tensor([bench.windows[0]])
@@ -109,8 +158,29 @@ def test_a_narrowed_model_is_the_plan_to_rounding(name: str, tmp_path: Path) -> 
         own = model.double()(input_ids=ids).logits
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
     assert (own - expected).abs().max() > 1e-3
+    if name == "bert":  # of each head the rows past its size are 0, in W_q and W_k
+        for layer, planned in zip(narrowed.model.bert.encoder.layer, plan.layers, strict=True):
+            for map_ in (layer.attention.self.query, layer.attention.self.key):
+                used = map_.weight.reshape(4, 8, -1).abs().amax(dim=2) > 0
+                assert used.sum(dim=1).tolist() == list(planned.head_sizes)
     for key, value in model.state_dict().items():
         torch.testing.assert_close(value, before[key].to(value.dtype))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["bert", "gpt2", "opt", "llama"])
+def test_columns_are_orders_of_magnitude_from_what_is_turned(
+    name: str, dtype: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rotation is told where a thousand times as much may differ; a scale, as OPT's, is none."""
+    folder = language_model(tmp_path / "m", name, KINDS[name])
+    model, tokenizer = loaded(folder, KINDS[name])
+    curve = rb.measure_loss(model, TEXT, [4], N, calibrate=OTHER, tokenizer=tokenizer, dtype=dtype)
+    full = 2 * 2 * (2 if name == "llama" else 4) * (8 + 8)  # layers, bytes, heads, entries
+    plan = curve.plan(cache_bytes=int(0.8 * full), run_layers=False)
+    if name == "llama":
+        monkeypatch.setattr(narrowing, "ROUNDINGS", 1000 * (N + narrowing.ROUNDINGS))
+    assert (rb.narrow(model, plan).model is None) == (name == "llama")
 
 
 def test_where_a_rotation_lies_between_the_projections_are_returned(tmp_path: Path) -> None:

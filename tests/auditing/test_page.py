@@ -25,7 +25,7 @@ import pytest
 
 from rankbound.auditing.audit import Audit, AuditedHead
 from rankbound.auditing.capture import Reproduction
-from rankbound.auditing.columns import COLUMNS, NOTATION, as_markdown
+from rankbound.auditing.columns import COLUMNS, NOTATION
 from rankbound.auditing.models import ModelFacts
 from rankbound.auditing.page import SCRIPTS, bottleneck, page
 from rankbound.auditing.page_map import SHARE, HeadMap
@@ -34,7 +34,7 @@ from rankbound.errors import InputTypeError
 from rankbound.measuring.head import HeadMeasures, layer_heads, measure_heads
 from rankbound.reporting import audit_summary
 from rankbound.table import Column
-from tests.helpers import refused
+from tests.helpers import refused, script
 
 NAMES = [column.name for column in COLUMNS]
 HOSTILE = (
@@ -234,7 +234,7 @@ def test_columns_are_defined_in_the_documentation_as_in_the_page() -> None:
     document = (Path(__file__).parents[2] / "docs" / "audit.md").read_text(encoding="utf-8")
     _, found, rest = document.partition("<!-- columns: written by make columns -->\n")
     assert found
-    assert rest.partition("\n\n<!-- end of columns -->")[0] == as_markdown()
+    assert rest.partition("\n\n<!-- end of columns -->")[0] == script("make_columns").as_markdown()
     assert "|" not in NOTATION + "".join(
         column.meaning for column in COLUMNS
     )  # it would end a cell

@@ -90,7 +90,8 @@ def captured(
 ) -> Captured:
     monkeypatch.setattr(Captured, "weights", lambda self: self.own.P)
     heads = layer_heads(q[None], keys[None], **({"scale": 0.25} | other))
-    return Captured(3, "h.3", 0, heads, 1, "float32", own=Weights(own[None]))
+    real = np.ones(q.shape[-1], bool), np.ones(len(own), bool)
+    return Captured(3, "h.3", 0, heads, 1, "float32", Weights(own[None]), real)
 
 
 def test_it_counts_all_weights_and_the_sampled_ones(monkeypatch: pytest.MonkeyPatch) -> None:

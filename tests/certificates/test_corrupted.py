@@ -529,6 +529,12 @@ def test_a_threshold_above_one_and_parts_without_rows() -> None:
     document = example("wrong signs")
     document["data"]["thresholds"]["entries"][3] = "0x1"
     assert "a threshold is above 1" in check(document).reason
+    # the least that is above: a unit of the grid of 2^-128, all others at -1
+    entries = ["-0x1" + "0" * 32] * len(document["data"]["thresholds"]["entries"])
+    for entry, above in (("0x1", True), ("0x0", False)):
+        changed = document["data"]["thresholds"]
+        changed["entries"], changed["exponent"] = [*entries[:-1], entry], -128
+        assert ("a threshold is above 1" in check(document).reason) is above
     document = example("wrong signs")
     for parts in (0, 9):
         document["data"]["parts"] = parts

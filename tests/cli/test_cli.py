@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -123,11 +124,14 @@ def test_the_rounding_of_another_dtype_is_seen(tmp_path: Path, capsys: Capture) 
             "the mask shows it; pass logits=, or rtol= 1.",
             "the mask shows it; pass --logits, or rtol= 1.",
         ),
-        ("take X= of head_sizes=[1].", "take --tokens of head_sizes=[1]."),
+        ("head_sizes[0] is 0; expected at least 1.", "--head-sizes[0] is 0; expected at least 1."),
+        ("X is a list.", "--tokens is a list."),
+        ("take X= of head_sizes=[1].", "take --tokens of --head-sizes[1]."),
     ],
 )
 def test_messages_name_flags(message: str, shown: str) -> None:
-    options = argparse.Namespace(rows=False, stored=None, mask=None, logits=True, tokens=None)
+    none = dict.fromkeys(("head_sizes", "stored", "mask", "tokens"))
+    options = argparse.Namespace(rows=False, logits=True, **none)
     assert in_flags(message, options) == shown
 
 
@@ -139,17 +143,35 @@ def bad_files(folder: Path) -> dict[str, str]:
     cut.write_bytes(cut.read_bytes()[:-9])
     objects, archive = folder / "objects.npy", folder / "archive.npz"
     np.save(objects, np.array([{"a": 1}, None], dtype=object), allow_pickle=True)
-    np.savez(archive, P=P)
+    np.savez(archive, first=P, second=P)
+    pickles = folder / "pickles.npz"
+    np.savez(pickles, P=np.array([{"a": 1}, None], dtype=object))
+    binary, latin = folder / "binary", folder / "latin.csv"
+    binary.write_bytes(b"\0\1" * 40)
+    latin.write_bytes(b"\xe9,1\n")
+    ragged, words = folder / "ragged.csv", folder / "words.csv"
+    ragged.write_text("# a comment\n0.5,0.5\n\n0.5\n")
+    words.write_text("0.5,0.5\n0.5,half\n")
+    (folder / "header.csv").write_text(",0,1\n0,0.5,0.5\n1,0.5,0.5\n")
+    (folder / "blank.csv").write_text("\n")
     nan = P.copy()
     nan[0, 1] = np.nan
     zero = np.eye(4)
     return {
-        "no such file": str(folder / "missing.npy"),
-        "a directory": str(folder),
-        "no .npy file": str(text),
+        NO_SUCH_FILE: str(folder / "missing.npy"),
+        "directory": str(folder),
+        "line 1, column 1 is 'not', not a number": str(text),
         "damaged": str(cut),
-        "never unpickled": str(objects),
-        "an .npz archive": str(archive),
+        "holds Python objects, which are never unpickled": str(objects),
+        "pickles.npz holds Python objects, which are never": str(pickles),
+        "holds first, second; expected one array, or one called P": str(archive),
+        "holds first, second; expected one called third": f"{archive}:third",
+        "neither a .npy, an .npz nor a .csv file": str(binary),
+        "no text in UTF-8": str(latin),
+        "ragged: rows have 2 entries in line 2, 1 in 4": str(ragged),
+        "line 2, column 2 is 'half', not a number": str(words),
+        "line 1, column 1 is '', not a number": str(folder / "header.csv"),
+        "P has shape .0,.": str(folder / "blank.csv"),
         "P holds nan at": save(folder / "nan.npy", nan),
         "P is 0.0 at": save(folder / "zero.npy", zero),
         "pass --rows.": save(folder / "rows.npy", P.T),
@@ -160,32 +182,13 @@ def bad_files(folder: Path) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        "no such file",
-        "a directory",
-        "no .npy file",
-        "damaged",
-        "never unpickled",
-        "an .npz archive",
-        "P holds nan at",
-        "P is 0.0 at",
-        "pass --rows.",
-        r"expected \(n, n\)",
-        "at least one row",
-        "expected a matrix",
-        "real numbers",
-    ],
-)
-def test_bad_file_is_one_line_and_exit_2(message: str, tmp_path: Path, capsys: Capture) -> None:
-    import re
-
-    assert main(["head-size", bad_files(tmp_path)[message]]) == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert printed.err.count("\n") == 1
-    assert re.search(message, printed.err)
+def test_bad_file_is_one_line_and_exit_2(tmp_path: Path, capsys: Capture) -> None:
+    for message, file in bad_files(tmp_path).items():
+        assert main(["head-size", file]) == 2
+        printed = capsys.readouterr()
+        assert printed.out == ""
+        assert printed.err.count("\n") == 1
+        assert re.search(message, printed.err), f"{message!r} is not in {printed.err!r}"
 
 
 def test_tokens_of_any_rank(tmp_path: Path, capsys: Capture) -> None:
@@ -241,17 +244,6 @@ def test_a_report_that_cannot_be_written_is_found_out_first(
     printed = capsys.readouterr()
     assert printed.out == ""
     assert f"report.json: {NO_SUCH_FILE}" in printed.err
-
-
-def test_interruption_exits_130(monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
-    from rankbound.registry import verification
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(verification, "run", interrupted)
-    assert main(["verify"]) == 130
-    assert capsys.readouterr().err == "rankbound: interrupted\n"
 
 
 def test_doctor_names_versions_and_missing_extras(capsys: Capture) -> None:
@@ -333,7 +325,7 @@ def test_a_hostile_header_is_one_line(header: bytes, tmp_path: Path, capsys: Cap
     assert main(["head-size", str(file)]) == 2
     printed = capsys.readouterr()
     assert printed.err.count("\n") == 1
-    assert "damaged .npy file" in printed.err or "expected" in printed.err
+    assert "damaged" in printed.err or "expected" in printed.err
 
 
 def test_a_pipe_is_a_file(tmp_path: Path) -> None:

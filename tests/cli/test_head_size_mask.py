@@ -11,6 +11,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.cli.main import main
+from tests.helpers import NO_SUCH_FILE
 
 Capture = pytest.CaptureFixture[str]
 N = 12
@@ -123,7 +124,7 @@ def test_a_mask_and_rank_deficient_tokens(tmp_path: Path) -> None:
         ("sliding:1.5", NAMES),
         ("sliding:0", '"sliding:W" with W >= 1'),
         pytest.param("prefix:" + "1" * 5000, "expected", id="prefix:1...1"),
-        ("no-such-file.npy", "no such file"),
+        ("no-such-file.npy", NO_SUCH_FILE),
         ("ints.npy", "--mask has dtype int64; expected bool"),
         ("small.npy", "--mask has shape (3, 3) and the matrix (12, 12)"),
         ("blind.npy", "hides every key from query 2"),

@@ -139,8 +139,8 @@ def test_failed_cells_are_told_and_exit_1(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], ("experiment is 'nothing'", "context, separation, ")),
-        (["context", "--preset", "long"], ("preset is 'long'", "smoke, laptop, overnight")),
+        (["nothing"], ("NAME is 'nothing'", "context, separation, ")),
+        (["context", "--preset", "long"], ("--preset is 'long'", "smoke, laptop, overnight")),
         (["context", "--jobs", "0"], ("jobs",)),
         (["context", "--jobs", "two"], ("--jobs", "two")),
         (["context", "--text", "text"], ("a text was given to the experiment context",)),
@@ -241,7 +241,7 @@ def test_bad_stores(what: str, folder: Path, capsys: pytest.CaptureFixture[str])
     ("arguments", "words"),
     [
         ([], "STORE"),
-        (["s.sqlite", "--preset", "long"], "preset is 'long'"),
+        (["s.sqlite", "--preset", "long"], "--preset is 'long'"),
         (["s.sqlite", "--preset", "overnight"], "no finished run of overnight"),
         (["s.sqlite", "--json", "none/r.json"], f"none/r.json: {NO_SUCH_FILE}"),
         (["s.sqlite", "--figures", "s.sqlite"], f"s.sqlite: {FILE_EXISTS}"),

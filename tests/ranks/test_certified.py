@@ -631,6 +631,7 @@ def test_up_bounds_what_was_rounded(terms: Array, factor: float) -> None:
 @given(arrays(np.float64, SHAPES, elements=st.floats(0, 1e150)))
 @example(np.full((6, 6), 1.5e-162))  # the squares, each less than η/2, vanish one by one
 def test_frobenius_is_never_below_the_norm(error: Array) -> None:
+    assert frobenius(None) == 0.0  # no error
     norm = Fraction(frobenius(error))
     assert norm * norm >= sum((Fraction(x) ** 2 for x in error.ravel().tolist()), Fraction(0))
 

@@ -124,3 +124,19 @@ def test_logit_rank_is_not_that_of_the_rounded_product() -> None:
 def test_logit_rank_refuses_factors_that_do_not_match() -> None:
     with refused(rb.InputError, "keys are (1, 2)", "queries (1, 3)", "expected the same shape"):
         exact_logit_rank([[1, 2]], [[1, 2, 3]])
+
+
+@pytest.mark.parametrize(
+    ("keys", "centre", "upper"),
+    [
+        (np.eye(2, 3), False, "the factors have 2 coordinates"),
+        (np.eye(2, 3), True, "the factors have 2 coordinates"),
+        (np.eye(3), False, "the factors have 3 coordinates"),
+        (np.eye(3), True, "the shape"),
+        (np.eye(5, 3), False, "the shape"),
+        (np.ones((5, 3)), False, "an exact factorisation"),
+    ],
+)
+def test_what_bounds_the_rank_of_logits_is_said(keys: Any, centre: bool, upper: str) -> None:
+    bounds = exact_logit_rank(keys.astype(int), keys.astype(int), centre=centre)
+    assert bounds.method.endswith(f"; upper: {upper}")

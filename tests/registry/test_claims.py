@@ -281,14 +281,61 @@ def test_instances_are_cases_of_their_own(claim: Claim) -> None:
 def test_the_cases_are_those_on_record(claim: Claim) -> None:
     """So that none is dropped in silence; `make claims` writes the record."""
     run = run_of(claim)
-    assert RECORD[claim.id] == make_claims.cases(run.instances, run.trial)
+    assert RECORD[claim.id]["cases"] == make_claims.cases(run.instances, run.trial)
+
+
+@each_claim
+def test_a_claim_is_registered_as_on_record(claim: Claim) -> None:
+    """Its words and its source, so that a page that quotes them quotes what was meant."""
+    assert RECORD[claim.id]["registered"] == make_claims.registered(claim)
+
+
+def test_a_claim_that_is_registered_otherwise_shows() -> None:
+    claim = rb.claims["sharp-necessary"]
+    source, mutant = claim.source, claim.mutants[0]
+    others = [
+        replace(claim, statement="another"),
+        replace(claim, hypotheses=("another",)),
+        replace(claim, source=replace(source, place=source.note, note=source.place)),
+        replace(claim, relation=Relation.EXISTS),
+        replace(claim, mutants=(replace(mutant, kind="idle"), *claim.mutants[1:])),
+        replace(claim, mutants=(Mutant(mutant.name, {"size": int}), *claim.mutants[1:])),
+    ]
+    digests = [make_claims.registered(one) for one in (claim, *others)]
+    assert len(set(digests)) == len(digests)
+
+
+def resolution(claim: Claim) -> float:
+    """Half a unit of the last digit compared, at most: of three; of two where a fit is measured."""
+    return 0.05 if run_of(claim).fitted else 0.005
+
+
+@each_claim
+def test_what_is_measured_is_as_on_record(claim: Claim) -> None:
+    """To three digits, and up to the tolerances, which cover what rounding does."""
+    now, then = make_claims.sums(run_of(claim).instances), RECORD[claim.id]["sums"]
+    measured, predicted, tolerance = zip(now, then, strict=True)
+    for one, recorded in (measured, predicted):
+        assert one == pytest.approx(recorded, rel=resolution(claim), abs=2 * tolerance[1])
+    # that of a fit grows with what the fit leaves, and one is of tokens that rounding picks
+    if not run_of(claim).fitted and claim.id != "b20-theorem2-inclusion-widened":
+        assert tolerance[0] == pytest.approx(tolerance[1], rel=resolution(claim), abs=0)
+
+
+@pytest.mark.parametrize(("claim", "mutant"), MUTANTS)
+def test_mutants_are_wrong_by_as_much_as_on_record(claim: Claim, mutant: Mutant) -> None:
+    """By half as much again, by one: what a registered mutant is said to be wrong by."""
+    now = make_claims.failing(claim, run_of(claim, mutant).instances)
+    then = RECORD[claim.id]["mutants"][mutant.name]
+    assert now == pytest.approx(then, rel=resolution(claim), abs=0)
 
 
 def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
     first, second = _instance(1, 1, Verdict.SUPPORTED), _instance(2, 2, Verdict.SUPPORTED)
 
-    def asked(full: int = 2, bound: int = 9, draws: int = 0) -> Any:
+    def asked(full: int = 2, bound: int = 9, draws: int = 0, more: int = 7) -> Any:
         trial = make_claims.noted(CLAIMS[0])
+        assert trial.some(1, (6, more)) == (6,)
         trial.integers(trial.count(1, full), 3, bound=bound)
         trial.rng.random(draws)
         return trial
@@ -296,7 +343,7 @@ def test_a_case_that_is_dropped_or_drawn_otherwise_shows() -> None:
     right = make_claims.cases([first, second], asked())
     for other in ([first], [second, first], [first, replace(second, predicted=3)]):
         assert make_claims.cases(other, asked()) != right
-    for trial in (asked(full=3), asked(bound=8), asked(draws=1)):
+    for trial in (asked(full=3), asked(bound=8), asked(draws=1), asked(more=8)):
         assert make_claims.cases([first, second], trial) != right
     of_one, of_two = (
         replace(first, certificates=rb.exact_rank([[entry]]).certify().certificates)

@@ -69,6 +69,13 @@ def test_every_headline_theorem_is_applied_to_the_real_numbers() -> None:
     assert not any(theorem.axioms for name, theorem in KNOWN.items() if name.startswith("main."))
 
 
+@pytest.mark.parametrize("file", make_theorems.HEADLINES)
+def test_every_headline_theorem_is_listed(file: str) -> None:
+    stated = {name for name, (source, *_) in record.stated().items() if source == file}
+    assert stated
+    assert stated <= set(package.machine_checked())
+
+
 @pytest.mark.parametrize("claim", TIED, ids=lambda claim: claim.id)
 def test_another_theorem_or_part_would_be_another_page(claim: Claim) -> None:
     for other in (replace(claim, theorem="main.theorem_z"), replace(claim, theorem_part="none")):

@@ -29,13 +29,15 @@ def test_report_holds_evidence_instances_and_residual() -> None:
         assert row["instances"] >= 1
         assert isinstance(row["residual"], float)
         assert row["source"]
-    lines = [
-        f"| {one.id} | {one.evidence} | {one.machine_checked}: {one.theorem} | {one.instances} "
-        f"| {one.residual:.1e} | {one.source} |\n"
-        for one in report.rows
-    ]
-    head = "| claim | evidence | theorem | instances | residual | source |\n" + "|---" * 6 + "|\n"
-    assert report.to_markdown() == head + "".join(lines)
+    lines = report.to_markdown().splitlines()
+    assert lines[0] == (
+        "| claim | evidence | machine-checked | instances | residual | tolerance | source |"
+    )
+    for row, line in zip(report.rows, lines[2:], strict=True):
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:4] == [row.id, str(row.evidence), row.theorem or "-", str(row.instances)]
+        sizes = [f"{size:.1e}" if size else "0" for size in (row.residual, row.tolerance)]
+        assert cells[4:] == [*sizes, row.source]
 
 
 def test_same_bytes_for_any_number_of_jobs() -> None:
@@ -117,3 +119,13 @@ def test_one_worker_and_a_quick_run_unless_more_is_asked() -> None:
 def test_bad_input(arguments: dict[str, object], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         rb.verify(**arguments)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ["level", "seed", "claims"])
+def test_a_report_that_lacks_a_part_is_refused_by_its_name(name: str) -> None:
+    data = json.loads(rb.verify("softmax-gauge").to_json())
+    again = rb.Report.from_json(json.dumps(data))
+    assert (again.level, again.seed, again.rows[0].id) == ("quick", 0, "softmax-gauge")
+    data[name] = None
+    with pytest.raises(rb.RankboundError, match=f"^{name} is None"):
+        rb.Report.from_json(json.dumps(data))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -78,6 +80,17 @@ def test_constant_logits(L: Array) -> None:
 @given(logits(kinds="integer"))
 def test_integer_logits(L: Array) -> None:
     assert L.dtype == np.int64
+
+
+@given(contexts(kinds="integer"), tokens(kinds="integer"))
+def test_integer_contexts_and_tokens(P: Array, X: Array) -> None:
+    """The ratios of a column are of weights from 1 to 9."""
+    weights = P / P.min(axis=0)
+    possible = sorted({i / j for i in range(1, 10) for j in range(1, i + 1)})
+    off = np.abs(weights[..., None] - possible).min(axis=-1) / weights
+    assert off.max() <= 4 * EPS  # of the sum none; a division each, and that of the ratio
+    assert X.dtype == np.int64
+    assert np.abs(X).max() <= 3
 
 
 @given(logits(kinds="low_rank"))
@@ -207,9 +220,45 @@ def test_failures_shrink_to_something_small() -> None:
     assert least(tokens(), lambda X: X.shape[0] >= 2 and X.shape[1] >= 3).shape == (2, 3)
     assert least(heads(), lambda head: head.head_size > head.d).W_q.shape == (2, 1)
     assert least(multiheads(), lambda layer: layer.heads > 2).W_q.shape[0] == 3
+    P = least(contexts(kinds="integer"), lambda P: rb.log_rank(P, stored=np.float64) >= 1)
+    np.testing.assert_array_equal(np.sort(P, axis=None), [1 / 3, 0.5, 0.5, 2 / 3])
+    X = least(tokens(kinds="integer"), lambda X: rb.numerical_rank(X) >= 2)
+    assert X.shape == (2, 2)
+    assert np.abs(X).max() == 1
     low = least(logits(kinds="low_rank"), lambda L: int(rb.exact_rank(L, floats="exact")) == 2)
     assert low.shape == (3, 3)
     assert np.abs(low).max() <= 2
+
+
+DEADLINE = """
+import sys
+HEAVY = ("rankbound", "scipy", "flint", "mpmath", "sympy", "joblib", "matplotlib")
+from hypothesis import given, settings
+from rankbound import testing
+import rankbound as rb
+assert settings().deadline.total_seconds() == 0.2
+
+@settings(max_examples=5, database=None)
+@given(testing.heads(3, kinds="integer"), testing.tokens(3, kinds="integer"), testing.contexts(3))
+def law(head, X, P):
+    assert rb.log_rank(head=head, X=X) <= head.head_size
+    rb.certified_log_rank(P, ratio=1e-3)
+    rb.least_head_size(logits=[[1, 2], [3, 5]])
+    rb.fit_head(P, 1, max_iterations=3)
+
+before = set(sys.modules)
+law()
+print(*(name for name in set(sys.modules) - before if name.partition(".")[0] in HEAVY))
+"""
+
+
+def test_the_first_example_meets_its_deadline() -> None:
+    """In a process that has imported nothing: what properties use is imported beforehand."""
+    run = subprocess.run(
+        [sys.executable, "-c", DEADLINE], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.split() == []  # modules imported by the examples
 
 
 def test_one_kind_or_several() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,12 +12,14 @@ from rankbound._validate import Array
 from rankbound.measuring.head import RecordedHead, layer_heads
 from rankbound.theory.bases import (
     BASES,
+    FLOOR,
     Moments,
     covariance,
     moments,
     project,
     projections,
     second_order_kl,
+    sharing_error,
 )
 
 K, N = 6, 40
@@ -76,6 +80,20 @@ def test_every_basis_is_a_projection_of_its_size(basis: str, group: int) -> None
         assert (np.linalg.matrix_rank(found.cut, tol=1e-9) == k).all()
 
 
+@pytest.mark.parametrize("basis", BASES)
+def test_groups_of_unequal_sizes_are_padded_with_zeros(basis: str) -> None:
+    found = projections(known(), basis, [2, K], group=2)
+    assert found.query.shape == found.key.shape == (4, K, K)
+    for group, size in enumerate((2, K)):
+        alone = projections(known(), basis, size, group=2)
+        mine = slice(2 * group, 2 * group + 2)
+        np.testing.assert_array_equal(found.query[mine, :, :size], alone.query[mine])
+        np.testing.assert_array_equal(found.key[mine, :, :size], alone.key[mine])
+        assert not found.query[mine, :, size:].any() and not found.key[mine, :, size:].any()
+    with pytest.raises(ValueError, match="broadcast"):
+        projections(known(), basis, [2, 3, 4], group=2)
+
+
 def test_in_its_metric_the_basis_is_the_best_of_all_cuts() -> None:
     """Beside gradient-free search: no other cut of rank 2 lies lower, and the tail is the value."""
     m, rng = known(), np.random.default_rng(0)
@@ -99,6 +117,20 @@ def test_a_shared_basis_costs_no_less_than_one_of_each_head() -> None:
         second_order_kl(m, projections(m, "fisher", 3, group).cut).sum() for group in (1, 2)
     )
     assert shared > alone
+
+
+def test_what_sharing_costs_is_a_share_of_all() -> None:
+    """Beside eigenvalue tails; none where the heads of a group are the same but for a scale."""
+    m, half = known(), K // 2
+    for h, error in enumerate(sharing_error(m, 2)):
+        half_C = np.linalg.cholesky(m.query[h])
+        tail = np.linalg.eigvalsh(half_C.T @ m.attended[h] @ half_C)
+        shared = second_order_kl(m, projections(m, "fisher", half, 2).cut)[h]
+        lost = shared / (0.5 * m.scale**2) - tail[: K - half].sum()
+        assert error == pytest.approx(lost / tail.sum(), rel=1e-6)
+        assert FLOOR < error < 1
+    query, attended = (np.stack([M[0], 2 * M[0]]) for M in (m.query, m.attended))
+    assert max(sharing_error(replace(m, query=query, attended=attended), 2)) < FLOOR
 
 
 def rotation(angles: Array) -> Array:

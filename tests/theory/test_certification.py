@@ -125,6 +125,36 @@ def test_exact_logits_agree_with_sympy_and_log_rank(rows: Rows) -> None:
     assert bounds.upper_certificate is None
 
 
+@pytest.mark.parametrize("ratio", [0.0, 1e-15, 0.5])
+def test_singular_values_are_to_exceed_the_ratio_and_what_rounding_does(
+    ratio: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """n times the ratio; 4 units in the last place of a logarithm; two centrings of n additions."""
+    radii: list[float] = []
+
+    def above(D: Array, radius: float) -> int:
+        radii.append(radius)
+        return 0
+
+    monkeypatch.setattr(certification, "singular_values_above", above)
+    P = rb.random_context(5, seed=0)
+    rb.certified_log_rank(P, ratio=ratio)
+    sizes, u, n = np.abs(np.log(P)), 2.0**-53, 5
+    rounding = np.linalg.norm(8 * u * sizes + (2 * n + 4) * u * sizes.max())
+    assert radii == [pytest.approx(n * ratio + rounding, rel=1e-12, abs=0)]
+
+
+@pytest.mark.parametrize(
+    ("middle", "upper", "kind"),
+    [(1, "C has rank n - 1", "nonzero-minor"), (0, "an exact factorisation", "factorisation")],
+)
+def test_a_log_rank_of_n_minus_1_needs_no_factors(middle: int, upper: str, kind: str) -> None:
+    """No matrix that is centred has a larger rank, so a minor proves both sides."""
+    bounds = rb.certified_log_rank(logits=[[1, 0, 0], [0, middle, 0], [0, 0, 0]])
+    assert bounds.method.endswith(f"upper: {upper}")
+    assert json.loads(certificate_of(bounds).to_json())["kind"] == kind
+
+
 @given(logits(largest=5))
 def test_float_logits_are_the_rationals_they_are(L: Array) -> None:
     bounds = rb.certified_log_rank(logits=L)
