@@ -130,8 +130,8 @@ def test_the_package_stays_small() -> None:
 
     Made straight it had 24,500; claims with power, the papers around B20, heads under masks, bounds
     by signs and by tilts, their certificates, audits of any model on any input and what a smaller
-    head costs it, records, the experiments at equal parameters, and claims from other packages are what
-    came since.
+    head costs it, records, the experiments at equal parameters, and claims
+    from other packages are what came since.
     """
     modules = list((ROOT / "rankbound").rglob("*.py"))
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)

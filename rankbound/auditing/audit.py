@@ -162,17 +162,17 @@ class Audit(Record):
         """
         if self.loss is not None:
             return self.loss.plot(ax)
-        from rankbound.canvas import BLUE, GREY, axes_or_new, dress, label
+        from rankbound.canvas import BLUE, GREY, dress, label, panel
 
-        axes = axes_or_new(ax, (3.25, 2.4))
         found = sorted((h.measures.log_effective_rank, h.measures.head_size) for h in self.heads)
         used, sizes = zip(*found[::-1], strict=True) if found else ((), ())
         number = range(1, len(used) + 1)
-        axes.plot(number, used, ".", color=BLUE, ms=3.4, gid="effective log-rank")
-        axes.plot(number, sizes, "--", color=GREY, lw=0.9, gid="head size")
-        axes.set_ylim(bottom=0)
-        label(axes, x="heads, largest first", y="effective log-rank, and head size $k$")
-        dress(axes)
+        with panel(ax, (3.25, 2.4)) as axes:
+            axes.plot(number, used, ".", color=BLUE, ms=3.4, gid="effective log-rank")
+            axes.plot(number, sizes, "--", color=GREY, lw=0.9, gid="head size")
+            axes.set_ylim(bottom=0)
+            label(axes, x="heads, largest first", y="effective log-rank, and head size $k$")
+            dress(axes)
         return axes
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
