@@ -1,6 +1,6 @@
 (* The real numbers have an exponential, so the headline theorems hold over them. R : realType is any model of
    the real numbers, sequences.expR the sum of the exponential series. Only this file and those around it in
-   _CoqProject, real_exponential.v to main_measure.v and two of sanity/, need mathcomp-analysis, and its three
+   _CoqProject, real_exponential.v to main_measure.v and three of sanity/, need mathcomp-analysis, and its three
    classical axioms. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra.
 From mathcomp Require Import reals sequences exp.

@@ -27,10 +27,12 @@ from rankbound.fitting.solve import fit_head
 from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
 from rankbound.registry.populations import POSITIVE
+from rankbound.registry.theorems import FULL_RANK
 from rankbound.theory.approximation import aitchison_error, best_argument, kl_lower_bound
 from rankbound.theory.argmax import argmaxable
 from rankbound.theory.decision import log_rank
 from rankbound.theory.divergence import kl_certificate, pattern_certificate, sign_rank_certificate
+from rankbound.theory.planning import spectral_kl_bounds, truncated_kl
 from rankbound.theory.sign_rank import (
     sign_change_bound,
     sign_pattern_kl_bound,
@@ -97,6 +99,28 @@ def least_probability(P: Array, k: int) -> float:
     """``(p_min/n) φ(τ_k)``, the bound by the least probability alone."""
     tail = aitchison_error(P, k)
     return float(P.min() / len(P) * (tail + math.expm1(-tail)))
+
+
+def by_truncation(P: Array, k: int) -> float:
+    """The KL divergence of the truncated decomposition of ``C log P``, a head of size k."""
+    return float(truncated_kl(P, np.log(P))[k])
+
+
+def by_spectrum(P: Array, k: int) -> float:
+    """``e^(η + s) τ_k²/(2 n²)``."""
+    return spectral_kl_bounds(P, k)[1]
+
+
+def check_spectrum(
+    trial: Trial, *, reached: Bound = by_truncation, bound: Bound = by_spectrum
+) -> Instances:
+    """Gibbs contexts, diffuse and not."""
+    for n in trial.some(2, (4, 7, 16)):
+        for scale in (0.01, 0.3, 1.0):
+            P = random_context(n, trial.rng, "gibbs", scale=scale)
+            for k in sorted({1, n // 2, n - 2}):
+                label = f"n = {n}, scale {scale}, head size {k}"
+                yield Instance(label, reached(P, k), bound(P, k), Verdict.SUPPORTED)
 
 
 def check_sparse(trial: Trial, *, build: Formula = sparse_head) -> Instances:
@@ -362,6 +386,19 @@ CLAIMS = (
         ),
         source=SECTION_5,
         hypotheses=("an observation on random contexts, not a theorem",),
+    ),
+    _at_most(
+        "kl-spectrum",
+        "Some head of size k has a mean KL divergence from P of at most e^(η + s) τ_k²/(2 n²): "
+        "τ_k² sums the squares of the singular values of C log P beyond the k-th, s is the largest "
+        "entry in magnitude of what its truncation leaves out, e^η/n the largest entry of P.",
+        check_spectrum,
+        Mutant("head size k - 1", {"reached": lambda P, k: by_truncation(P, k - 1)}),
+        Mutant("the bound over 1.5", {"bound": lambda P, k: by_spectrum(P, k) / 1.5}, "factor"),
+        source=SECTION_5,
+        hypotheses=(POSITIVE, FULL_RANK),
+        theorem="kl_upper.kl_upper",
+        theorem_part="for every singular value decomposition; that there is one is not shown",
     ),
     _at_most(
         "sparse-two-s",

@@ -4,12 +4,12 @@ Let τ_k² be the sum of the squared singular values of ``C log P`` beyond the k
 entry in magnitude of what the truncation to rank k leaves out (s <= τ_k), and all p_ij in
 ``[e^-η/n, e^η/n]``. Then
 
-    e^-η φ(τ_k)/n²  <=  least KL at head size k  <=  e^(η + 2s) τ_k²/(2 n²),   φ(t) = t - 1 + e^-t,
+    e^-η φ(τ_k)/n²  <=  least KL at head size k  <=  e^(η + s) τ_k²/(2 n²),   φ(t) = t - 1 + e^-t,
 
 so ``KL = τ_k²/(2 n²)`` to first order: for diffuse attention the cost of every head size is read
-off the spectrum. *Upper:* for Q the truncation, the KL of a column is half the variance of Δ_j
-under some R between the two, at most ``max_i R_i ‖Δ_j‖²/2``, and ``R_i <= p_i e^{2s}``. *Lower:*
-the bound by the least probability (:mod:`rankbound.theory.approximation`).
+off the spectrum. *Upper:* for Q the truncation, the KL of a column is ``Σ p_i Δ_i + log Σ p_i
+e^{-Δ_i} <= Σ p_i (e^{-Δ_i} - 1 + Δ_i) <= e^s Σ p_i Δ_i²/2`` (proofs/kl_upper.v). *Lower:* the bound
+by the least probability (:mod:`rankbound.theory.approximation`).
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def spectral_kl_bounds(
     tail = float(np.linalg.norm(values[k:]))
     largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
     least, largest = float(context.P.min()), float(context.P.max())
-    upper = largest * math.exp(min(2 * largest_miss, 700.0)) * tail**2 / (2 * n)
+    upper = largest * math.exp(min(largest_miss, 700.0)) * tail**2 / (2 * n)
     return least / n * float(phi_low(np.asarray(tail))), upper
 
 
