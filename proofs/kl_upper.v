@@ -1,5 +1,6 @@
-(* How little a head of size k can miss: an upper bound of the KL divergence by the singular values of C log P beyond the
-   k-th, as in section 5 of docs/theory.md ("Head size from the spectrum"), with e^s for its e^(2s). *)
+(* An upper bound of the KL divergence that a head of size k leaves, by the singular values of C log P beyond the k-th:
+   "Head size from the spectrum" in section 5 of docs/theory.md. With D what the truncation leaves out, q ~ p e^(-D) in each
+   column, so KL = sum p D + ln (sum p e^(-D)) <= sum p (e^(-D) - 1 + D) <= e^s sum p D^2 / 2, as ln z <= z - 1. *)
 From mathcomp Require Import all_ssreflect all_algebra ring.
 From mathcomp Require Import boolp classical_sets functions reals topology normedtype derive realfun sequences exp.
 From rankbound Require Import real_exponential.
