@@ -258,14 +258,14 @@ def test_the_command_line_shows_word_and_statement(
     if not checked:
         for module in (package, reporting):
             monkeypatch.setattr(module, "machine_checked", dict)
-    assert main([command, "softmax-gauge", "trained-reaches"]) == 0
+    assert main([command, "softmax-gauge", "kl-spectrum"]) == 0
     shown = " ".join(capsys.readouterr().out.split())
     words = {
         "claims": (
             "Machine-checked by main.lemma_1.",
-            "Machine-checked in part by gradient.trained_head",
+            "Machine-checked in part by kl_upper.kl_upper",
         ),
-        "verify": ("machine-checked instances", " gradient.trained_head, in part "),
+        "verify": ("machine-checked instances", " kl_upper.kl_upper, in part "),
     }
     assert all(word in shown for word in words[command]) is checked
     assert ("Lemma 1. softmax(L) = softmax(L') iff" in shown) is checked
