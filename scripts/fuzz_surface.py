@@ -753,6 +753,7 @@ INTERNAL = {  # of rankbound.theory: what is called with arguments that were rea
     "projections": "of moments",
     "project": "of moments",
     "second_order_kl": "of moments",
+    "sharing_error": "of moments",
     "log_rank_of_head": "called by log_rank",
     "values": "of a checked layer",
     "value_witness": "of checked layers",
