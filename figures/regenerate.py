@@ -42,7 +42,7 @@ from recipes import FIGURES, Row
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from rankbound import canvas
-from rankbound.errors import RankboundError
+from rankbound.errors import RankboundError, did_you_mean
 
 HERE = Path(__file__).resolve().parent
 SHOWN = 8  # differences of one table, before the rest is counted
@@ -231,7 +231,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         for name in options.names or FIGURES:
             if name not in FIGURES:
-                raise Failure(f"no figure {name!r}; expected one of {', '.join(FIGURES)}")
+                near = did_you_mean(name, FIGURES)
+                raise Failure(f"no figure {name!r}; expected one of {', '.join(FIGURES)}.{near}")
         return _run(options)
     except (Failure, RankboundError) as failure:  # a table of too few runs cannot be drawn
         print(f"regenerate.py: {failure}", file=sys.stderr)

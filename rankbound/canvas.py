@@ -9,7 +9,7 @@ import json
 import os
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,9 +48,13 @@ class Style:
     offset: float = 0.0  # from its place, so that series stand side by side
 
 
-def styled() -> AbstractContextManager[None]:
+@contextmanager
+def styled() -> Iterator[None]:
     """The style, for what is drawn and saved within."""
-    return mpl.style.context(STYLE)
+    with mpl.style.context(STYLE):
+        yield
+        shown = mpl.is_interactive()  # a notebook's backend says so when it is first used: it stays
+    mpl.interactive(shown)
 
 
 @contextmanager

@@ -24,6 +24,8 @@ import rankbound as rb
 # in the words of the system, which LC_MESSAGES may translate
 NO_SUCH_FILE = os.strerror(errno.ENOENT)
 FILE_EXISTS = os.strerror(errno.EEXIST)
+IS_A_DIRECTORY = os.strerror(errno.EISDIR)
+NAME_TOO_LONG = os.strerror(errno.ENAMETOOLONG)
 
 EPS = float(np.finfo(np.float64).eps)
 

@@ -1,8 +1,9 @@
 """Every notebook runs, and says now what it was saved saying.
 
 All text of a cell tagged ``checked`` must come out as it was saved. Cells without the tag show
-what rounding or the machine may change (a last digit, a picture); they only have to run. After a
-wanted change, ``jupyter execute --inplace notebooks/NAME.ipynb`` saves the new outputs.
+what rounding or the machine may change (a last digit, a picture); they have to run, and to show as
+many pictures. After a wanted change, ``jupyter execute --inplace notebooks/NAME.ipynb`` saves the
+new outputs.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def test_a_notebook_says_what_it_was_saved_saying(path: Path, tmp_path: Path) ->
             pytest.skip(f"the notebook needs {package}")
     fresh = execute(nbformat.read(path, as_version=4), tmp_path)
     for before, after in zip(code_cells(saved), code_cells(fresh), strict=True):
+        assert pictures(after) == pictures(before), f"{path.name}, cell {before.id}"
         if is_checked(before):
             assert text(after) == text(before), f"{path.name}, cell {before.id}:\n{before.source}"
 
@@ -97,6 +99,11 @@ def code_cells(notebook: Any) -> list[Any]:
 
 def is_checked(cell: Any) -> bool:
     return "checked" in cell.metadata.get("tags", [])
+
+
+def pictures(cell: Any) -> int:
+    """How many pictures a cell shows."""
+    return sum("image/png" in output.get("data", {}) for output in cell.outputs)
 
 
 def text(cell: Any) -> str:

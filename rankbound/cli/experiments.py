@@ -1,17 +1,21 @@
-"""``rankbound experiment``, ``report`` and ``sweep status``: runs, and what they show."""
+"""``rankbound experiment``, ``report``, ``sweep status`` and ``figures``: runs, what they show."""
 
 from __future__ import annotations
 
 import argparse
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rankbound.cli import Commands, add_command, reserved, show, write
+from rankbound.errors import InputError
 
 if TYPE_CHECKING:
     from rankbound.experiments.report import ExperimentReport
 
 STORE = "experiments.sqlite"
+SCRIPT = Path(__file__).resolve().parents[2] / "figures" / "regenerate.py"  # not of a wheel
 
 
 def add_commands(commands: Commands) -> None:
@@ -46,6 +50,14 @@ def add_commands(commands: Commands) -> None:
         "what is done, failed and still to run",
     )
     option("store", type=Path, metavar="STORE", help="the SQLite file of a sweep")
+
+    option = add_command(
+        commands, "figures", run_figures, "compute and draw the published figures again"
+    )
+    option("names", nargs="*", metavar="NAME", help="figures; all if none")
+    option("--check", action="store_true", help="compute and compare, write nothing")
+    option("--draw-only", action="store_true", help="draw from the published tables")
+    option("--jobs", type=int, default=1, metavar="N", help="processes that compute")
 
 
 def run_experiment(options: argparse.Namespace) -> int:
@@ -162,3 +174,18 @@ def run_status(options: argparse.Namespace) -> int:
     failures = failure_lines(records)
     show(options, *failures)
     return 1 if failures else 0
+
+
+def run_figures(options: argparse.Namespace) -> int:
+    """Compute the tables behind the published figures, keep what differs by no more than its
+    tolerance, and draw; in a clone or an unpacked sdist, which hold them. Exit 1 if --check found a
+    difference.
+    """
+    if not SCRIPT.is_file():
+        raise InputError(
+            f"there is no {SCRIPT.name} in {SCRIPT.parent}; expected the figures beside the "
+            "package, as in a clone or an unpacked sdist. Run the command there."
+        )
+    flags = [f"--{f.replace('_', '-')}" for f in ("check", "draw_only") if getattr(options, f)]
+    command = [sys.executable, str(SCRIPT), *options.names, *flags, "--jobs", str(options.jobs)]
+    return subprocess.run(command, check=False).returncode

@@ -16,7 +16,7 @@ import pytest
 import rankbound as rb
 from rankbound.cli import in_flags
 from rankbound.cli.main import main
-from tests.helpers import NO_SUCH_FILE
+from tests.helpers import IS_A_DIRECTORY, NO_SUCH_FILE
 
 Capture = pytest.CaptureFixture[str]
 
@@ -159,7 +159,7 @@ def bad_files(folder: Path) -> dict[str, str]:
     zero = np.eye(4)
     return {
         NO_SUCH_FILE: str(folder / "missing.npy"),
-        "directory": str(folder),
+        IS_A_DIRECTORY: str(folder),
         "line 1, column 1 is 'not', not a number": str(text),
         "damaged": str(cut),
         "holds Python objects, which are never unpickled": str(objects),

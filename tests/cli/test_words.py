@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound.cli import experiments
 from rankbound.cli.main import main
 from rankbound.registry import verification
 
@@ -212,3 +213,18 @@ def test_a_warning_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     assert run.stderr == "rankbound: warning: odd thing\n"
     assert json.dumps(run.returncode) == "1"
+
+
+def test_figures_are_compared_by_their_own_script(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["figures", "evidence", "--check"]) == 0
+    assert "evidence: computed in" in capfd.readouterr().out
+    assert main(["figures", "cliffs", "--draw-only"]) == 2
+    assert "no figure 'cliffs'; expected one of atlas" in (said := capfd.readouterr().err)
+    assert said.endswith("Did you mean cliff?\n")
+
+
+def test_figures_are_not_in_a_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(experiments, "SCRIPT", tmp_path / "regenerate.py")
+    assert "expected the figures beside the package" in error(["figures"], capsys)

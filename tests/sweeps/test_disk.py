@@ -17,7 +17,7 @@ import pytest
 import rankbound as rb
 from rankbound.cli.main import main
 from rankbound.sweeps.store import open_store, store_path
-from tests.helpers import refused
+from tests.helpers import NAME_TOO_LONG, refused
 from tests.sweeps import functions
 from tests.sweeps.killing import ROOT, contents
 
@@ -186,10 +186,10 @@ LONG = "n" * 300
 @pytest.mark.parametrize(
     ("name", "error", "part"),
     [
-        (LONG, rb.InputError, "File name too long"),
-        ("n" * 249, rb.InputError, "File name too long"),  # with SQLite's -journal
-        (f"{LONG}/s.sqlite", rb.InputError, "File name too long"),
-        ("a/" * 3000 + "s.sqlite", rb.InputError, "File name too long"),
+        (LONG, rb.InputError, NAME_TOO_LONG),
+        ("n" * 249, rb.InputError, NAME_TOO_LONG),  # with SQLite's -journal
+        (f"{LONG}/s.sqlite", rb.InputError, NAME_TOO_LONG),
+        ("a/" * 3000 + "s.sqlite", rb.InputError, NAME_TOO_LONG),
         ("half \ud800", rb.InputError, "surrogates not allowed"),
         ("nul \0", rb.InputTypeError, "expected the path of an SQLite file"),
         ("pipe", rb.InputError, "is no regular file"),
