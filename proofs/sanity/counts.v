@@ -1,6 +1,6 @@
 (* Instances of the counts: the least head sizes of small masks, and that the hypotheses can be met. *)
 From mathcomp Require Import all_ssreflect fingroup perm all_algebra zify.
-From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_b_cases visible_block almost_all theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing.
+From rankbound Require Import model exponential linalg log_rank softmax_gauge theorem_a theorem_1 positive_distance theorem_c theorem_c_softmax theorem_c_ordered theorem_c_generic theorem_c_causal theorem_c_prefix theorem_b_cases visible_block almost_all theorem_2_concat variants_logits selecting_sets causal_one_missing causal_two_missing reach_dimension.
 Set Implicit Arguments. Unset Strict Implicit. Unset Printing Implicit Defensive.
 Import GRing.Theory Num.Theory Order.TTheory.
 Local Open Scope ring_scope.
@@ -107,4 +107,32 @@ have E j : M ord_max j - M ord0 j = 0.
   move/eqP: z; rewrite /centre mulmxBl mul1mx -scalemxAl -mulmxA scalemxAr subr_eq0 => /eqP/matrixP h.
   by rewrite (h ord_max j) (h ord0 j) !onesE subrr.
 by rewrite !E eqxx.
+Qed.
+
+(* dimensions: tokens 1 in one dimension (1 is in the row space) leave one context; so do zeros; the identity as tokens has
+   all n (n - 1) dimensions without a mask *)
+Lemma reach_ones (R : expField) n a : reach_dimension (fun _ _ => true) a (const_mx 1 : 'M[R]_(1, n.+1)) = 0%N.
+Proof.
+have e : (ones R n.+1)^T = const_mx 1 :> 'M[R]_(1, n.+1) by apply/matrixP => i j; rewrite !mxE.
+by have := rank_leq_row (const_mx 1 : 'M[R]_(1, n.+1)); rewrite full_reach // e submx_refl; case: (\rank _) => [|[]].
+Qed.
+
+Lemma reach_identity (R : expField) n a :
+  reach_dimension (fun _ _ => true) a (1%:M : 'M[R]_n.+1) = (n * n.+1)%N.
+Proof. by rewrite full_reach // mxrank1 submx1 subn1. Qed.
+
+(* tokens 1, 2 in one dimension meet the hypotheses of causal_reach: 1 is not in their row space, and both logits of
+   the second query are reached, as N (N - 1) / 2 = 1 *)
+Lemma causal_reach_met (R : expField) :
+  reach_dimension causal (fun _ => ord0) (\row_(j < 2) (j.+1)%:R : 'M[R]_(1, 2)) = 1%N.
+Proof.
+have r1 (A : 'M[R]_1) : A 0 0 != 0 -> \rank A = 1%N.
+  by move=> z; apply: mxrank_unit; rewrite unitmxE det_mx11 unitfE.
+set X := \row__ _.
+have ff : \rank (colsub (@first 1 1) X) = 1%N by apply: r1; rewrite !mxE pnatr_eq0.
+have lf : \rank (colsub (@last_queries 1 1) X) = 1%N by apply: r1; rewrite !mxE pnatr_eq0.
+have [_ no _] := causal_reach (isT : (1 < 2)%N) ff lf; apply: no.
+apply/negP => /submxP [u /matrixP e]; have := e 0 ord0; have := e 0 ord_max.
+rewrite !mxE !big_ord1 !mxE /first !inordK // mulr1 => e2 e1; move: e2; rewrite -e1 mul1r => /eqP.
+by rewrite (eqr_nat R 1 2).
 Qed.

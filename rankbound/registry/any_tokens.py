@@ -236,6 +236,7 @@ CLAIMS = (
         Mutant("forgets the gauge", {"rank": lambda X, mask: exact_rank(_ungauged(X, mask))}),
         source=REACH,
         hypotheses=("X_ij = j^i: any d columns are independent",),
+        theorem="reach_dimension.causal_reach",
     ),
     make_claim(
         "causal-one-missing",
