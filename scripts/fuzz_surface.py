@@ -956,6 +956,9 @@ ARGUMENTS: dict[str, dict[str, list[str]]] = {  # good ones; FILE: is in the fol
 }
 
 
+BESIDE = {"figures"}  # runs a script of the checkout, in a process of its own
+
+
 @dataclass(frozen=True)
 class Command(Target):
     """A command: its arguments are the words of each option, by its name in the parser."""
@@ -1019,6 +1022,8 @@ def commands(run_command: Callable[[list[str]], Any]) -> Iterator[Command]:
     from rankbound.cli.main import make_parser
 
     for name, parser in _commands("", make_parser()):
+        if name in BESIDE:
+            continue
         actions = {
             action.dest: action
             for action in parser._actions

@@ -78,7 +78,7 @@ def test_an_index_shows_no_broken_picture_or_link(tmp_path: Path) -> None:
     text = str(told.get_payload())
     assert not re.findall(r"\]\((?!https?:)[^)]*\)", text)
     assert "https://arxiv.org/abs/2002.07028" in text
-    assert "*(Figure: Best KL divergence" in text
+    assert "*(Figure: Aitchison error and KL divergence" in text
     assert text.splitlines()[2:9] == README.splitlines()[2:9]
 
 

@@ -208,8 +208,8 @@ def test_a_run_that_diverged_is_drawn_without_a_warning() -> None:
 
 
 def shown(table: Any) -> list[str]:
-    """The lines of a table, as on a wide terminal."""
-    console = Console(width=400, record=True, file=StringIO())
+    """The lines of a table, as on a terminal so wide that nothing is wrapped."""
+    console = Console(width=1000, record=True, file=StringIO())
     console.print(table)
     return [line.strip() for line in console.export_text().splitlines() if line.strip()]
 
