@@ -14,12 +14,14 @@ export OMP_NUM_THREADS = 1
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
 
-# On all cores, a file of tests in one process; pytest alone runs them one by one.
+# On all cores, a file of tests in one process, files in their order: by default those of few tests come
+# last, and they are the slow ones. pytest alone runs the tests one by one.
+PYTEST = $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 test: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile
+	$(PYTEST)
 
 test-fast: .venv/dev
-	$(BIN)/python -m pytest -n auto --dist loadfile -m "not slow"
+	$(PYTEST) -m "not slow"
 
 # The tests in other environments (docs/environments.md): Python 3.11 to 3.13, the oldest packages and
 # the newest, the sdist and the wheel. CELLS="--only oldest sdist" chooses, CELLS=--sample runs what
