@@ -183,7 +183,7 @@ class LossCurve(Record):
     ) -> Plan:
         """Choose a head size for each key/value head, and run the model at the plan.
 
-        Each gives up an eighth to seven eighths of its size, with the query heads that share it and
+        Each gives up a quarter to seven eighths of its size, with the query heads that share it and
         one key basis for them, in the order of what a step costs for what it saves. Of
         these plans the one is taken that is farthest within `loss`, found by bisection with runs on
         the audited text, or the first within `cache_bytes`.

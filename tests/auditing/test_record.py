@@ -45,7 +45,8 @@ def assert_read_back(audit: rb.Audit) -> rb.Audit:
 def test_an_audit_with_loss_and_plan_is_read_back(planned: rb.Audit, tmp_path: Path) -> None:
     again = assert_read_back(planned)
     assert again.loss is not None and again.chosen is not None
-    assert again.chosen.layers == planned.chosen.layers  # type: ignore[union-attr]
+    assert planned.chosen is not None
+    assert again.chosen.layers == planned.chosen.layers
     assert again.heads[0].measures.aitchison_error(3) == planned.heads[0].measures.aitchison_error(
         3
     )
