@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from rankbound._files import is_matrix_path, read_matrix
 from rankbound.cli import Commands, add_command, in_flags, read_numbers, reserved, show, write
-from rankbound.errors import InputError, Undecided
+from rankbound.errors import InputError, Interrupted, Undecided
 
 if TYPE_CHECKING:
+    from rankbound.atlas import Atlas
     from rankbound.auditing.audit import Audit
     from rankbound.context import Context
 
@@ -198,15 +199,26 @@ def run_atlas(options: argparse.Namespace) -> int:
     """Compute the head size that classes of patterns of n tokens need: exactly, to any precision,
     with bounded logits, and for the same keys to be preferred.
     """
-    from rankbound.atlas import compute_atlas
+    from rankbound.atlas import PATTERNS, compute_atlas
+
+    try:
+        atlas = compute_atlas(options.n, options.seed)
+    except Interrupted as stopped:
+        _print_atlas(stopped.done, options)
+        done = len({entry.pattern for entry in stopped.done.entries})
+        show(options, f"interrupted: {done} of {len(PATTERNS)} classes are begun.")
+        raise
+    _print_atlas(atlas, options)
+    write(options.json, atlas.to_json() + "\n")
+    return 0
+
+
+def _print_atlas(atlas: Atlas, options: argparse.Namespace) -> None:
     from rankbound.reporting import atlas_sources
 
-    atlas = compute_atlas(options.n, options.seed)
     show(options, atlas.grid(lambda entry: entry.interval, "<="))
     if not options.quiet:
         show(options, atlas_sources(atlas))
-    write(options.json, atlas.to_json() + "\n")
-    return 0
 
 
 def run_audit(options: argparse.Namespace) -> int:
@@ -214,7 +226,7 @@ def run_audit(options: argparse.Namespace) -> int:
     unpickled or run as code; nothing is reported unless the model's own attention weights are
     reproduced first.
     """
-    from rankbound.auditing.audit import AuditInterrupted, audit
+    from rankbound.auditing.audit import audit
     from rankbound.reporting import progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
@@ -236,8 +248,8 @@ def run_audit(options: argparse.Namespace) -> int:
                     calibrate=None if options.calibrate is None else read_text(options.calibrate),
                     progress=tell,
                 )
-        except AuditInterrupted as stopped:
-            _print_audit(stopped.audit, options)
+        except Interrupted as stopped:
+            _print_audit(stopped.done, options)
             raise
         if options.plan is not None:
             found = found.planned(loss=options.plan)

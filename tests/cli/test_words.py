@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound import atlas
 from rankbound.cli import experiments
 from rankbound.cli.main import main
 from rankbound.registry import verification
@@ -136,6 +137,20 @@ def test_interrupted_checks_are_counted(
     monkeypatch.setattr(checker, "check", lambda _: outcomes.pop() if outcomes else _interrupt())
     assert main(["check", str(file), str(file), str(file)]) == 130
     assert "1 of 3 certificates accepted, 2 not checked" in capsys.readouterr().out
+
+
+def test_an_interrupted_atlas_prints_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(atlas, "stays_away", lambda *_: _interrupt())
+    file = tmp_path / "atlas.json"
+    assert main(["atlas", "--n", "4", "--json", str(file)]) == 130
+    printed = capsys.readouterr()
+    assert "worst positive context" in printed.out
+    assert "random positive context" not in printed.out  # not begun
+    assert "interrupted: 1 of 10 classes are begun." in printed.out
+    assert printed.err == "rankbound: interrupted\n"
+    assert not file.exists()
 
 
 def _interrupt() -> Any:
