@@ -99,7 +99,9 @@ def test_the_dtype_of_the_signs_changes_nothing(dtype: type[np.generic]) -> None
     """Sums of 256 signs are too large for int8."""
     H = hadamard(256)
     assert rb.sign_rank_bound(H.astype(dtype)) == rb.sign_rank_bound(H)
-    assert sign_change_bound(H.astype(dtype)).upper == sign_change_bound(H).upper
+    witness = sign_change_bound(H.astype(dtype))
+    assert witness.upper == sign_change_bound(H).upper
+    assert witness.leading.dtype == witness.changes.dtype == np.int64
     assert largest_rectangle(H.astype(dtype), 5) == largest_rectangle(H, 5)
 
 
