@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rankbound.atlas import Atlas
     from rankbound.auditing.audit import Audit
     from rankbound.context import Context
+    from rankbound.fitting.solve import Bracket
 
 MOST_TEXT = 2**28  # bytes of a text
 MATRIX = "a .npy, .npz (FILE.npz:NAME) or .csv file, or - for standard input"
@@ -177,22 +178,31 @@ def run_bracket(options: argparse.Namespace) -> int:
     """
     from rankbound.fitting.solve import kl_bracket
 
-    sizes = read_numbers("--head-sizes", options.head_sizes) or []
-    bracket = kl_bracket(
-        read_matrix("P", options.file),
-        sorted(set(sizes)),
-        seed=options.seed,
-        random_starts=options.random_starts,
-        rows=options.rows,
-        stored=options.stored,
-    )
+    sizes = sorted(set(read_numbers("--head-sizes", options.head_sizes) or []))
+    try:
+        bracket = kl_bracket(
+            read_matrix("P", options.file),
+            sizes,
+            seed=options.seed,
+            random_starts=options.random_starts,
+            rows=options.rows,
+            stored=options.stored,
+        )
+    except Interrupted as stopped:
+        _print_bracket(stopped.done, options)
+        show(options, f"interrupted: {len(stopped.done.fits)} of {len(sizes)} sizes are fitted.")
+        raise
+    _print_bracket(bracket, options)
+    write(options.json, bracket.table().to_json() + "\n")
+    return 0
+
+
+def _print_bracket(bracket: Bracket, options: argparse.Namespace) -> None:
     if options.quiet:
         rows = zip(bracket.head_size, bracket.lower, bracket.upper, strict=True)
         show(options, *(f"{k} {low:.6g} {high:.6g}" for k, low, high in rows))
     else:
         show(options, bracket.table())
-    write(options.json, bracket.table().to_json() + "\n")
-    return 0
 
 
 def run_atlas(options: argparse.Namespace) -> int:

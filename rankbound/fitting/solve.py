@@ -23,8 +23,8 @@ from rankbound._validate import (
     shown,
 )
 from rankbound.attention.head import AttentionHead
-from rankbound.context import read_context
-from rankbound.errors import InputError
+from rankbound.context import Context, read_context
+from rankbound.errors import InputError, Interrupted
 from rankbound.fitting.descent import (
     METHODS,
     SMOOTHINGS,
@@ -281,12 +281,21 @@ def fit_path(
     problem = read_problem(P, X=X, mask=mask, logits=logits, stored=stored, rows=rows)
     stop = (gradient_tolerance, max_iterations)
     fitting = Fitting(problem, loss, method, *stop, seed, spectral_start, random_starts)
-    ends = _ends(fitting, sorted(sizes))
+    ends: dict[int, list[End]] = {}
+    try:
+        _descend_path(fitting, sorted(sizes), ends)
+    except KeyboardInterrupt:
+        raise Interrupted("the path was interrupted", _fits(fitting, sizes, ends)) from None
+    return _fits(fitting, sizes, ends)
+
+
+def _fits(fitting: Fitting, sizes: list[int], ends: dict[int, list[End]]) -> tuple[Fit, ...]:
+    """The fits of the sizes that have ends, in the order of `sizes`."""
     fits: dict[int, Fit] = {}
     last: Fit | None = None
-    for k in sorted(sizes):
+    for k in sorted(ends):
         last = fits[k] = _monotone(fitting.record(ends[k]), last, k)
-    return tuple(fits[k] for k in sizes)
+    return tuple(fits[k] for k in sizes if k in fits)
 
 
 def _check_sizes(head_sizes: Any) -> list[int]:
@@ -298,13 +307,12 @@ def _check_sizes(head_sizes: Any) -> list[int]:
     return sizes
 
 
-def _ends(fitting: Fitting, sizes: list[int]) -> dict[int, list[End]]:
-    """Where the starts of each size ended, sizes increasing."""
+def _descend_path(fitting: Fitting, sizes: list[int], ends: dict[int, list[End]]) -> None:
+    """Note where the starts of each size ended, sizes increasing."""
 
     def best(k: int) -> Point:
         return min(ends[k], key=fitting.value).point
 
-    ends: dict[int, list[End]] = {}
     for i, k in enumerate(sizes):
         starts = fitting.starts(k)
         if i > 0:
@@ -314,7 +322,6 @@ def _ends(fitting: Fitting, sizes: list[int]) -> dict[int, list[End]]:
         ]
     for k, larger in reversed(list(pairwise(sizes))):
         ends[k].append(fitting.descend(cut(fitting.problem, best(larger), k)))
-    return ends
 
 
 def grown(point: Point, k: int) -> Array:
@@ -473,6 +480,11 @@ def kl_bracket(
     seed, random_starts, gradient_tolerance, max_iterations
         As in :func:`rankbound.fit_head`, for each start of each size.
 
+    Raises
+    ------
+    Interrupted
+        A KeyboardInterrupt; its ``done`` is the bracket of the sizes that were reached.
+
     References
     ----------
     docs/theory.md, section 5.
@@ -486,14 +498,22 @@ def kl_bracket(
     (True, True)
     """
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True)
-    fits = fit_path(
-        context,
-        head_sizes,
-        seed=seed,
-        random_starts=random_starts,
-        gradient_tolerance=gradient_tolerance,
-        max_iterations=max_iterations,
-    )
+    try:
+        fits = fit_path(
+            context,
+            head_sizes,
+            seed=seed,
+            random_starts=random_starts,
+            gradient_tolerance=gradient_tolerance,
+            max_iterations=max_iterations,
+        )
+    except Interrupted as stopped:
+        done = _bracketed(context, stopped.done)
+        raise Interrupted("the bracket was interrupted", done) from None
+    return _bracketed(context, fits)
+
+
+def _bracketed(context: Context, fits: tuple[Fit, ...]) -> Bracket:
     sizes = [fit.head.head_size for fit in fits]
     bounds: dict[int, float] = {}
     best = 0.0
