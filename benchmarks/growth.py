@@ -142,7 +142,7 @@ SERIES = {
             "k",
             powers(16, 256),
             lambda k: _measures(1024, k),
-            1,
+            2,
         ),
         Series(
             "spectrum-batch",

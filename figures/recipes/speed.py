@@ -110,6 +110,13 @@ def growth_rows(settings: Mapping[str, Any]) -> Iterator[Row]:
                 yield {**same, "size": size, "seconds": seconds}
 
 
+def together(text: str) -> str:
+    """The text, in which no line ends beside a sign."""
+    for sign in ("=", "×", "of"):
+        text = text.replace(f" {sign} ", f"\xa0{sign}\xa0")
+    return text.replace("/ ", "/\xa0")
+
+
 def speed_ratios(rows: canvas.Rows, ax: Axes | None = None) -> Axes:
     """Draw how many times as fast as its peer each routine is, with quartiles and what was wanted.
 
@@ -138,7 +145,7 @@ def speed_ratios(rows: canvas.Rows, ax: Axes | None = None) -> Axes:
         axes.set_xscale("log")
         axes.minorticks_off()
         axes.set_ylim(-0.7, len(records) - 0.3)
-        left = canvas.name_rows(axes, [f"{r['work']} / {r['peer']}" for r in records])
+        left = canvas.name_rows(axes, [together(f"{r['work']} / {r['peer']}") for r in records])
         title = "How many times as fast as the peer named after the stroke"
         x = "seconds of the peer / seconds of rankbound"
         canvas.label(axes, title=title, x=x, left=left)
