@@ -120,6 +120,19 @@ def _log_rank(n: int) -> Guard:
     return Guard(prepare, (22 + 4 / 3 + 8) * n**3, 12 * n * n)
 
 
+def _fit(n: int, k: int) -> Guard:
+    def prepare() -> Callable[[], Any]:
+        import rankbound as rb
+
+        P = rb.random_context(n, 0)
+        return lambda: rb.fit_head(P, k, random_starts=0)
+
+    # 250 steps: the Hessian's six products and the preconditioner's; and five preconditioners, a
+    # block per key and query and its inverse. The steps taken hang a little on the BLAS
+    steps, blocks = 12 * n * n * k + 4 * n * k * k, 4 * n * n * k * k + 4 * n * k**3
+    return Guard(prepare, 250 * steps + 5 * blocks, 5 * n * k * k + 40 * n * n + 2**17)
+
+
 GUARDS = {
     "logit-spectrum": _logit_spectrum(1024, 32, 48),
     "masked-log-rank": _masked(2048, 16),
@@ -127,6 +140,7 @@ GUARDS = {
     "certified-condition": _certified(192, 1e8),
     "certified-batch": _certified_batch(64, 32),
     "certified-log-rank": _log_rank(128),
+    "fit": _fit(32, 24),
 }
 
 

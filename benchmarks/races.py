@@ -64,7 +64,7 @@ KINDS: Mapping[str, Kind] = MappingProxyType(
         "times": Kind(lambda ours, peer: peer / ours, True, "{:.3g} ×"),
         "growth": Kind(lambda ours, peer: ours / peer, False, "{:.3g} × as long"),
         "seconds": Kind(lambda ours, peer: ours, False, "{:.2g} s"),
-        "more": Kind(lambda ours, peer: ours - peer, False, "{:.2g} s more"),
+        "more": Kind(lambda ours, peer: ours - peer, False, "{:.3f} s more"),
     }
 )
 
@@ -84,14 +84,15 @@ class Entries:
     least : callable, optional
         Instead of `floor`: seconds from the rates measured in this run.
     verdict : callable, optional
-        Given what each side returned last: whether the answer is right, and facts worth keeping.
+        Given what each side returned last: whether the answer is right, None where there is none,
+        and facts worth keeping.
     """
 
     ours: Work
     peer: Work | None = None
     floor: Work | None = None
     least: Callable[[Rates], float] | None = None
-    verdict: Callable[[Mapping[str, Any]], tuple[bool, Mapping[str, Any]]] | None = None
+    verdict: Callable[[Mapping[str, Any]], tuple[bool | None, Mapping[str, Any]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -195,10 +196,8 @@ def run(race: Race, rates: Rates) -> dict[str, Any]:
         for i in range(max(len(ours), len(peer)))
     ]
     number = quartiles(numbers)
-    right, facts = True, dict[str, Any]()
-    if entries.verdict is not None:
-        right, found = entries.verdict({name: side.result for name, side in sides.items()})
-        facts.update(found)
+    last = {name: side.result for name, side in sides.items()}
+    right, facts = (True, {}) if entries.verdict is None else entries.verdict(last)
     floor = entries.least(rates) if entries.least is not None else None
     if "floor" in times:
         floor = quartiles(times["floor"])[1]
@@ -209,10 +208,10 @@ def run(race: Race, rates: Rates) -> dict[str, Any]:
         "kind": race.wanted.kind,
         "number": number,
         "met": bool(right and race.wanted.is_met(number[1])),
-        "right": bool(right),
+        "right": None if right is None else bool(right),
         "seconds": {name: quartiles(values) for name, values in times.items()},
         "wall": {name: quartiles(side.wall) for name, side in sides.items()},
         "rounds": {name: len(side.cpu) for name, side in sides.items()},
         "over_floor": None if floor is None else quartiles(ours)[1] / floor,
-        "facts": facts,
+        "facts": dict(facts),
     }

@@ -43,7 +43,7 @@ def run_race(race: races.Race, known: rates.Rates) -> dict[str, Any]:
     row = races.run(race, known)
     beside = f" beside {race.beside}" if race.beside else ""
     said = f"{race.wanted.words(row['number'][1])}{beside}, wanted {race.wanted.words()}"
-    wrong = "" if row["right"] else "; THE ANSWER IS WRONG"
+    wrong = {True: "", False: "; THE ANSWER IS WRONG", None: "; there is no answer"}[row["right"]]
     return {**row, "said": f"{'met' if row['met'] else 'not met'}: {said}{wrong}"}
 
 
@@ -119,11 +119,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             new = []
             for row in measure(part, options.names, known):
                 print(f"{part}: {row['name']}: {row.pop('said')}", flush=True)
-                failed |= not row.get("right", True) or (part == "memory" and not row["met"])
+                failed |= row.get("right") is False or (part == "memory" and not row["met"])
                 new.append(rounded(row))
             results[part] = merged(results.get(part, []) if options.names else [], new)
-        results["machine"] = rounded(rates.machine(known))
-    write(results)
+            results["machine"] = rounded(rates.machine(known))
+            write(results)  # what is done stays, if the rest is stopped
     return int(failed)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 from benchmarks import growth, memory, workers
@@ -29,12 +30,9 @@ def digits(number: float) -> str:
 
 def shown(wanted: Wanted, number: float) -> str:
     """A number of a race in its unit."""
-    return {
-        "times": "{} ×",
-        "growth": "{} × as long",
-        "seconds": "{} s",
-        "more": "{} s more",
-    }[wanted.kind].format(digits(number))
+    if wanted.kind == "more":
+        return f"{number:.3f} s more"
+    return digits(number) + {"times": " ×", "growth": " × as long", "seconds": " s"}[wanted.kind]
 
 
 def by_name(results: Mapping[str, Any], part: str) -> dict[str, Any]:
@@ -48,11 +46,12 @@ def machine(results: Mapping[str, Any]) -> Iterator[str]:
     versions = ", ".join(f"{name} {version}" for name, version in told["versions"].items())
     rates = told["rates"]
     blas = ", ".join(told["blas"])
-    yield (
+    yield from wrap(
         f"Measured on {told['processor']}, {told['system']}; {blas}; one thread: "
         f"{rates['gemm'] / 1e9:.0f} GFLOP/s in products of float64, "
         f"{rates['single'] / 1e9:.0f} of float32, {rates['copy'] / 1e9:.0f} GB/s in copies. "
-        f"{versions}."
+        f"{versions}.",
+        100,
     )
 
 
@@ -74,6 +73,8 @@ def _race(race: Race, row: Mapping[str, Any]) -> str:
     measured = shown(race.wanted, middle)
     if row["rounds"]["rankbound"] > 1:
         measured += f" ({digits(low)} to {digits(high)})"
+    if row["right"] is None:
+        measured = "no answer"
     once = [side for side, rounds in row["rounds"].items() if rounds == 1]
     if once and race.rounds > 1:
         names = {"rankbound": "it", "peer": "the peer", "floor": "the floor"}

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, memory, races, run, tables, workers
+from benchmarks import growth, guard, memory, races, run, tables, workers
 from benchmarks.races import Entries, Race, Seconds, Wanted
 from benchmarks.rates import Rates
 from benchmarks.rows import RACES
@@ -72,11 +72,20 @@ def test_what_is_slow_is_run_once_and_said_to_be() -> None:
     assert "the peer run once" in tables._race(told, {**row, "over_floor": None})
 
 
-def test_a_wrong_answer_is_not_met() -> None:
-    def ours() -> Seconds:
-        return Seconds(1.0)
+@pytest.mark.parametrize(("right", "shown"), [(True, "1 s"), (False, "1 s"), (None, "no answer")])
+def test_only_a_right_answer_meets_what_is_wanted(right: bool | None, shown: str) -> None:
+    entries = Entries(lambda: Seconds(1.0), verdict=lambda found: (right, {"seen": found}))
+    one = race(entries, Wanted(5, "seconds"), rounds=1)
+    row = races.run(one, RATES)
+    assert (row["right"], row["met"]) == (right, right is True)
+    assert row["facts"] == {"seen": {"rankbound": 1.0}}
+    assert f"| {shown} |" in tables._race(one, row)
 
-    entries = Entries(ours, verdict=lambda found: (found["rankbound"] == 2.0, {"seen": 1}))
+
+def test_a_wrong_number_is_seen() -> None:
+    entries = Entries(
+        lambda: Seconds(1.0), verdict=lambda found: (found["rankbound"] == 2.0, {"seen": 1})
+    )
     row = races.run(race(entries, Wanted(5, "seconds")), RATES)
     assert (row["number"][1], row["right"], row["met"], row["facts"]) == (
         1.0,
@@ -137,8 +146,10 @@ def test_the_results_are_those_of_the_benchmarks() -> None:
         if "skipped" not in row:
             wanted = RACES[row["name"]].wanted
             assert (row["wanted"], row["kind"]) == (run.rounded(wanted.value), wanted.kind)
-            assert row["right"], row["name"]
-            assert row["met"] == wanted.is_met(row["number"][1]), row["name"]
+            assert row["right"] is not False, row["name"]
+            assert row["met"] == (bool(row["right"]) and wanted.is_met(row["number"][1])), row[
+                "name"
+            ]
 
 
 def test_the_results_say_nothing_of_whose_machine_it_is() -> None:
@@ -284,6 +295,8 @@ def block(head, mask):
     return np.linalg.matrix_rank(np.matmul(head.W_k.T, head.W_q))
 def decomposed(A):
     return [np.linalg.svd(B) for B in (A, np.swapaxes(A, -1, -2), A)]
+def wandering(P, k, random_starts, real=rb.fit_head):
+    return real(P, k, random_starts=3)
 plants = [
     ("logit-spectrum", "logit_spectrum", formed, "operations"),
     ("logit-spectrum", "logit_spectrum", allocated, "memory"),
@@ -292,6 +305,7 @@ plants = [
     ("certified-condition", "certified_rank", decomposed, "operations"),
     ("certified-batch", "certified_rank", decomposed, "operations"),
     ("certified-log-rank", "certified_log_rank", decomposed, "operations"),
+    ("fit", "fit_head", wandering, "operations"),
 ]
 out = {name: [one.found(), {}] for name, one in guard.GUARDS.items()}
 for name, public, slower, what in plants:
@@ -325,6 +339,12 @@ sys.exit(guard.main(sys.argv[1:]))
     assert (told.returncode, told.stdout.startswith("TOO MUCH: import")) == (1, True)
     assert python(code, "certified-batch").returncode == 0
     assert "there is no 'rank'" in python(code, "rank").stderr
+
+
+def test_the_promise_counts_the_guards() -> None:
+    promises = tables.PROMISES.read_text(encoding="utf-8")
+    count = len(guard.GUARDS) + len(guard.OTHERS)
+    assert f"| {count} routines | 0 | `make bench-check` |" in promises
 
 
 def test_the_import_loads_nothing_heavy() -> None:
