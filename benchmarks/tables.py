@@ -118,13 +118,17 @@ def exponents(results: Mapping[str, Any]) -> Iterator[str]:
 def efficiency(results: Mapping[str, Any]) -> Iterator[str]:
     """The table of the workers."""
     rows = by_name(results, "workers")
-    yield "| work | workers | efficiency |"
-    yield "|---|---|---|"
-    for name, (what, *_) in workers.CASES.items():
+    yield "| work | workers | efficiency | wanted | met |"
+    yield "|---|---|---|---|---|"
+    for name, case in workers.CASES.items():
         if name in rows:
             row = rows[name]
-            told = row.get("skipped") or f"{row['efficiency']:.2f}"
-            yield f"| {what} | {row['workers']} | {told} |"
+            told, met = row.get("skipped", ""), ""
+            if not told:
+                told = f"{row['efficiency']:.2f}"
+                met = "yes" if row["efficiency"] >= (case.wanted or 0.0) else "**no**"
+            wanted = "" if case.wanted is None else f"{case.wanted:g}"
+            yield f"| {case.what} | {row['workers']} | {told} | {wanted} | {wanted and met} |"
 
 
 def large_model(results: Mapping[str, Any]) -> Iterator[str]:

@@ -16,6 +16,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import rankbound as rb
@@ -88,39 +90,59 @@ def cluster() -> Iterator[None]:
         yield
 
 
-CASES: dict[str, tuple[str, Callable[[], float], Callable[[], Any], tuple[str, ...]]] = {
-    "sweep": ("a sweep, 40 cells of half a second", sweep, nullcontext, ()),
-    "sweep-apart": (
-        "the same, each cell in its own process",
-        lambda: sweep(limit=60.0),
-        nullcontext,
-        (),
+@dataclass(frozen=True)
+class Case:
+    """What is shared among the workers.
+
+    Attributes
+    ----------
+    what : str
+        The work.
+    efficiency : callable
+        Does it on joblib's active backend.
+    backend : callable
+        Makes another backend active.
+    needs : tuple of str
+        Packages without which it is skipped.
+    wanted : float, optional
+        The least efficiency wanted.
+    """
+
+    what: str
+    efficiency: Callable[[], float]
+    backend: Callable[[], Any] = nullcontext
+    needs: Sequence[str] = ()
+    wanted: float | None = None
+
+
+CASES = {
+    "sweep": Case("a sweep, 40 cells of half a second", sweep, wanted=0.9),
+    "sweep-apart": Case("the same, each cell in its own process", partial(sweep, limit=60.0)),
+    "sweep-dask": Case(
+        "the same sweep on a Dask cluster", sweep, cluster, ("distributed",), wanted=0.9
     ),
-    "sweep-dask": ("the same sweep on a Dask cluster", sweep, cluster, ("distributed",)),
-    "verify": ("`rb.verify` of a third of the claims", verification, nullcontext, ()),
-    "verify-dask": ("the same on a Dask cluster", verification, cluster, ("distributed",)),
-    "windows": ("six windows of an audit of MiniLM", windows, nullcontext, ("transformers",)),
-    "windows-dask": (
-        "the same on a Dask cluster",
-        windows,
-        cluster,
-        ("transformers", "distributed"),
+    "verify": Case("`rb.verify` of a third of the claims", verification),
+    "verify-dask": Case("the same on a Dask cluster", verification, cluster, ("distributed",)),
+    "windows": Case("six windows of an audit of MiniLM", windows, needs=("transformers", AUDITED)),
+    "windows-dask": Case(
+        "the same on a Dask cluster", windows, cluster, ("transformers", AUDITED, "distributed")
     ),
 }
 
 
 def measured(names: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A row per case, with its efficiency."""
-    for name, (what, case, backend, needs) in CASES.items():
+    for name, case in CASES.items():
         if names and name not in names:
             continue
         row: dict[str, Any] = {"name": name, "workers": WORKERS}
-        if absent := [one for one in needs if importlib.util.find_spec(one) is None]:
-            yield {**row, "skipped": f"{', '.join(absent)} not installed", "said": "skipped"}
+        if absent := [one for one in case.needs if importlib.util.find_spec(one) is None]:
+            skipped = f"skipped: {', '.join(absent)} not installed"
+            yield {**row, "skipped": skipped, "said": skipped}
             continue
-        with backend():
-            efficiency = case()
-        said = f"{what}: efficiency {efficiency:.3f} on {WORKERS} workers"
+        with case.backend():
+            efficiency = case.efficiency()
+        said = f"{case.what}: efficiency {efficiency:.3f} on {WORKERS} workers"
         yield {**row, "efficiency": efficiency, "said": said}
 
 
