@@ -201,6 +201,11 @@ class _Products(ast.NodeTransformer):
         name = ast.Name(HOOK, ast.Load())
         return ast.copy_location(ast.Call(name, [node.left, node.right], []), node)
 
+    def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
+        if isinstance(node.op, ast.MatMult):
+            raise NotImplementedError(f"line {node.lineno}: @= is not counted; write a = a @ b.")
+        return self.generic_visit(node)
+
 
 @contextmanager
 def tally() -> Iterator[Tally]:

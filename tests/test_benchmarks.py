@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import growth, guard, memory, races, run, tables, workers
+from benchmarks import counting, growth, guard, memory, races, run, tables, workers
 from benchmarks.races import Entries, Race, Seconds, Wanted
 from benchmarks.rates import Rates
 from benchmarks.rows import RACES
@@ -277,6 +278,14 @@ def test_operations_and_memory_are_counted() -> None:
     wanted = [2 * 50 * 3 * 50, 8 * n**3 / 3, 22 * n**3, 5 * 6**3 / 3, 0]
     assert [operations for operations, _ in found] == pytest.approx(wanted)
     assert 0 <= found[4][1] - 8 * 300**2 < 10_000
+
+
+def test_each_product_of_a_module_is_rewritten() -> None:
+    tree = counting._Products().visit(ast.parse("def f(a, b):\n    return (a @ b @ a).T @ (a * b)"))
+    told = ast.unparse(ast.fix_missing_locations(tree))
+    assert told.count(counting.HOOK) == 3 and "@" not in told
+    with pytest.raises(NotImplementedError, match="line 2: @= is not counted"):
+        counting._Products().visit(ast.parse("a = 1\na @= b"))
 
 
 PLANTS = """
