@@ -20,7 +20,7 @@ from rankbound.attention.masks import Mask, check_mask, nested_chain
 from rankbound.errors import InputError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import balanced, balancing, spectrum_of_factors, unit_rows
+from rankbound.ranks.factored import balanced, balancing, spectrum_of_factors, unit_rows
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
