@@ -356,8 +356,9 @@ def check_finite(name: str, array: Array, *, masked: bool = False, first: int = 
 
     `first` is the number of the first column where the array is a block of them.
     """
-    if not np.isfinite([array.min(initial=0.0), array.max(initial=0.0)]).all():  # NaN is both
-        finite = np.isfinite(array)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # finite only if all entries are
+    if not np.isfinite(total) and not (finite := np.isfinite(array)).all():
         bad = tuple(int(i) for i in np.argwhere(~finite)[0])
         if masked:
             hint = " The mask shows this entry; hide it, or give its logit."

@@ -150,7 +150,7 @@ class AttentionHead(Record):
         """``W_k X``, shape (..., head_size, n)."""
         return self._project("W_k", self.W_k, X)
 
-    def factor_blocks(self, X: npt.ArrayLike | None = None) -> Iterator[tuple[Array, Array]]:
+    def _factor_blocks(self, X: npt.ArrayLike | None = None) -> Iterator[tuple[Array, Array]]:
         """Keys and queries of some tokens after others, each (..., head_size, width).
 
         Neither they nor the tokens are held as a whole. A subclass with keys or queries of its own,
@@ -225,7 +225,8 @@ def without_overflow(name: str, compute: Callable[[], Array]) -> Array:
     """What is computed, if it is finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # reported just below
         array = compute()
-    if not np.isfinite([array.min(initial=0.0), array.max(initial=0.0)]).all():
+        total = array.sum()  # finite only if all entries are
+    if not np.isfinite(total) and not np.isfinite(array).all():
         raise InputError(
             f"{name} overflows float64; expected entries below 1.8e308. "
             "Scale the tokens or the projections down."

@@ -56,6 +56,7 @@ from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS, U
 from rankbound.ranks.spectrum import unscaled
 
+AT_ONCE = 16  # heads; of more, what is computed would not stay in cache
 MORE = 1.1  # for second orders
 WITHIN = 2.0**600  # squares of lengths between its reciprocal and it neither over- nor underflow
 
@@ -65,10 +66,7 @@ Source = Callable[[], Blocks]  # reads them from the first token on
 
 
 class Factored(Protocol):
-    """Anything with queries, keys and a scale: an attention head, or what a model gave.
-
-    What has `factor_blocks` too, as an AttentionHead does, is read in blocks of tokens.
-    """
+    """Anything with queries, keys and a scale: an attention head, or what a model gave."""
 
     @property
     def scale(self) -> float:
@@ -131,14 +129,18 @@ def logit_spectrum(
             f"head is a sequence of heads of shapes {sorted(shapes)}; expected one shape "
             "(head_size, d). Take those of each shape by themselves."
         )
-    scales = [one.scale for one in heads]
-    columns = shapes.pop()[-1:] if X is None else getattr(X, "shape", ())[-1:]
-    values: Array = spectra_of([_source(one, X) for one in heads], scales, centred, sum(columns))
+    columns = sum(shapes.pop()[-1:] if X is None else getattr(X, "shape", ())[-1:])
+    parts = []
+    for start in range(0, len(heads), AT_ONCE):
+        few = heads[start : start + AT_ONCE]
+        sources, scales = [_source(one, X) for one in few], [one.scale for one in few]
+        parts.append(spectra_of(sources, scales, centred, columns))
+    values: Array = np.concatenate(parts)
     return values if several else np.asarray(values[0])
 
 
 def _source(head: Any, X: npt.ArrayLike | None) -> Source:
-    blocks = getattr(head, "factor_blocks", None)
+    blocks = getattr(head, "_factor_blocks", None)
     if callable(blocks):
         return lambda: blocks(X)
     return lambda: [(head.keys(X), head.queries(X))]
@@ -173,16 +175,24 @@ def spectra_of(
     """
     heads = [_Passes(source, centred) for source in sources]
     guess = _Guess.of(heads)
-    known = _spectra(guess, guess.bounds(), columns)
-    values, exponents = known.values, known.exponents
-    proved = known.proved & guess.whole
-    again = np.flatnonzero(known.promising & ~proved)
-    if again.size:
+    core = _Core.of(guess, columns)
+    if guess.whole:
+        values = _singular(core.matrix)
+        top = values[..., 0]
+        proved = core.met(guess.bounds(), top)
+    else:
+        values, proved = np.zeros(core.matrix.shape[:-1]), np.zeros(len(heads), np.bool_)
+        top = np.sqrt(_largest_square(core.matrix))
+    exponents = core.exponents
+    values = values[..., : guess.columns]
+    if not proved.all() and (again := np.flatnonzero(~proved & core.met(guess.hoped(), top))).size:
         few, guess = [heads[i] for i in again], guess.some(again)
         for head, turn in zip(few, np.swapaxes(guess.turn, 0, 1), strict=True):
             head.read(turn)
-        known = _spectra(*_refined(guess, _Guess.of(few)), columns)
-        values[again], exponents[again], proved[again] = known.values, known.exponents, known.proved
+        guess, bounds = _refined(guess, _Guess.of(few))
+        core = _Core.of(guess, columns)
+        values[again], exponents[again] = _singular(core.matrix), core.exponents
+        proved[again] = core.met(bounds, values[again][..., 0])
     for i in np.flatnonzero(~proved):
         values[i], exponents[i] = heads[i].by_triangles(), 0
     exponents += np.stack([np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads])
@@ -235,20 +245,20 @@ class _Passes:
     def read(self, turns: Array) -> None:
         """One pass: the Gram matrices of factors multiplied by `turns` from the left."""
         turned = ((turns[0] @ keys, turns[1] @ queries) for keys, queries in self._blocks())
-        self._read(turned)
+        self._read(turned, 2)
         self.whole = True
 
     def _blocks(self) -> Blocks:
         return self._less_means(self._pass())
 
-    def _read(self, blocks: Blocks) -> None:
+    def _read(self, blocks: Blocks, groups: int = 8) -> None:
         left: Any = 0.0
         right: Any = 0.0
         most = count = keys_read = queries_read = 0
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is off is seen
             for keys, queries in blocks:
-                sums, roundings = _gram(keys)
-                others, more = _gram(queries)
+                sums, roundings = _gram(keys, groups)
+                others, more = _gram(queries, groups)
                 left, right = left + sums, right + others
                 most, count = max(most, roundings, more), count + 1
                 keys_read, queries_read = (
@@ -271,17 +281,16 @@ class _Passes:
         return _singular(np.asarray(left) @ np.swapaxes(np.asarray(right), -1, -2))
 
 
-def _gram(factor: Array) -> tuple[Array, int]:
+def _gram(factor: Array, groups: int) -> tuple[Array, int]:
     """``F F^T``, and how often an entry of it was rounded: groups of columns are summed first."""
     *batch, k, n = factor.shape
-    group = min(max(n // 16, 32), 256)
+    group = min(max(n // groups, 32), 256)
     whole = n // group
     rest = factor[..., whole * group :]
     total: Array = rest @ np.swapaxes(rest, -1, -2)
     if whole:
-        groups = factor[..., : whole * group].reshape(*batch, k, whole, group)
-        groups = np.swapaxes(groups, -2, -3)
-        total = total + (groups @ np.swapaxes(groups, -1, -2)).sum(axis=-3)
+        apart = np.swapaxes(factor[..., : whole * group].reshape(*batch, k, whole, group), -2, -3)
+        total = total + (apart @ np.swapaxes(apart, -1, -2)).sum(axis=-3)
     return total, group + whole + 1
 
 
@@ -327,7 +336,7 @@ class _Guess:
             L = _cholesky(grams / (lengths[..., :, None] * lengths[..., None, :]))
         found = np.asarray(np.isfinite(L).all(axis=(-2, -1)) & sound.all(axis=-1))
         L = np.asarray(np.where(found[..., None, None], L, np.eye(k)), np.float64)
-        Z = np.tril(np.asarray(np.linalg.inv(L), np.float64))
+        Z = _inverse(L)
         columns, whole = min(head.columns for head in heads), all(head.whole for head in heads)
         return cls(lengths, L, Z, found, rounding, columns, whole)
 
@@ -395,6 +404,18 @@ def _refined(guess: _Guess, turned: _Guess) -> tuple[_Guess, _Bounds]:
     return better, _Bounds(bounds.delta, added, shift, moved)
 
 
+def _inverse(L: Array) -> Array:
+    """The inverse of a lower triangular matrix, by halves."""
+    half = L.shape[-1] // 2
+    if half < 16:
+        return np.tril(np.linalg.inv(L))
+    Z = np.zeros_like(L)
+    first, last = Z[..., :half, :half], Z[..., half:, half:]
+    first[...], last[...] = _inverse(L[..., :half, :half]), _inverse(L[..., half:, half:])
+    np.negative(last @ L[..., half:, :half] @ first, out=Z[..., half:, :half])
+    return Z
+
+
 def _residual(A: Array, B: Array) -> Array:
     """A bound of ``|A B - I|``, both lower triangular, if entries of one are off by a rounding."""
     k = A.shape[-1]
@@ -429,35 +450,34 @@ def _largest_square(Z: Array) -> Array:
 
 
 @dataclass(frozen=True, eq=False)
-class _Spectra:
-    """Singular values of each head over a power of two, and what is known of them."""
+class _Core:
+    """``C = A_K^T D_K D_Q A_Q`` of each head over a power of two, and S."""
 
-    values: Array
+    matrix: Array
     exponents: Exponents
-    proved: npt.NDArray[np.bool_]  # (heads,): whether the bound of this module is met
-    promising: npt.NDArray[np.bool_]  # whether another pass should meet it
+    total: Array  # S
+    room: float  # what may be off of S
 
+    @classmethod
+    def of(cls, guess: _Guess, columns: int) -> Self:
+        """Form it; `columns` says how many will be read."""
+        sizes = guess.lengths[0] * guess.lengths[1]
+        exponents = np.frexp(sizes.max(axis=-1))[1]
+        sizes = np.ldexp(sizes, -exponents[..., None])
+        left, right = guess.matrix
+        C = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right)
+        n = guess.columns if guess.whole else max(guess.columns, columns)
+        return cls(C, exponents, sizes.sum(axis=-1), (n + C.shape[-1]) * FLOAT64_EPS)
 
-def _spectra(guess: _Guess, known: _Bounds, columns: int) -> _Spectra:
-    k, n = guess.matrix.shape[-1], max(guess.columns, 0 if guess.whole else columns)
-    sizes = guess.lengths[0] * guess.lengths[1]
-    exponents = np.frexp(sizes.max(axis=-1))[1]
-    sizes = np.ldexp(sizes, -exponents[..., None])
-    left, right = guess.matrix
-    values = _singular(np.swapaxes(left, -1, -2) @ (sizes[..., None] * right))
-    total, top = sizes.sum(axis=-1), values[..., 0]
-
-    def met(bounds: _Bounds) -> npt.NDArray[np.bool_]:
-        delta = bounds.delta.sum(axis=0)
-        added = np.where(bounds.added <= 1e-3, bounds.added, np.inf)
-        error = (delta / 2 + 4 * k * U) * top + ((2 * k + 2) * U + bounds.moved.sum(axis=0)) * total
-        error += np.minimum(added / 2 * top, bounds.shift * total).sum(axis=0)
-        fine = (error <= (n + k) * FLOAT64_EPS * total) & (delta <= 1e-3)
-        return np.asarray(fine.reshape(len(fine), -1).all(axis=1))
-
-    proved = met(known)
-    promising = proved if proved.all() else met(guess.hoped())
-    return _Spectra(values[..., : min(k, n)], exponents, proved, promising)
+    def met(self, known: _Bounds, top: Array) -> npt.NDArray[np.bool_]:
+        """Of each head, whether what is known meets the bound of this module, if s_1 is `top`."""
+        k, delta = self.matrix.shape[-1], known.delta.sum(axis=0)
+        added = np.where(known.added <= 1e-3, known.added, np.inf)
+        error = (delta / 2 + 4 * k * U) * top
+        error += ((2 * k + 2) * U + known.moved.sum(axis=0)) * self.total
+        error += np.minimum(added / 2 * top, known.shift * self.total).sum(axis=0)
+        met = (error <= self.room * self.total) & (delta <= 1e-3)
+        return np.asarray(met.reshape(len(met), -1).all(axis=1))
 
 
 def _cholesky(matrix: Array) -> Array:
