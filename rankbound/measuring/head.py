@@ -1,7 +1,7 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
 A head comes as its queries and keys themselves, which need not be equally many, and what is added
-to their products. The two are balanced first (ranks/spectrum.py), so that a coordinate that is
+to their products. The two are balanced first (ranks/factored.py), so that a coordinate that is
 large in the keys and small in the queries does not raise the threshold of the others.
 """
 
@@ -29,7 +29,8 @@ from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
+from rankbound.ranks.factored import balanced, spectrum_of_factors
+from rankbound.ranks.spectrum import effective_rank_of_values
 from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
