@@ -36,6 +36,7 @@ from rankbound.ranks.evidence import (
     gram_is_definite,
     grams_are_definite,
     has_left_inverse,
+    preconditioned_gram_is_definite,
     scale_columns,
     singular_values_above,
 )
@@ -504,6 +505,7 @@ def says_nothing_wrong(A: Array, error: Array, rank: int) -> None:
     for matrix, within in ((A, error), scale_columns(A, error)):
         assert within is not None
         assert not gram_is_definite(matrix, frobenius(within))
+        assert not preconditioned_gram_is_definite(matrix, within)
         assert not has_left_inverse(matrix, within)
     if A.shape[0] == A.shape[1]:
         assert not is_nonsingular(A, error)
@@ -513,6 +515,7 @@ def is_singular(A: Array) -> None:
     """The same for a matrix that is singular itself."""
     for matrix in (A, scale_columns(A, None)[0]):
         assert not gram_is_definite(matrix, 0.0)
+        assert not preconditioned_gram_is_definite(matrix, None)
         assert not has_left_inverse(matrix, None)
     assert not grams_are_definite(A[None]).any()
     assert not grams_are_definite(A.T[None]).any()
@@ -570,6 +573,31 @@ def test_gram_at_the_edge_of_its_shift(k: int) -> None:
     # the shift is 32 u times ‖A‖_F² = 12, and doubled where it is rounded up
     if (2 * s) ** 2 * (1 - 0.99**2) > 2 * 32 * 12 * 2.0**-53:
         assert gram_is_definite(A, 0.99 * 2 * s)
+
+
+@pytest.mark.parametrize("shape", [(60, 60), (90, 60)])
+def test_an_ill_conditioned_matrix_passes_when_preconditioned(shape: tuple[int, int]) -> None:
+    """Singular values from 1 to 1e-9: the Gram matrix alone shows nothing below 1e-7."""
+    rng, n = np.random.default_rng(0), min(shape)
+    left, right = (np.linalg.qr(rng.standard_normal((k, n)))[0] for k in shape)
+    A = left * np.logspace(0, -9, n) @ right.T
+    for matrix in (A, A.T):
+        found = rb.certified_rank(matrix)
+        assert found.lower == n
+        assert evidence.PRECONDITIONED in found.method
+    # one of rank n - 1 lies this far away, in the same direction
+    error = 1.01e-9 * np.abs(np.outer(left[:, -1], right[:, -1]))
+    assert not preconditioned_gram_is_definite(A, error)
+    assert n - 6 < rb.certified_rank(A, error=error).lower < n
+
+
+def test_an_ill_conditioned_triangle_is_left_to_its_inverse() -> None:
+    """Ones on the diagonal and -1 below: U = I, so nothing is gained, and L has condition 2^30."""
+    A = np.eye(30) - np.tri(30, k=-1)
+    assert not gram_is_definite(A, 0.0)
+    assert not preconditioned_gram_is_definite(np.asfortranarray(A), None)
+    assert has_left_inverse(A, None)
+    assert rb.certified_rank(np.vstack([A, A])).lower == 30
 
 
 @pytest.mark.parametrize("n", [2, 4, 8])
