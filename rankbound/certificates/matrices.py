@@ -241,7 +241,8 @@ def _written_float(value: float) -> str:
 
 
 def _written_rational(value: Any) -> str:
-    return f"{hex(value.numerator)}/{hex(value.denominator)}"
+    numerator, denominator = value.as_integer_ratio()
+    return f"{numerator:#x}/{denominator:#x}"
 
 
 def read_rational(text: str) -> Fraction:

@@ -32,7 +32,7 @@ class Statement(Record):
         """The denominators of its rational entries, which no modulus of a proof may divide."""
         tables = (value for value in vars(self).values() if isinstance(value, Matrix))
         entries = (x for table in tables if table.type == "rational" for x in table.entries)
-        return {x.denominator for x in entries if isinstance(x, Fraction)}
+        return {x.as_integer_ratio()[1] for x in entries}
 
     def to_data(self) -> dict[str, Any]:
         """The statement as a certificate writes it."""

@@ -25,7 +25,11 @@ def add_commands(commands: Commands) -> None:
     option("claims", nargs="*", metavar="CLAIM", help="ids or patterns, 'theorem-*'; all if none")
     option("--level", choices=("quick", "full"), default="quick")
     option("--seed", type=int, default=0, help="0 unless given")
-    option("--jobs", type=int, default=1, help="worker processes; 1 unless given")
+    option(
+        "--jobs",
+        type=int,
+        help="worker processes; as many as cores unless given, and one for a few claims",
+    )
     option("--json", type=Path, metavar="FILE", help="also write the report there")
     option(
         "--certificates", type=Path, metavar="DIR", help="write certificates there, and re-check"
@@ -47,11 +51,12 @@ def run_verify(options: argparse.Namespace) -> int:
     """Check the registered claims; exit 1 if one is not as registered. Ctrl-C prints those that are
     done.
     """
-    from rankbound.registry.verification import Report, run, select
+    from rankbound.registry.verification import Report, default_jobs, run, select
     from rankbound.reporting import progress, report_summary
 
     chosen = select(options.claims or None)
-    rows = run(chosen, options.level, options.seed, options.jobs, options.certificates)
+    jobs = options.jobs if options.jobs is not None else default_jobs(chosen)
+    rows = run(chosen, options.level, options.seed, jobs, options.certificates)
     done: list[Row] = []
     with reserved(options.json):
         try:

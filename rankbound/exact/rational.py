@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
 from numbers import Integral, Rational
 from typing import Any
@@ -55,6 +56,9 @@ def rational_matrix(name: str, value: Any, *, floats: bool = False) -> tuple[Rat
         )
     if any(not isinstance(row, list) or len(row) != len(table[0]) for row in table):
         raise InputError(f"{name} is ragged or has more than 2 axes; expected one matrix (m, n).")
+    if floats and all(type(entry) is float for row in table for entry in row):
+        with suppress(ValueError, OverflowError):  # not finite: said below
+            return as_rationals(table), 1
     unit = _common_unit(table)
     plain = type(unit) is int
     rows = [
@@ -159,7 +163,7 @@ def centred(rows: Rationals) -> Rationals:
     return [[x - mean for x, mean in zip(row, means, strict=True)] for row in rows]
 
 
-def integer_rows(rows: Rationals) -> tuple[IntegerMatrix, list[int]]:
+def integer_rows(rows: Rationals | IntegerMatrix) -> tuple[IntegerMatrix, list[int]]:
     """Clear denominators row by row, which keeps the rank; also return each row's multiplier."""
     cleared, multipliers = [], []
     for row in rows:

@@ -37,8 +37,9 @@ METHODS = ("newton", "l-bfgs")
 SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
 ROUGH = 1e-4  # tolerance of a stage that only leads to the next
 DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
-REBUILT = 40  # products after which the blocks, which cost about as much, are built anew
+REBUILT = 40  # products, or k where that is more, after which the blocks are built anew
 MOST_PRODUCTS = 250  # for one step
+KEPT = 2**23  # numbers of a path that are kept, 64 MiB
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,18 +141,27 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     Each step minimises the quadratic model, whose Hessian is exact, over a ball (Steihaug 1983).
     The ball and the preconditioner take the metric of the Fisher blocks, in which a step measures
     the loss it can win, and which moves with A -> G A, B -> G^{-T} B as the factors do. A step is
-    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient. `limit`
-    counts Hessian products. See Conn, Gould & Toint 2000, sections 7.5 and 17.4.
+    kept if it lowers the loss; where that falls below rounding, if it lowers the gradient. One that
+    is not kept is cut at a smaller ball, which takes no product. `limit` counts Hessian products.
+    See Conn, Gould & Toint 2000, sections 7.5 and 17.4.
     """
     point = objective.at(start)
     norm = first = float(np.linalg.norm(point.gradient))
-    radius, curvature, products, built = math.sqrt(2 * point.value), None, 0, -REBUILT
-    while norm > tolerance and products < limit:
-        if products - built >= REBUILT:
-            precondition, built = point.preconditioner(DAMPING), products
-        accuracy, most = min(0.1, math.sqrt(norm / first)), min(limit - products, MOST_PRODUCTS)
-        step = _steihaug(point.hessian, precondition, point.gradient, radius, accuracy, most)
-        products += step.products
+    radius, curvature, products, built = math.sqrt(2 * point.value), None, 0, -math.inf
+    path: list[_Link] = []  # from this point
+    while norm > tolerance:
+        step = _cut(path, radius)
+        if step is None:
+            if products >= limit:
+                break
+            if products - built >= max(REBUILT, start.shape[1]):
+                precondition, built = point.preconditioner(DAMPING), products
+            accuracy, most = min(0.1, math.sqrt(norm / first)), min(limit - products, MOST_PRODUCTS)
+            path = []
+            step = _steihaug(
+                point.hessian, precondition, point.gradient, radius, accuracy, most, path
+            )
+            products += step.products
         trial = objective.at(point.factors + step.direction)
         fall = point.value - trial.value
         if step.fall <= _rounding(point):  # the loss no longer tells; the gradient may
@@ -162,7 +172,7 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
             kept = fall > 1e-4 * step.fall
             radius = _next_radius(radius, step, fall / step.fall)
         if kept:
-            point, curvature = trial, step.curvature
+            point, curvature, path = trial, step.curvature, []
             norm = float(np.linalg.norm(point.gradient))
     return End(point, products, curvature)
 
@@ -192,6 +202,33 @@ def _next_radius(radius: float, step: _Step, ratio: float) -> float:
     return max(radius, 2.5 * step.length) if ratio > 0.75 and step.border else radius
 
 
+@dataclass(frozen=True, eq=False)
+class _Link:
+    """One direction p of conjugate gradients, and what is known at x, where it starts."""
+
+    p: Array
+    length: float  # of the step along it; infinite where the model curves down
+    rz: float
+    curve: float  # p^T H p
+    fall: float  # of the model so far
+    xx: float  # inner products in M
+    xp: float
+    pp: float
+
+    @property
+    def reached(self) -> float:
+        """The squared length of x after the step."""
+        if not self.curve > 0:
+            return math.inf
+        return self.xx + 2 * self.length * self.xp + self.length * self.length * self.pp
+
+    def to_border(self, radius: float) -> tuple[float, float]:
+        """How far along p the border is, and the fall there."""
+        room = max(radius * radius - self.xx, 0.0)
+        way = (-self.xp + math.sqrt(self.xp * self.xp + self.pp * room)) / self.pp
+        return way, self.fall + way * self.rz - 0.5 * way * way * self.curve
+
+
 def _steihaug(
     hessian: Callable[[Array], Array],
     precondition: Callable[[Array], Array],
@@ -199,16 +236,20 @@ def _steihaug(
     radius: float,
     accuracy: float,
     most: int,
+    path: list[_Link] | None = None,
 ) -> _Step:
     """Conjugate gradients on the model from 0, until accurate, at the border, or curved down.
 
     Lengths in the metric M of the preconditioner follow from the recurrences: M is never applied.
+    The links of the path are kept as far as memory is meant for them (`KEPT`): in a smaller ball
+    the path is the same up to its border (:func:`_cut`).
     """
-    x, r = np.zeros_like(gradient), gradient
+    path = [] if path is None else path
+    x, r = np.zeros_like(gradient), gradient.copy()
     z = precondition(r)
     p, rz = -z, float(np.vdot(r, z))
     first, fall, curvature = rz, 0.0, math.inf
-    xx, xp, pp = 0.0, 0.0, rz  # inner products in M
+    xx, xp, pp = 0.0, 0.0, rz
     if not rz > 0:  # the gradient's square underflows
         return _Step(x, 0.0, 0.0, False, 0, 0.0)
     for products in range(1, most + 1):
@@ -216,13 +257,15 @@ def _steihaug(
         curve = float(np.vdot(p, Hp))
         curvature = min(curvature, curve / pp)
         length = rz / curve if curve > 0 else math.inf
-        longer = xx + 2 * length * xp + length * length * pp if curve > 0 else math.inf
+        link = _Link(p, length, rz, curve, fall, xx, xp, pp)
+        if products * p.size <= KEPT:
+            path.append(link)
+        longer = link.reached
         if not longer < radius * radius:
-            length = (-xp + math.sqrt(xp * xp + pp * (radius * radius - xx))) / pp
-            fall += length * rz - 0.5 * length * length * curve
-            return _Step(x + length * p, radius, fall, True, products, curvature)
-        x = x + length * p
-        r = r + length * Hp
+            way, fall = link.to_border(radius)
+            return _Step(x + way * p, radius, fall, True, products, curvature)
+        x += length * p
+        r += length * Hp
         fall, xx = fall + 0.5 * length * rz, longer
         z = precondition(r)
         last, rz = rz, float(np.vdot(r, z))
@@ -233,6 +276,20 @@ def _steihaug(
         xp, pp = max(ratio * (xp + length * pp), 0.0), rz + ratio * ratio * pp
         p = ratio * p - z
     return _Step(x, math.sqrt(xx), fall, False, products, curvature)
+
+
+def _cut(path: list[_Link], radius: float) -> _Step | None:
+    """The step of this path in a smaller ball, without a product; None where it was not kept."""
+    curvature = math.inf
+    for i, link in enumerate(path):
+        curvature = min(curvature, link.curve / link.pp)
+        if not link.reached < radius * radius:
+            way, fall = link.to_border(radius)
+            x = way * link.p
+            for earlier in path[:i]:
+                x += earlier.length * earlier.p
+            return _Step(x, radius, fall, True, 0, curvature)
+    return None
 
 
 def descend(

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -21,7 +21,11 @@ from rankbound.attention.softmax import log_column_softmax
 
 LOSSES = ("kl", "reverse_kl", "total_variation")
 FISHER = 0.1  # share of the Fisher metric in the weights of a loss that may be flat
+SMALL = 4  # half of a block that LAPACK inverts
+MISS = 0.1  # by how much single precision may miss a solution, in units of its right side
 CHUNK = 2**17  # entries of a temporary array: what a cache holds
+
+Precision = type[np.float32] | type[np.float64]
 
 
 class Loss(Protocol):
@@ -236,7 +240,7 @@ class Point:
         basis = self.objective.basis
         return factors if basis is None else factors @ basis.T
 
-    def blocks(self) -> Array:
+    def blocks(self, precision: Precision = np.float64) -> npt.NDArray[Any]:
         """The Gauss–Newton Hessian in each key a_i alone and each query b_j alone, (2n, k, k).
 
         With c² the loss's weights: ``Σ_j b_j b_j^T w_ij`` for a_i, where w_ij is the diagonal
@@ -244,14 +248,16 @@ class Point:
         where ā = A q_j. For KL these are the Fisher blocks ``Σ_j b_j b_j^T q_ij (1 - q_ij)`` and
         ``A diag(q_j) A^T - ā ā^T``. All over n.
         """
-        A, B, Q, n = self.A, self.B, self.Q, self.Q.shape[1]
-        squares = self.objective.loss.weights(Q) / n
-        keys = np.maximum(squares * (1 - 2 * Q) + Q * Q * squares.sum(axis=0), 0.0)
+        A, Q, n = self.A, self.Q, self.Q.shape[1]
+        squares: Any = self.objective.loss.weights(Q) / n
+        keys: Any = np.maximum(squares * (1 - 2 * Q) + Q * Q * squares.sum(axis=0), 0.0)
         mixed = A @ Q
-        blocks = np.empty((2 * n, len(A), len(A)))
+        keys, squares, B = (x.astype(precision) for x in (keys, squares, self.B))
+        blocks = np.empty((2 * n, len(A), len(A)), precision)
         for part in _parts(n, A.size):
             np.matmul(B * keys[part, None, :], B.T, out=blocks[:n][part])
-            centred = A - mixed.T[part, :, None]  # first: what the a_i have in common may be large
+            # first: what the a_i have in common may be large
+            centred = (A - mixed.T[part, :, None]).astype(precision)
             weighted = centred * squares.T[part, None, :]
             np.matmul(weighted, centred.swapaxes(1, 2), out=blocks[n:][part])
         return blocks
@@ -259,22 +265,75 @@ class Point:
     def preconditioner(self, damping: float) -> Callable[[Array], Array]:
         """A positive definite approximation of the inverse Hessian: that of its damped blocks.
 
-        On a basis the inverse acts on the tokens and is restricted: ``R M^{-1} R^T``.
+        On a basis the inverse acts on the tokens and is restricted: ``R M^{-1} R^T``. Large blocks
+        are kept in single precision where that serves (:func:`damped_inverses`): the time goes
+        into reading them.
         """
-        blocks = self.blocks()
         k, n, basis = len(self.A), self.Q.shape[1], self.objective.basis
-        traces = np.maximum(np.trace(blocks, axis1=1, axis2=2), 0.0) / k
-        floor = max(float(traces.mean()) * 1e-6, 1e-100)  # a block may vanish, and so may all
-        diagonal = np.arange(k)
-        blocks[:, diagonal, diagonal] += (damping * traces + floor)[:, None]
-        inverse = np.linalg.inv(blocks)
+        single = 2 * n * k * k > CHUNK
+        blocks = self.blocks(np.float32 if single else np.float64)
+        inverse, units, serves = damped_inverses(blocks, damping)
+        if single and not serves:
+            inverse, units, _ = damped_inverses(self.blocks(), damping)
 
         def apply(factors: Array) -> Array:
             columns = (factors if basis is None else factors @ basis).swapaxes(1, 2)
-            solved = np.matmul(inverse, columns.reshape(2 * n, k, 1)).reshape(2, n, k)
-            return self._restrict(np.ascontiguousarray(solved.swapaxes(1, 2)))
+            columns = columns.reshape(2 * n, k, 1)
+            largest = float(np.abs(columns).max()) or 1.0  # single precision has little range
+            small = (columns / largest).astype(inverse.dtype, copy=False)
+            solved = np.matmul(inverse, small)[:, :, 0] * (largest / units)
+            return self._restrict(np.ascontiguousarray(solved.reshape(2, n, k).swapaxes(1, 2)))
 
         return apply
+
+
+def damped_inverses(
+    blocks: npt.NDArray[Any], damping: float
+) -> tuple[npt.NDArray[Any], Array, bool]:
+    """Inverses of positive semidefinite blocks in units u, damped; u, (m, 1); whether they serve.
+
+    In double precision they do. In single precision they do if each block M brings ``M^{-1} v``
+    back to a v of random signs within a tenth: one that is damped by less than about k 2^-24 of its
+    mean eigenvalue may not, nor one that is faint. The blocks are overwritten.
+    """
+    k, precision = blocks.shape[-1], blocks.dtype
+    diagonal, tiny = np.arange(k), float(np.finfo(precision).tiny)
+    with np.errstate(all="ignore"):  # what is not finite fails the comparison
+        traces = np.maximum(np.trace(blocks, axis1=1, axis2=2), 0.0).astype(np.float64) / k
+        floor = max(float(traces.mean()) * 1e-6, 1e-100)  # a block may vanish, and so may all
+        units = (traces + floor)[:, None]
+        blocks /= units[:, :, None].astype(precision)
+        damped = (damping * traces + floor)[:, None] / units
+        blocks[:, diagonal, diagonal] += damped.astype(precision)
+        if precision == np.float64:
+            return np.linalg.inv(blocks), units, True
+        try:
+            root = root_inverses(blocks)
+        except np.linalg.LinAlgError:  # a pivot that rounding made 0 or less
+            return blocks, units, False
+        inverse = root.swapaxes(1, 2) @ root
+        signs = np.random.default_rng(0).choice([-1.0, 1.0], (k, 1)).astype(precision)
+        miss = float(np.abs(blocks @ (inverse @ signs) - signs).max())
+    # below 2^24 times the least normal number a trace has lost digits to underflow
+    return inverse, units, bool(units.min() > 2.0**24 * tiny and miss < MISS)
+
+
+def root_inverses(blocks: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The inverses of the Cholesky factors L of blocks M, (m, k, k): ``M^{-1} = L^{-T} L^{-1}``.
+
+    By halves, in products of matrices, for which the processor is several times faster than for
+    LAPACK on small ones. Only halves of L are inverted explicitly, never those of M: that would
+    lose the digits of the condition at each halving.
+    """
+    h = blocks.shape[-1] // 2
+    if h < SMALL:
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(blocks)))
+    first, root = root_inverses(blocks[:, :h, :h]), np.zeros(blocks.shape, blocks.dtype)
+    F = blocks[:, h:, :h] @ first.swapaxes(1, 2)
+    second = root_inverses(blocks[:, h:, h:] - F @ F.swapaxes(1, 2))
+    root[:, :h, :h], root[:, h:, h:] = first, second
+    root[:, h:, :h] = -(second @ (F @ first))
+    return root
 
 
 def _parts(n: int, size: int) -> list[slice]:

@@ -99,17 +99,9 @@ class RankBounds(Record):
         >>> rb.check(b.certificate).accepted
         True
         """
-        self._require_one("certify()")
         if self.verdict is Verdict.CERTIFIED:
             return self
-        if self.verdict is not Verdict.RIGOROUS or self.prove is None:
-            raise self._undecided(f"the bounds are {self.verdict} and no proof came with them")
-        try:
-            certificates = self.prove(())
-        except Undecided as why:
-            raise self._undecided(str(why)) from None
-        if not certificates or None in certificates:
-            raise self._undecided("no certificate was found")
+        certificates = written(self)
         for certificate in certificates:
             outcome = check(certificate)
             if not outcome.accepted:
@@ -176,6 +168,25 @@ class RankBounds(Record):
         )
 
     __hash__ = object.__hash__
+
+
+def written(bounds: RankBounds) -> tuple[Certificate, ...]:
+    """The certificates that prove the bounds of one matrix; those not yet certified are unchecked.
+
+    For callers that check what they are given; :meth:`RankBounds.certify` does it for the others.
+    """
+    bounds._require_one("certify()")
+    if bounds.verdict is Verdict.CERTIFIED:
+        return bounds.certificates
+    if bounds.verdict is not Verdict.RIGOROUS or bounds.prove is None:
+        raise bounds._undecided(f"the bounds are {bounds.verdict} and no proof came with them")
+    try:
+        certificates = bounds.prove(())
+    except Undecided as why:
+        raise bounds._undecided(str(why)) from None
+    if not certificates or None in certificates:
+        raise bounds._undecided("no certificate was found")
+    return tuple(one for one in certificates if one is not None)
 
 
 def _moved(prove: Prover | None, places: Any, shape: tuple[int, ...]) -> Prover | None:

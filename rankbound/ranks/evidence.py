@@ -302,7 +302,7 @@ def _compressed_passes(A: Array, V: Array, radius: float) -> bool:
 
 
 def certify_proof(
-    statement: Statement, rows: Rationals, proof: RankProof
+    statement: Statement, rows: Rationals | IntegerMatrix, proof: RankProof
 ) -> NonzeroMinor | Factorisation:
     """Certify the rank of a matrix whose rows these are: a minor, with factors where needed.
 

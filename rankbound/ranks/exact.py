@@ -12,7 +12,12 @@ from rankbound.errors import InputError
 from rankbound.exact import rational
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime, prove_rank
 from rankbound.exact.flint import product, rational_product
-from rankbound.exact.rational import Rationals, as_rationals, integer_rows, rational_matrix
+from rankbound.exact.rational import (
+    IntegerMatrix,
+    Rationals,
+    integer_rows,
+    rational_matrix,
+)
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.evidence import certify_proof
 from rankbound.verdict import Verdict
@@ -57,7 +62,9 @@ def exact_rank(A: Any, floats: Literal["refuse", "exact"] = "refuse") -> RankBou
 
 
 def _bounds(
-    proof: RankProof, upper: str, stated: Callable[[], tuple[Statement, Rationals]]
+    proof: RankProof,
+    upper: str,
+    stated: Callable[[], tuple[Statement, Rationals | IntegerMatrix]],
 ) -> RankBounds:
     method = f"lower: a minor that is not zero modulo {proof.prime}; upper: {upper}"
     return RankBounds(
@@ -84,25 +91,35 @@ def exact_logit_rank(keys: Any, queries: Any, *, centre: bool = False) -> RankBo
             f"keys are ({len(K)}, {len(K[0])}) and queries ({len(Q)}, {len(Q[0])}); "
             "expected the same shape (head_size, n)."
         )
-    columns = rational.transposed(K)  # one row per key
-    rows = rational.centred(columns) if centre else columns
-    left, over_left = integer_rows(rows)
-    # one multiplier for all queries: one per coordinate would change the product
-    (right,), over_right = integer_rows([[x for row in Q for x in row]])
     n = len(Q[0])
-    L = product(left, [right[i : i + n] for i in range(0, len(right), n)])
-    minor = pivots_modulo_prime(L, denominators=[*over_left, *over_right])
+    # one multiplier for all: one per coordinate would change the product
+    left, over_left = _cleared(K)
+    right, over_right = _cleared(Q)
+    if centre:  # n C in place of C
+        left = [
+            [n * x - total for x in row] for row, total in zip(left, map(sum, left), strict=True)
+        ]
+    L = product([list(key) for key in zip(*left, strict=True)], right)
+    minor = pivots_modulo_prime(L, denominators=[n, over_left, over_right])
     proof = RankProof(len(minor[0]), *minor, None)
     bound = min(len(K), n - 1 if centre else n)
     upper = f"the factors have {len(K)} coordinates" if bound == len(K) else "the shape"
     exact: Rationals | None = None
     if proof.rank < bound:  # elimination over Q decides, and a factorisation shows it
-        exact = rational_product(rows, Q)
+        columns = rational.transposed(K)  # one row per key
+        exact = rational_product(rational.centred(columns) if centre else columns, Q)
         proof, upper = prove_rank(exact), "an exact factorisation"
 
-    def stated() -> tuple[Statement, Rationals]:
+    def stated() -> tuple[Statement, Rationals | IntegerMatrix]:
         factors = Matrix.of_rationals(K), Matrix.of_rationals(Q)
         statement = LogitRank(*factors, centre, proof.rank, proof.rank)
-        return statement, as_rationals(L) if exact is None else exact
+        return statement, L if exact is None else exact
 
     return _bounds(proof, upper, stated)
+
+
+def _cleared(rows: Rationals) -> tuple[IntegerMatrix, int]:
+    """The integers that a matrix is over one denominator, and that."""
+    n = len(rows[0])
+    (entries,), (over,) = integer_rows([[x for row in rows for x in row]])
+    return [entries[i : i + n] for i in range(0, len(entries), n)], over

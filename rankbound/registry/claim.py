@@ -24,7 +24,7 @@ from rankbound.certificates.statements import (
     ScaleAbove,
 )
 from rankbound.errors import InputError, InputTypeError
-from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.bounds import RankBounds, written
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
@@ -118,7 +118,7 @@ class Instance:
         """The instance of a rank whose two sides meet, with what proves them."""
         if bounds.verdict not in (Verdict.RIGOROUS, Verdict.CERTIFIED):
             return cls(label, int(bounds), predicted, bounds.verdict)
-        proofs = (lambda: bounds.certify().certificates,)
+        proofs = (lambda: written(bounds),)  # verification checks what is written
         return cls(label, int(bounds), predicted, Verdict.CERTIFIED, certificates=proofs)
 
 

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
-from rankbound.fitting.descent import _steihaug, lbfgs, newton, read_problem
-from rankbound.fitting.objective import Objective
+from rankbound.fitting.descent import _cut, _Link, _steihaug, lbfgs, newton, read_problem
+from rankbound.fitting.objective import Objective, damped_inverses, root_inverses
 from rankbound.testing import contexts
 from tests.helpers import EPS, Array
 
@@ -68,6 +68,64 @@ def check_step(x: Array, fall: float, length: float, H: Array, M: Array, g: Arra
     """Fall and length are those of the step; recurrences of up to 6 steps lose some digits."""
     assert fall == pytest.approx(-(g @ x + x @ H @ x / 2), rel=1e-6)
     assert length == pytest.approx(np.sqrt(x @ M @ x), rel=1e-6)
+
+
+@given(
+    st.lists(st.floats(-10, 10), min_size=2, max_size=6), SEEDS, st.floats(0.1, 10), st.floats(0, 1)
+)
+def test_a_path_cut_is_the_step_in_the_smaller_ball(
+    values: list[float], seed: int, radius: float, share: float
+) -> None:
+    H, M, g = quadratic(values, seed)
+    path: list[_Link] = []
+    whole = _steihaug(lambda p: H @ p, solver(M), g, radius, 0.1, 100, path)
+    smaller = max(share, 1e-3) * whole.length * (1 - 1e-9)
+    step = _steihaug(lambda p: H @ p, solver(M), g, smaller, 0.1, 100)
+    cut = _cut(path, smaller)
+    assert cut is not None
+    # sums of the same terms in another order, whose lengths the balls bound
+    np.testing.assert_allclose(cut.direction, step.direction, atol=1e-12 * (1 + radius))
+    assert (cut.border, cut.products) == (True, 0)
+    assert (cut.length, cut.curvature) == (step.length, step.curvature)
+    assert cut.fall == pytest.approx(step.fall, rel=1e-9)
+    assert _cut(path[:-1], 2 * whole.length) is None  # what was not kept is computed anew
+
+
+@pytest.mark.parametrize("k", [1, 3, 8, 13, 48])
+@pytest.mark.parametrize("rank", [1, 2, 48])
+def test_inverses_by_halves(k: int, rank: int) -> None:
+    """Of condition 100 k and less, the leading parts of low rank too."""
+    A = np.random.default_rng(k).standard_normal((5, k, rank))
+    blocks = A @ A.swapaxes(1, 2) / rank + 1e-2 * np.eye(k)
+    root = root_inverses(blocks)
+    found = blocks @ (root.swapaxes(1, 2) @ root)
+    # a few k eps times the condition
+    np.testing.assert_allclose(
+        found, np.broadcast_to(np.eye(k), found.shape), atol=800 * k**2 * EPS
+    )
+
+
+@pytest.mark.parametrize(
+    ("damping", "unit", "serves"),
+    [(1e-2, 1.0, True), (1e-9, 1.0, False), (1e-2, 1e-16, False)],
+)
+def test_single_precision_is_refused_where_it_does_not_serve(
+    damping: float, unit: float, serves: bool
+) -> None:
+    """Hardly damped blocks of low rank, or faint ones: it is then as in double precision."""
+    rng = np.random.default_rng(0)
+    factors = rng.standard_normal((2, 48, 2)) @ rng.standard_normal((2, 2, 64))
+    point = Objective(DIRICHLET).at(unit * factors / 10)
+    assert damped_inverses(point.blocks(np.float32), damping)[2] is serves
+    inverse, units, double_serves = damped_inverses(point.blocks(), damping)
+    assert double_serves
+    columns = rng.standard_normal((128, 48, 1))
+    exact = ((inverse @ columns)[:, :, 0] / units).reshape(2, 64, 48).swapaxes(1, 2)
+    gradient = np.ascontiguousarray(columns.reshape(2, 64, 48).swapaxes(1, 2))
+    miss = np.abs(point.preconditioner(damping)(gradient) - exact).max() / np.abs(exact).max()
+    # k eps times the condition 48/damping, eps that of single precision where it serves
+    assert miss < (48 * 2.0**-24 * 4800 if serves else 1e-15)
+    assert serves is bool(miss > 1e-15)
 
 
 DIRICHLET = rb.random_context(64, seed=0)

@@ -87,6 +87,17 @@ def false() -> NonzeroMinor:
     return NonzeroMinor(LogRank(Matrix.of_rationals([[1, 0], [1, 0]]), 1, 1), (0,), (0,), 7)
 
 
+def test_what_bounds_write_unchecked_is_checked_in_a_run() -> None:
+    """`Instance.of_bounds` takes certificates as they are written; the run rejects a false one."""
+    bounds = replace(rb.exact_rank([[1]]), prove=lambda _: (false(),))
+    with pytest.raises(rb.Undecided, match="the checker rejects it"):
+        bounds.certify()
+    instance = Instance.of_bounds("the case", bounds, 1)
+    proved, reason = prove(None, [instance])
+    assert reason.startswith("certificate 0 of the case was rejected: ")
+    assert proved[0].word is Verdict.SUPPORTED
+
+
 # ---- a run
 
 

@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 
 import rankbound as rb
 from rankbound.registry.claim import Claim, Instance, Trial
+from rankbound.registry.verification import LONG, MANY, default_jobs
 from rankbound.verdict import Verdict
 
 FAST = ("softmax-gauge", "sharp-necessary", "folklore-context-rank")
@@ -43,6 +45,22 @@ def test_report_holds_evidence_instances_and_residual() -> None:
 def test_same_bytes_for_any_number_of_jobs() -> None:
     chosen = [*FAST, "sharp-almost-every", "trained-reaches"]
     assert rb.verify(chosen, seed=3).to_json() == rb.verify(chosen, seed=3, jobs=2).to_json()
+
+
+def test_long_claims_are_begun_first_and_rows_keep_their_order() -> None:
+    """The long one is last, sent by its id; one that no worker knows is sent whole."""
+    own = replace(rb.claims["softmax-gauge"], id="a-claim-of-another")
+    chosen = [own, rb.claims["centring-rank"], rb.claims["sharp-almost-every"]]
+    assert set(LONG) <= set(rb.claims)
+    one, two = (rb.verify(chosen, jobs=jobs) for jobs in (1, 2))
+    assert [row.id for row in two.rows] == [claim.id for claim in chosen]
+    assert one.to_json() == two.to_json()
+
+
+def test_workers_are_started_for_many_claims_only() -> None:
+    claims = list(rb.claims.values())
+    assert default_jobs(claims[: MANY - 1]) == 1
+    assert default_jobs(claims[:MANY]) == joblib.cpu_count()
 
 
 def test_order_of_claims_does_not_change_a_row() -> None:

@@ -1,15 +1,14 @@
 """Enclosures of logarithms and exponentials on a dyadic grid.
 
-``mpmath.iv`` rounds outwards the approximation that it computed, and does not count the error of
-that approximation: its intervals can miss the value by a little (mpmath 1.3: 63 of 900 000 did, of
-exp and log at 20, 53 and 113 bits). Hence GUARD bits more than the grid has, and one unit of the
-grid added on either side: what mpmath computes may be wrong by 2^36 times its last bit.
+mpmath does not count the error of what it approximates: its directed roundings can miss the value
+by a little (mpmath 1.3: 63 of 900 000 intervals did, of exp and log at 20, 53 and 113 bits). Hence
+GUARD bits more than the grid has, and one unit of the grid added on either side: what mpmath
+computes may be wrong by 2^36 times its last bit, and so one value serves both sides of a number.
 """
 
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 from rankbound.certificates.checker.fields import LARGEST_EXPONENT, Rejected
 from rankbound.certificates.checker.tables import (
@@ -31,37 +30,48 @@ class Enclosures:
     """Bounds of exp and log, in units of 2**-grid; the context is private, its precision too."""
 
     def __init__(self, grid: int, budget: Budget) -> None:
-        from mpmath.ctx_iv import MPIntervalContext
+        from mpmath import libmp
 
         self.grid = grid
         self.one = 1 << grid
         self._budget = budget
-        self._context = MPIntervalContext()
-        self._context.prec = grid + GUARD
+        self._numbers = libmp
+        self._precision = grid + GUARD
 
     def logarithm(self, low: int, high: int, below: int) -> tuple[int, int]:
         """Bounds of log(x / below) for every x from `low` to `high`, 0 < low <= high."""
-        return self._outward(self._context.log(self._interval(low, high, below)))
+        return self._outward(
+            *(self._log(x, below) for x in ((low,) if low == high else (low, high)))
+        )
 
     def exponential(self, low: int, high: int) -> tuple[int, int]:
         """Bounds of exp(x 2**-grid) for every x from `low` to `high`, low <= high <= 0."""
         if high < -LARGEST_EXPONENT * self.one:  # exp(-4096) is below 2^-4096, so below a unit
             return 0, 1
         low = max(low, -2 * LARGEST_EXPONENT * self.one)
-        below, above = self._outward(self._context.exp(self._interval(low, high, self.one)))
+        below, above = self._outward(
+            *(self._exp(x) for x in ((low,) if low == high else (low, high)))
+        )
         return max(below, 0), above
 
     def spend(self, count: int) -> None:
         """Pay for so many of them before they are computed."""
-        bits = self._context.prec
+        bits = self._precision
         self._budget.spend(count * (40000 + bits * bits // 5), f"{count} enclosures")
 
-    def _interval(self, low: int, high: int, below: int) -> Any:
-        return self._context.mpf((low, high)) / self._context.mpf(below)
+    def _log(self, above: int, below: int) -> tuple[int, ...]:
+        mp, bits = self._numbers, self._precision
+        value = mp.mpf_log(mp.mpf_div(mp.from_int(above), mp.from_int(below), bits), bits)
+        return tuple(value)
 
-    def _outward(self, interval: Any) -> tuple[int, int]:
-        low, high = interval._mpi_
-        sign, *rest = high
+    def _exp(self, x: int) -> tuple[int, ...]:
+        mp = self._numbers
+        return tuple(mp.mpf_exp(mp.from_man_exp(x, -self.grid), self._precision))
+
+    def _outward(
+        self, low: tuple[int, ...], high: tuple[int, ...] | None = None
+    ) -> tuple[int, int]:
+        sign, *rest = high or low
         return self._floor(low) - 1, -self._floor((1 - sign, *rest)) + 1
 
     def _floor(self, value: tuple[int, ...]) -> int:

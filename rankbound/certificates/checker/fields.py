@@ -29,6 +29,7 @@ LONGEST_INTEGER = 6  # sizes, indices and exponents; every other integer is a he
 STRING = re.compile(r'"[^"]*"')
 BRACKET = re.compile(r"[\[\]{}]")
 INTEGER = re.compile(r"0x0|-?0x[1-9a-f][0-9a-f]*")
+RATIONAL = re.compile(rf"({INTEGER.pattern})/(0x[1-9a-f][0-9a-f]*)")
 LONGEST = MOST_BITS // 4 + 4  # characters of one integer, its sign and prefix with it
 
 
@@ -249,6 +250,12 @@ def rational(value: object, where: str) -> tuple[int, int]:
 
     The length of the text bounds the work of all its divisors at about 2^36 products of digits.
     """
+    if isinstance(value, str) and len(value) <= LONGEST:  # at one glance what is mostly the case
+        found = RATIONAL.fullmatch(value)
+        if found is not None:
+            above, below = int(found[1], 16), int(found[2], 16)
+            if math.gcd(above, below) == 1:
+                return above, below
     numerator, slash, denominator = value.partition("/") if isinstance(value, str) else ("", "", "")
     if not slash:
         raise Rejected(f"{where} has {shown(value)}; expected a rational like '0x3/0x7'.")

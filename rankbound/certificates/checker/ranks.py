@@ -54,18 +54,18 @@ def residues(
     """The chosen part of a matrix modulo m."""
     length = tables.digits_of(table.numerators) + tables.digits_of(table.denominators)
     budget.spend(len(rows) * len(columns) * (2000 + 3 * length), "reducing a matrix")
-    return [
-        [_residue(table.numerators[i][j], table.denominators[i][j], modulus) for j in columns]
-        for i in rows
-    ]
+    inverse = {
+        below: _inverse(below, modulus)
+        for below in {table.denominators[i][j] for i in rows for j in columns}
+    }
+    chosen = [(table.numerators[i], table.denominators[i]) for i in rows]
+    return [[above[j] * inverse[below[j]] % modulus for j in columns] for above, below in chosen]
 
 
-def _residue(above: int, below: int, modulus: int) -> int:
-    if below == 1:
-        return above % modulus
+def _inverse(below: int, modulus: int) -> int:
     if gcd(below, modulus) != 1:
         raise Rejected(f"a denominator is not prime to the modulus {modulus:#x}.")
-    return above * pow(below, -1, modulus) % modulus
+    return pow(below, -1, modulus)
 
 
 def require_unit(matrix: Rows, modulus: int, budget: Budget) -> None:
