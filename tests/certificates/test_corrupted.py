@@ -85,6 +85,7 @@ def test_one_number_changed(name: str, data: st.DataObject) -> None:
     outcome = check(document)
     assert not outcome.accepted or holds(document["statement"]), (path, changed, outcome)
     assert "the checker failed" not in outcome.reason, (path, changed, outcome)
+    assert outcome.accepted or outcome.reason.endswith("."), outcome  # a sentence
 
 
 @pytest.mark.parametrize("name", NAMES)
