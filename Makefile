@@ -9,7 +9,7 @@ export OPENBLAS_NUM_THREADS = 1
 export MKL_NUM_THREADS = 1
 export OMP_NUM_THREADS = 1
 
-.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures check-figures draw losses bench same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage docs clean
+.PHONY: verify test test-fast test-matrix check proofs check-proofs record models figures check-figures draw losses bench speed bench-check same-answer fuzz separate attack kill-sweeps sweep-efficiency time-audit pairs experiments claims columns findings fuzz-input attack-numbers mutants mutants-on-record audit-coverage docs clean
 
 verify: .venv/core
 	$(BIN)/rankbound verify --json verify.json
@@ -54,9 +54,21 @@ record: .venv/core
 # All that the tests can use: torch, transformers, two trained models, a cluster for sweeps.
 models: .venv/models
 
-# Each promise about speed beside its peer; about three minutes.
+# Each promise about speed beside its peer, memory, growth and workers, into benchmarks/results.json;
+# about a quarter of an hour. RACES="certified-batch import" measures these alone. Without `make models`
+# what needs torch or a cluster is skipped.
+RACES =
 bench: .venv/core
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run $(RACES)
+
+# The tables of docs/speed.md and its figures, from those results; tests compare them.
+speed: .venv/core
+	$(BIN)/python -m benchmarks.tables
+	$(BIN)/python figures/regenerate.py speed growth
+
+# Operations, memory and imports counted, not timed: fails where a routine does more than it should.
+bench-check: .venv/core
+	$(BIN)/python -m benchmarks.guard
 
 # 2,000 contexts by every way they may be given; `make test` tries 150.
 same-answer: .venv/models
@@ -89,11 +101,11 @@ kill-sweeps: .venv/dev
 
 # How much of two workers' time a sweep uses.
 sweep-efficiency: .venv/core
-	$(BIN)/python scripts/time_sweeps.py
+	$(BIN)/python -m benchmarks.workers
 
 # How long an audit takes beside the model's own loading and running.
 time-audit: .venv/models
-	$(BIN)/python scripts/time_audit.py
+	$(BIN)/python -m benchmarks.rows.audits
 
 # Where trained embeddings stop realising all pairs, beside the published numbers; two minutes.
 pairs: .venv/core

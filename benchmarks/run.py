@@ -1,258 +1,130 @@
-"""What the toolkit's promises about speed come to here: each piece of work beside its peer.
+"""Measure everything and write ``results.json``; ``make bench``.
 
-``python benchmarks/run.py [NAME ...]`` prints a table of medians and ratios. One BLAS thread, peer
-and rankbound in turn in the same process; absolute times are the machine's, ratios are the point.
+    python -m benchmarks.run [NAME ...] [--only races|memory|growth|workers]
+
+A line is printed per row. Names, or a part, measure these alone and leave the rest of the file as
+it is. One BLAS thread; the sides of a race take turns, and what counts are medians of ratios.
+
+Exit 0: done; 1: a right answer or a bound on memory was missed. That a race is slower than wanted
+is told in the table.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
-import resource
-import statistics
-import subprocess
+import importlib.util
+import json
+import os
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 from threadpoolctl import threadpool_limits
 
-import rankbound as rb
-from rankbound.exact.flint import rational_product
+from benchmarks import growth, memory, races, rates, workers
+from benchmarks.rows import RACES
 
-Work = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Race:
-    """Two ways to do one thing.
-
-    Attributes
-    ----------
-    work, peer : str
-        What is done, and beside what.
-    wanted : float
-        The least ratio wanted, peer over rankbound.
-    entries : callable
-        Returns rankbound's way and the peer's; the peer's may be a time in seconds where it was
-        stopped.
-    rounds : int
-        How often each is run; the medians count.
-    """
-
-    work: str
-    peer: str
-    wanted: float
-    entries: Callable[[], tuple[Work, Work]]
-    rounds: int = 5
+RESULTS = Path(__file__).with_name("results.json")
+PARTS = ("races", "memory", "growth", "workers")
+THREADS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS")
 
 
-def logit_spectrum() -> tuple[Work, Work]:
-    """Singular values of logits from the factors, beside the rank of the formed matrix."""
-    head, X = rb.random_head(128, 64, 0), rb.random_tokens(128, 2048, 1)
-    return lambda: rb.logit_spectrum(head, X), lambda: np.linalg.matrix_rank(head.logits(X))
+def missing(race: races.Race) -> list[str]:
+    """The packages that a race needs and that are not installed."""
+    return [name for name in race.needs if importlib.util.find_spec(name) is None]
 
 
-def certified_context() -> tuple[Work, Work]:
-    """Certified full rank of one context matrix."""
-    P = rb.random_context(1024, 0)
-    return lambda: rb.certified_rank(P), lambda: np.linalg.matrix_rank(P)
+def run_race(race: races.Race, known: rates.Rates) -> dict[str, Any]:
+    """The row of a race, with a line that tells of it."""
+    if absent := missing(race):
+        skipped = f"{', '.join(absent)} not installed"
+        return {"name": race.name, "skipped": skipped, "said": f"skipped: {skipped}"}
+    row = races.run(race, known)
+    beside = f" beside {race.beside}" if race.beside else ""
+    said = f"{race.wanted.words(row['number'][1])}{beside}, wanted {race.wanted.words()}"
+    wrong = {True: "", False: "; THE ANSWER IS WRONG", None: "; there is no answer"}[row["right"]]
+    return {**row, "said": f"{'met' if row['met'] else 'not met'}: {said}{wrong}"}
 
 
-def certified_batch() -> tuple[Work, Work]:
-    """Certified ranks of a thousand context matrices."""
-    P = np.stack([rb.random_context(64, seed) for seed in range(1000)])
-    return lambda: rb.certified_rank(P), lambda: np.linalg.matrix_rank(P)
+def run_peak(peak: memory.Peak) -> dict[str, Any]:
+    """The row of a bound on memory, with a line."""
+    row = memory.run(peak)
+    found = row.get("error", f"{row.get('arrays')} arrays of {peak.shape}")
+    said = f"{'met' if row['met'] else 'not met'}: {found}, at most {peak.arrays:g}"
+    return {**row, "said": said}
 
 
-def rationals(small: int) -> list[list[Fraction]]:
-    """A 200 × 200 matrix of rank 100: combinations of 100 rows of fractions below 100.
-
-    ``small = 1`` combines them with whole numbers below 10, other values with fractions.
-    """
-    draw = random.Random(0)
-
-    def entry(largest: int, below: int) -> Fraction:
-        return Fraction(draw.randint(-largest, largest), draw.randint(1, below))
-
-    combine = [[entry(9 if small == 1 else 99, small) for _ in range(100)] for _ in range(200)]
-    return rational_product(combine, [[entry(99, 99) for _ in range(200)] for _ in range(100)])
+def measure(part: str, names: Sequence[str], known: rates.Rates) -> Iterator[dict[str, Any]]:
+    """The rows of a part as plain data; `said` is the line to print."""
+    if part == "races":
+        yield from (run_race(race, known) for race in RACES.values() if chosen(race.name, names))
+    elif part == "memory":
+        yield from (run_peak(peak) for peak in memory.PEAKS.values() if chosen(peak.name, names))
+    elif part == "growth":
+        yield from growth.measured(names)
+    else:
+        yield from workers.measured(names)
 
 
-def exact_large(small: int) -> Callable[[], tuple[Work, Work]]:
-    """Exact rank of a large rational matrix, beside python-flint's own."""
-
-    def entries() -> tuple[Work, Work]:
-        import flint
-
-        rows = rationals(small)
-        native = flint.fmpq_mat(
-            [[flint.fmpq(x.numerator, x.denominator) for x in row] for row in rows]
-        )
-        return lambda: rb.exact_rank(rows), native.rank
-
-    return entries
+def chosen(name: str, names: Sequence[str]) -> bool:
+    """Whether it was asked for; all are where no name is given."""
+    return not names or name in names
 
 
-SYMPY = """
-import random, sympy
-from fractions import Fraction
-draw = random.Random(0)
-M = sympy.Matrix(20, 20, lambda i, j: sympy.Rational(draw.randint(-99, 99), draw.randint(1, 99)))
-M.rank()
-"""
-STOP = 60.0  # seconds after which SymPy is stopped
+def read(path: Path = RESULTS) -> dict[str, Any]:
+    """The results as they stand."""
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def exact_small() -> tuple[Work, Work]:
-    """Exact rank of a small rational matrix, beside SymPy, which is stopped after a while."""
-    draw = random.Random(0)
-    rows = [
-        [Fraction(draw.randint(-99, 99), draw.randint(1, 99)) for _ in range(20)] for _ in range(20)
-    ]
-
-    def sympy_rank() -> None:
-        try:
-            subprocess.run([sys.executable, "-c", SYMPY], timeout=STOP, check=True)
-        except subprocess.TimeoutExpired:
-            sys.stderr.write(f"sympy: no answer in {STOP:.0f} s\n")
-
-    return lambda: rb.exact_rank(rows), sympy_rank
+def write(results: Mapping[str, Any], path: Path = RESULTS) -> None:
+    """Write the results, a row per line."""
+    blocks = [f' "machine": {json.dumps(results["machine"], ensure_ascii=False)}']
+    for part in PARTS:
+        rows = (f"  {json.dumps(row, ensure_ascii=False)}" for row in results.get(part, []))
+        blocks.append(f' "{part}": [\n' + ",\n".join(rows) + "\n ]")
+    path.write_text("{\n" + ",\n".join(blocks) + "\n}\n", encoding="utf-8")
 
 
-def fit_cliff() -> tuple[Work, Work]:
-    """A fit near the cliff, from the truncated decomposition to a gradient norm of 1e-8."""
-    P = np.random.default_rng(0).dirichlet(np.ones(64), size=64).T
-    P = np.maximum(P, 1e-12)
-    P /= P.sum(axis=0)
-
-    def fit(method: str) -> Work:
-        return lambda: rb.fit_head(P, 48, random_starts=0, method=method)
-
-    return fit("newton"), fit("l-bfgs")
+def rounded(value: Any) -> Any:
+    """Plain data with four digits to a float: more are noise."""
+    if isinstance(value, float):
+        return float(f"{value:.4g}")
+    if isinstance(value, dict):
+        return {key: rounded(one) for key, one in value.items()}
+    return [rounded(one) for one in value] if isinstance(value, list) else value
 
 
-def log_rank_spectra() -> tuple[Work, Work]:
-    """Spectra of 72 heads of the shape of all-MiniLM-L6-v2 at n = 512, random queries and keys.
-
-    The peer is given the centred log P and only takes its singular values.
-    """
-    draw = np.random.default_rng(0)
-    heads = [rb.AttentionHead(*draw.standard_normal((2, 32, 512))) for _ in range(72)]
-    log_P = [np.log(head.context()) for head in heads]
-    centred = [matrix - matrix.mean(axis=0) for matrix in log_P]
-    return (
-        lambda: [rb.logit_spectrum(head, centred=True) for head in heads],
-        lambda: [np.linalg.svd(matrix, compute_uv=False) for matrix in centred],
-    )
+def merged(old: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]]) -> list[Any]:
+    """The rows with those that were measured again in their place."""
+    rows = {row["name"]: row for row in (*old, *new)}
+    return list(rows.values())
 
 
-RACES = {
-    "logit-spectrum": Race(
-        "logit spectrum, n = 2048, k = 64", "numpy.linalg.matrix_rank", 300, logit_spectrum, 3
-    ),
-    "log-rank-spectra": Race(
-        "log-rank spectra, 72 heads, n = 512, k = 32 (random), from q and k",
-        "numpy.linalg.svd of each centred log P",
-        60,
-        log_rank_spectra,
-        3,
-    ),
-    "certified-context": Race(
-        "certified full rank of a context, n = 1024",
-        "numpy.linalg.matrix_rank, which certifies nothing",
-        3,
-        certified_context,
-        9,
-    ),
-    "certified-batch": Race(
-        "certified ranks of 1000 × (64, 64)",
-        "batched numpy.linalg.matrix_rank",
-        2,
-        certified_batch,
-        9,
-    ),
-    "exact-combinations": Race(
-        "exact rank, 200 × 200 rationals of rank 100, whole combinations",
-        "flint.fmpq_mat.rank",
-        100,
-        exact_large(1),
-        1,
-    ),
-    "exact-products": Race(
-        "exact rank, 200 × 200 rationals of rank 100, fractional combinations",
-        "flint.fmpq_mat.rank",
-        100,
-        exact_large(99),
-        1,
-    ),
-    "fit-cliff": Race(
-        "fit, n = 64, k = 48, to gradient norm 1e-8",
-        "SciPy L-BFGS-B, same objective and start",
-        3,
-        fit_cliff,
-        7,
-    ),
-    "exact-small": Race("exact rank, 20 × 20 rationals", "sympy.Matrix.rank", 1000, exact_small, 1),
-}
-
-
-def median(work: Work, rounds: int) -> float:
-    """Median seconds of so many runs."""
-    times = []
-    for _ in range(rounds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-def run(race: Race) -> tuple[float, float]:
-    """Median seconds of rankbound and of its peer, after one run of rankbound to warm up."""
-    ours, peer = race.entries()
-    ours()
-    return median(ours, race.rounds), median(peer, race.rounds)
-
-
-def long_sequence() -> str:
-    """The logit spectrum at n = 200,000, which nothing that forms the matrix can do."""
-    head = rb.random_head(64, 64, 0)
-    seconds = {}
-    for n in (100_000, 200_000):
-        X = rb.random_tokens(64, n, 1)
-        seconds[n] = median(lambda X=X: rb.logit_spectrum(head, X), 3)  # type: ignore[misc]
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    return (
-        f"logit spectrum, n = 200 000, k = 64: {seconds[200_000]:.2f} s, "
-        f"{seconds[200_000] / seconds[100_000]:.2f} times that of n = 100 000, "
-        f"peak memory of this process {peak:.2f} GB"
-    )
-
-
-def main() -> int:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join([*RACES, 'long-sequence'])}")
-    names = parser.parse_args().names
-    unknown = [name for name in names if name not in RACES and name != "long-sequence"]
-    if unknown:
-        parser.error(f"no race {unknown[0]!r}")
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a line per row, and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    known_names = [*RACES, *memory.PEAKS, *growth.SERIES, *workers.CASES]
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(known_names))
+    parser.add_argument("--only", choices=PARTS, action="append", help="a part; all unless given")
+    options = parser.parse_args(arguments)
+    for name in options.names:
+        if name not in known_names:
+            parser.error(f"there is no {name!r}; expected of {', '.join(known_names)}")
+    results, failed = read(), False
+    os.environ.update(dict.fromkeys(THREADS, "1"))  # of the processes that are started
     with threadpool_limits(1, "blas"):
-        if not names or "long-sequence" in names:
-            print(long_sequence(), flush=True)
-        for name, race in RACES.items():
-            if not names or name in names:
-                ours, peer = run(race)
-                print(
-                    f"{race.work}: {ours:.4g} s; {race.peer}: {peer:.4g} s; "
-                    f"ratio {peer / ours:.1f} (wanted {race.wanted:g})",
-                    flush=True,
-                )
-    return 0
+        known = rates.measured()
+        for part in options.only or PARTS:
+            new = []
+            for row in measure(part, options.names, known):
+                print(f"{part}: {row['name']}: {row.pop('said')}", flush=True)
+                failed |= row.get("right") is False or (part == "memory" and not row["met"])
+                new.append(rounded(row))
+            results[part] = merged(results.get(part, []) if options.names else [], new)
+            results["machine"] = rounded(rates.machine(known))
+            write(results)  # what is done stays, if the rest is stopped
+    return int(failed)
 
 
 if __name__ == "__main__":

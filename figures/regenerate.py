@@ -183,13 +183,14 @@ def draw(name: str, rows: Sequence[Row], digest: str, folder: Path) -> None:
     """
     recipe = FIGURES[name]
     source = f"data/{name}.csv, SHA-256 {digest}"
-    metadata: dict[str, dict[str, Any]] = {
+    about: dict[str, dict[str, str | None]] = {
         "svg": {"Date": None, "Source": source, "Description": recipe.alt},
         "png": {"Software": None, "Source": source, "Description": recipe.alt},
         "pdf": {"CreationDate": None, "Subject": recipe.alt, "Keywords": source},
     }
+    kinds: dict[str, dict[str, Any]] = {kind: {"metadata": words} for kind, words in about.items()}
     if shutil.which("xelatex"):
-        metadata["pgf"] = {}
+        kinds["pgf"] = {}  # which has no room for metadata
     for width, height, where in zip(
         (canvas.WIDE, canvas.NARROW), recipe.heights, (folder, folder / "column"), strict=True
     ):
@@ -197,8 +198,8 @@ def draw(name: str, rows: Sequence[Row], digest: str, folder: Path) -> None:
         with canvas.styled():
             figure = Figure(figsize=(width, height))
             recipe.draw(rows, figure)
-            for kind, about in metadata.items():
-                figure.savefig(where / f"{name}.{kind}", metadata=about or None)
+            for kind, options in kinds.items():
+                figure.savefig(where / f"{name}.{kind}", **options)
 
 
 # The command

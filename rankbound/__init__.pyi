@@ -34,9 +34,9 @@ from .fitting.solve import kl_bracket as kl_bracket
 from .ranks.bounds import RankBounds as RankBounds
 from .ranks.certified import certified_rank as certified_rank
 from .ranks.exact import exact_rank as exact_rank
+from .ranks.factored import logit_spectrum as logit_spectrum
 from .ranks.spectrum import Spectrum as Spectrum
 from .ranks.spectrum import effective_rank as effective_rank
-from .ranks.spectrum import logit_spectrum as logit_spectrum
 from .ranks.spectrum import numerical_rank as numerical_rank
 from .ranks.spectrum import spectrum as spectrum
 from .ranks.spectrum import stable_rank as stable_rank

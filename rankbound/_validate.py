@@ -302,6 +302,26 @@ def as_floats(
     return array
 
 
+def column_blocks(
+    name: str, value: Any, width: Callable[[tuple[int, ...]], int]
+) -> Iterator[Array]:
+    """:func:`check_matrix`, so many columns at a time as `width` says of its shape.
+
+    What is numeric already is neither copied nor held as a whole: it may be a ``np.memmap`` larger
+    than memory.
+    """
+    array, _ = guarded(name, value, lambda: _read(name, value))
+    if array.size > MOST_ENTRIES or array.dtype == object:
+        array = check_matrix(name, value)
+    check_shape(name, array.shape)
+    step = width(array.shape)
+    for first in range(0, array.shape[-1], step):
+        with np.errstate(over="ignore", invalid="ignore"):  # reported just below, with its place
+            block = array[..., first : first + step].astype(np.float64, copy=False)
+        check_finite(name, block, first=first)
+        yield block
+
+
 def check_matrix(name: str, value: Any, *, ndim: int | None = None) -> Array:
     """Return `value` as a float64 array of at least two axes, finite and with no empty axis.
 
@@ -331,10 +351,14 @@ def check_shape(name: str, shape: tuple[int, ...], *, ndim: int | None = None) -
         )
 
 
-def check_finite(name: str, array: Array, *, masked: bool = False) -> None:
-    """Refuse NaN and infinite entries; `masked` says that a mask was given."""
-    finite = np.isfinite(array)
-    if not finite.all():
+def check_finite(name: str, array: Array, *, masked: bool = False, first: int = 0) -> None:
+    """Refuse NaN and infinite entries; `masked` says that a mask was given.
+
+    `first` is the number of the first column where the array is a block of them.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = array.sum()  # finite only if all entries are
+    if not np.isfinite(total) and not (finite := np.isfinite(array)).all():
         bad = tuple(int(i) for i in np.argwhere(~finite)[0])
         if masked:
             hint = " The mask shows this entry; hide it, or give its logit."
@@ -342,9 +366,8 @@ def check_finite(name: str, array: Array, *, masked: bool = False) -> None:
             hint = " For an entry that must get no attention, pass a mask."
         else:
             hint = " Remove or repair it: no rank is defined with it."
-        raise InputError(
-            f"{name} holds {array[bad]} at {list(bad)}; expected finite numbers.{hint}"
-        )
+        at = [*bad[:-1], bad[-1] + first]
+        raise InputError(f"{name} holds {array[bad]} at {at}; expected finite numbers.{hint}")
 
 
 def check_square(name: str, shape: tuple[int, ...], *, ndim: int | None = 2) -> None:

@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -19,7 +20,7 @@ from rankbound._validate import Array, check_int, check_real
 from rankbound.attention.ensembles import random_context
 from rankbound.attention.masks import Mask, causal_mask, prefix_mask
 from rankbound.attention.softmax import column_softmax
-from rankbound.errors import InputError, Undecided
+from rankbound.errors import InputError, Interrupted, Undecided
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.exact import exact_rank
 from rankbound.records import Record, parsed, restored
@@ -137,6 +138,7 @@ class Atlas(Record):
             [
                 (title, *(cells.get((pattern, notion)) for notion in NOTIONS))
                 for pattern, title in PATTERNS.items()
+                if any((pattern, notion) in cells for notion in NOTIONS)
             ],
         )
 
@@ -179,6 +181,11 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
     scale, error : float
         In the bounded sense: the largest ``|q| |k|``, and the total variation per column.
 
+    Raises
+    ------
+    Interrupted
+        A KeyboardInterrupt; its ``done`` is the atlas of the entries that were finished.
+
     References
     ----------
     docs/theory.md, sections 1, 3 and 5.
@@ -192,20 +199,27 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
     n = check_int("n", n, least=3, most=LARGEST, why="patterns differ from 3 tokens on")
     seed = check_int("seed", seed, least=0)
     scale, error = check_real("scale", scale, above=0.0), check_share(error)
-    entries = (
-        *_worst(n),
-        *_random(n, seed),
-        *_masked("random-causal", n, seed, causal_mask(n), "causal-generic"),
-        *_masked("random-prefix", n, seed, prefix_mask(n, 3 * n // 4), "prefix-generic"),
-        *_worst_causal(n, seed),
-        *_hadamard(n),
-        *_one_hot(n, seed),
-        *_at_a_scale(n, seed, scale, error),
-        *_sparse(n, seed),
-        *_signs(n, seed),
-        *_orderings(n, seed),
+    computed = chain(
+        _worst(n),
+        _random(n, seed),
+        _masked("random-causal", n, seed, causal_mask(n), "causal-generic"),
+        _masked("random-prefix", n, seed, prefix_mask(n, 3 * n // 4), "prefix-generic"),
+        _worst_causal(n, seed),
+        _hadamard(n),
+        _one_hot(n, seed),
+        _at_a_scale(n, seed, scale, error),
+        _sparse(n, seed),
+        _signs(n, seed),
+        _orderings(n, seed),
     )
-    return Atlas(n, seed, scale, error, entries)
+    entries: list[Entry] = []
+    try:
+        entries.extend(computed)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "the atlas was interrupted", Atlas(n, seed, scale, error, tuple(entries))
+        ) from None
+    return Atlas(n, seed, scale, error, tuple(entries))
 
 
 def _entry(

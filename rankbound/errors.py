@@ -132,3 +132,17 @@ class BackendMissing(RankboundError, ImportError):
     >>> issubclass(rb.BackendMissing, ImportError)
     True
     """
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C stopped a computation whose parts mean something by themselves.
+
+    Attributes
+    ----------
+    done : Audit, Atlas or Bracket
+        What was finished.
+    """
+
+    def __init__(self, message: str, done: Any) -> None:
+        super().__init__(message)
+        self.done = done

@@ -689,7 +689,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_two_drawings_are_the_same_bytes(name: str, folder: Path) -> None:
+def test_two_drawings_are_the_same_bytes(
+    name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)  # no LaTeX
     drawings = []
     for _ in range(2):
         assert regenerate.main([name, "--draw-only"]) == 0
@@ -699,6 +702,16 @@ def test_two_drawings_are_the_same_bytes(name: str, folder: Path) -> None:
     assert drawings[0] == drawings[1]
     digest = regenerate.read_data(name, folder / "data")[1].encode()
     assert all(digest in drawing for drawing in drawings[0])
+
+
+@pytest.mark.skipif(not shutil.which("xelatex"), reason="there is no LaTeX")
+def test_latex_gets_pictures_in_its_own_fonts(folder: Path) -> None:
+    assert regenerate.main(["price", "--draw-only"]) == 0
+    for file in (folder / "price.pgf", folder / "column" / "price.pgf"):
+        text = file.read_text(encoding="utf-8")
+        assert "\\begin{pgfpicture}" in text
+        assert "mpl-data" not in text  # the fonts of this installation
+        assert "≤" not in text  # which Latin Modern lacks
 
 
 def test_a_small_table_is_written_and_read_back(

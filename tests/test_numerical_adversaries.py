@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.ranks import evidence, spectrum
+from rankbound.ranks import evidence, factored
 from rankbound.theory import certified, decision, head_log_rank, softmax_gauge, theorem_b
 
 SPEC = importlib.util.spec_from_file_location(
@@ -45,10 +45,12 @@ def too_tolerant(matrix: Any) -> Any:
     return 100 * norm(matrix)
 
 
-def unbalanced(keys: Any, queries: Any) -> Any:
-    """Factors over the largest entry of each, as they once were."""
-    left, right = (np.frexp(np.max(np.abs(A)))[1] for A in (keys, queries))
-    return np.ldexp(keys, -left), np.ldexp(queries, -right), np.asarray(left + right)
+def unbalanced(blocks: Any) -> Any:
+    """Powers of two that bring the largest entry of each factor to 1, whatever the others are."""
+    left, right = (
+        np.frexp(max(np.max(np.abs(A)) for A in side))[1] for side in zip(*blocks, strict=True)
+    )
+    return -left, -right, np.asarray(left + right)
 
 
 def higher(bounds: Any) -> Any:
@@ -70,7 +72,7 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
         "log-ranks of heads",
         (head_log_rank, "_product_errors", lambda head, tokens: None),
     ),
-    "factors not balanced": ("spectra", (spectrum, "balanced", unbalanced)),
+    "factors not balanced": ("spectra", (factored, "_powers", unbalanced)),
     "a singular value off": ("spectra", changed("logit_spectrum", lambda s: s * (1 + 1e-9))),
     "a size too small": ("masks", changed("least_head_size", lambda k: k - 1)),
     "residuals not looked at": ("tokens", (theorem_b, "_failure", lambda *_: "")),
@@ -126,5 +128,5 @@ def test_coordinates_of_opposite_sizes_are_all_in_the_spectrum() -> None:
         ]
         assert np.allclose(values[0], values[1], rtol=1e-13, atol=0)
     stack = np.stack([keys, keys * sizes]), np.stack([queries, queries / sizes])
-    both = spectrum.spectrum_of_factors(*stack, 1.0, centred=True)
+    both = factored.spectrum_of_factors(*stack, 1.0, centred=True)
     assert np.allclose(both[0], both[1], rtol=1e-13, atol=0)

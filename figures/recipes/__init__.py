@@ -15,6 +15,7 @@ from recipes.ranks import RANKS
 from recipes.reach import REACH
 from recipes.recipe import Recipe, Row
 from recipes.separation import SEPARATION
+from recipes.speed import GROWTH, SPEED
 from recipes.witness import WITNESS
 
 __all__ = ["FIGURES", "Recipe", "Row"]
@@ -27,12 +28,14 @@ FIGURES: Mapping[str, Recipe] = MappingProxyType(
         "evidence": EVIDENCE,
         "experiments-laptop": LAPTOP,
         "experiments-overnight": OVERNIGHT,
+        "growth": GROWTH,
         "loss": LOSS,
         "masks": MASKS,
         "price": PRICE,
         "ranks": RANKS,
         "reach": REACH,
         "separation": SEPARATION,
+        "speed": SPEED,
         "trained-heads": TRAINED_HEADS,
         "witness": WITNESS,
     }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from numbers import Rational
 from typing import Any, ClassVar, Self
 
@@ -18,6 +19,7 @@ from rankbound._validate import (
     Storage,
     check_matrix,
     check_real,
+    column_blocks,
     frozen_copy,
     plain,
     shown,
@@ -26,6 +28,7 @@ from rankbound._validate import (
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
+from rankbound.ranks.factored import block_width, split
 from rankbound.records import Record
 
 
@@ -147,6 +150,26 @@ class AttentionHead(Record):
         """``W_k X``, shape (..., head_size, n)."""
         return self._project("W_k", self.W_k, X)
 
+    def _factor_blocks(self, X: npt.ArrayLike | None = None) -> Iterator[tuple[Array, Array]]:
+        """Keys and queries of some tokens after others, each (..., head_size, width).
+
+        Neither they nor the tokens are held as a whole. A subclass with keys or queries of its own,
+        which may depend on positions, yields them whole.
+        """
+        own = type(self).keys is AttentionHead.keys and type(self).queries is AttentionHead.queries
+        if not own or X is None:
+            yield from split(self.keys(X), self.queries(X))
+            return
+        k, W = self.head_size, np.concatenate([self.W_k, self.W_q])
+
+        def width(shape: tuple[int, ...]) -> int:
+            self._check_rows("W_k", shape)
+            return block_width(k)
+
+        for tokens in column_blocks("X", X, width):
+            both = without_overflow("W_q X or W_k X", partial(np.matmul, W, tokens))
+            yield both[..., :k, :], both[..., k:, :]
+
     def logits(self, X: npt.ArrayLike | None = None) -> Array:
         """``L = scale · (W_k X)^T (W_q X)``, shape (..., n, n), [key, query].
 
@@ -187,19 +210,23 @@ class AttentionHead(Record):
         if X is None:
             return W
         tokens = check_matrix("X", X)
-        if tokens.shape[-2] != W.shape[1]:
-            raise InputError(
-                f"{name} is {W.shape} but X is {tokens.shape}: {name} must have as many columns "
-                f"({W.shape[1]}) as X has rows ({tokens.shape[-2]}); tokens are columns."
-            )
+        self._check_rows(name, tokens.shape)
         return without_overflow(f"{name} X", lambda: W @ tokens)
+
+    def _check_rows(self, name: str, shape: tuple[int, ...]) -> None:
+        if shape[-2] != self.d:
+            raise InputError(
+                f"{name} is {getattr(self, name).shape} but X is {shape}: {name} must have as many "
+                f"columns ({self.d}) as X has rows ({shape[-2]}); tokens are columns."
+            )
 
 
 def without_overflow(name: str, compute: Callable[[], Array]) -> Array:
     """What is computed, if it is finite."""
     with np.errstate(over="ignore", invalid="ignore"):  # reported just below
         array = compute()
-    if not np.isfinite(array).all():
+        total = array.sum()  # finite only if all entries are
+    if not np.isfinite(total) and not np.isfinite(array).all():
         raise InputError(
             f"{name} overflows float64; expected entries below 1.8e308. "
             "Scale the tokens or the projections down."

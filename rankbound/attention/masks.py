@@ -176,21 +176,58 @@ def essential(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
     A query that sees one key imposes nothing, and a key that no other query sees is free.
     """
-    queries = np.flatnonzero(mask.sum(axis=0) > 1)
-    seen = mask[:, queries].sum(axis=1)
+    keys, _, queries, _ = _counted(mask)
+    return keys, queries
+
+
+def _counted(mask: Mask) -> tuple[npt.NDArray[np.int64], ...]:
+    """Keys and how many telling queries see each, queries and how many keys each sees."""
+    few = 255  # as many as eight bits count
+    sees = np.zeros(mask.shape[1], dtype=np.int64)
+    for start in range(0, len(mask), few):
+        sees += mask[start : start + few].sum(axis=0, dtype=np.uint8)
+    queries = np.flatnonzero(sees > 1)
+    seen = np.array([np.count_nonzero(row) for row in mask], dtype=np.int64)
+    seen -= mask[:, np.flatnonzero(sees <= 1)].sum(axis=1)
     keys = np.argsort(-seen, kind="stable")
-    return keys[seen[keys] > 0], queries
+    keys = keys[seen[keys] > 0]
+    return keys, seen[keys], queries, sees[queries]
 
 
-def nested_chain(mask: Mask) -> Chain | None:
-    """The chain of a mask of shape (n, n), or None if it is not nested."""
-    keys, queries = essential(mask)
-    seen = np.zeros(mask.shape[1], dtype=np.int64)
-    seen[queries] = mask[:, queries].sum(axis=0)
-    visible = mask[np.ix_(keys, queries)]
-    if not np.array_equal(visible, np.arange(len(keys))[:, None] < seen[queries]):
+def nested_chain(mask: Mask | str, n: int | None = None) -> Chain | None:
+    """The chain of a mask of shape (n, n), or None if it is not nested; no other is formed.
+
+    Let ``r_1 >= r_2 >= …`` be how many queries see each key and ``c_j`` how many keys query j sees.
+    The first t keys are seen ``r_1 + … + r_t`` times, which is at most ``Σ_j min(c_j, t)``, and
+    equal for all t only if query j sees the first ``c_j`` of them: if r_i queries see at least i
+    keys, for each i (the Ferrers matrix of Gale & Ryser). A mask by name is not formed either,
+    where it is nested for all n: n is its size.
+    """
+    if isinstance(mask, str):
+        return None if n is None else _chain_by_name(mask, n)
+    keys, often, queries, sees = _counted(mask)
+    if not np.array_equal(often, _at_least(sees, len(keys))):
         return None
+    seen = np.zeros(mask.shape[1], dtype=np.int64)
+    seen[queries] = sees
     return Chain(keys, seen)
+
+
+def _at_least(counts: npt.NDArray[np.int64], most: int) -> npt.NDArray[np.int64]:
+    """How many of these are at least 1, 2, … `most`; one more entry if some are larger."""
+    found: npt.NDArray[np.int64] = np.cumsum(np.bincount(counts, minlength=most + 1)[::-1])
+    return found[::-1][1:]
+
+
+def _chain_by_name(text: str, n: int) -> Chain | None:
+    name, _, number = text.partition(":")
+    prefix = (
+        0 if text == "causal" else int(number) if name == "prefix" and number.isdecimal() else -1
+    )
+    if not 0 <= prefix <= n:
+        return None
+    sees = np.maximum(np.arange(1, n + 1), prefix)
+    return Chain(np.arange(n if n > 1 else 0), np.where(sees > 1, sees, 0))
 
 
 def is_nested(mask: npt.ArrayLike) -> bool:

@@ -20,7 +20,7 @@ from rankbound.auditing.narrowing import Plan
 from rankbound.auditing.page import write_page
 from rankbound.auditing.running import Inputs, check_ids, check_inputs, run, text_inputs
 from rankbound.auditing.texts import TextFacts
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, Interrupted
 from rankbound.measuring.head import HeadMeasures, RecordedHead, measure_heads
 from rankbound.records import Record, parsed, plain, restored
 from rankbound.table import Table
@@ -199,14 +199,6 @@ class Audit(Record):
         return {**record, "heads": heads}
 
 
-class AuditInterrupted(KeyboardInterrupt):
-    """An audit was interrupted; ``.audit`` holds the heads that were finished."""
-
-    def __init__(self, audit: Audit) -> None:
-        super().__init__("the audit was interrupted")
-        self.audit = audit
-
-
 def audit(
     model: str | os.PathLike[str] | PreTrainedModel,
     text: str | None = None,
@@ -282,8 +274,8 @@ def audit(
     ------
     BackendMissing
         If torch or transformers is not installed.
-    AuditInterrupted
-        A KeyboardInterrupt with what is finished.
+    Interrupted
+        A KeyboardInterrupt; its ``done`` is the audit of the heads that were finished.
 
     Examples
     --------
@@ -390,7 +382,7 @@ class _Run:
             if self.curve is not None:
                 self.loss = self.curve(progress=self.progress)
         except KeyboardInterrupt:
-            raise AuditInterrupted(self._record(complete=False)) from None
+            raise Interrupted("the audit was interrupted", self._record(complete=False)) from None
         return self._record(complete=True)
 
     def _look(self, inputs: Inputs) -> None:

@@ -75,6 +75,17 @@ def run_experiment(options: argparse.Namespace) -> int:
     return max([_run_one(name, options) for name in names])
 
 
+def _corpus(options: argparse.Namespace) -> Path | None:
+    """The text that is learnt; a run that is resumed, and its report, read it again."""
+    text: Path | None = options.text
+    if str(text) == "-":
+        raise InputError(
+            "--text -: standard input can be read once; expected a file, which runs that are "
+            "resumed read again. Save the text."
+        )
+    return text
+
+
 def _run_one(name: str, options: argparse.Namespace) -> int:
     """Run one, and print what its runs show; also what is done when it is interrupted."""
     from rankbound.experiments import catalogue
@@ -82,7 +93,7 @@ def _run_one(name: str, options: argparse.Namespace) -> int:
     from rankbound.sweeps.run import failure_lines
 
     reads = options.name != "all" or catalogue.EXPERIMENTS[name].reads
-    text = options.text if reads else None
+    text = _corpus(options) if reads else None
     try:
         with progress(name, quiet=options.quiet) as tell:
             swept = catalogue.run_experiment(
@@ -122,7 +133,7 @@ def run_report(options: argparse.Namespace) -> int:
 
     with reserved(options.json, options.markdown):
         report = make_report(
-            options.store, options.preset, options.text, heads=not options.no_heads
+            options.store, options.preset, _corpus(options), heads=not options.no_heads
         )
         show(options, findings_table(report.findings))
         if not options.quiet:

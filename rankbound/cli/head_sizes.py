@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from rankbound._files import is_matrix_path, read_matrix
 from rankbound.cli import Commands, add_command, in_flags, read_numbers, reserved, show, write
-from rankbound.errors import InputError, Undecided
+from rankbound.errors import InputError, Interrupted, Undecided
 
 if TYPE_CHECKING:
+    from rankbound.atlas import Atlas
     from rankbound.auditing.audit import Audit
     from rankbound.context import Context
+    from rankbound.fitting.solve import Bracket
 
 MOST_TEXT = 2**28  # bytes of a text
 MATRIX = "a .npy, .npz (FILE.npz:NAME) or .csv file, or - for standard input"
@@ -176,37 +178,57 @@ def run_bracket(options: argparse.Namespace) -> int:
     """
     from rankbound.fitting.solve import kl_bracket
 
-    sizes = read_numbers("--head-sizes", options.head_sizes) or []
-    bracket = kl_bracket(
-        read_matrix("P", options.file),
-        sorted(set(sizes)),
-        seed=options.seed,
-        random_starts=options.random_starts,
-        rows=options.rows,
-        stored=options.stored,
-    )
+    sizes = sorted(set(read_numbers("--head-sizes", options.head_sizes) or []))
+    try:
+        bracket = kl_bracket(
+            read_matrix("P", options.file),
+            sizes,
+            seed=options.seed,
+            random_starts=options.random_starts,
+            rows=options.rows,
+            stored=options.stored,
+        )
+    except Interrupted as stopped:
+        _print_bracket(stopped.done, options)
+        show(options, f"interrupted: {len(stopped.done.fits)} of {len(sizes)} sizes are fitted.")
+        raise
+    _print_bracket(bracket, options)
+    write(options.json, bracket.table().to_json() + "\n")
+    return 0
+
+
+def _print_bracket(bracket: Bracket, options: argparse.Namespace) -> None:
     if options.quiet:
         rows = zip(bracket.head_size, bracket.lower, bracket.upper, strict=True)
         show(options, *(f"{k} {low:.6g} {high:.6g}" for k, low, high in rows))
     else:
         show(options, bracket.table())
-    write(options.json, bracket.table().to_json() + "\n")
-    return 0
 
 
 def run_atlas(options: argparse.Namespace) -> int:
     """Compute the head size that classes of patterns of n tokens need: exactly, to any precision,
     with bounded logits, and for the same keys to be preferred.
     """
-    from rankbound.atlas import compute_atlas
+    from rankbound.atlas import PATTERNS, compute_atlas
+
+    try:
+        atlas = compute_atlas(options.n, options.seed)
+    except Interrupted as stopped:
+        _print_atlas(stopped.done, options)
+        done = len({entry.pattern for entry in stopped.done.entries})
+        show(options, f"interrupted: {done} of {len(PATTERNS)} classes are begun.")
+        raise
+    _print_atlas(atlas, options)
+    write(options.json, atlas.to_json() + "\n")
+    return 0
+
+
+def _print_atlas(atlas: Atlas, options: argparse.Namespace) -> None:
     from rankbound.reporting import atlas_sources
 
-    atlas = compute_atlas(options.n, options.seed)
     show(options, atlas.grid(lambda entry: entry.interval, "<="))
     if not options.quiet:
         show(options, atlas_sources(atlas))
-    write(options.json, atlas.to_json() + "\n")
-    return 0
 
 
 def run_audit(options: argparse.Namespace) -> int:
@@ -214,7 +236,7 @@ def run_audit(options: argparse.Namespace) -> int:
     unpickled or run as code; nothing is reported unless the model's own attention weights are
     reproduced first.
     """
-    from rankbound.auditing.audit import AuditInterrupted, audit
+    from rankbound.auditing.audit import audit
     from rankbound.reporting import progress
 
     text, layers = read_text(options.text), read_numbers("--layers", options.layers)
@@ -236,8 +258,8 @@ def run_audit(options: argparse.Namespace) -> int:
                     calibrate=None if options.calibrate is None else read_text(options.calibrate),
                     progress=tell,
                 )
-        except AuditInterrupted as stopped:
-            _print_audit(stopped.audit, options)
+        except Interrupted as stopped:
+            _print_audit(stopped.done, options)
             raise
         if options.plan is not None:
             found = found.planned(loss=options.plan)

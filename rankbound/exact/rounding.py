@@ -49,6 +49,13 @@ def product_error(left: Array, right: Array) -> Array:
     return up(m * U * size + m * ETA, 3)
 
 
+def product_error_sums(left: Array, right: Array) -> Array:
+    """Bound the row sums of ``|fl(left @ right) - left @ right|``, by products with vectors."""
+    m, n = right.shape
+    sizes = up(np.abs(left) @ up(np.abs(right).sum(axis=1), n), m) + m * ETA
+    return up(m * U * sizes + m * n * ETA, 3)
+
+
 def weyl_threshold(error: Any, shape: Sequence[int], largest: Any) -> Any:
     """What rounding can move a singular value by, for matrices of this shape (..., m, n).
 

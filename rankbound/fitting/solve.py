@@ -24,8 +24,8 @@ from rankbound._validate import (
     shown,
 )
 from rankbound.attention.head import AttentionHead
-from rankbound.context import read_context
-from rankbound.errors import InputError
+from rankbound.context import Context, read_context
+from rankbound.errors import InputError, Interrupted
 from rankbound.fitting.descent import (
     METHODS,
     SMOOTHINGS,
@@ -203,11 +203,14 @@ class Fitting:
         """The ends of starts, each racing against those before it and against other ends."""
         found, rival = list[End](), min(map(self.value, others), default=math.inf)
         for start in starts:
-            race = Race(rival if self.race else math.inf, self.may_stall)
-            stop = (self.tolerance, self.limit, self.method, race)
-            found.append(descend(self.problem, self.loss, start, *stop))
+            found.append(self.descend(start, rival if self.race else math.inf))
             rival = min(rival, self.value(found[-1]))
         return found
+
+    def descend(self, start: Array, rival: float) -> End:
+        """The end of one start that races against a loss."""
+        stop = (self.tolerance, self.limit, self.method, Race(rival, self.may_stall))
+        return descend(self.problem, self.loss, start, *stop)
 
     def value(self, end: End) -> float:
         """The loss at an end, not smoothed."""
@@ -304,12 +307,21 @@ def fit_path(
 
 
 def _path(fitting: Fitting, sizes: list[int]) -> tuple[Fit, ...]:
-    ends = _ends(fitting, sorted(sizes))
+    ends: dict[int, list[End]] = {}
+    try:
+        _descend_path(fitting, sorted(sizes), ends)
+    except KeyboardInterrupt:
+        raise Interrupted("the path was interrupted", _fits(fitting, sizes, ends)) from None
+    return _fits(fitting, sizes, ends)
+
+
+def _fits(fitting: Fitting, sizes: list[int], ends: dict[int, list[End]]) -> tuple[Fit, ...]:
+    """The fits of the sizes that have ends, in the order of `sizes`."""
     fits: dict[int, Fit] = {}
     last: Fit | None = None
-    for k in sorted(sizes):
+    for k in sorted(ends):
         last = fits[k] = _monotone(fitting.record(ends[k]), last, k)
-    return tuple(fits[k] for k in sizes)
+    return tuple(fits[k] for k in sizes if k in fits)
 
 
 def _check_sizes(head_sizes: Any) -> list[int]:
@@ -321,13 +333,12 @@ def _check_sizes(head_sizes: Any) -> list[int]:
     return sizes
 
 
-def _ends(fitting: Fitting, sizes: list[int]) -> dict[int, list[End]]:
-    """Where the starts of each size ended, sizes increasing."""
+def _descend_path(fitting: Fitting, sizes: list[int], ends: dict[int, list[End]]) -> None:
+    """Note where the starts of each size ended, sizes increasing."""
 
     def best(k: int) -> Point:
         return min(ends[k], key=fitting.value).point
 
-    ends: dict[int, list[End]] = {}
     for i, k in enumerate(sizes):
         starts = fitting.starts(k)
         if i > 0:
@@ -335,7 +346,6 @@ def _ends(fitting: Fitting, sizes: list[int]) -> dict[int, list[End]]:
         ends[k] = fitting.ends(starts or [fitting.problem.spectral_start(k)])
     for k, larger in reversed(list(pairwise(sizes))):
         ends[k] += fitting.ends([cut(fitting.problem, best(larger), k)], ends[k])
-    return ends
 
 
 def grown(point: Point, k: int) -> Array:
@@ -496,6 +506,11 @@ def kl_bracket(
     seed, random_starts, gradient_tolerance, max_iterations
         As in :func:`rankbound.fit_head`, for each start of each size.
 
+    Raises
+    ------
+    Interrupted
+        A KeyboardInterrupt; its ``done`` is the bracket of the sizes that were reached.
+
     References
     ----------
     docs/theory.md, section 5.
@@ -509,12 +524,20 @@ def kl_bracket(
     (True, True)
     """
     context = read_context(P, mask=mask, stored=stored, rows=rows, zeros=True)
-    given = _check_sizes(head_sizes)
+    sizes = _check_sizes(head_sizes)
     problem = read_problem(context)
     stop = (gradient_tolerance, max_iterations)
     zeros = bool(problem.zeros.any())
     fitting = Fitting(problem, "kl", "newton", *stop, seed, True, random_starts, True, zeros)
-    fits = _path(fitting, given)
+    try:
+        fits = _path(fitting, sizes)
+    except Interrupted as stopped:
+        done = _bracketed(context, stopped.done)
+        raise Interrupted("the bracket was interrupted", done) from None
+    return _bracketed(context, fits)
+
+
+def _bracketed(context: Context, fits: tuple[Fit, ...]) -> Bracket:
     sizes = [fit.head.head_size for fit in fits]
     bounds: dict[int, float] = {}
     best = 0.0

@@ -1,7 +1,7 @@
 """One head of a trained model, measured from its queries and keys in float64.
 
 A head comes as its queries and keys themselves, which need not be equally many, and what is added
-to their products. The two are balanced first (ranks/spectrum.py), so that a coordinate that is
+to their products. The two are balanced first (ranks/factored.py), so that a coordinate that is
 large in the keys and small in the queries does not raise the threshold of the others.
 """
 
@@ -26,17 +26,18 @@ from rankbound._validate import (
 )
 from rankbound.attention.head import capped, without_overflow
 from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
-from rankbound.attention.softmax import _softmax, log_column_softmax
+from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.ranks.spectrum import balanced, effective_rank_of_values, spectrum_of_factors
+from rankbound.ranks.factored import balanced, spectrum_of_factors
+from rankbound.ranks.spectrum import effective_rank_of_values
 from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import complete
 
 WITHIN = 0.01  # of `least_head_size_1pct`
-BLOCK = 256  # columns of P at a time
+BLOCK = 128  # columns of P at a time
 LARGE = 1024  # tokens from which the rank of P, an SVD of n × n, is to be asked for
 STARTS = 4  # queries from whose keys fully visible blocks are tried
 
@@ -368,28 +369,57 @@ def _read_weights(
     left, right = _principal(head, L)
     divergence = dict.fromkeys(head_sizes, 0.0)
     entropy = sink = 0.0
-    kept = []
+    context = np.zeros((head.keys, n)) if whole else None
     for start in range(0, n, BLOCK):
         block = slice(start, start + BLOCK)
-        visible = None if mask is None else mask[:, block]
-        shown = head.scale * (head.W_k.T @ head.W_q[:, block]) if L is None else L[:, block]
-        bias = 0.0 if head.bias is None else head.bias[:, block]
-        log_P, P = _log_weights(shown + bias, visible)
-        entropy -= float(np.sum(P * log_P))
-        sink += float(P[0].sum())
+        keys, visible = _shown_keys(mask, block)
+        shown = (
+            head.scale * (head.W_k[:, keys].T @ head.W_q[:, block]) if L is None else L[keys, block]
+        )
+        bias = 0.0 if head.bias is None else head.bias[keys, block]
+        logits = shown + bias
+        log_P = logits - _log_normaliser(logits, visible)
+        with np.errstate(under="ignore", over="ignore"):  # what is hidden may be large
+            P = np.exp(log_P)
+        if visible is not None:
+            P[~visible] = 0.0
+        entropy -= float(np.einsum("ij,ij", P, log_P))
+        sink += float(P[0].sum()) if keys.start == 0 else 0.0
         for size in divergence:
-            log_Q, _ = _log_weights(left[:size].T @ right[:size, block] + bias, visible)
-            divergence[size] += float(np.sum(P * (log_P - log_Q)))
-        if whole:
-            kept.append(P)
+            logits = left[:size, keys].T @ right[:size, block] + bias
+            log_Q = logits - _log_normaliser(logits, visible)
+            divergence[size] += float(np.einsum("ij,ij", P, log_P - log_Q))
+        if context is not None:
+            context[keys, block] = P
     errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
-    context = _singular_values(np.concatenate(kept, axis=1)) if whole else None
     return {
         "entropy": entropy / n,
         "sink_mass": sink / n,
         "kl_errors": MappingProxyType(errors),
-        "context_effective_rank": context if context is None else _effective_rank(context),
+        "context_effective_rank": None
+        if context is None
+        else _effective_rank(_singular_values(context)),
     }
+
+
+def _shown_keys(mask: Mask | None, block: slice) -> tuple[slice, Mask | None]:
+    """The keys from the first to the last that a query of the block sees, and which it sees."""
+    if mask is None:
+        return slice(0, None), None
+    seen = np.flatnonzero(mask[:, block].any(axis=1))
+    keys = slice(int(seen[0]), int(seen[-1]) + 1)
+    visible = mask[keys, block]
+    return keys, None if visible.all() else visible
+
+
+def _log_normaliser(L: Array, visible: Mask | None) -> Array:
+    """Log of the sum over visible keys of exp(L), one for each query."""
+    shifted = L.copy() if visible is None else np.where(visible, L, -np.inf)
+    top = shifted.max(axis=0)
+    shifted -= top
+    with np.errstate(under="ignore"):
+        np.exp(shifted, out=shifted)
+    return np.asarray(top + np.log(shifted.sum(axis=0)))
 
 
 def _sizes_within(
@@ -403,14 +433,6 @@ def _sizes_within(
     if head.bias is not None or head.keys != head.d:
         return 0, upper  # sound: the exclusion is that of square contexts without a bias
     return min(excluded_sizes(head.context(), mask, kl), upper), upper
-
-
-def _log_weights(L: Array, visible: Mask | None) -> tuple[Array, Array]:
-    """Log P and P; where hidden both are 0."""
-    log_P = log_column_softmax(L, visible)
-    with np.errstate(under="ignore"):
-        P = np.exp(log_P)
-    return (log_P if visible is None else np.where(visible, log_P, 0.0)), P
 
 
 def _principal(head: RecordedHead, L: Array | None) -> tuple[Array, Array]:

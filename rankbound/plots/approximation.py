@@ -208,7 +208,9 @@ def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
     )
     largest = _rounded_up(max(point.value for point in zeros))
     widest = max(point.n for point in zeros)
-    note = canvas.write_beside(axes, (widest - 1, scale.zero), (-9, 0), f"≤ {largest}", ha="right")
+    note = canvas.write_beside(
+        axes, (widest - 1, scale.zero), (-9, 0), rf"$\leq$ {largest}", ha="right"
+    )
     note.set(color=canvas.GREY)
 
 

@@ -211,7 +211,7 @@ def _read_entry(name: str, record: Mapping[str, Any]) -> _Entry:
         raise InputError(f"{name} has lower = {lower} above upper = {upper}.")
     bounds = ""
     if notion == "bounded" and {"scale", "error"} <= set(record):
-        bounds = f"\n|q||k| ≤ {record['scale']:g}, TV ≤ {record['error']:g}"
+        bounds = f"\n|q||k| $\\leq$ {record['scale']:g}, TV $\\leq$ {record['error']:g}"
     n = int(check_real(f"{name}['n']", record["n"]))
     return _Entry(pattern, notion, lower, upper, n, bounds)
 

@@ -31,12 +31,13 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     The lower side comes from the cheapest test that succeeds:
 
     1. a Cholesky decomposition of the shifted Gram matrix runs to completion;
-    2. an approximate left inverse R has ``‖I - R A‖_∞ < 1``;
-    3. one of these for columns chosen by pivoting, where A is rank-deficient or nearly so;
-    4. without an error: elimination modulo a prime on the entries as rationals, which decides;
+    2. it does for A U^{-1}, P A = L U, which is better conditioned;
+    3. an approximate left inverse R has ``‖I - R A‖_∞ < 1``;
+    4. one of these for columns chosen by pivoting, where A is rank-deficient or nearly so;
+    5. without an error: elimination modulo a prime on the entries as rationals, which decides;
        with one: ball arithmetic of rising precision on a square minor.
 
-    The upper side is the shape, or an exact factorisation where step 4 found one. A rank below the
+    The upper side is the shape, or an exact factorisation where step 5 found one. A rank below the
     shape can never be certified for a matrix that is known only within an error.
 
     Parameters

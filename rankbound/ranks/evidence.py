@@ -29,7 +29,7 @@ from rankbound.exact.balls import inverse_on_grid
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime
 from rankbound.exact.flint import product
 from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
-from rankbound.exact.rounding import ETA, U, product_error, up
+from rankbound.exact.rounding import ETA, U, product_error, product_error_sums, up
 
 MOST_ENCLOSED = 256  # rows of a context whose logarithms the checker encloses
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
@@ -67,9 +67,11 @@ def gram_is_definite(A: Array, radius: float) -> bool:
     from scipy.linalg.blas import dsyrk
     from scipy.linalg.lapack import dpotrf
 
-    transposed = np.ascontiguousarray(A).T  # Fortran order without a copy
     with np.errstate(over="ignore"):  # an infinite shift proves nothing
-        gram = dsyrk(1.0, transposed, trans=0, lower=0)
+        if A.flags.f_contiguous:
+            gram = dsyrk(1.0, A, trans=1, lower=0)
+        else:
+            gram = dsyrk(1.0, np.ascontiguousarray(A).T, trans=0, lower=0)
         diagonal = np.einsum("ii->i", gram)
         shift = float(_shift(diagonal.sum(), *A.shape) + up(radius * radius, 1))
     if not np.isfinite(shift) or np.any(diagonal <= shift):
@@ -107,8 +109,32 @@ def frobenius(error: Array | None) -> float:
     if error is None:
         return 0.0
     with np.errstate(over="ignore"):  # an infinite norm proves nothing, as it should
-        squares = up(np.sum(error * error), error.size + 2) + error.size * ETA  # each may underflow
+        entries = error.ravel(order="K")  # contiguous, so that nothing is copied
+        squares = up(entries @ entries, error.size + 2) + error.size * ETA  # each may underflow
         return float(up(np.sqrt(squares), 1))
+
+
+def preconditioned_gram_is_definite(A: Array, radius: float) -> bool:
+    """Prove full column rank of A X, X = U^{-1} of ``P A = L U``, by its Gram matrix.
+
+    If A' X has full column rank, so has A'; X may be any matrix. But for rounding A X is P^T L,
+    which is rarely ill-conditioned whatever A is (Stewart 1997). For every A' within the radius ρ
+    of A ``‖A' X - fl(A X)‖_2 <= (n u ‖A‖_F + ρ) ‖X‖_F``, and what underflows.
+    """
+    from scipy.linalg.blas import dtrmm
+    from scipy.linalg.lapack import dgetrf, dtrtri
+
+    n = A.shape[1]
+    if len(A) == n and A.flags.c_contiguous:
+        A = A.T  # as good, and what LAPACK takes without a copy
+    with np.errstate(all="ignore"):  # what is not finite fails the test
+        factors, _, singular = dgetrf(A)
+        if singular:
+            return False
+        X, _ = dtrtri(factors[:n])  # L is still below, and in its norm
+        product = dtrmm(1.0, X, A, side=1)
+        errors = up((up(n * U * frobenius(A), 2) + radius) * frobenius(X), 3)
+        return gram_is_definite(product, float(errors) + n * A.size * ETA)
 
 
 def left_inverse_of(A: Array) -> Array | None:
@@ -128,16 +154,16 @@ def has_left_inverse(A: Array, error: Array | None) -> bool:
     """Prove full column rank by an approximate left inverse R: ``‖I - R A'‖_∞ < 1``.
 
     For every A' within the error ``|I - R A'| <= |I - fl(R A)| + |fl(R A) - R A| + |R| E``
-    entrywise. Any norm would do (Rump): if R A' is nonsingular, A' has independent columns.
+    entrywise. Any norm would do (Rump): if R A' is nonsingular, A' has independent columns. R may
+    come from anywhere. Row sums of the bounds are products with vectors.
     """
     with np.errstate(all="ignore"):  # what is not finite fails the comparison
         R = left_inverse_of(A)
         if R is None:
             return False
         residual = R @ A
-        bound = product_error(R, A)
         np.einsum("ii->i", residual)[:] -= 1.0  # exact or with one more rounding, within `up` below
-        rows = np.sum(np.abs(residual) + bound, axis=1) + U
+        rows = np.abs(residual, out=residual).sum(axis=1) + product_error_sums(R, A) + U
         if error is not None:
             rows = rows + up(np.abs(R) @ np.sum(error, axis=1), sum(A.shape))
         return bool(np.all(up(rows, A.shape[1] + 4) < 1.0))
@@ -152,15 +178,22 @@ class Test:
 
 
 GRAM = "Cholesky of the shifted Gram matrix"
+PRECONDITIONED = "Cholesky of the shifted Gram matrix of A U^{-1}, P A = L U"
 INVERSE = "an approximate left inverse"
+SKETCHED = 64  # combinations of columns that are tried before a whole decomposition
+FAR_APART = 2.0**8  # columns of such different sizes are scaled before they are tested again
 
 
 def certain_columns(A: Array, error: Array | None) -> Test:
     """Find as many certainly independent columns (rows, of a wide matrix) as the tests can show."""
     if A.shape[0] < A.shape[1]:
         A, error = A.T, None if error is None else error.T
-    if gram_is_definite(A, frobenius(error)):  # mostly there is no need to scale
+    radius = frobenius(error)
+    if gram_is_definite(A, radius):  # mostly there is no need to scale
         return Test(tuple(range(A.shape[1])), GRAM)
+    sizes = np.maximum(np.max(A, axis=0), -np.min(A, axis=0))
+    if np.max(sizes) / FAR_APART <= np.min(sizes) and preconditioned_gram_is_definite(A, radius):
+        return Test(tuple(range(A.shape[1])), PRECONDITIONED)
     scaled, scaled_error = scale_columns(A, error)
     if name := _full_rank(scaled, scaled_error):
         return Test(tuple(range(A.shape[1])), name)
@@ -170,8 +203,10 @@ def certain_columns(A: Array, error: Array | None) -> Test:
 
 def _full_rank(A: Array, error: Array | None) -> str:
     """The name of the first test that passes, or nothing."""
-    if gram_is_definite(A, frobenius(error)):
+    if gram_is_definite(A, radius := frobenius(error)):
         return GRAM
+    if preconditioned_gram_is_definite(A, radius):
+        return PRECONDITIONED
     return INVERSE if has_left_inverse(A, error) else ""
 
 
@@ -204,11 +239,54 @@ def singular_values_above(A: Array, radius: float) -> int:
     """
     if not np.isfinite(radius):
         return 0
-    _, values, Vt = np.linalg.svd(A, full_matrices=False)
+    raised, within = _raised(A, radius)
+    if raised is not None and gram_is_definite(raised, within):
+        return len(A) - 1
+    found = _sketched_values(A, radius)
+    if found is None and raised is not None and preconditioned_gram_is_definite(raised, within):
+        return len(A) - 1
+    _, values, Vt = np.linalg.svd(A, full_matrices=False) if found is None else found
     for r in range(int(np.count_nonzero(values > radius)), 0, -1):  # mostly the first passes
         if _compressed_passes(A, Vt[:r].T / values[:r], radius):
             return r
     return 0
+
+
+def _raised(A: Array, radius: float) -> tuple[Array | None, float]:
+    """A + 1 v^T and the radius about it, where A is square and centred but for rounding.
+
+    sound: a change of rank 1 moves singular values by one place at most (Horn & Johnson 1991,
+    Theorem 3.3.16), so ``s_{n-1}(A) >= s_n(A + 1 v^T)`` for any A and v. incomplete: v, which has
+    no pattern, may lie near the row space of A.
+    """
+    n, size = len(A), frobenius(A)
+    if A.shape != (n, n) or n < 2 or not np.max(np.abs(A.sum(axis=0))) <= n * n * U * size:
+        return None, radius
+    v = np.random.default_rng(0).standard_normal(n)
+    raised = A + v * (size / (math.sqrt(n) * float(np.linalg.norm(v))))
+    return raised, float(up(radius + U * frobenius(raised), 2))
+
+
+def leading_values(A: Array, radius: float) -> tuple[Array, Array, Array]:
+    """Nearly singular vectors and values of A, with all those above the radius among them."""
+    left, values, Vt = _sketched_values(A, radius) or np.linalg.svd(A, full_matrices=False)
+    return left, values, Vt
+
+
+def _sketched_values(A: Array, radius: float) -> tuple[Array, Array, Array] | None:
+    """Those of A within the span of a few random combinations of its columns.
+
+    None where that span leaves out more than the radius, and so perhaps a singular value above it
+    (Halko, Martinsson & Tropp 2011).
+    """
+    if min(A.shape) < 4 * SKETCHED:
+        return None
+    Q = np.linalg.qr(A @ np.random.default_rng(0).standard_normal((A.shape[1], SKETCHED)))[0]
+    B = Q.T @ A
+    if not np.linalg.norm(A - Q @ B) <= radius:
+        return None
+    left, values, Vt = np.linalg.svd(B, full_matrices=False)
+    return Q @ left, values, Vt
 
 
 def _compressed_passes(A: Array, V: Array, radius: float) -> bool:

@@ -7,7 +7,7 @@ and finite; over a batch an array of numbers is returned.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -15,8 +15,6 @@ import numpy.typing as npt
 from rankbound._validate import (
     Array,
     Storage,
-    check_bool,
-    check_head,
     check_matrix,
     check_real,
     frozen_copy,
@@ -25,8 +23,6 @@ from rankbound._validate import (
 from rankbound.errors import InputError
 from rankbound.exact.rounding import weyl_threshold
 from rankbound.records import Record
-
-Exponents = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,7 +146,7 @@ def count_above(
     tolerance = np.asarray(tolerance)
     rank = np.sum(values > tolerance[..., None], axis=-1)
     gap = _gap(values, rank)
-    values = frozen_copy(_unscaled(values, scale, name, name, "its rank does not change"))
+    values = frozen_copy(unscaled(values, scale, name, name, "its rank does not change"))
     with np.errstate(over="ignore"):
         tolerance = np.ldexp(tolerance[..., None], scale)[..., 0]
     if values.ndim == 1:
@@ -232,98 +228,8 @@ def _plain(array: Array) -> Any:
     return float(array) if np.ndim(array) == 0 else array
 
 
-class Factored(Protocol):
-    """Anything with queries, keys and a scale: an attention head, or what a model gave."""
-
-    @property
-    def scale(self) -> float:
-        """What multiplies the logits."""
-
-    def queries(self, X: npt.ArrayLike | None = None) -> Array:
-        """Queries, shape (..., head_size, n)."""
-
-    def keys(self, X: npt.ArrayLike | None = None) -> Array:
-        """Keys, shape (..., head_size, n)."""
-
-
-def logit_spectrum(head: Factored, X: npt.ArrayLike | None = None, centred: bool = False) -> Array:
-    """Singular values of a head's logits, from the factors.
-
-    ``L = scale * K^T Q`` with K, Q of shape (k, n). QR of the two factors leaves the singular
-    values of a k × k matrix: time O(n k²), memory O(n k). Each is right to rounding of the sum over
-    coordinates t of ``scale ‖K_t‖ ‖Q_t‖``, however the sizes of K_t and Q_t differ.
-
-    Parameters
-    ----------
-    head : AttentionHead
-    X : array_like, shape (..., d, n), optional
-        Tokens, one per column; None means the identity.
-    centred : bool
-        Whether to take ``C L``, logits less their mean over keys, whose rank is the log-rank of
-        the context matrix (Lemma 1: the softmax gauge).
-
-    Returns
-    -------
-    ndarray, shape (..., min(head_size, n))
-        Largest first. The other ``n - head_size`` are exactly 0.
-
-    Examples
-    --------
-    >>> import rankbound as rb
-    >>> head = rb.random_head(d=16, head_size=4, seed=0)
-    >>> rb.logit_spectrum(head, rb.random_tokens(16, 1000, seed=1)).shape
-    (4,)
-    """
-    centred = check_bool("centred", centred, "logits less their mean over keys")
-    check_head(
-        head,
-        "For an array of logits use rb.spectrum; for queries and keys, "
-        "rb.AttentionHead(W_q=queries, W_k=keys).",
-    )
-    return spectrum_of_factors(head.keys(X), head.queries(X), head.scale, centred=centred)
-
-
-def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
-    """Singular values of ``scale * keys^T queries``, keys and queries (..., k, n).
-
-    The factors are balanced first, so that a coordinate that is large in the keys and small in the
-    queries is not lost: the error is of the size of rounding ``Σ_t ‖keys_t‖ ‖queries_t‖``.
-    """
-    left, right, exponent = balanced(keys, queries)
-    core = _triangle(left, centred) @ np.swapaxes(_triangle(right, False), -1, -2)
-    values = np.asarray(abs(scale) * np.linalg.svd(core, compute_uv=False), np.float64)
-    return _unscaled(values, exponent[..., None], "logits", "the keys", "no rank changes")
-
-
-def balanced(keys: Array, queries: Array) -> tuple[Array, Array, Any]:
-    """Factors of shape (..., k, n) balanced, and the exponent e of ``keys^T queries / 2**e``.
-
-    Each coordinate is multiplied in one and divided in the other by a power of two, so that its
-    largest entries are of one size in both; exact, apart from underflow far below the largest
-    product. The sum over coordinates of the products of norms bounds what rounding does to the
-    logits; it is that of the norms of the whole factors once they are balanced (Cauchy–Schwarz).
-    """
-    left, right, exponent = balancing(keys, queries)
-    return np.ldexp(keys, left), np.ldexp(queries, right), exponent
-
-
-def balancing(keys: Array, queries: Array) -> tuple[Exponents, Exponents, Any]:
-    """The powers of two, (..., k, 1), that balance keys and queries, and the exponent."""
-    rows, sizes = zip(*map(unit_rows, (keys, queries)), strict=True)
-    idle = ~(rows[0].any(axis=-1, keepdims=True) & rows[1].any(axis=-1, keepdims=True))
-    total = np.where(idle, -4000, sizes[0] + sizes[1])
-    exponent = total.max(axis=(-2, -1), keepdims=True)
-    half = (total - exponent) // 2
-    return half - sizes[0], total - exponent - half - sizes[1], exponent[..., 0, 0]
-
-
-def unit_rows(factor: Array) -> tuple[Array, Exponents]:
-    """Rows over powers of two, so that their largest entries are in [1/2, 1), and the powers."""
-    sizes = np.frexp(np.max(np.abs(factor), axis=-1, keepdims=True))[1]
-    return np.ldexp(factor, -sizes), sizes
-
-
-def _unscaled(values: Array, scale: Any, name: str, divide: str, since: str) -> Array:
+def unscaled(values: Array, scale: Any, name: str, divide: str, since: str) -> Array:
+    """``values * 2**scale``, if float64 holds them; `divide` and `since` are the remedy."""
     with np.errstate(over="ignore"):  # reported just below
         unscaled: Array = np.ldexp(values, scale)
     if not np.isfinite(unscaled).all():
@@ -332,10 +238,3 @@ def _unscaled(values: Array, scale: Any, name: str, divide: str, since: str) -> 
             f"Divide {divide} by a power of two: {since}."
         )
     return unscaled
-
-
-def _triangle(factor: Array, centred: bool) -> Array:
-    """R of the QR of ``factor^T``, rows of the factor less their means first where centred."""
-    if centred:
-        factor = factor - factor.mean(axis=-1, keepdims=True)
-    return np.asarray(np.linalg.qr(np.swapaxes(factor, -1, -2), mode="r"))

@@ -414,6 +414,6 @@ def _query_of(prices: list[Fraction], gains: list[Fraction]) -> Query:
     `gains` are ``b_j - b_i``: raising λ by δ lowers the margin over key j by δ times that.
     """
     *q, weight, margin = prices
-    most = max(gains, default=Fraction(0))
+    most = max(gains)
     weight += margin / (2 * most) if most > 0 else Fraction(weight == 0)
     return tuple(x / weight for x in q)

@@ -21,9 +21,15 @@ from rankbound.exact.elimination import prove_rank
 from rankbound.exact.rational import Rationals, centred
 from rankbound.exact.rounding import LOG_ERROR, LOG_ULPS, U, check_model, up
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.evidence import certify_proof, frobenius, singular_values_above, spectral_gap
+from rankbound.ranks.evidence import (
+    certify_proof,
+    frobenius,
+    leading_values,
+    singular_values_above,
+    spectral_gap,
+)
 from rankbound.theory.softmax_gauge import centre, logs_of
-from rankbound.theory.theorem_a import logit_error, split
+from rankbound.theory.theorem_a import logit_error
 from rankbound.theory.theorem_c import certified_under_mask
 from rankbound.verdict import Verdict
 
@@ -148,7 +154,7 @@ def _within(P: Array, ratio: float) -> RankBounds:
     noise = up(LOG_ERROR * np.abs(log_P) + (2 * n + 4) * U * np.max(np.abs(log_P)), 8)
     radius = float(up(n * ratio, 1)) + frobenius(noise)
     lower = singular_values_above(D, radius)
-    head = _least_head(D, log_P, lower, ratio) if ratio > 0 else None
+    head = _least_head(D, log_P, lower, ratio) if ratio > 0 and lower < n - 1 else None
     upper = n - 1 if head is None else (head.head_size if np.any(head.W_k) else 0)
     if upper < lower:
         raise ArithmeticError("a head below the certified bound; please report this as a bug.")
@@ -164,8 +170,12 @@ def _within(P: Array, ratio: float) -> RankBounds:
 
 
 def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHead | None:
-    """The head of least size from `lower` on whose context is certainly within the ratio."""
-    keys, queries = split(D, 0, len(D))
+    """The head of least size from `lower` < n - 1 whose context is certainly within the ratio."""
+
+    def factors(found: tuple[Array, Array, Array]) -> tuple[Array, Array]:
+        left, values, right = found
+        root = np.sqrt(values)[:, None]
+        return root * left.T, root * right
 
     def head(k: int) -> AttentionHead:
         return AttentionHead(W_q=queries[:k], W_k=keys[:k], scale=1.0)
@@ -174,7 +184,12 @@ def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHe
         return _is_within(head(k), None, log_P, ratio)
 
     least, most = max(lower, 1), len(D) - 1
-    if len(D) == 1 or not reaches(most):
+    keys, queries = factors(leading_values(D, ratio))
+    if len(keys) >= least and reaches(least):  # mostly, and few columns were needed to see it
+        return head(least)
+    if len(keys) < most:
+        keys, queries = factors(leading_values(D, 0.0))
+    if not reaches(most):
         return None
     return head(least + bisect_left(range(least, most), True, key=reaches))
 

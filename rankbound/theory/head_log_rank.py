@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from rankbound._validate import Array, check_head, check_matrix, storage_dtype
 from rankbound.attention.head import exact_array
-from rankbound.attention.masks import Mask, check_mask, nested_chain
+from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
 from rankbound.errors import InputError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.spectrum import balanced, balancing, spectrum_of_factors, unit_rows
+from rankbound.ranks.factored import balanced, balancing, spectrum_of_factors, unit_rows
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
@@ -47,10 +47,8 @@ def log_rank_of_head(
     tokens = None if X is None else check_matrix("X", X, ndim=2)
     keys, queries = head.keys(X), head.queries(X)
     n = keys.shape[1]
-    visible = None if mask is None else check_mask(mask, (n, n))
-    if visible is not None and visible.all():
-        visible = None
-    if visible is not None and rtol is not None:
+    chain, visible = _read_mask(mask, n)
+    if rtol is not None and not (chain is None and visible is None):
         raise InputError(
             "rtol and mask are not taken together; expected one: under a mask rows are compared "
             "with spans, and no singular value is counted."
@@ -61,15 +59,14 @@ def log_rank_of_head(
     eps = (own or storage_dtype("head", keys, stored)).eps
     unit = eps if tokens is None else eps * len(tokens)  # one rounding for each product
     errors = None if tokens is None else _product_errors(head, tokens)
-    if visible is None:
+    if visible is not None:
+        return _bounded(keys, queries, visible, unit, errors)
+    if chain is None:
         count = unmasked_log_rank(keys, queries, unit, rtol, errors)
         if rtol is not None:
             return count
         order, seen = np.arange(n), np.full(n, n)
     else:
-        chain = nested_chain(visible)
-        if chain is None:
-            return _bounded(keys, queries, visible, unit, errors)
         order, seen = chain.keys, chain.seen
         shown = None if errors is None else (errors[0][:, order], errors[1])
         count = chain_log_rank(keys[:, order], queries, seen, unit, shown)
@@ -89,6 +86,19 @@ def log_rank_of_head(
     if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit, errors)):
         return count  # every head within rounding has this log-rank or more, and one has it
     raise _left_open(count, exact, most, eps)
+
+
+def _read_mask(mask: Any, n: int) -> tuple[Chain | None, Mask | None]:
+    """The chain of a mask, or the mask where it is not nested; neither where nothing is hidden."""
+    if mask is None:
+        return None, None
+    chain = nested_chain(mask, n) if isinstance(mask, str) else None
+    if chain is None:
+        visible = check_mask(mask, (n, n))
+        chain = nested_chain(visible)
+        if chain is None:
+            return None, visible
+    return (None if n == 1 or (chain.seen == n).all() else chain), None
 
 
 def _product_errors(head: Any, tokens: Array) -> Factors:

@@ -143,7 +143,7 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
     """
     new: list[int] = []
     n, r = rows.shape
-    start = 0
+    start, tried = 0, -1
     while start < n and seen[start]:
         width = int(seen[start])
         # rows of one width, at most r of them: a new row makes the rest of its block stale
@@ -152,6 +152,13 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
         basis = rows[:, :width][new]
         if len(new) >= width and _spans_everything(basis, noise):
             break  # and so it does on fewer columns
+        if len(new) > tried:  # once, whatever happens: as a rule all are new until nothing is left
+            tried = len(new)
+            all_new = min(stop, start + width - len(new))
+            whole = [*new, *range(start, all_new)]
+            if _independent(rows[whole, :width], error[whole, :width]):
+                new, start = whole, all_new
+                continue
         block = slice(start, stop)
         known = np.linalg.norm(error[block, :width], axis=1)
         outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known).outside)
@@ -162,6 +169,22 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
         else:
             start = stop
     return new
+
+
+def _independent(rows: Array, error: Array) -> bool:
+    """Whether :func:`combine` would find each row outside the span of those before it.
+
+    Of rows of unit length with a least singular value s, any combination c of some is
+    ``s sqrt(1 + ‖c‖²)`` away from another at least, and what errors and rounding explain is at most
+    ``(e + rounding) (1 + ‖c‖_1)``: less, if s is above the root of their number times that.
+    """
+    lengths: Array = np.linalg.norm(rows, axis=1)
+    if not len(rows) or len(rows) > rows.shape[1] or not lengths.all():
+        return False
+    noise = float(np.max(np.linalg.norm(error, axis=1) / lengths))
+    values = np.linalg.svd(rows / lengths[:, None], compute_uv=False)
+    rounding = 9 * (sum(rows.shape) + 1) * FLOAT64_EPS  # as `combine` has it, and of this
+    return bool(values[-1] > len(rows) ** 0.5 * (noise + rounding * values[0]))
 
 
 def _spans_everything(basis: Array, noise: Array) -> bool:

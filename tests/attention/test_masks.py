@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
+from rankbound.attention.masks import check_mask, nested_chain
 
 SIZES = st.integers(1, 9)
 
@@ -90,3 +91,29 @@ def test_an_array_of_objects_is_a_mask_where_all_are_booleans() -> None:
     mask[0, 1] = 1
     with pytest.raises(rb.InputTypeError, match="entries of other types, for example 1;"):
         rb.log_rank(logits=logits, mask=mask)
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 5])
+def test_a_nested_mask_by_name_is_not_formed(n: int) -> None:
+    names = ["causal", *(f"prefix:{P}" for P in range(n + 1))]
+    for name in names:
+        found, formed = nested_chain(name, n), nested_chain(check_mask(name, (n, n)))
+        assert found is not None
+        assert formed is not None
+        np.testing.assert_array_equal(found.keys, formed.keys)
+        np.testing.assert_array_equal(found.seen, formed.seen)
+    for name in (f"prefix:{n + 1}", "prefix:", "prefix:-1", "sliding:1", "causal:", "causal:2", ""):
+        assert nested_chain(name, n) is None
+
+
+def test_more_keys_than_eight_bits_count() -> None:
+    n = 600
+    seen = np.random.default_rng(0).integers(1, n + 1, n)
+    seen[0] = n
+    chain = nested_chain(np.arange(n)[:, None] < seen)
+    assert chain is not None
+    np.testing.assert_array_equal(chain.seen, np.where(seen > 1, seen, 0))
+    np.testing.assert_array_equal(chain.keys, np.arange(n))
+    mask = np.arange(n)[:, None] < seen
+    mask[300, 0], mask[300, np.argmin(seen)] = False, True  # as often, of another query
+    assert nested_chain(mask) is None

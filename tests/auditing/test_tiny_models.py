@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 
 import rankbound as rb
-from rankbound.auditing.audit import AuditInterrupted
 from rankbound.auditing.capture import Captured, look, recording
 from rankbound.auditing.columns import COLUMNS
 from rankbound.auditing.models import find_model, load
 from rankbound.auditing.running import run, text_inputs
 from rankbound.cli.main import main
+from rankbound.errors import Interrupted
 from tests.auditing.tiny import TEXT, own_attention, save
 
 NAMES = [column.name for column in COLUMNS]
@@ -194,10 +194,10 @@ def test_an_interrupted_audit_keeps_what_is_finished(
     models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_at(monkeypatch, 1)
-    with pytest.raises(AuditInterrupted) as caught:
+    with pytest.raises(Interrupted) as caught:
         rb.audit(models["llama"], TEXT, N)
-    assert not caught.value.audit.complete
-    assert [(head.layer, head.head) for head in caught.value.audit.heads] == [
+    assert not caught.value.done.complete
+    assert [(head.layer, head.head) for head in caught.value.done.heads] == [
         (0, h) for h in range(4)
     ]
 

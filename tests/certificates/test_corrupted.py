@@ -84,6 +84,8 @@ def test_one_number_changed(name: str, data: st.DataObject) -> None:
     put(document, path, changed)
     outcome = check(document)
     assert not outcome.accepted or holds(document["statement"]), (path, changed, outcome)
+    assert "the checker failed" not in outcome.reason, (path, changed, outcome)
+    assert outcome.accepted or outcome.reason.endswith("."), outcome  # a sentence
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,6 +112,24 @@ def test_every_number_of_the_statement_changed(name: str) -> None:
             put(document, path, change)
             outcome = check(document)
             assert not outcome.accepted or holds(document["statement"]), (path, change, outcome)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_index_of_the_proof_out_of_range(name: str) -> None:
+    """One below 0, one beyond the matrices, and each in between, whatever reads it."""
+    document = example(name)
+    sizes = [len(value) for value in document["statement"].values() if isinstance(value, list)]
+    widest = max([8, *sizes])
+    for path in leaves(document["data"], ("data",)):
+        value = at(document, path)
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        for other in range(-1, widest + 2):
+            put(document, path, other)
+            outcome = check(document)
+            assert not outcome.accepted or holds(document["statement"]), (path, other, outcome)
+            assert "the checker failed" not in outcome.reason, (path, other, outcome)
+        put(document, path, value)
 
 
 @given(st.data())

@@ -136,6 +136,8 @@ def test_a_certificate_from_standard_input(
     [
         (["head-size", "-", "--tokens", "-"], "P and --tokens read standard input; expected one"),
         (["check", "-", "-"], "FILE and FILE read standard input"),
+        (["experiment", "head-size", "--text", "-"], "--text -: standard input can be read once"),
+        (["report", "S.sqlite", "--text", "-"], "expected a file, which runs that are resumed"),
         (
             ["report", "s", "--json", "-", "--markdown", "-"],
             "--json and --markdown write to standard output",

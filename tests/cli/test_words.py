@@ -17,8 +17,10 @@ import numpy as np
 import pytest
 
 import rankbound as rb
+from rankbound import atlas
 from rankbound.cli import experiments
 from rankbound.cli.main import main
+from rankbound.fitting import solve
 from rankbound.registry import verification
 
 Capture = pytest.CaptureFixture[str]
@@ -136,6 +138,44 @@ def test_interrupted_checks_are_counted(
     monkeypatch.setattr(checker, "check", lambda _: outcomes.pop() if outcomes else _interrupt())
     assert main(["check", str(file), str(file), str(file)]) == 130
     assert "1 of 3 certificates accepted, 2 not checked" in capsys.readouterr().out
+
+
+def test_an_interrupted_atlas_prints_what_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setattr(atlas, "stays_away", lambda *_: _interrupt())
+    file = tmp_path / "atlas.json"
+    assert main(["atlas", "--n", "4", "--json", str(file)]) == 130
+    printed = capsys.readouterr()
+    assert "worst positive context" in printed.out
+    assert "random positive context" not in printed.out  # not begun
+    assert "interrupted: 1 of 10 classes are begun." in printed.out
+    assert printed.err == "rankbound: interrupted\n"
+    assert not file.exists()
+
+
+def test_an_interrupted_bracket_prints_the_sizes_that_are_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    P = tmp_path / "P.npy"
+    np.save(P, rb.random_context(8, seed=0))
+    whole, calls = solve.Fitting.descend, []
+
+    def descend(fitting: Any, start: Any, rival: float) -> Any:
+        calls.append(start)
+        return whole(fitting, start, rival) if len(calls) < 4 else _interrupt()
+
+    monkeypatch.setattr(solve.Fitting, "descend", descend)
+    file = tmp_path / "bracket.json"
+    words = ["bracket", str(P), "--head-sizes", "1,2,4", "--json", str(file)]
+    assert main([*words, "--quiet"]) == 130  # in the midst of size 2, after both starts of size 1
+    printed = capsys.readouterr()
+    row, last = printed.out.splitlines()
+    size, lower, upper = row.split()
+    assert size == "1" and 0 < float(lower) <= float(upper)
+    assert last == "interrupted: 1 of 3 sizes are fitted."
+    assert printed.err == "rankbound: interrupted\n"
+    assert not file.exists()
 
 
 def _interrupt() -> Any:

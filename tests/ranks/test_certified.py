@@ -36,6 +36,7 @@ from rankbound.ranks.evidence import (
     gram_is_definite,
     grams_are_definite,
     has_left_inverse,
+    preconditioned_gram_is_definite,
     scale_columns,
     singular_values_above,
 )
@@ -504,6 +505,7 @@ def says_nothing_wrong(A: Array, error: Array, rank: int) -> None:
     for matrix, within in ((A, error), scale_columns(A, error)):
         assert within is not None
         assert not gram_is_definite(matrix, frobenius(within))
+        assert not preconditioned_gram_is_definite(matrix, frobenius(within))
         assert not has_left_inverse(matrix, within)
     if A.shape[0] == A.shape[1]:
         assert not is_nonsingular(A, error)
@@ -513,6 +515,7 @@ def is_singular(A: Array) -> None:
     """The same for a matrix that is singular itself."""
     for matrix in (A, scale_columns(A, None)[0]):
         assert not gram_is_definite(matrix, 0.0)
+        assert not preconditioned_gram_is_definite(matrix, 0.0)
         assert not has_left_inverse(matrix, None)
     assert not grams_are_definite(A[None]).any()
     assert not grams_are_definite(A.T[None]).any()
@@ -572,12 +575,41 @@ def test_gram_at_the_edge_of_its_shift(k: int) -> None:
         assert gram_is_definite(A, 0.99 * 2 * s)
 
 
+@pytest.mark.parametrize("shape", [(60, 60), (90, 60)])
+def test_an_ill_conditioned_matrix_passes_when_preconditioned(shape: tuple[int, int]) -> None:
+    """Singular values from 1 to 1e-9: the Gram matrix alone shows nothing below 1e-7."""
+    rng, n = np.random.default_rng(0), min(shape)
+    left, right = (np.linalg.qr(rng.standard_normal((k, n)))[0] for k in shape)
+    A = left * np.logspace(0, -9, n) @ right.T
+    for matrix in (A, A.T):
+        found = rb.certified_rank(matrix)
+        assert found.lower == n
+        assert evidence.PRECONDITIONED in found.method
+    # one of rank n - 1 lies this far away, in the same direction
+    error = 1.01e-9 * np.abs(np.outer(left[:, -1], right[:, -1]))
+    assert not preconditioned_gram_is_definite(A, frobenius(error))
+    assert n - 6 < rb.certified_rank(A, error=error).lower < n
+
+
+def test_an_ill_conditioned_triangle_is_left_to_its_inverse() -> None:
+    """Ones on the diagonal and -1 below: U = I, so nothing is gained, and L has condition 2^30."""
+    A = np.eye(30) - np.tri(30, k=-1)
+    assert not gram_is_definite(A, 0.0)
+    assert not preconditioned_gram_is_definite(np.asfortranarray(A), 0.0)
+    assert has_left_inverse(A, None)
+    assert rb.certified_rank(np.vstack([A, A])).lower == 30
+
+
 @pytest.mark.parametrize("n", [2, 4, 8])
 def test_no_singular_value_is_above_itself(n: int) -> None:
-    """H D H, H^T H = n I, D of integers: the singular values are n times those, exactly."""
+    """H D H, H^T H = n I, D of integers: the singular values are n times those, exactly.
+
+    Where the first of D is 0 the columns sum to 0.
+    """
     rng, H = np.random.default_rng(n), HADAMARD[:n, :n]
-    for _ in range(100):
+    for trial in range(200):
         d = rng.integers(1, 2 ** rng.integers(2, 40), n).astype(float)
+        d[0] *= trial % 2
         A, place = H * d @ H, rng.integers(n)
         above = int(np.count_nonzero(d > d[place]))
         assert singular_values_above(A, n * d[place]) <= above
@@ -591,6 +623,30 @@ def test_one_singular_value_that_cannot_be_shown_costs_one(n: int) -> None:
     """The last but one is 10^-4 (1 + 1e-15), at the radius; the others are far above it."""
     values = np.r_[np.ones(n - 2), 1e-4 * (1 + 1e-15), 1e-5]
     assert singular_values_above(np.diag(values), 1e-4) == n - 2
+
+
+@pytest.mark.parametrize(("above", "sketched"), [(30, True), (100, False)])
+def test_what_a_sketch_leaves_out_is_looked_for(above: int, sketched: bool) -> None:
+    """Of size 256, with so many singular values 1; the others together are below the radius."""
+    rng, n = np.random.default_rng(0), 256
+    left, right = (np.linalg.qr(rng.standard_normal((n, n)))[0] for _ in range(2))
+    A = left * np.r_[np.ones(above), np.full(n - above, 1e-6)] @ right.T
+    assert (evidence._sketched_values(A, 1e-3) is not None) is sketched
+    assert singular_values_above(A, 1e-3) == above
+    assert np.count_nonzero(evidence.leading_values(A, 1e-3)[1] > 1e-3) == above
+
+
+def test_a_centred_matrix_that_is_ill_conditioned_needs_no_decomposition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its singular values but one go from 1 to 1e-9; above that radius there is one fewer."""
+    rng, n = np.random.default_rng(0), 40
+    basis = np.linalg.qr(np.c_[np.ones(n), rng.standard_normal((n, n - 1))])[0][:, 1:]
+    right = np.linalg.qr(rng.standard_normal((n, n - 1)))[0]
+    A = basis * np.logspace(0, -9, n - 1) @ right.T
+    assert singular_values_above(A, 1.01e-9) == n - 2
+    monkeypatch.delattr(np.linalg, "svd")
+    assert singular_values_above(A, 0.5e-11) == n - 1
 
 
 # ---- rounding

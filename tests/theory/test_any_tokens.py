@@ -135,6 +135,18 @@ def test_where_the_weights_are_unique_the_size_is_known(n: int, d: int, k: int) 
     )
 
 
+@pytest.mark.parametrize("mask", ["causal", "prefix:2"])
+def test_exact_tokens_whose_weights_are_unique_have_a_head(mask: str) -> None:
+    """Found over the rationals, and built on the tokens that it was found on."""
+    rng = np.random.default_rng(0)
+    for _ in range(4):
+        X, M = rng.integers(-5, 6, (2, 4)), rng.integers(-3, 4, (2, 2))
+        logits = (X.T @ M @ X).tolist()
+        head = rb.represent(logits=logits, X=X.tolist(), mask=mask, head_size=2)
+        P = rb.column_softmax(logits, mask=mask)
+        np.testing.assert_allclose(head.context(X, mask=mask), P, rtol=1e-9)
+
+
 def test_a_bias_is_a_gauge() -> None:
     """With 1 in the row space M + w u^T has the same context, of one rank less perhaps."""
     rng = np.random.default_rng(0)

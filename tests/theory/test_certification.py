@@ -402,7 +402,8 @@ def test_entries_next_to_underflow() -> None:
 def test_without_a_certificate_nothing_is_certified(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("spectral_gap", "certify_head"):
         monkeypatch.setattr(certification, name, lambda *_: None)
-        bounds = rb.certified_log_rank(rb.random_context(4, seed=0), ratio=1e-3)
+        P = rb.random_context(4, seed=0, law="logrank", rank=2)
+        bounds = rb.certified_log_rank(P, ratio=1e-3)
         with refused(rb.Undecided, "no certificate was found"):
             bounds.certify()
         assert bounds.verdict is rb.Verdict.RIGOROUS

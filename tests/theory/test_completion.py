@@ -320,6 +320,13 @@ def test_a_gauge_that_no_float_holds_is_taken_out_of_exact_logits(mask: str) -> 
         assert head.context(mask=visible) == pytest.approx(wanted, abs=1e-12)
 
 
+def test_a_query_that_sees_one_key_shows_nothing() -> None:
+    """A mask that is not nested, of which no query compares two keys."""
+    itself = np.eye(3, dtype=bool)
+    bounds = rb.certified_log_rank(np.eye(3), mask=itself)
+    assert (bounds.lower, bounds.upper, bounds.method) == (0, 0, "nothing is seen")
+
+
 @pytest.mark.parametrize("n", [1, 2, 7, 16, 33, 64])
 def test_represent_on_masks(n: int) -> None:
     L = gaussian(n, seed=n)

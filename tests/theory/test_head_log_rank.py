@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import rankbound as rb
+from rankbound.theory import theorem_c
 from rankbound.theory.head_log_rank import chain_log_rank
 from rankbound.theory.theorem_c import new_rows
 from tests.helpers import EPS, refused
@@ -76,6 +77,7 @@ def test_no_matrix_of_keys_and_queries_is_formed() -> None:
     try:
         assert chain_log_rank(keys, queries, np.arange(1, n + 1), EPS) == k
         assert rb.log_rank(head=rb.AttentionHead(queries, keys)) == k
+        assert rb.log_rank(head=rb.AttentionHead(queries, keys), mask="causal") == k
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -247,6 +249,35 @@ def test_rows_that_are_combinations_are_not_new() -> None:
     assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
     # on the first column alone one row spans all
     assert new_rows(rows, error, np.full(11, 1)) == [0]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_rows_that_are_independent_together_are_new_one_by_one(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where some are near the span of others, by a little more or less than their errors."""
+    rng = np.random.default_rng(seed)
+    n, r = (int(rng.integers(2, most)) for most in (30, 9))
+    rows = rng.standard_normal((n, r)) * np.exp(rng.uniform(-9, 9, (n, 1)))
+    rows[-1] = rows[:-1].T @ rng.standard_normal(n - 1)
+    if seed % 2:
+        rows[1] = rows[0] + rng.uniform(1e-4, 3e-3) * rows[1]
+    error = 10.0 ** rng.integers(-16, -2) * np.abs(rows)
+    seen = np.sort(rng.integers(0, r + 1, n))[::-1]
+    seen[: n // 2] = r
+    together = new_rows(rows, error, seen)
+    monkeypatch.setattr(theorem_c, "_independent", lambda rows, error: False)
+    assert together == new_rows(rows, error, seen)
+
+
+def test_rows_that_errors_explain_are_not_independent(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = np.array([[1.0, 0, 0], [1, 1e-3, 0], [0, 0, 1]])
+    for wrong, new in ((1e-6, [0, 1, 2]), (1e-2, [0, 2])):
+        error = np.full((3, 3), wrong)
+        assert theorem_c._independent(rows, error) is (len(new) == 3)
+        assert new_rows(rows, error, np.full(3, 3)) == new
+    monkeypatch.setattr(theorem_c, "_independent", lambda rows, error: True)
+    assert new_rows(rows, np.full((3, 3), 1e-2), np.full(3, 3)) == [0, 1, 2]
 
 
 def test_the_error_of_one_row_hides_no_other() -> None:

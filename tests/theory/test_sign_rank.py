@@ -17,6 +17,7 @@ from scipy.linalg import hadamard
 import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.theory.sign_rank import (
+    largest_rectangle,
     selection_head_size,
     sign_change_bound,
     sign_pattern_kl_bound,
@@ -91,6 +92,17 @@ def test_never_above_a_rank_that_has_the_signs(m: int, n: int, r: int, seed: int
     # with a threshold in each column, the rank may be one more, the head size not
     selects = np.where(np.quantile(M, rng.random(), axis=0) < M, 1, -1)
     assert selection_head_size(selects).lower <= r
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.float16, np.float32])
+def test_the_dtype_of_the_signs_changes_nothing(dtype: type[np.generic]) -> None:
+    """Sums of 256 signs are too large for int8."""
+    H = hadamard(256)
+    assert rb.sign_rank_bound(H.astype(dtype)) == rb.sign_rank_bound(H)
+    witness = sign_change_bound(H.astype(dtype))
+    assert witness.upper == sign_change_bound(H).upper
+    assert witness.leading.dtype == witness.changes.dtype == np.int64
+    assert largest_rectangle(H.astype(dtype), 5) == largest_rectangle(H, 5)
 
 
 @pytest.mark.parametrize(("n", "least"), [(1, 1), (2, 2), (4, 2), (8, 3), (16, 4), (64, 8)])

@@ -36,7 +36,7 @@ def verify_packing(statement: Statement, data: object, budget: Budget) -> str:
         if bound * n <= (n - 1) * _log(odds * (n - 1), enclosures)[0]:
             return "the mean of the log-odds over keys asks for it"
         gap = _log(odds, enclosures)[0]
-        if share < Fraction(1, 2) and gap > 0:
+        if gap > 0:
             for name, holds in (("balls", _balls), ("caps", _caps), ("angles", _angles)):
                 if holds(n, d, bound / gap, enclosures):
                     return f"disjoint {name} around the keys ask for it"
