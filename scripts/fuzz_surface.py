@@ -695,6 +695,7 @@ GOOD: dict[str, Good] = {
     "bound": ("real", lambda draw: 0.001),
     "gap": ("real", lambda draw: 1.0),
     "alpha": ("real", lambda draw: 1.0),
+    "race": ("bool", lambda draw: True),
     "spectral_start": ("bool", lambda draw: True),
     "holds_ones": ("bool", lambda draw: False),
     "centred": ("bool", lambda draw: True),

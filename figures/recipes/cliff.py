@@ -73,6 +73,7 @@ def cliff_row(P: npt.NDArray[np.float64], head_size: int, settings: Mapping[str,
         random_starts=settings["random_starts"],
         gradient_tolerance=settings["gradient_tolerance"],
         max_iterations=settings["max_iterations"],
+        race=False,  # the ends of all starts are told
     )
     aitchison, kl = rounding(P)
     return {

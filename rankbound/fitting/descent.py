@@ -9,7 +9,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +41,8 @@ DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eige
 REBUILT = 40  # products, or k where that is more, after which the blocks are built anew
 MOST_PRODUCTS = 250  # for one step
 KEPT = 2**23  # numbers of a path that are kept, 64 MiB
+HOPED, ALIKE = 2.0, 1e-5  # what a start that loses is granted: falls of its model, and a share
+WAIT, STALLED = 500, 3e-3  # products, and the share of the loss that they should win
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,12 @@ class Problem:
     def rank(self) -> int:
         """The dimension r in which the factors live."""
         return len(self.P) if self.basis is None else len(self.basis)
+
+    @property
+    def zeros(self) -> Mask:
+        """Where P is 0 though nothing hides it."""
+        zeros: Mask = self.P == 0
+        return zeros if self.mask is None else zeros & self.mask
 
     def lift(self, factors: Array) -> AttentionHead:
         """The head with these factors (2, k, r) of its logits."""
@@ -135,7 +144,44 @@ class End:
         return float(np.linalg.norm(self.point.gradient))
 
 
-def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> End:
+@dataclass(frozen=True, eq=False)
+class _Step:
+    direction: Array
+    length: float  # in the metric of the preconditioner
+    fall: float  # of the model
+    border: bool
+    products: int
+    curvature: float
+
+
+@dataclass(frozen=True)
+class Race:
+    """When a descent is given up: its end is then where it was.
+
+    It loses to a rival, a loss that another start has reached, if it is above that and its model's
+    minimum is inside the ball, from where `HOPED` times the fall of the model would not bring it
+    below the rival, less `ALIKE` of that. It stalls if it may and the last `WAIT` products lowered
+    the loss by less than `STALLED` of it. Both are guesses: a saddle may look like an end.
+    """
+
+    rival: float = math.inf
+    may_stall: bool = False
+
+    def lost(self, value: float, step: _Step) -> bool:
+        """Whether a step from this value, not yet taken, says so."""
+        least = self.rival * (1 - ALIKE)
+        return not step.border and value > self.rival and value - HOPED * step.fall >= least
+
+    def stalled(self, values: list[tuple[int, float]]) -> bool:
+        """Whether the losses so far, each after so many products, say so."""
+        products, value = values[-1]
+        before = [v for p, v in values if p <= products - WAIT]
+        return self.may_stall and bool(before) and before[-1] - value < STALLED * value
+
+
+def newton(
+    objective: Objective, start: Array, tolerance: float, limit: int, race: Race | None = None
+) -> End:
     """Descend from factors of shape (2, k, r) until the gradient's norm is within the tolerance.
 
     Each step minimises the quadratic model, whose Hessian is exact, over a ball (Steihaug 1983).
@@ -149,6 +195,7 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
     norm = first = float(np.linalg.norm(point.gradient))
     radius, curvature, products, built = math.sqrt(2 * point.value), None, 0, -math.inf
     path: list[_Link] = []  # from this point
+    race, values = race or Race(), [(0, point.value)]
     while norm > tolerance:
         step = _cut(path, radius)
         if step is None:
@@ -162,6 +209,8 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
                 point.hessian, precondition, point.gradient, radius, accuracy, most, path
             )
             products += step.products
+            if race.lost(point.value, step) or race.stalled(values):
+                break
         trial = objective.at(point.factors + step.direction)
         fall = point.value - trial.value
         if step.fall <= _rounding(point):  # the loss no longer tells; the gradient may
@@ -173,6 +222,7 @@ def newton(objective: Objective, start: Array, tolerance: float, limit: int) -> 
             radius = _next_radius(radius, step, fall / step.fall)
         if kept:
             point, curvature, path = trial, step.curvature, []
+            values.append((products, point.value))
             norm = float(np.linalg.norm(point.gradient))
     return End(point, products, curvature)
 
@@ -186,24 +236,13 @@ def _rounding(point: Point) -> float:
     return 4 * FLOAT64_EPS * (point.value + float(moved.sum()))
 
 
-@dataclass(frozen=True, eq=False)
-class _Step:
-    direction: Array
-    length: float  # in the metric of the preconditioner
-    fall: float  # of the model
-    border: bool
-    products: int
-    curvature: float
-
-
 def _next_radius(radius: float, step: _Step, ratio: float) -> float:
     if not ratio >= 0.25:  # also where the trial is not a number
         return 0.25 * min(radius, step.length)
     return max(radius, 2.5 * step.length) if ratio > 0.75 and step.border else radius
 
 
-@dataclass(frozen=True, eq=False)
-class _Link:
+class _Link(NamedTuple):
     """One direction p of conjugate gradients, and what is known at x, where it starts."""
 
     p: Array
@@ -293,17 +332,25 @@ def _cut(path: list[_Link], radius: float) -> _Step | None:
 
 
 def descend(
-    problem: Problem, loss: str, start: Array, tolerance: float, limit: int, method: str
+    problem: Problem,
+    loss: str,
+    start: Array,
+    tolerance: float,
+    limit: int,
+    method: str,
+    race: Race | None = None,
 ) -> End:
     """Minimise the loss of this name from a start, in stages that share what is left of the limit.
 
     The total variation has kinks, and is flat where a probability is missed by far; it begins
-    at a head good in KL, and is smoothed less and less.
+    at a head good in KL, and is smoothed less and less. Only Newton's method races, for a loss
+    that is minimised as it is.
     """
     from threadpoolctl import threadpool_limits
 
-    solve = newton if method == "newton" else lbfgs
     stages, left = _stages(problem, loss), limit
+    race = race if len(stages) == 1 else None
+    solve = partial(newton, race=race) if method == "newton" else lbfgs
     with threadpool_limits(1, "blas"):  # as in `minimise`
         for to_come, stage in zip(reversed(range(len(stages))), stages, strict=True):
             share = left // (to_come + 1)

@@ -276,12 +276,19 @@ class Point:
         if single and not serves:
             inverse, units, _ = damped_inverses(self.blocks(), damping)
 
+        single = inverse.dtype == np.float32
+        if not single:
+            inverse /= units[:, :, None]
+
         def apply(factors: Array) -> Array:
             columns = (factors if basis is None else factors @ basis).swapaxes(1, 2)
             columns = columns.reshape(2 * n, k, 1)
-            largest = float(np.abs(columns).max()) or 1.0  # single precision has little range
-            small = (columns / largest).astype(inverse.dtype, copy=False)
-            solved = np.matmul(inverse, small)[:, :, 0] * (largest / units)
+            if single:  # which has little range
+                largest = float(np.abs(columns).max()) or 1.0
+                solved = np.matmul(inverse, (columns / largest).astype(np.float32))
+                solved = solved * (largest / units)[:, :, None]
+            else:
+                solved = np.matmul(inverse, columns)
             return self._restrict(np.ascontiguousarray(solved.reshape(2, n, k).swapaxes(1, 2)))
 
         return apply

@@ -161,9 +161,9 @@ def test_an_interrupted_bracket_prints_the_sizes_that_are_done(
     np.save(P, rb.random_context(8, seed=0))
     whole, calls = solve.Fitting.descend, []
 
-    def descend(fitting: Any, start: Any) -> Any:
+    def descend(fitting: Any, start: Any, rival: float) -> Any:
         calls.append(start)
-        return whole(fitting, start) if len(calls) < 4 else _interrupt()
+        return whole(fitting, start, rival) if len(calls) < 4 else _interrupt()
 
     monkeypatch.setattr(solve.Fitting, "descend", descend)
     file = tmp_path / "bracket.json"

@@ -189,8 +189,12 @@ def test_the_seed_decides() -> None:
     assert (one.kl, one.start_kls, one.seed) == (same.kl, same.start_kls, 5)
     assert one.start_kls[0] == other.start_kls[0]  # the spectral start has no seed
     assert one.start_kls[1:] != other.start_kls[1:]
-    alone = rb.fit_head(P, 2, seed=5, random_starts=2, spectral_start=False)
-    assert alone.start_kls == one.start_kls[1:]
+    whole, alone = (
+        rb.fit_head(P, 2, seed=5, random_starts=2, spectral_start=spectral, race=False)
+        for spectral in (True, False)
+    )
+    assert alone.start_kls == whole.start_kls[1:]
+    assert whole.kl == one.kl
 
 
 def test_rows_and_stored() -> None:
