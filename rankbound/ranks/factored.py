@@ -5,38 +5,8 @@ values are within ``(n + k) eps S`` of those of ``K^T Q``. That is proved after 
 tokens, of Cholesky QR, or after another (CholeskyQR2, Yamamoto et al. 2015); what neither proves
 is left to Householder QR, whose errors are customarily of that size.
 
-*Cholesky QR.* For a factor F let G be the computed ``F F^T``, d the roots of its diagonal and L the
-computed Cholesky factor of ``G / d d^T``. Sums of products are taken over groups, so that none is
-rounded more than m times: ``|G - F F^T| <= m u |F| |F|^T`` (Jeannerod & Rump 2013, Theorem 4.2),
-scaling costs 3 roundings, and the factor ``(k + 3) u |L| |L|^T`` (Higham 2002, Theorem 10.3, and
-two more for reciprocals of the diagonal). So ``F F^T = D L (I - Δ) L^T D`` with ``‖Δ‖ <= δ``,
-``δ = (m + 3) u ρ + (k + 3) u min(ρ, ‖ |L^-1| |L| ‖²)``, ρ the lesser of ``‖ |L^-1| 1 ‖²`` and
-``k ‖L^-1‖²``, and F is ``D L (I - Δ)^(1/2)`` times orthonormal rows: each singular value of
-``K^T Q`` is that of ``C = L_K^T D_K D_Q L_Q`` but for a factor between
-``sqrt((1 - δ_K)(1 - δ_Q))`` and ``sqrt((1 + δ_K)(1 + δ_Q))`` (Ostrowski). The rows of L have
-length 1, so that forming C costs ``(k + 2) u S``, and its decomposition ``2 k eps s_1``. In all
-
-    |error| <= (δ_K + δ_Q) s_1 / 2 + 4 k u s_1 + (2 k + 2) u S,
-
-and it is looked at whether that is at most ``(n + k) eps S``, with a tenth more of every δ, which
-covers second orders as no δ may be above 1e-3. ``|L^-1| 1`` is at most ``|Z| 1 / (1 - ‖Θ‖_∞)`` for
-any matrix Z with ``L Z = I + Θ``. No coordinate scaled up in the keys and down in the queries
-changes L.
-
-*Another pass.* Let A and d be L and d of the first, and Z an inverse of A, both triangular.
-Cholesky QR of ``Y = Z D^-1 F`` gives ``M = D' L'``, and F is ``D A M`` times orthonormal rows but
-for three errors more. Let r be the lengths of the rows of ``A M``. Forming it moves row t of F by
-``k u ‖(|A| |M|)_t‖ / r_t`` of its length. Products in row s of Y are off by ``s u (|Z| r)_s`` at
-most, together E, and A is the inverse of Z but for ``A Z = I + Θ`` and ``Z A = I + Θ'``. That moves
-row t by ``((|A| |E|)_t + (|Θ| r)_t) / r_t`` of its length, or else, whichever costs less, adds
-``2 ‖M‖ ‖M^-1‖² ‖E‖ + 2 ‖M‖ ‖M^-1‖ ‖Θ'‖`` to δ. What was amplified by the square of the condition of
-L is amplified by ``|A| |A^-1| 1`` or the condition of A, and by the square of that of L', near 1.
-
-*Means.* Keys less their means have the Gram matrix of the blocks, each less its own means, beside
-the spread of those (Chan, Golub & LeVeque 1983): positive terms, nothing cancels. As NumPy sums in
-pairs, a mean of up to 2^27 columns is right to ``40 u`` of the mean of absolute values. The means
-of blocks, their mean and the differences move a row by ``100 u ‖K_t‖`` at most, of K as it was,
-and singular values by ``50 eps S`` on top.
+An a-posteriori bound decides between them; docs/theory.md, section 8, derives it, and its letters
+are those below. No coordinate scaled up in the keys and down in the queries changes it.
 """
 
 from __future__ import annotations
@@ -49,7 +19,7 @@ from typing import Any, Protocol, Self
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_bool, check_head, listed
+from rankbound._validate import Array, check_bool, check_head, check_matrix, listed
 from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS, U
 from rankbound.ranks.spectrum import unscaled
@@ -127,6 +97,8 @@ def logit_spectrum(
             f"head is a sequence of heads of shapes {sorted(shapes)}; expected one shape "
             "(head_size, d). Take those of each shape by themselves."
         )
+    if X is not None and not isinstance(X, np.ndarray):  # an array may be larger than memory
+        X = check_matrix("X", X)
     scales = [one.scale for one in heads]
     values: Array = spectra_of([_source(one, X) for one in heads], scales, centred)
     return values if several else np.asarray(values[0])
@@ -167,8 +139,9 @@ def spectra_of(sources: Sequence[Source], scales: Sequence[float], centred: bool
             head.read(turn)
         guess, bounds = _refined(guess, _Guess.of(few))
         core = _Core.of(guess)
-        values[again], exponents[again] = _singular(core.matrix), core.exponents
-        proved[again] = core.met(bounds, values[again][..., 0])
+        found = _singular(core.matrix)[..., : heads[0].columns]
+        values[again], exponents[again] = found, core.exponents
+        proved[again] = core.met(bounds, found[..., 0])
     for i in np.flatnonzero(~proved):
         values[i], exponents[i] = heads[i].by_triangles(), 0
     exponents += np.stack([np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads])
@@ -301,7 +274,7 @@ class _Guess:
     @cached_property
     def inverse(self) -> Array:
         """Z, about the inverse of A."""
-        return _inverse(self.matrix)
+        return np.tril(np.linalg.inv(self.matrix))
 
     @property
     def turn(self) -> Array:
@@ -329,7 +302,8 @@ class _Guess:
             rho, both = rho / (1 - off) ** 2, np.minimum(both, rho) / (1 - off) ** 2
             known = self.found & (off < 0.1)
         else:
-            rho = both = np.square(_sums_of_inverse(self.matrix)).sum(axis=-1)
+            with np.errstate(over="ignore"):  # infinite where rows are nearly dependent
+                rho = both = np.square(_sums_of_inverse(self.matrix)).sum(axis=-1)
             known = self.found
         delta = np.where(known, MORE * (self.rounding * rho + (k + 3) * U * both), np.inf)
         none = np.zeros_like(delta)
@@ -368,18 +342,6 @@ def _refined(guess: _Guess, turned: _Guess) -> tuple[_Guess, _Bounds]:
     shift, moved = MORE * shift.max(axis=-1), MORE * moved.max(axis=-1)
     better = replace(turned, lengths=guess.lengths * r, matrix=product / r[..., None])
     return better, _Bounds(bounds.delta, added, shift, moved)
-
-
-def _inverse(L: Array) -> Array:
-    """The inverse of a lower triangular matrix, by halves."""
-    half = L.shape[-1] // 2
-    if half < 16:
-        return np.tril(np.linalg.inv(L))
-    Z = np.zeros_like(L)
-    first, last = Z[..., :half, :half], Z[..., half:, half:]
-    first[...], last[...] = _inverse(L[..., :half, :half]), _inverse(L[..., half:, half:])
-    np.negative(last @ L[..., half:, :half] @ first, out=Z[..., half:, :half])
-    return Z
 
 
 def _sums_of_inverse(L: Array) -> Array:
@@ -447,10 +409,11 @@ class _Core:
         """Of each head, whether what is known meets the bound of this module, if s_1 is `top`."""
         k, delta = self.matrix.shape[-1], known.delta.sum(axis=0)
         added = np.where(known.added <= 1e-3, known.added, np.inf)
-        error = (delta / 2 + 4 * k * U) * top
-        error += ((2 * k + 2) * U + known.moved.sum(axis=0)) * self.total
-        error += np.minimum(added / 2 * top, known.shift * self.total).sum(axis=0)
-        met = (error <= self.room * self.total) & (delta <= 1e-3)
+        with np.errstate(invalid="ignore"):  # of infinite bounds and zeros
+            error = (delta / 2 + 4 * k * U) * top
+            error += ((2 * k + 2) * U + known.moved.sum(axis=0)) * self.total
+            error += np.minimum(added / 2 * top, known.shift * self.total).sum(axis=0)
+            met = (error <= self.room * self.total) & (delta <= 1e-3)
         return np.asarray(met.reshape(len(met), -1).all(axis=1))
 
 
@@ -508,8 +471,8 @@ def _powers(blocks: Blocks) -> tuple[Exponents, Exponents, Any]:
 
 def _largest(factor: Array) -> Array:
     """The largest magnitude of each row, (..., k, 1)."""
-    most = np.maximum(factor.max(axis=-1, keepdims=True), -factor.min(axis=-1, keepdims=True))
-    return np.asarray(most, np.float64)
+    most = factor.max(axis=-1, keepdims=True, initial=0.0)
+    return np.asarray(np.maximum(most, -factor.min(axis=-1, keepdims=True, initial=0.0)))
 
 
 def unit_rows(factor: Array) -> tuple[Array, Exponents]:

@@ -278,14 +278,29 @@ def test_heads_of_one_shape() -> None:
         rb.logit_spectrum([1.0])  # type: ignore[list-item]
 
 
-def test_more_keys_than_queries() -> None:
-    """As a head with learned sinks has, also across the border of a block."""
+@pytest.mark.parametrize(("m", "n"), [(514, 512), (1100, 900), (900, 1100), (7, 6), (3, 700)])
+def test_other_keys_than_queries(m: int, n: int) -> None:
+    """As a head with learned sinks has, or one across two stacks, also by Householder QR."""
     rng = np.random.default_rng(0)
-    for m, n in ((514, 512), (1100, 900), (7, 6)):
-        keys, queries = rng.standard_normal((3, m)), rng.standard_normal((3, n))
+    keys, queries = rng.standard_normal((3, m)), rng.standard_normal((3, n))
+    for zero in (False, True):
+        keys[1] *= not zero
         for centred in (False, True):
             found = factored.spectrum_of_factors(keys, queries, 1.0, centred=centred)
             C = keys - centred * keys.mean(axis=1, keepdims=True)
             exact = np.linalg.svd(C.T @ queries, compute_uv=False)[:3]
             norms = np.linalg.norm(keys) * np.linalg.norm(queries)
             assert np.max(np.abs(found - exact)) <= 2 * (m + n) * EPS * norms
+
+
+@pytest.mark.parametrize("n", [2, 30, 600])
+def test_many_coordinates_that_are_nearly_the_same(n: int) -> None:
+    """Bounds that overflow, and fewer tokens than coordinates, are no bounds."""
+    rng = np.random.default_rng(0)
+    keys = rng.standard_normal((1, n)) + 1e-7 * rng.standard_normal((40, n))
+    queries = rng.standard_normal((40, n))
+    found = factored.spectrum_of_factors(keys, queries, 1.0, centred=False)
+    exact = np.linalg.svd(keys.T @ queries, compute_uv=False)[: min(40, n)]
+    norms = np.linalg.norm(keys) * np.linalg.norm(queries)
+    assert found.shape == (min(40, n),)
+    assert np.max(np.abs(found - exact)) <= 2 * (n + 40) * EPS * norms
