@@ -1,19 +1,19 @@
 """Singular values of a head's logits ``scale · K^T Q`` from its factors, read in blocks of tokens.
 
 Let K, Q be (k, n), S the sum over coordinates t of ``‖K_t‖ ‖Q_t‖`` and u = eps / 2. Singular
-values are within ``(n + k) eps S`` of those of ``K^T Q``. That is proved after one pass over the
-tokens, of Cholesky QR, or after another (CholeskyQR2, Yamamoto et al. 2015); what neither proves
-is left to Householder QR, whose errors are customarily of that size.
+values are within ``(n + k) eps S`` of those of ``K^T Q``. Cholesky QR, one pass over the tokens,
+proves that of well-conditioned keys and queries; what it does not prove, as small singular values
+that the squares in Gram matrices would lose, is left to Householder QR, whose errors are
+customarily of that size.
 
-An a-posteriori bound decides between them; docs/theory.md, section 8, derives it, and its letters
-are those below. No coordinate scaled up in the keys and down in the queries changes it.
+The a-posteriori bound that decides is derived in docs/theory.md, section 8, in the letters used
+here. No coordinate scaled up in the keys and down in the queries changes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
@@ -25,6 +25,8 @@ from rankbound.exact.rounding import FLOAT64_EPS, U
 from rankbound.ranks.spectrum import unscaled
 
 WIDTH = 512  # columns that are read at a time
+SMALL = 2**21  # n k², below which Householder QR takes no longer
+KEPT = 2**14  # columns of what is small, which is kept
 MORE = 1.1  # for second orders
 WITHIN = 2.0**600  # squares of lengths between its reciprocal and it neither over- nor underflow
 
@@ -100,7 +102,9 @@ def logit_spectrum(
     if X is not None and not isinstance(X, np.ndarray):  # an array may be larger than memory
         X = check_matrix("X", X)
     scales = [one.scale for one in heads]
-    values: Array = spectra_of([_source(one, X) for one in heads], scales, centred)
+    k, n = (*shapes.pop(), 0, 0)[:2]
+    shape = (k, n if X is None else sum(X.shape[-1:])) if k else ()
+    values: Array = spectra_of([_source(one, X) for one in heads], scales, centred, shape)
     return values if several else np.asarray(values[0])
 
 
@@ -113,7 +117,8 @@ def _source(head: Any, X: npt.ArrayLike | None) -> Source:
 
 def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
     """Singular values of ``scale * keys^T queries``; keys (..., k, m) and queries (..., k, n)."""
-    return np.asarray(spectra_of([lambda: split(keys, queries)], [scale], centred)[0])
+    shape = (keys.shape[-2], keys.shape[-1]) if keys.ndim == 2 else ()
+    return np.asarray(spectra_of([lambda: split(keys, queries)], [scale], centred, shape)[0])
 
 
 def split(keys: Array, queries: Array) -> Blocks:
@@ -123,32 +128,59 @@ def split(keys: Array, queries: Array) -> Blocks:
         yield keys[..., few], queries[..., few]
 
 
-def spectra_of(sources: Sequence[Source], scales: Sequence[float], centred: bool) -> Array:
-    """Singular values of each head, (heads, ..., min(k, n)); sources of one shape."""
-    heads = [_Passes(source, centred) for source in sources]
-    guess = _Guess.of(heads)
-    core = _Core.of(guess)
-    values, exponents = _singular(core.matrix), core.exponents
-    top, values = values[..., 0], values[..., : heads[0].columns]
-    proved = core.met(guess.bounds(closely=False), top)
-    if not proved.all():
-        proved |= core.met(guess.bounds(), top)
-    if not proved.all() and (again := np.flatnonzero(~proved & core.met(guess.hoped(), top))).size:
-        few, guess = [heads[i] for i in again], guess.some(again)
-        for head, turn in zip(few, np.swapaxes(guess.turn, 0, 1), strict=True):
-            head.read(turn)
-        guess, bounds = _refined(guess, _Guess.of(few))
-        core = _Core.of(guess)
-        found = _singular(core.matrix)[..., : heads[0].columns]
-        values[again], exponents[again] = found, core.exponents
-        proved[again] = core.met(bounds, found[..., 0])
-    for i in np.flatnonzero(~proved):
-        values[i], exponents[i] = heads[i].by_triangles(), 0
-    exponents += np.stack([np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads])
+def spectra_of(
+    sources: Sequence[Source], scales: Sequence[float], centred: bool, shape: tuple[int, ...] = ()
+) -> Array:
+    """Singular values of each head, (heads, ..., min(k, n)); sources of one shape.
+
+    `shape` is (k, n), if it is known: few heads that are small are left to Householder QR at once.
+    """
+    small = len(sources) < 4 and len(shape) == 2 and shape[0] ** 2 * shape[1] <= SMALL
+    small = small and shape[1] <= KEPT
+    heads = [_Passes(source, centred, small) for source in sources]
+    if small:
+        values = np.stack([head.by_triangles() for head in heads])
+        exponents = np.zeros(values.shape[:-1], np.int64)
+    else:
+        values, exponents = _by_grams(heads)
+    exponents = exponents + np.stack(
+        [np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads]
+    )
     mantissa, power = np.frexp(np.abs(np.asarray(scales, np.float64)))
     over = (-1, *[1] * (values.ndim - 1))
     values, exponents = mantissa.reshape(over) * values, exponents[..., None] + power.reshape(over)
     return unscaled(values, exponents, "logits", "the keys", "no rank changes")
+
+
+def _by_grams(heads: Sequence[_Passes]) -> tuple[Array, Any]:
+    """Singular values over a power of two, and it: by Cholesky QR where the bound is met."""
+    rows, n = _Rows.of(heads), heads[0].columns
+    k = rows.matrix.shape[-1]
+    sizes = rows.lengths[0] * rows.lengths[1]
+    exponents = np.frexp(sizes.max(axis=-1))[1]
+    sizes = np.ldexp(sizes, -exponents[..., None])
+    left, right = rows.matrix
+    core, total = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right), sizes.sum(axis=-1)
+
+    def met(delta: Array, top: Array) -> npt.NDArray[np.bool_]:
+        delta = delta.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # of infinite bounds and zeros
+            error = (delta / 2 + 4 * k * U) * top + (2 * k + 2) * U * total
+            each = (error <= (n + k) * FLOAT64_EPS * total) & (delta <= 1e-3)
+        return np.asarray(each.reshape(len(heads), -1).all(axis=1))
+
+    values = np.zeros(core.shape[:-1])
+    proved = met(rows.least(), _lengths(_lengths(core)) / k**0.5)  # what cannot be proved is left
+    if proved.any():
+        values = _singular(core)
+        closely = len(heads) < 4  # a step for each coordinate costs more than an inverse of few
+        proved = met(rows.delta(closely), values[..., 0])
+        if not (closely or proved.all()):
+            proved |= met(rows.delta(), values[..., 0])
+    values = values[..., :n]
+    for i in np.flatnonzero(~proved).tolist():
+        values[i], exponents[i] = heads[i].by_triangles(), 0
+    return values, exponents
 
 
 class _Passes:
@@ -158,9 +190,13 @@ class _Passes:
     roundings: int  # of an entry of these
     columns: int  # how many, the fewer of keys and queries
 
-    def __init__(self, source: Source, centred: bool) -> None:
+    def __init__(self, source: Source, centred: bool, small: bool) -> None:
         self.source, self.centred = source, centred
         self.powers: tuple[Exponents, Exponents, Any] | None = None
+        if small:
+            start = list(source())
+            self.source = lambda: start
+            return
         self.read()
         squares = np.diagonal(self.grams, axis1=-2, axis2=-1)
         if not ((squares >= 1 / WITHIN) & (squares <= WITHIN)).all():
@@ -184,18 +220,14 @@ class _Passes:
             blocks = ((np.ldexp(keys, left), np.ldexp(queries, right)) for keys, queries in blocks)
         return less_means(blocks) if self.centred else blocks
 
-    def read(self, turns: Array | None = None) -> None:
-        """One pass: the Gram matrices, of factors multiplied by `turns` from the left."""
-        blocks, groups = self.blocks(), 12
-        if turns is not None:
-            blocks = ((turns[0] @ keys, turns[1] @ queries) for keys, queries in blocks)
-            groups = 4  # what depends on it is amplified less
+    def read(self) -> None:
+        """One pass: the Gram matrices."""
         left: Any = 0.0
         right: Any = 0.0
         most = count = keys_read = queries_read = 0
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is off is seen
-            for keys, queries in blocks:
-                (sums, roundings), (others, more) = _gram(keys, groups), _gram(queries, groups)
+            for keys, queries in self.blocks():
+                (sums, roundings), (others, more) = _gram(keys), _gram(queries)
                 left, right = left + sums, right + others
                 most, count = max(most, roundings, more), count + 1
                 keys_read += keys.shape[-1]
@@ -216,10 +248,10 @@ class _Passes:
         return _singular(np.asarray(left) @ np.swapaxes(np.asarray(right), -1, -2))
 
 
-def _gram(factor: Array, groups: int) -> tuple[Array, int]:
+def _gram(factor: Array) -> tuple[Array, int]:
     """``F F^T``, and how often an entry of it was rounded: groups of columns are summed first."""
     *batch, k, n = factor.shape
-    group = min(max(n // groups, 32), 256)
+    group = max(n // 12, k, 32)
     whole = n // group
     rest = factor[..., whole * group :]
     total: Array = rest @ np.swapaxes(rest, -1, -2)
@@ -247,20 +279,18 @@ def less_means(blocks: Blocks) -> Iterator[tuple[Array, Array]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Guess:
-    """Keys and queries of each head, about ``D A`` times orthonormal rows."""
+class _Rows:
+    """Keys and queries of each head, ``D L`` times orthonormal rows but for a factor near 1."""
 
     lengths: Array  # d, (2, heads, ..., k)
-    matrix: Array  # A, (2, heads, ..., k, k), of rows of length 1
-    found: npt.NDArray[np.bool_]  # (2, heads, ...), whether A is what Cholesky QR gave
-    rounding: float  # of an entry of the Gram matrix of A
-    columns: int
+    matrix: Array  # L, (2, heads, ..., k, k), of rows of length 1
+    found: npt.NDArray[np.bool_]  # (2, heads, ...), whether L is what Cholesky QR gave
+    rounding: float  # of an entry of the Gram matrix of L
 
     @classmethod
     def of(cls, heads: Sequence[_Passes]) -> Self:
         """Cholesky QR of what was read."""
         grams = np.stack([head.grams for head in heads], axis=1)
-        k = grams.shape[-1]
         rounding = (max(head.roundings for head in heads) + 3) * U
         squares = np.diagonal(grams, axis1=-2, axis2=-1)
         sound = (squares >= 1 / WITHIN) & (squares <= WITHIN)
@@ -268,80 +298,30 @@ class _Guess:
         with np.errstate(all="ignore"):  # what is not finite is not found
             L = _cholesky(grams / (lengths[..., :, None] * lengths[..., None, :]))
         found = np.asarray(np.isfinite(L).all(axis=(-2, -1)) & sound.all(axis=-1))
-        L = np.asarray(np.where(found[..., None, None], L, np.eye(k)), np.float64)
-        return cls(lengths, L, found, rounding, min(head.columns for head in heads))
+        L = np.asarray(np.where(found[..., None, None], L, np.eye(L.shape[-1])), np.float64)
+        return cls(lengths, L, found, rounding)
 
-    @cached_property
-    def inverse(self) -> Array:
-        """Z, about the inverse of A."""
-        return np.tril(np.linalg.inv(self.matrix))
+    def least(self) -> Array:
+        """What δ is at least; infinite where nothing is known."""
+        smallest = np.diagonal(self.matrix, axis1=-2, axis2=-1).min(axis=-1)
+        return np.where(self.found, self.rounding / smallest**2, np.inf)
 
-    @property
-    def turn(self) -> Array:
-        """``Z D^-1``, which makes the rows of the factor nearly orthonormal."""
-        return np.asarray(self.inverse / self.lengths[..., None, :])
-
-    def some(self, which: Any) -> Self:
-        """Those of some heads."""
-        return replace(
-            self,
-            lengths=self.lengths[:, which],
-            matrix=self.matrix[:, which],
-            found=self.found[:, which],
-        )
-
-    def bounds(self, closely: bool = True) -> _Bounds:
-        """What is known of Cholesky QR; at once, or closely."""
-        k = self.matrix.shape[-1]
+    def delta(self, closely: bool = True) -> Array:
+        """δ, by the comparison matrix or, closely, by the inverse; infinite where not known."""
+        L, k, known = self.matrix, self.matrix.shape[-1], self.found
         if closely:
-            A, Z = np.abs(self.matrix), np.abs(self.inverse)
-            off = np.minimum(_residual(self.matrix, self.inverse).sum(axis=-1).max(axis=-1), 0.5)
-            rho = np.minimum(np.square(Z.sum(axis=-1)).sum(axis=-1), k * _square(self.inverse))
-            product = Z @ A
+            Z = np.tril(np.linalg.inv(L))
+            sizes, product = np.abs(Z), np.abs(Z) @ np.abs(L)
+            theta = np.abs(L @ Z - np.eye(k)) + MORE * k * U * (np.abs(L) @ sizes)
+            off = np.minimum(theta.sum(axis=-1).max(axis=-1), 0.5)
+            rho = np.minimum(np.square(sizes.sum(axis=-1)).sum(axis=-1), k * _square(Z))
             both = product.sum(axis=-1).max(axis=-1) * product.sum(axis=-2).max(axis=-1)
             rho, both = rho / (1 - off) ** 2, np.minimum(both, rho) / (1 - off) ** 2
-            known = self.found & (off < 0.1)
+            known = known & (off < 0.1)
         else:
             with np.errstate(over="ignore"):  # infinite where rows are nearly dependent
-                rho = both = np.square(_sums_of_inverse(self.matrix)).sum(axis=-1)
-            known = self.found
-        delta = np.where(known, MORE * (self.rounding * rho + (k + 3) * U * both), np.inf)
-        none = np.zeros_like(delta)
-        return _Bounds(delta, none, none, none)
-
-    def hoped(self) -> _Bounds:
-        """What is known after another pass, if that gives what it should."""
-        k, E = self.matrix.shape[-1], _products(self.inverse, 1.0)
-        either = 6 * _lengths(E), 3 * _times(np.abs(self.matrix), E).max(axis=-1)
-        delta = np.where(self.found, 1.5 * (self.rounding + 2 * U) * k, np.inf)
-        return _Bounds(delta, *either, np.full_like(delta, 2 * k * U))
-
-
-@dataclass(frozen=True, eq=False)
-class _Bounds:
-    """What is off in keys and queries of each head, (2, heads, ...)."""
-
-    delta: Array  # δ of Cholesky QR; infinite where nothing is known
-    added: Array  # what another pass adds to it,
-    shift: Array  # or by how much of its length it moves a row instead
-    moved: Array  # by how much of its length forming A moved a row
-
-
-def _refined(guess: _Guess, turned: _Guess) -> tuple[_Guess, _Bounds]:
-    """CholeskyQR2: factors that were read turned by `guess` gave `turned`."""
-    A, Z, k = guess.matrix, guess.inverse, guess.matrix.shape[-1]
-    M, bounds = turned.lengths[..., None] * turned.matrix, turned.bounds()
-    product = A @ M
-    r = _lengths(product)
-    E = _products(Z, r)
-    up, down = np.sqrt(_square(M)), 1.12 * np.sqrt(_square(turned.turn))
-    theta = _lengths(_lengths(_residual(Z, A)))
-    added = 2 * MORE * up * down * (down * _lengths(E) + theta)
-    shift = (_times(np.abs(A), E) + _times(_residual(A, Z), r)) / r
-    moved = (k + 2) * U * _lengths(np.abs(A) @ np.abs(M)) / r
-    shift, moved = MORE * shift.max(axis=-1), MORE * moved.max(axis=-1)
-    better = replace(turned, lengths=guess.lengths * r, matrix=product / r[..., None])
-    return better, _Bounds(bounds.delta, added, shift, moved)
+                rho = both = np.square(_sums_of_inverse(L)).sum(axis=-1)
+        return np.where(known, MORE * (self.rounding * rho + (k + 3) * U * both), np.inf)
 
 
 def _sums_of_inverse(L: Array) -> Array:
@@ -351,24 +331,6 @@ def _sums_of_inverse(L: Array) -> Array:
         before = (sizes[..., i, :i] * sums[..., :i]).sum(axis=-1)
         sums[..., i] = (1 + before) / sizes[..., i, i]
     return sums
-
-
-def _residual(A: Array, B: Array) -> Array:
-    """A bound of ``|A B - I|``, both lower triangular, if entries of one are off by a rounding."""
-    k = A.shape[-1]
-    roundings = np.arange(3, k + 3)[:, None] * MORE * U  # row s sums s products
-    off: Array = np.abs(A @ B - np.eye(k)) + roundings * (np.abs(A) @ np.abs(B))
-    return off
-
-
-def _products(Z: Array, r: Any) -> Array:
-    """A bound of the rounding of ``Z F`` by rows, Z lower triangular, rows of F as long as r."""
-    terms = np.arange(1, Z.shape[-1] + 1)
-    return np.asarray(terms * U * (np.abs(Z) * np.atleast_1d(r)[..., None, :]).sum(axis=-1))
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    return np.asarray((matrix @ vector[..., None])[..., 0])
 
 
 def _lengths(matrix: Array) -> Array:
@@ -384,37 +346,6 @@ def _square(Z: Array) -> Array:
     for _ in range(4):
         power = power @ power
     return np.asarray(size * _lengths(_lengths(power)) ** 0.0625)
-
-
-@dataclass(frozen=True, eq=False)
-class _Core:
-    """``C = A_K^T D_K D_Q A_Q`` of each head over a power of two, and S."""
-
-    matrix: Array
-    exponents: Exponents
-    total: Array  # S
-    room: float  # what may be off of S
-
-    @classmethod
-    def of(cls, guess: _Guess) -> Self:
-        """Form it."""
-        sizes = guess.lengths[0] * guess.lengths[1]
-        exponents = np.frexp(sizes.max(axis=-1))[1]
-        sizes = np.ldexp(sizes, -exponents[..., None])
-        left, right = guess.matrix
-        C = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right)
-        return cls(C, exponents, sizes.sum(-1), (guess.columns + C.shape[-1]) * FLOAT64_EPS)
-
-    def met(self, known: _Bounds, top: Array) -> npt.NDArray[np.bool_]:
-        """Of each head, whether what is known meets the bound of this module, if s_1 is `top`."""
-        k, delta = self.matrix.shape[-1], known.delta.sum(axis=0)
-        added = np.where(known.added <= 1e-3, known.added, np.inf)
-        with np.errstate(invalid="ignore"):  # of infinite bounds and zeros
-            error = (delta / 2 + 4 * k * U) * top
-            error += ((2 * k + 2) * U + known.moved.sum(axis=0)) * self.total
-            error += np.minimum(added / 2 * top, known.shift * self.total).sum(axis=0)
-            met = (error <= self.room * self.total) & (delta <= 1e-3)
-        return np.asarray(met.reshape(len(met), -1).all(axis=1))
 
 
 def _cholesky(matrix: Array) -> Array:
