@@ -28,7 +28,7 @@ from rankbound._validate import (
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
-from rankbound.ranks.factored import block_width, split
+from rankbound.ranks.factored import WIDTH, split
 from rankbound.records import Record
 
 
@@ -162,11 +162,11 @@ class AttentionHead(Record):
             return
         k, W = self.head_size, np.concatenate([self.W_k, self.W_q])
 
-        def width(shape: tuple[int, ...]) -> int:
+        def checked(shape: tuple[int, ...]) -> int:
             self._check_rows("W_k", shape)
-            return block_width(k)
+            return WIDTH
 
-        for tokens in column_blocks("X", X, width):
+        for tokens in column_blocks("X", X, checked):
             both = without_overflow("W_q X or W_k X", partial(np.matmul, W, tokens))
             yield both[..., :k, :], both[..., k:, :]
 

@@ -1,62 +1,32 @@
 """Singular values of a head's logits ``scale · K^T Q`` from its factors, read in blocks of tokens.
 
 Let K, Q be (k, n), S the sum over coordinates t of ``‖K_t‖ ‖Q_t‖`` and u = eps / 2. Singular
-values are within ``(n + k) eps S`` of those of ``K^T Q``. For most heads that is proved after one
-pass over the tokens, of preconditioned Cholesky QR (CholeskyQR2, Yamamoto et al. 2015, whose first
-half sees the first block only); what that does not prove is left to Householder QR, whose errors
-are customarily of that size.
+values are within ``(n + k) eps S`` of those of ``K^T Q``. Cholesky QR, one pass over the tokens,
+proves that of well-conditioned keys and queries; what it does not prove, as small singular values
+that the squares in Gram matrices would lose, is left to Householder QR, whose errors are
+customarily of that size.
 
-*Cholesky QR.* For a factor F let G be the computed ``F F^T``, d the roots of its diagonal and L the
-computed Cholesky factor of ``G / d d^T``. Sums of products are taken over groups, so that none is
-rounded more than m times: ``|G - F F^T| <= m u |F| |F|^T`` (Jeannerod & Rump 2013, Theorem 4.2),
-scaling costs 3 roundings, and the factor ``2 (k + 1) u |L| |L|^T`` (Higham 2002, Theorem 10.3,
-doubled for reciprocals of the diagonal). So ``F F^T = D L (I - Δ) L^T D`` with ``‖Δ‖ <= δ``,
-``δ = (m + 3) u ρ + 2 (k + 1) u ‖ |L^-1| |L| ‖²``, ρ the lesser of ``‖ |L^-1| 1 ‖²`` and
-``k ‖L^-1‖²``, and F is ``D L (I - Δ)^(1/2)`` times orthonormal rows: each singular value of
-``K^T Q`` is that of ``C = L_K^T D_K D_Q L_Q`` but for a factor between
-``sqrt((1 - δ_K)(1 - δ_Q))`` and ``sqrt((1 + δ_K)(1 + δ_Q))`` (Ostrowski). The rows of L have
-length 1, so that forming C costs ``(k + 2) u S``, and its decomposition ``2 k eps s_1``. In all
-
-    |error| <= (δ_K + δ_Q) s_1 / 2 + 4 k u s_1 + (2 k + 2) u S,
-
-and it is looked at whether that is at most ``(n + k) eps S``, with a tenth more of every δ, which
-covers second orders as no δ may be above 1e-3. ``|L^-1| 1`` is at most ``|Z| 1 / (1 - ‖Θ‖_∞)`` for
-any matrix Z with ``L Z = I + Θ``. No coordinate scaled up in the keys and down in the queries
-changes L.
-
-*Preconditioned.* Let A and d be a guess of L and d, of the first block, and Z an inverse of A,
-both triangular. Cholesky QR of ``Y = Z D^-1 F`` gives ``M = D' L'``, and F is
-``D A M`` times orthonormal rows but for three errors more. Let r be the lengths of the rows of
-``A M``. Forming it moves row t of F by ``k u ‖(|A| |M|)_t‖ / r_t`` of its length. Products in row s
-of Y are off by ``s u (|Z| r)_s`` at most, together E, and A is the inverse of Z but for
-``A Z = I + Θ`` and ``Z A = I + Θ'``. That moves row t by ``((|A| |E|)_t + (|Θ| r)_t) / r_t`` of its
-length, or else, whichever costs less, adds ``2 ‖M‖ ‖M^-1‖² ‖E‖ + 2 ‖M‖ ‖M^-1‖ ‖Θ'‖`` to δ. What was
-amplified by the square of the condition of L is amplified by ``|A| |A^-1| 1`` or the condition of
-A, and by the square of that of L', which is small if the guess is good: a poor one proves nothing.
-
-*Means.* Keys less their means have the Gram matrix of the blocks, each less its own means, beside
-the spread of those (Chan, Golub & LeVeque 1983): positive terms, nothing cancels. As NumPy sums in
-pairs, a mean of up to 2^27 columns is right to ``40 u`` of the mean of absolute values. The means
-of blocks, their mean and the differences move a row by ``100 u ‖K_t‖`` at most, of K as it was,
-and singular values by ``50 eps S`` on top.
+The a-posteriori bound that decides is derived in docs/theory.md, section 8, in the letters used
+here. No coordinate scaled up in the keys and down in the queries changes it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
-from itertools import chain, islice
+from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rankbound._validate import Array, check_bool, check_head, listed
+from rankbound._validate import Array, check_bool, check_head, check_matrix, listed
 from rankbound.errors import InputError
 from rankbound.exact.rounding import FLOAT64_EPS, U
 from rankbound.ranks.spectrum import unscaled
 
-AT_ONCE = 16  # heads; of more, what is computed would not stay in cache
+WIDTH = 512  # columns that are read at a time
+SMALL = 2**21  # n k², below which Householder QR takes no longer
+KEPT = 2**14  # columns of what is small, which is kept
 MORE = 1.1  # for second orders
 WITHIN = 2.0**600  # squares of lengths between its reciprocal and it neither over- nor underflow
 
@@ -129,13 +99,12 @@ def logit_spectrum(
             f"head is a sequence of heads of shapes {sorted(shapes)}; expected one shape "
             "(head_size, d). Take those of each shape by themselves."
         )
-    columns = sum(shapes.pop()[-1:] if X is None else getattr(X, "shape", ())[-1:])
-    parts = []
-    for start in range(0, len(heads), AT_ONCE):
-        few = heads[start : start + AT_ONCE]
-        sources, scales = [_source(one, X) for one in few], [one.scale for one in few]
-        parts.append(spectra_of(sources, scales, centred, columns))
-    values: Array = np.concatenate(parts)
+    if X is not None and not isinstance(X, np.ndarray):  # an array may be larger than memory
+        X = check_matrix("X", X)
+    scales = [one.scale for one in heads]
+    k, n = (*shapes.pop(), 0, 0)[:2]
+    shape = (k, n if X is None else sum(X.shape[-1:])) if k else ()
+    values: Array = spectra_of([_source(one, X) for one in heads], scales, centred, shape)
     return values if several else np.asarray(values[0])
 
 
@@ -148,58 +117,70 @@ def _source(head: Any, X: npt.ArrayLike | None) -> Source:
 
 def spectrum_of_factors(keys: Array, queries: Array, scale: float, *, centred: bool) -> Array:
     """Singular values of ``scale * keys^T queries``; keys (..., k, m) and queries (..., k, n)."""
-    return np.asarray(
-        spectra_of([lambda: split(keys, queries)], [scale], centred, keys.shape[-1])[0]
-    )
+    shape = (keys.shape[-2], keys.shape[-1]) if keys.ndim == 2 else ()
+    return np.asarray(spectra_of([lambda: split(keys, queries)], [scale], centred, shape)[0])
 
 
 def split(keys: Array, queries: Array) -> Blocks:
     """Blocks of columns; where there are more keys than queries, the last have no queries."""
-    width = block_width(keys.shape[-2])
-    for start in range(0, max(keys.shape[-1], queries.shape[-1]), width):
-        few = slice(start, start + width)
+    for start in range(0, max(keys.shape[-1], queries.shape[-1]), WIDTH):
+        few = slice(start, start + WIDTH)
         yield keys[..., few], queries[..., few]
 
 
-def block_width(head_size: int) -> int:
-    """How many tokens are read at a time: enough for a guess of their Gram matrix."""
-    return max(512, 8 * head_size)
-
-
 def spectra_of(
-    sources: Sequence[Source], scales: Sequence[float], centred: bool, columns: int = 0
+    sources: Sequence[Source], scales: Sequence[float], centred: bool, shape: tuple[int, ...] = ()
 ) -> Array:
     """Singular values of each head, (heads, ..., min(k, n)); sources of one shape.
 
-    `columns` is how many there are, if that is known: whether a pass is worth while depends on it.
+    `shape` is (k, n), if it is known: few heads that are small are left to Householder QR at once.
     """
-    heads = [_Passes(source, centred) for source in sources]
-    guess = _Guess.of(heads)
-    core = _Core.of(guess, columns)
-    if guess.whole:
-        values = _singular(core.matrix)
-        top = values[..., 0]
-        proved = core.met(guess.bounds(), top)
+    small = len(sources) < 4 and len(shape) == 2 and shape[0] ** 2 * shape[1] <= SMALL
+    small = small and shape[1] <= KEPT
+    heads = [_Passes(source, centred, small) for source in sources]
+    if small:
+        values = np.stack([head.by_triangles() for head in heads])
+        exponents = np.zeros(values.shape[:-1], np.int64)
     else:
-        values, proved = np.zeros(core.matrix.shape[:-1]), np.zeros(len(heads), np.bool_)
-        top = np.sqrt(_largest_square(core.matrix))
-    exponents = core.exponents
-    values = values[..., : guess.columns]
-    if not proved.all() and (again := np.flatnonzero(~proved & core.met(guess.hoped(), top))).size:
-        few, guess = [heads[i] for i in again], guess.some(again)
-        for head, turn in zip(few, np.swapaxes(guess.turn, 0, 1), strict=True):
-            head.read(turn)
-        guess, bounds = _refined(guess, _Guess.of(few))
-        core = _Core.of(guess, columns)
-        values[again], exponents[again] = _singular(core.matrix), core.exponents
-        proved[again] = core.met(bounds, values[again][..., 0])
-    for i in np.flatnonzero(~proved):
-        values[i], exponents[i] = heads[i].by_triangles(), 0
-    exponents += np.stack([np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads])
+        values, exponents = _by_grams(heads)
+    exponents = exponents + np.stack(
+        [np.broadcast_to(head.exponent, exponents.shape[1:]) for head in heads]
+    )
     mantissa, power = np.frexp(np.abs(np.asarray(scales, np.float64)))
     over = (-1, *[1] * (values.ndim - 1))
     values, exponents = mantissa.reshape(over) * values, exponents[..., None] + power.reshape(over)
     return unscaled(values, exponents, "logits", "the keys", "no rank changes")
+
+
+def _by_grams(heads: Sequence[_Passes]) -> tuple[Array, Any]:
+    """Singular values over a power of two, and it: by Cholesky QR where the bound is met."""
+    rows, n = _Rows.of(heads), heads[0].columns
+    k = rows.matrix.shape[-1]
+    sizes = rows.lengths[0] * rows.lengths[1]
+    exponents = np.frexp(sizes.max(axis=-1))[1]
+    sizes = np.ldexp(sizes, -exponents[..., None])
+    left, right = rows.matrix
+    core, total = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right), sizes.sum(axis=-1)
+
+    def met(delta: Array, top: Array) -> npt.NDArray[np.bool_]:
+        delta = delta.sum(axis=0)
+        with np.errstate(invalid="ignore"):  # of infinite bounds and zeros
+            error = (delta / 2 + 4 * k * U) * top + (2 * k + 2) * U * total
+            each = (error <= (n + k) * FLOAT64_EPS * total) & (delta <= 1e-3)
+        return np.asarray(each.reshape(len(heads), -1).all(axis=1))
+
+    values = np.zeros(core.shape[:-1])
+    proved = met(rows.least(), _lengths(_lengths(core)) / k**0.5)  # what cannot be proved is left
+    if proved.any():
+        values = _singular(core)
+        closely = len(heads) < 4  # a step for each coordinate costs more than an inverse of few
+        proved = met(rows.delta(closely), values[..., 0])
+        if not (closely or proved.all()):
+            proved |= met(rows.delta(), values[..., 0])
+    values = values[..., :n]
+    for i in np.flatnonzero(~proved).tolist():
+        values[i], exponents[i] = heads[i].by_triangles(), 0
+    return values, exponents
 
 
 class _Passes:
@@ -209,19 +190,18 @@ class _Passes:
     roundings: int  # of an entry of these
     columns: int  # how many, the fewer of keys and queries
 
-    def __init__(self, source: Source, centred: bool) -> None:
-        blocks = iter(source())
-        start = list(islice(blocks, 2))
-        self.whole = len(start) < 2  # whether all blocks were read
-        self.source = (lambda: start) if self.whole else source  # a single block is kept
-        self.pending: Blocks | None = chain(start, blocks)
-        self.centred = centred
+    def __init__(self, source: Source, centred: bool, small: bool) -> None:
+        self.source, self.centred = source, centred
         self.powers: tuple[Exponents, Exponents, Any] | None = None
-        self._read(self._less_means(start[:1]))
+        if small:
+            start = list(source())
+            self.source = lambda: start
+            return
+        self.read()
         squares = np.diagonal(self.grams, axis1=-2, axis2=-1)
         if not ((squares >= 1 / WITHIN) & (squares <= WITHIN)).all():
             self.balance()
-            self._read(self._less_means(start[:1]))
+            self.read()
 
     @property
     def exponent(self) -> Any:
@@ -230,41 +210,28 @@ class _Passes:
 
     def balance(self) -> None:
         """Read balanced factors from here on."""
-        self.powers = _powers(self._pass())
+        self.powers = _powers(self.source())
 
-    def _pass(self) -> Blocks:
-        pending, self.pending = self.pending, None
-        return self.source() if pending is None else pending
-
-    def _less_means(self, blocks: Blocks) -> Blocks:
+    def blocks(self) -> Blocks:
+        """Keys and queries, less their means where that is wanted."""
+        blocks = self.source()
         if self.powers is not None:
             left, right, _ = self.powers
             blocks = ((np.ldexp(keys, left), np.ldexp(queries, right)) for keys, queries in blocks)
         return less_means(blocks) if self.centred else blocks
 
-    def read(self, turns: Array) -> None:
-        """One pass: the Gram matrices of factors multiplied by `turns` from the left."""
-        turned = ((turns[0] @ keys, turns[1] @ queries) for keys, queries in self._blocks())
-        self._read(turned, 2)
-        self.whole = True
-
-    def _blocks(self) -> Blocks:
-        return self._less_means(self._pass())
-
-    def _read(self, blocks: Blocks, groups: int = 8) -> None:
+    def read(self) -> None:
+        """One pass: the Gram matrices."""
         left: Any = 0.0
         right: Any = 0.0
         most = count = keys_read = queries_read = 0
         with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is off is seen
-            for keys, queries in blocks:
-                sums, roundings = _gram(keys, groups)
-                others, more = _gram(queries, groups)
+            for keys, queries in self.blocks():
+                (sums, roundings), (others, more) = _gram(keys), _gram(queries)
                 left, right = left + sums, right + others
                 most, count = max(most, roundings, more), count + 1
-                keys_read, queries_read = (
-                    keys_read + keys.shape[-1],
-                    queries_read + queries.shape[-1],
-                )
+                keys_read += keys.shape[-1]
+                queries_read += queries.shape[-1]
         self.grams = np.stack([left, right])
         self.roundings, self.columns = most + count, min(keys_read, queries_read)
 
@@ -276,15 +243,15 @@ class _Passes:
         """
         self.balance()
         left = right = None
-        for keys, queries in self._blocks():
+        for keys, queries in self.blocks():
             left, right = _triangle(left, keys), _triangle(right, queries)
         return _singular(np.asarray(left) @ np.swapaxes(np.asarray(right), -1, -2))
 
 
-def _gram(factor: Array, groups: int) -> tuple[Array, int]:
+def _gram(factor: Array) -> tuple[Array, int]:
     """``F F^T``, and how often an entry of it was rounded: groups of columns are summed first."""
     *batch, k, n = factor.shape
-    group = min(max(n // groups, 32), 256)
+    group = max(n // 12, k, 32)
     whole = n // group
     rest = factor[..., whole * group :]
     total: Array = rest @ np.swapaxes(rest, -1, -2)
@@ -312,22 +279,18 @@ def less_means(blocks: Blocks) -> Iterator[tuple[Array, Array]]:
 
 
 @dataclass(frozen=True, eq=False)
-class _Guess:
-    """Keys and queries of each head, about ``D A`` times orthonormal rows."""
+class _Rows:
+    """Keys and queries of each head, ``D L`` times orthonormal rows but for a factor near 1."""
 
     lengths: Array  # d, (2, heads, ..., k)
-    matrix: Array  # A, (2, heads, ..., k, k), of rows of length 1
-    inverse: Array  # Z, about the inverse of A
-    found: npt.NDArray[np.bool_]  # (2, heads, ...), whether A is what Cholesky QR gave
-    rounding: float  # of an entry of the Gram matrix of A
-    columns: int
-    whole: bool  # whether all columns were read
+    matrix: Array  # L, (2, heads, ..., k, k), of rows of length 1
+    found: npt.NDArray[np.bool_]  # (2, heads, ...), whether L is what Cholesky QR gave
+    rounding: float  # of an entry of the Gram matrix of L
 
     @classmethod
     def of(cls, heads: Sequence[_Passes]) -> Self:
         """Cholesky QR of what was read."""
         grams = np.stack([head.grams for head in heads], axis=1)
-        k = grams.shape[-1]
         rounding = (max(head.roundings for head in heads) + 3) * U
         squares = np.diagonal(grams, axis1=-2, axis2=-1)
         sound = (squares >= 1 / WITHIN) & (squares <= WITHIN)
@@ -335,103 +298,39 @@ class _Guess:
         with np.errstate(all="ignore"):  # what is not finite is not found
             L = _cholesky(grams / (lengths[..., :, None] * lengths[..., None, :]))
         found = np.asarray(np.isfinite(L).all(axis=(-2, -1)) & sound.all(axis=-1))
-        L = np.asarray(np.where(found[..., None, None], L, np.eye(k)), np.float64)
-        Z = _inverse(L)
-        columns, whole = min(head.columns for head in heads), all(head.whole for head in heads)
-        return cls(lengths, L, Z, found, rounding, columns, whole)
+        L = np.asarray(np.where(found[..., None, None], L, np.eye(L.shape[-1])), np.float64)
+        return cls(lengths, L, found, rounding)
 
-    @property
-    def turn(self) -> Array:
-        """``Z D^-1``, which makes the rows of the factor nearly orthonormal."""
-        return np.asarray(self.inverse / self.lengths[..., None, :])
+    def least(self) -> Array:
+        """What δ is at least; infinite where nothing is known."""
+        smallest = np.diagonal(self.matrix, axis1=-2, axis2=-1).min(axis=-1)
+        return np.where(self.found, self.rounding / smallest**2, np.inf)
 
-    def some(self, which: Any) -> Self:
-        """Those of some heads."""
-        return replace(
-            self,
-            lengths=self.lengths[:, which],
-            matrix=self.matrix[:, which],
-            inverse=self.inverse[:, which],
-            found=self.found[:, which],
-        )
-
-    def bounds(self) -> _Bounds:
-        """What is known if all columns were read as they are."""
-        A, Z, k = np.abs(self.matrix), np.abs(self.inverse), self.matrix.shape[-1]
-        off = np.minimum(_residual(self.matrix, self.inverse).sum(axis=-1).max(axis=-1), 0.5)
-        rho = np.minimum(np.square(Z.sum(axis=-1)).sum(axis=-1), k * _largest_square(self.inverse))
-        product = Z @ A
-        both = product.sum(axis=-1).max(axis=-1) * product.sum(axis=-2).max(axis=-1)
-        delta = MORE * (self.rounding * rho + 2 * (k + 1) * U * both) / (1 - off) ** 2
-        none = np.zeros_like(rho)
-        return _Bounds(np.where(self.found & (off < 0.1), delta, np.inf), none, none, none)
-
-    def hoped(self) -> _Bounds:
-        """What is known after another pass, if that gives what it should."""
-        k, E = self.matrix.shape[-1], _products(self.inverse, 1.0)
-        # of a guess from a block of `block_width`: what random keys and queries show
-        either = 10 * _lengths(E), 6 * _times(np.abs(self.matrix), E).max(axis=-1)
-        delta = np.where(self.found, 4 * self.rounding * k, np.inf)
-        return _Bounds(delta, *either, np.full_like(delta, k * U))
+    def delta(self, closely: bool = True) -> Array:
+        """δ, by the comparison matrix or, closely, by the inverse; infinite where not known."""
+        L, k, known = self.matrix, self.matrix.shape[-1], self.found
+        if closely:
+            Z = np.tril(np.linalg.inv(L))
+            sizes, product = np.abs(Z), np.abs(Z) @ np.abs(L)
+            theta = np.abs(L @ Z - np.eye(k)) + MORE * k * U * (np.abs(L) @ sizes)
+            off = np.minimum(theta.sum(axis=-1).max(axis=-1), 0.5)
+            rho = np.minimum(np.square(sizes.sum(axis=-1)).sum(axis=-1), k * _square(Z))
+            both = product.sum(axis=-1).max(axis=-1) * product.sum(axis=-2).max(axis=-1)
+            rho, both = rho / (1 - off) ** 2, np.minimum(both, rho) / (1 - off) ** 2
+            known = known & (off < 0.1)
+        else:
+            with np.errstate(over="ignore"):  # infinite where rows are nearly dependent
+                rho = both = np.square(_sums_of_inverse(L)).sum(axis=-1)
+        return np.where(known, MORE * (self.rounding * rho + (k + 3) * U * both), np.inf)
 
 
-@dataclass(frozen=True, eq=False)
-class _Bounds:
-    """What is off in keys and queries of each head, (2, heads, ...)."""
-
-    delta: Array  # δ of Cholesky QR; infinite where nothing is known
-    added: Array  # what preconditioning adds to it,
-    shift: Array  # or by how much of its length it moves a row instead
-    moved: Array  # by how much of its length forming A moved a row
-
-
-def _refined(guess: _Guess, turned: _Guess) -> tuple[_Guess, _Bounds]:
-    """Preconditioned Cholesky QR: factors that were read turned by `guess` gave `turned`."""
-    A, Z, k = guess.matrix, guess.inverse, guess.matrix.shape[-1]
-    M, bounds = turned.lengths[..., None] * turned.matrix, turned.bounds()
-    product = A @ M
-    r = _lengths(product)
-    E = _products(Z, r)
-    up, down = np.sqrt(_largest_square(M)), 1.12 * np.sqrt(_largest_square(turned.turn))
-    theta = _lengths(_lengths(_residual(Z, A)))
-    added = 2 * MORE * up * down * (down * _lengths(E) + theta)
-    shift = (_times(np.abs(A), E) + _times(_residual(A, Z), r)) / r
-    moved = (k + 2) * U * _lengths(np.abs(A) @ np.abs(M)) / r
-    shift, moved = MORE * shift.max(axis=-1), MORE * moved.max(axis=-1)
-    inverse = turned.turn @ (Z * r[..., None, :])
-    lengths, matrix = guess.lengths * r, product / r[..., None]
-    better = replace(turned, lengths=lengths, matrix=matrix, inverse=inverse)
-    return better, _Bounds(bounds.delta, added, shift, moved)
-
-
-def _inverse(L: Array) -> Array:
-    """The inverse of a lower triangular matrix, by halves."""
-    half = L.shape[-1] // 2
-    if half < 16:
-        return np.tril(np.linalg.inv(L))
-    Z = np.zeros_like(L)
-    first, last = Z[..., :half, :half], Z[..., half:, half:]
-    first[...], last[...] = _inverse(L[..., :half, :half]), _inverse(L[..., half:, half:])
-    np.negative(last @ L[..., half:, :half] @ first, out=Z[..., half:, :half])
-    return Z
-
-
-def _residual(A: Array, B: Array) -> Array:
-    """A bound of ``|A B - I|``, both lower triangular, if entries of one are off by a rounding."""
-    k = A.shape[-1]
-    roundings = np.arange(3, k + 3)[:, None] * MORE * U  # row s sums s products
-    off: Array = np.abs(A @ B - np.eye(k)) + roundings * (np.abs(A) @ np.abs(B))
-    return off
-
-
-def _products(Z: Array, r: Any) -> Array:
-    """A bound of the rounding of ``Z F`` by rows, Z lower triangular, rows of F as long as r."""
-    terms = np.arange(1, Z.shape[-1] + 1)
-    return np.asarray(terms * U * (np.abs(Z) * np.atleast_1d(r)[..., None, :]).sum(axis=-1))
-
-
-def _times(matrix: Array, vector: Array) -> Array:
-    return np.asarray((matrix @ vector[..., None])[..., 0])
+def _sums_of_inverse(L: Array) -> Array:
+    """A bound of ``|L^-1| 1``, by that of the comparison matrix (Higham 2002, section 8.2)."""
+    sizes, sums = np.abs(L), np.zeros(L.shape[:-1])
+    for i in range(L.shape[-1]):
+        before = (sizes[..., i, :i] * sums[..., :i]).sum(axis=-1)
+        sums[..., i] = (1 + before) / sizes[..., i, i]
+    return sums
 
 
 def _lengths(matrix: Array) -> Array:
@@ -439,7 +338,7 @@ def _lengths(matrix: Array) -> Array:
     return np.asarray(np.sqrt(np.square(matrix).sum(axis=-1)))
 
 
-def _largest_square(Z: Array) -> Array:
+def _square(Z: Array) -> Array:
     """A bound of ``‖Z‖_2²``: the 16th root of the Frobenius norm of ``(Z^T Z)^16``."""
     power = np.swapaxes(Z, -1, -2) @ Z
     size = np.trace(power, axis1=-2, axis2=-1)
@@ -447,37 +346,6 @@ def _largest_square(Z: Array) -> Array:
     for _ in range(4):
         power = power @ power
     return np.asarray(size * _lengths(_lengths(power)) ** 0.0625)
-
-
-@dataclass(frozen=True, eq=False)
-class _Core:
-    """``C = A_K^T D_K D_Q A_Q`` of each head over a power of two, and S."""
-
-    matrix: Array
-    exponents: Exponents
-    total: Array  # S
-    room: float  # what may be off of S
-
-    @classmethod
-    def of(cls, guess: _Guess, columns: int) -> Self:
-        """Form it; `columns` says how many will be read."""
-        sizes = guess.lengths[0] * guess.lengths[1]
-        exponents = np.frexp(sizes.max(axis=-1))[1]
-        sizes = np.ldexp(sizes, -exponents[..., None])
-        left, right = guess.matrix
-        C = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right)
-        n = guess.columns if guess.whole else max(guess.columns, columns)
-        return cls(C, exponents, sizes.sum(axis=-1), (n + C.shape[-1]) * FLOAT64_EPS)
-
-    def met(self, known: _Bounds, top: Array) -> npt.NDArray[np.bool_]:
-        """Of each head, whether what is known meets the bound of this module, if s_1 is `top`."""
-        k, delta = self.matrix.shape[-1], known.delta.sum(axis=0)
-        added = np.where(known.added <= 1e-3, known.added, np.inf)
-        error = (delta / 2 + 4 * k * U) * top
-        error += ((2 * k + 2) * U + known.moved.sum(axis=0)) * self.total
-        error += np.minimum(added / 2 * top, known.shift * self.total).sum(axis=0)
-        met = (error <= self.room * self.total) & (delta <= 1e-3)
-        return np.asarray(met.reshape(len(met), -1).all(axis=1))
 
 
 def _cholesky(matrix: Array) -> Array:
@@ -534,8 +402,8 @@ def _powers(blocks: Blocks) -> tuple[Exponents, Exponents, Any]:
 
 def _largest(factor: Array) -> Array:
     """The largest magnitude of each row, (..., k, 1)."""
-    most = np.maximum(factor.max(axis=-1, keepdims=True), -factor.min(axis=-1, keepdims=True))
-    return np.asarray(most, np.float64)
+    most = factor.max(axis=-1, keepdims=True, initial=0.0)
+    return np.asarray(np.maximum(most, -factor.min(axis=-1, keepdims=True, initial=0.0)))
 
 
 def unit_rows(factor: Array) -> tuple[Array, Exponents]:

@@ -143,7 +143,7 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
     """
     new: list[int] = []
     n, r = rows.shape
-    start, tried = 0, -1
+    start, size = 0, r
     while start < n and seen[start]:
         width = int(seen[start])
         # rows of one width, at most r of them: a new row makes the rest of its block stale
@@ -152,13 +152,14 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
         basis = rows[:, :width][new]
         if len(new) >= width and _spans_everything(basis, noise):
             break  # and so it does on fewer columns
-        if len(new) > tried:  # once, whatever happens: as a rule all are new until nothing is left
-            tried = len(new)
-            all_new = min(stop, start + width - len(new))
-            whole = [*new, *range(start, all_new)]
+        count = min(size, stop - start, width - len(new))
+        if count > 1:  # as a rule all are new until nothing is left; else half as many may be
+            whole = [*new, *range(start, start + count)]
             if _independent(rows[whole, :width], error[whole, :width]):
-                new, start = whole, all_new
-                continue
+                new, start = whole, start + count
+            else:
+                size = count // 2
+            continue
         block = slice(start, stop)
         known = np.linalg.norm(error[block, :width], axis=1)
         outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known).outside)
@@ -179,7 +180,7 @@ def _independent(rows: Array, error: Array) -> bool:
     ``(e + rounding) (1 + ‖c‖_1)``: less, if s is above the root of their number times that.
     """
     lengths: Array = np.linalg.norm(rows, axis=1)
-    if not len(rows) or len(rows) > rows.shape[1] or not lengths.all():
+    if not lengths.all():
         return False
     noise = float(np.max(np.linalg.norm(error, axis=1) / lengths))
     values = np.linalg.svd(rows / lengths[:, None], compute_uv=False)
