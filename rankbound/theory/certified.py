@@ -70,7 +70,7 @@ def certified_log_rank(
     -------
     RankBounds
         Rigorous, if NumPy's logarithm and exponential are within 4 units in the last place.
-        ``.certify()``, up to n = 256, assumes nothing: ``.certificate`` proves the lower side (and
+        ``.certify()``, up to n = 1024, assumes nothing: ``.certificate`` proves the lower side (and
         the upper, for exact logits), ``.upper_certificate`` the upper where a head does.
 
     Examples
