@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
+from rankbound.ranks import evidence
 from rankbound.testing import contexts, logits
 from rankbound.theory import certified as certification
 from rankbound.theory.softmax_gauge import centre
@@ -489,6 +490,24 @@ def test_a_ratio_that_float64_holds_is_taken_as_it_is(ratio: Any) -> None:
     P = rb.random_context(4, 0)
     found, expected = (rb.certified_log_rank(P, ratio=x) for x in (ratio, float(ratio)))
     assert (found.lower, found.upper) == (expected.lower, expected.upper)
+
+
+def test_a_sketch_finds_the_head_that_a_whole_decomposition_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of size 256: 20 singular values are certain, and more are needed to be within the ratio."""
+    rng, n = np.random.default_rng(0), 256
+    left, right = (np.linalg.qr(centre(rng.standard_normal((n, 40))))[0] for _ in range(2))
+    values = np.r_[np.full(20, 30.0), np.logspace(0, -12, 20)]
+    P = rb.column_softmax(left * values @ right.T)
+    for radius, sketched in ((1e-2, True), (1e-13, False)):
+        found = evidence._sketched_values(centre(np.log(P)), radius)
+        assert (found is not None) is sketched
+    bounds = rb.certified_log_rank(P, ratio=1e-2)
+    assert 20 <= bounds.lower < bounds.upper < 40
+    monkeypatch.setattr(evidence, "_sketched_values", lambda *_: None)
+    whole = rb.certified_log_rank(P, ratio=1e-2)
+    assert (bounds.lower, bounds.upper) == (whole.lower, whole.upper)
 
 
 @pytest.mark.parametrize(("gap", "within"), [(0.0, 2.0**-4), (0.4, 2.0**-4), (0.6, 2.0**-30)])
