@@ -168,7 +168,10 @@ def integer_rows(rows: Rationals | IntegerMatrix) -> tuple[IntegerMatrix, list[i
     cleared, multipliers = [], []
     for row in rows:
         ratios = [x.as_integer_ratio() for x in row]  # one call an entry: half the time is calls
-        multiplier = math.lcm(*(q for _, q in ratios))
+        multiplier = 1
+        for _, q in ratios:
+            if multiplier % q:  # a remainder costs a fraction of a divisor
+                multiplier = math.lcm(multiplier, q)
         cleared.append([p * (multiplier // q) for p, q in ratios])
         multipliers.append(multiplier)
     return cleared, multipliers

@@ -60,7 +60,8 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
 
     References
     ----------
-    Jeannerod & Rump 2013 (products); Higham 2002, Theorem 10.3 (Cholesky); Rump 2010 (inverses).
+    Jeannerod & Rump 2013 (products); Higham 2002, Theorem 10.3 (Cholesky); Rump 2010 (inverses);
+    Ozaki, Ogita, Oishi & Rump 2012 (products of ill-conditioned factors).
 
     Examples
     --------

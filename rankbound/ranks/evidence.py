@@ -31,7 +31,7 @@ from rankbound.exact.flint import product
 from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
 from rankbound.exact.rounding import ETA, U, product_error, product_error_sums, up
 
-MOST_ENCLOSED = 256  # rows of a context whose logarithms the checker encloses
+MOST_ENCLOSED = 1024  # rows of a matrix that the checker reads
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
 
 
@@ -114,12 +114,13 @@ def frobenius(error: Array | None) -> float:
         return float(up(np.sqrt(squares), 1))
 
 
-def preconditioned_gram_is_definite(A: Array, radius: float) -> bool:
+def preconditioned_gram_is_definite(A: Array, radius: float, *, sliced: bool = False) -> bool:
     """Prove full column rank of A X, X = U^{-1} of ``P A = L U``, by its Gram matrix.
 
     If A' X has full column rank, so has A'; X may be any matrix. But for rounding A X is P^T L,
     which is rarely ill-conditioned whatever A is (Stewart 1997). For every A' within the radius ρ
-    of A ``‖A' X - fl(A X)‖_2 <= (n u ‖A‖_F + ρ) ‖X‖_F``, and what underflows.
+    of A ``‖A' X - fl(A X)‖_2 <= (n u ‖A‖_F + ρ) ‖X‖_F``, and what underflows. Where that rounding
+    is too much, A X is computed from slices if asked for.
     """
     from scipy.linalg.blas import dtrmm
     from scipy.linalg.lapack import dgetrf, dtrtri
@@ -132,9 +133,57 @@ def preconditioned_gram_is_definite(A: Array, radius: float) -> bool:
         if singular:
             return False
         X, _ = dtrtri(factors[:n])  # L is still below, and in its norm
+        moved = up(radius * frobenius(X), 2)
+        rounding = up(n * U * frobenius(A) * frobenius(X), 3) + n * A.size * ETA
         product = dtrmm(1.0, X, A, side=1)
-        errors = up((up(n * U * frobenius(A), 2) + radius) * frobenius(X), 3)
-        return gram_is_definite(product, float(errors) + n * A.size * ETA)
+        if gram_is_definite(product, float(up(moved + rounding, 1))):
+            return True
+        if not sliced or rounding < max(ROUNDED, moved):  # then it is not what is too much
+            return False
+        product, rounding = sliced_product(A, np.triu(X))
+        return gram_is_definite(product, float(up(moved + rounding, 1)))
+
+
+def sliced_product(A: Array, X: Array) -> tuple[Array, Array]:
+    """The product as if in twice the precision, and how far it may be off in Frobenius norm.
+
+    Rows of A and columns of X are cut into slices of so few bits that sums of products of slices
+    are exact (Ozaki, Ogita, Oishi & Rump 2012). The three products that matter are, and are summed
+    with their rounding errors; the others are smaller by two slices.
+    """
+    n = A.shape[1]
+    bits = (53 - n.bit_length()) // 2
+    A1, A23 = _sliced(A, bits, 1)
+    A2, A3 = _sliced(A23, bits, 1)
+    X1, X23 = _sliced(X, bits, 0)
+    X2, X3 = _sliced(X23, bits, 0)
+    small = A1 @ X3 + A2 @ X23 + A3 @ X
+    rounding = (
+        (n + 3)
+        * U
+        * sum(frobenius(left) * frobenius(right) for left, right in ((A1, X3), (A2, X23), (A3, X)))
+    )
+    total = A1 @ X1
+    for exact in (A1 @ X2, A2 @ X1):
+        sums = total + exact
+        part = sums - total
+        off = (total - (sums - part)) + (exact - part)  # of the sum, exactly (Knuth)
+        rounding += U * (frobenius(small) + frobenius(off))
+        total, small = sums, small + off
+    product = total + small
+    rounding += U * frobenius(product)
+    return product, up(rounding, 40) + 4 * n * product.size * ETA
+
+
+def _sliced(A: Array, bits: int, axis: int) -> tuple[Array, Array]:
+    """The leading bits of A below the largest entry of each row (axis 1) or column, and the rest.
+
+    Both are exact, as long as no power leaves the range of the exponents; nan where one does.
+    """
+    exponents = np.frexp(np.max(np.abs(A), axis=axis, keepdims=True))[1] - bits
+    unit = np.where(np.abs(exponents) < 400, np.ldexp(1.0, exponents), np.nan)
+    leading = np.rint(A / unit) * unit
+    return leading, A - leading
 
 
 def left_inverse_of(A: Array) -> Array | None:
@@ -180,6 +229,7 @@ class Test:
 GRAM = "Cholesky of the shifted Gram matrix"
 PRECONDITIONED = "Cholesky of the shifted Gram matrix of A U^{-1}, P A = L U"
 INVERSE = "an approximate left inverse"
+ROUNDED = 2.0**-20  # rounding that cannot be what fails the test of A U^{-1}
 SKETCHED = 64  # combinations of columns that are tried before a whole decomposition
 FAR_APART = 2.0**8  # columns of such different sizes are scaled before they are tested again
 
@@ -192,7 +242,9 @@ def certain_columns(A: Array, error: Array | None) -> Test:
     if gram_is_definite(A, radius):  # mostly there is no need to scale
         return Test(tuple(range(A.shape[1])), GRAM)
     sizes = np.maximum(np.max(A, axis=0), -np.min(A, axis=0))
-    if np.max(sizes) / FAR_APART <= np.min(sizes) and preconditioned_gram_is_definite(A, radius):
+    if np.max(sizes) / FAR_APART <= np.min(sizes) and preconditioned_gram_is_definite(
+        A, radius, sliced=True
+    ):
         return Test(tuple(range(A.shape[1])), PRECONDITIONED)
     scaled, scaled_error = scale_columns(A, error)
     if name := _full_rank(scaled, scaled_error):
@@ -405,20 +457,22 @@ def enclosure(
 def spectral_gap(statement: LogRankWithin, D: Array, rank: int) -> SpectralGap | None:
     """Return the certificate of a log-rank within a ratio, D = C log P to rounding.
 
-    R = U^T and V = V S^{-1} of the singular value decomposition, rounded to 40 bits over what their
-    norms need.
+    R = U^T and V = V S^{-1} of the singular value decomposition, rounded. In units of 2^-bits, and
+    of that over ‖D‖ for V, rounding moves R D V by at most ``n^{3/2} 2^-bits`` in the norm that the
+    checker takes: 1/16 where the gap leaves half of 1, and far less where it may not.
     """
     n = len(D)
     if n > MOST_ENCLOSED:
         raise Undecided(f"beyond the checker's limit of {MOST_ENCLOSED} rows")
     U, values, Vt = np.linalg.svd(D)
-    bits = 40 + math.ceil(math.log2(n))
+    least = float(values[rank - 1]) if rank else 1.0
+    wide = 2 * n * statement.ratio <= least
+    bits = math.ceil(4 + 1.5 * math.log2(n)) if wide else 40 + math.ceil(math.log2(n))
     norm = math.ceil(math.log2(1 + float(values[0])))
     inverse = _rounded(U[:, :rank].T, bits)
     compression = _rounded(Vt[:rank].T / values[:rank], bits + norm)
     if inverse is None or compression is None:
         return None
-    least = float(values[rank - 1]) if rank else 1.0
     grid = bits + math.ceil(math.log2(n)) + max(0, math.ceil(-math.log2(least)))
     return SpectralGap(
         statement,

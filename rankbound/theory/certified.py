@@ -70,7 +70,7 @@ def certified_log_rank(
     -------
     RankBounds
         Rigorous, if NumPy's logarithm and exponential are within 4 units in the last place.
-        ``.certify()``, up to n = 256, assumes nothing: ``.certificate`` proves the lower side (and
+        ``.certify()``, up to n = 1024, assumes nothing: ``.certificate`` proves the lower side (and
         the upper, for exact logits), ``.upper_certificate`` the upper where a head does.
 
     Examples
@@ -183,15 +183,16 @@ def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHe
     def reaches(k: int) -> bool:  # the truncation error decreases with k
         return _is_within(head(k), None, log_P, ratio)
 
-    least, most = max(lower, 1), len(D) - 1
-    keys, queries = factors(leading_values(D, ratio))
-    if len(keys) >= least and reaches(least):  # mostly, and few columns were needed to see it
-        return head(least)
-    if len(keys) < most:
-        keys, queries = factors(leading_values(D, 0.0))
-    if not reaches(most):
-        return None
-    return head(least + bisect_left(range(least, most), True, key=reaches))
+    least = max(lower, 1)
+    for radius in (ratio, 0.0):  # the values above the ratio mostly suffice, and may be few
+        keys, queries = factors(leading_values(D, radius))
+        most = min(len(keys), len(D) - 1)
+        if most < least or not reaches(most):
+            continue
+        if reaches(least):  # as it mostly does
+            return head(least)
+        return head(least + bisect_left(range(least, most), True, key=reaches))
+    return None
 
 
 def _is_within(head: AttentionHead, X: Array | None, log_P: Array, ratio: float) -> bool:

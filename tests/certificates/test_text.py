@@ -290,22 +290,10 @@ def ones(n: int) -> Doc:
     return {"type": "integer", "rows": n, "columns": n, "entries": ["0x1"] * (n * n)}
 
 
-def test_limits_on_minors_and_enclosures() -> None:
+def test_limits_on_minors() -> None:
     statement = {"kind": "rank", "matrix": ones(600), "lower": 0, "upper": 600}
     minor = {"rows": list(range(513)), "columns": list(range(513)), "prime": "0x7"}
     rejected(build.document("nonzero-minor", statement, minor), "513 rows; the limit is 512")
-    context = {"type": "float", "rows": 257, "columns": 257, "entries": [(1.0).hex()] * 257**2}
-    statement = {"kind": "log-rank-within", "context": context, "ratio": (0.0).hex(), "lower": 0}
-    empty = {"rows": 0, "columns": 256, "entries": [], "exponent": 0}
-    data = {
-        "columns": [],
-        "row_exponents": [0] * 256,
-        "column_exponents": [0] * 257,
-        "grid": 0,
-        "inverse": empty,
-    }
-    document = build.document("nonsingular-enclosure", statement, data)
-    rejected(document, "257 × 257; the limit for enclosures is 256")
 
 
 def test_the_work_is_counted_before_it_is_done() -> None:

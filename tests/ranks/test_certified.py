@@ -505,7 +505,7 @@ def says_nothing_wrong(A: Array, error: Array, rank: int) -> None:
     for matrix, within in ((A, error), scale_columns(A, error)):
         assert within is not None
         assert not gram_is_definite(matrix, frobenius(within))
-        assert not preconditioned_gram_is_definite(matrix, frobenius(within))
+        assert not preconditioned_gram_is_definite(matrix, frobenius(within), sliced=True)
         assert not has_left_inverse(matrix, within)
     if A.shape[0] == A.shape[1]:
         assert not is_nonsingular(A, error)
@@ -515,7 +515,7 @@ def is_singular(A: Array) -> None:
     """The same for a matrix that is singular itself."""
     for matrix in (A, scale_columns(A, None)[0]):
         assert not gram_is_definite(matrix, 0.0)
-        assert not preconditioned_gram_is_definite(matrix, 0.0)
+        assert not preconditioned_gram_is_definite(matrix, 0.0, sliced=True)
         assert not has_left_inverse(matrix, None)
     assert not grams_are_definite(A[None]).any()
     assert not grams_are_definite(A.T[None]).any()
@@ -589,6 +589,48 @@ def test_an_ill_conditioned_matrix_passes_when_preconditioned(shape: tuple[int, 
     error = 1.01e-9 * np.abs(np.outer(left[:, -1], right[:, -1]))
     assert not preconditioned_gram_is_definite(A, frobenius(error))
     assert n - 6 < rb.certified_rank(A, error=error).lower < n
+
+
+@pytest.mark.parametrize("shape", [(60, 60), (90, 60)])
+def test_slices_reach_further(shape: tuple[int, int]) -> None:
+    """Singular values from 1 to 1e-14, and one of 0 instead of the last, to rounding."""
+    rng, n = np.random.default_rng(0), min(shape)
+    left, right = (np.linalg.qr(rng.standard_normal((k, n)))[0] for k in shape)
+    values = np.logspace(0, -14, n)
+    A = left * values @ right.T
+    assert not preconditioned_gram_is_definite(A, 0.0)
+    assert preconditioned_gram_is_definite(A, 0.0, sliced=True)
+    assert not preconditioned_gram_is_definite(A, 1.01 * values[-1] * math.sqrt(n), sliced=True)
+    assert evidence.PRECONDITIONED in rb.certified_rank(A).method
+    # a slice of these would be out of range
+    assert not preconditioned_gram_is_definite(A * 2.0**-400, 0.0, sliced=True)
+    assert rb.certified_rank(A * 2.0**-400).lower == n
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 40), st.integers(0, 30), st.integers(0, 2**32))
+def test_the_error_of_a_sliced_product_is_bounded(n: int, spread: int, seed: int) -> None:
+    """Rows and columns of X that nearly annihilate those of A, beside the exact product."""
+    rng = np.random.default_rng(seed)
+    A, X = np.ldexp(rng.standard_normal((2, n, n)), rng.integers(-spread, spread + 1, (2, n, n)))
+    X -= np.linalg.pinv(A) @ (A @ X)  # what is left of A X is rounding
+    product, bound = evidence.sliced_product(A, X)
+    exact_product = times(exact(A.tolist()), exact(X.tolist()))
+    off = sum(
+        (Fraction(x) - y) ** 2
+        for row, others in zip(product.tolist(), exact_product, strict=True)
+        for x, y in zip(row, others, strict=True)
+    )
+    assert off <= Fraction(float(bound)) ** 2
+    sizes = np.linalg.norm(A) * np.linalg.norm(X)
+    assert bound <= 2.0**-52 * np.linalg.norm(product) + n * 2.0**-85 * sizes + 1e-150
+
+
+def test_the_error_of_a_sliced_product_that_is_zero_is_bounded() -> None:
+    """(a, b) times (b, -a): nothing is left but the rounding of the slices that are not exact."""
+    for a, b in np.random.default_rng(0).standard_normal((100, 2)):
+        product, bound = evidence.sliced_product(np.array([[a, b]]), np.array([[b], [-a]]))
+        assert abs(product[0, 0]) <= bound <= 2.0**-90 * (a * a + b * b) + 1e-150
 
 
 def test_an_ill_conditioned_triangle_is_left_to_its_inverse() -> None:

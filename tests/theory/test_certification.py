@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
+from rankbound.ranks import evidence
 from rankbound.testing import contexts, logits
 from rankbound.theory import certified as certification
 from rankbound.theory.softmax_gauge import centre
@@ -411,10 +412,21 @@ def test_without_a_certificate_nothing_is_certified(monkeypatch: pytest.MonkeyPa
 
 
 def test_beyond_the_limit_of_the_checker_the_reason_is_said() -> None:
-    bounds = rb.certified_log_rank(rb.random_context(257, seed=0))
-    with refused(rb.Undecided, "beyond the checker's limit of 256 rows"):
+    bounds = rb.certified_log_rank(rb.random_context(1025, seed=0))
+    with refused(rb.Undecided, "beyond the checker's limit of 1024 rows"):
         bounds.certify()
-    assert (bounds.lower, bounds.upper, bounds.verdict) == (256, 256, rb.Verdict.RIGOROUS)
+    assert (bounds.lower, bounds.upper, bounds.verdict) == (1024, 1024, rb.Verdict.RIGOROUS)
+
+
+@pytest.mark.parametrize("gap", [0.4, 0.6, 1 - 2.0**-20])
+def test_the_numbers_of_a_certificate_are_as_long_as_the_gap_needs(gap: float) -> None:
+    """Where n times the ratio is this part of the singular value: few bits, or all there are."""
+    P = rb.random_context(40, seed=0, law="logrank", rank=3)
+    least = np.linalg.svd(centre(np.log(P)), compute_uv=False)[2]
+    bounds = rb.certified_log_rank(P, ratio=float(gap * least / 40))
+    assert bounds.lower == 3
+    certificate = certificate_of(bounds)
+    assert (-certificate.inverse.exponent <= 12) is (gap < 0.5)
 
 
 # ---- what is refused
@@ -480,17 +492,41 @@ def test_a_ratio_that_float64_holds_is_taken_as_it_is(ratio: Any) -> None:
     assert (found.lower, found.upper) == (expected.lower, expected.upper)
 
 
+def test_a_sketch_finds_the_head_that_a_whole_decomposition_finds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of size 256: 20 singular values are certain, and more are needed to be within the ratio."""
+    rng, n = np.random.default_rng(0), 256
+    left, right = (np.linalg.qr(centre(rng.standard_normal((n, 40))))[0] for _ in range(2))
+    values = np.r_[np.full(20, 30.0), np.logspace(0, -12, 20)]
+    P = rb.column_softmax(left * values @ right.T)
+    for radius, sketched in ((1e-2, True), (1e-13, False)):
+        found = evidence._sketched_values(centre(np.log(P)), radius)
+        assert (found is not None) is sketched
+    bounds = rb.certified_log_rank(P, ratio=1e-2)
+    assert 20 <= bounds.lower < bounds.upper < 40
+    monkeypatch.setattr(evidence, "_sketched_values", lambda *_: None)
+    whole = rb.certified_log_rank(P, ratio=1e-2)
+    assert (bounds.lower, bounds.upper) == (whole.lower, whole.upper)
+
+
+@pytest.mark.parametrize(("gap", "within"), [(0.0, 2.0**-4), (0.4, 2.0**-4), (0.6, 2.0**-30)])
 @pytest.mark.parametrize("size", [0.01, 1.0, 30.0])
-def test_the_compression_of_a_gap_is_orthonormal_on_the_right_sides(size: float) -> None:
+def test_the_compression_of_a_gap_is_orthonormal_on_the_right_sides(
+    size: float, gap: float, within: float
+) -> None:
     """V S^-1 of the decomposition of C log P, and U^T, whatever the size of log P."""
     P = rb.random_context(5, seed=0, law="gibbs", scale=size)
-    (proof,) = rb.certified_log_rank(P, ratio=0.0).certify().certificates
+    D = centre(np.log(P))
+    ratio = float(gap * np.linalg.svd(D, compute_uv=False)[3] / 5)
+    (proof,) = rb.certified_log_rank(P, ratio=ratio).certify().certificates
     sides = (getattr(proof, name) for name in ("compression", "inverse"))
     V, R = (
         np.ldexp(np.array(one.entries, float).reshape(one.rows, one.columns), one.exponent)
         for one in sides
     )
-    image = centre(np.log(P)) @ V
-    # to 40 bits and more, less what float64 loses to a condition number of 8
-    np.testing.assert_allclose(image.T @ image, np.eye(4), rtol=0, atol=2.0**-30)
-    np.testing.assert_allclose(R @ image, np.eye(4), rtol=0, atol=2.0**-30)
+    image = D @ V
+    # to 40 bits and more, less what float64 loses to a condition number of 8, where n times the
+    # ratio leaves less than half of the least singular value; elsewhere to n^(3/2) 2^-bits <= 1/16
+    np.testing.assert_allclose(image.T @ image, np.eye(4), rtol=0, atol=within)
+    np.testing.assert_allclose(R @ image, np.eye(4), rtol=0, atol=within)

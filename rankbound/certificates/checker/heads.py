@@ -89,7 +89,6 @@ def _on_the_mask(statement: RepresentedMasked, budget: Budget) -> str:
 
 def _within(statement: RepresentedWithin, budget: Budget) -> str:
     n = statement.context.rows
-    require_enclosable(n)
     above, below = statement.scale.as_integer_ratio()
     keys, over_keys = tables.cleared_whole(statement.keys, budget)
     queries, over_queries = tables.cleared_whole(statement.queries, budget)
