@@ -121,7 +121,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 print(f"{part}: {row['name']}: {row.pop('said')}", flush=True)
                 failed |= row.get("right") is False or (part == "memory" and not row["met"])
                 new.append(rounded(row))
-            results[part] = merged(results.get(part, []) if options.names else [], new)
+            old = [row for row in results.get(part, []) if row["name"] in known_names]
+            results[part] = merged(old if options.names else [], new)
             results["machine"] = rounded(rates.machine(known))
             write(results)  # what is done stays, if the rest is stopped
     return int(failed)
