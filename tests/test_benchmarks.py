@@ -303,7 +303,7 @@ def allocated(head, X=None, centred=False, real=rb.logit_spectrum):
 def block(head, mask):
     return np.linalg.matrix_rank(np.matmul(head.W_k.T, head.W_q))
 def decomposed(A):
-    return [np.linalg.svd(B) for B in (A, np.swapaxes(A, -1, -2), A)]
+    return np.linalg.svd(A)
 def wandering(P, k, random_starts, real=rb.fit_head):
     return real(P, k, random_starts=3)
 plants = [
