@@ -63,9 +63,10 @@ def _logit_spectrum(n: int, k: int, d: int) -> Guard:
         head, X = rb.random_head(d, k, 0), rb.random_tokens(d, n, 1)
         return lambda: rb.logit_spectrum(head, X, centred=True)
 
-    # keys and queries; the triangle of each; the core's product and values
-    operations = 4 * k * d * n + 4 * n * k * k + 5 * k**3
-    return Guard(prepare, operations, (d + 6 * k) * n)
+    # keys and queries; each preconditioned, and its Gram matrix; and what is of k × k. A few blocks
+    # of 512 tokens are kept at once
+    operations = 4 * k * d * n + 8 * n * k * k + 100 * k**3
+    return Guard(prepare, operations, (d + 10 * k) * 512)
 
 
 def _masked(n: int, k: int) -> Guard:
@@ -77,9 +78,8 @@ def _masked(n: int, k: int) -> Guard:
         head = rb.AttentionHead(*np.random.default_rng(0).standard_normal((2, k, n)))
         return lambda: rb.log_rank(head=head, mask="causal")
 
-    # logits of k queries and the bounds of their errors, three products; as much to find those
-    # queries and the rows that are new
-    return Guard(prepare, 10 * n * k * k, 16 * k * n + n * n)
+    # the triangles of keys and queries, and the logits of k queries with the bounds of their errors
+    return Guard(prepare, 8 * n * k * k, 16 * k * n)
 
 
 def _certified(n: int, condition: float) -> Guard:
@@ -116,8 +116,8 @@ def _log_rank(n: int) -> Guard:
         P = rb.random_context(n, 0)
         return lambda: rb.certified_log_rank(P)
 
-    # an SVD with its vectors; of what is tested the Gram matrix and Cholesky; four products
-    return Guard(prepare, (22 + 4 / 3 + 8) * n**3, 12 * n * n)
+    # the Gram matrix and Cholesky, as of the certified rank
+    return Guard(prepare, n**3 + n**3 / 3, 8 * n * n)
 
 
 def _fit(n: int, k: int) -> Guard:
@@ -134,7 +134,7 @@ def _fit(n: int, k: int) -> Guard:
 
 
 GUARDS = {
-    "logit-spectrum": _logit_spectrum(1024, 32, 48),
+    "logit-spectrum": _logit_spectrum(2048, 32, 48),
     "masked-log-rank": _masked(2048, 16),
     "certified-context": _certified(192, 1),
     "certified-condition": _certified(192, 1e8),

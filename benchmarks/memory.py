@@ -122,10 +122,10 @@ PEAKS = {
             _certified,
             64,
             2048,
-            4,
+            3,
             square,
             "n × n",
-            "the matrix as read, its Gram matrix, what finiteness is checked on, and a copy",
+            "the Gram matrix, the matrix in the order in which BLAS reads it, and one in passing",
         ),
         Peak(
             "certified-condition",
@@ -133,11 +133,11 @@ PEAKS = {
             _conditioned,
             64,
             2048,
-            8,
+            6,
             square,
             "n × n",
-            "the matrix, an inverse and its workspace, the product, and the absolute values of "
-            "three of these that bound its rounding",
+            "the factors, their inverses, the product, and the absolute values of two of these "
+            "that bound its rounding",
         ),
         Peak(
             "certified-log-rank",
@@ -145,11 +145,11 @@ PEAKS = {
             _log_rank,
             64,
             1024,
-            14,
+            6,
             square,
             "n × n",
-            "P as read, its logarithms, these centred, the rounding of each, what an SVD copies "
-            "and works in, and the test of a rank (8)",
+            "P as read, its logarithms, these centred and their rounding, and the test of a rank "
+            "(2)",
         ),
         Peak(
             "fit-large",
@@ -181,11 +181,10 @@ PEAKS = {
             _spectrum,
             256,
             65_536,
-            8,
+            0.25,
             factor(64),
             "k × n",
-            "tokens as read (2), queries and keys, these balanced, and one of them transposed "
-            "for its QR",
+            "none: blocks of tokens, a quarter of one factor at most",
         ),
         Peak(
             "long-sequence",
@@ -196,7 +195,7 @@ PEAKS = {
             0.25,
             factor(LONG_K),
             "k × n",
-            "none: blocks of columns, a quarter of one factor at most",
+            "none: blocks of tokens, a quarter of one factor at most",
         ),
         Peak(
             "masked-log-rank",
@@ -204,11 +203,11 @@ PEAKS = {
             _masked,
             256,
             32_768,
-            16,
+            12,
             factor(64),
             "k × n",
-            "queries and keys as given, balanced, in the order of the mask, and their triangles, "
-            "and bounds of the rounding of each",
+            "queries and keys balanced and in the order of the mask (4), the bounds of their "
+            "rounding (4), the logits of k queries and theirs (4)",
         ),
     )
 }

@@ -135,6 +135,7 @@ class Side:
 
     work: Work
     number: int = 1  # of runs in a round
+    is_slow: bool = False  # whether the last run took too long to be repeated
     result: Any = None
     cpu: list[float] = field(default_factory=list)
     wall: list[float] = field(default_factory=list)
@@ -144,20 +145,23 @@ class Side:
         before, start = processor(), time.perf_counter()
         for _ in range(number):
             self.result = self.work()
+        taken = (time.perf_counter() - start) / number
+        self.is_slow = taken > SLOW
         if isinstance(self.result, Seconds):
+            self.is_slow |= self.result > SLOW
             return float(self.result), float(self.result)
-        return (processor() - before) / number, (time.perf_counter() - start) / number
+        return (processor() - before) / number, taken
 
     def warm(self) -> None:
         """Run once to load what is loaded on first use; keep the time if that is not repeated."""
         cpu, wall = self.run(1)
         self.number = max(1, min(100, ceil(LEAST / max(cpu, 1e-6))))
-        if wall > SLOW:
+        if self.is_slow:
             self.keep(cpu, wall)
 
     def once_more(self) -> None:
         """Run a round, unless one was enough."""
-        if not (self.wall and self.wall[0] > SLOW):
+        if not (self.cpu and self.is_slow):
             self.keep(*self.run(self.number))
 
     def keep(self, cpu: float, wall: float) -> None:

@@ -115,15 +115,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     os.environ.update(dict.fromkeys(THREADS, "1"))  # of the processes that are started
     with threadpool_limits(1, "blas"):
         known = rates.measured()
+        results["machine"] = rounded(rates.machine(known))
         for part in options.only or PARTS:
-            new = []
+            rows = [row for row in results.get(part, []) if row["name"] in known_names]
             for row in measure(part, options.names, known):
                 print(f"{part}: {row['name']}: {row.pop('said')}", flush=True)
                 failed |= row.get("right") is False or (part == "memory" and not row["met"])
-                new.append(rounded(row))
-            results[part] = merged(results.get(part, []) if options.names else [], new)
-            results["machine"] = rounded(rates.machine(known))
-            write(results)  # what is done stays, if the rest is stopped
+                rows = results[part] = merged(rows, [rounded(row)])
+                write(results)  # what is done stays, if the rest is stopped
     return int(failed)
 
 

@@ -73,6 +73,8 @@ def _race(race: Race, row: Mapping[str, Any]) -> str:
     measured = shown(race.wanted, middle)
     if row["rounds"]["rankbound"] > 1:
         measured += f" ({digits(low)} to {digits(high)})"
+    if race.wanted.kind == "seconds" and "peer" in row["seconds"]:
+        measured += f"; the peer {digits(row['seconds']['peer'][1])} s"
     if row["right"] is None:
         measured = "no answer"
     once = [side for side, rounds in row["rounds"].items() if rounds == 1]

@@ -49,15 +49,15 @@ def taking(order: list[str], name: str, seconds: Iterator[float]) -> Any:
 def test_the_sides_take_turns_and_the_median_of_ratios_counts() -> None:
     order: list[str] = []
     # first what warms up; a ratio of 10 in each round, whatever the machine does meanwhile
-    ours = taking(order, "ours", iter([9.0, 1.0, 2.0, 4.0, 3.0, 5.0]))
-    peer = taking(order, "peer", iter([9.0, 10.0, 20.0, 40.0, 30.0, 50.0]))
+    ours = taking(order, "ours", iter([0.9, 0.1, 0.2, 0.4, 0.3, 0.5]))
+    peer = taking(order, "peer", iter([9.0, 1.0, 2.0, 4.0, 3.0, 5.0]))
     row = races.run(race(Entries(ours, peer), Wanted(10)), RATES)
     assert order == ["ours", "peer"] * 6
-    assert row["number"] == [10.0, 10.0, 10.0]
-    assert row["seconds"]["rankbound"] == [2.0, 3.0, 4.0]
+    assert row["number"] == pytest.approx([10.0, 10.0, 10.0])
+    assert row["seconds"]["rankbound"] == [0.2, 0.3, 0.4]
     assert row["met"] and row["right"]
-    again = taking([], "ours", iter([9.0, 1.0, 2.0, 4.0, 3.0, 5.0]))
-    peer = taking([], "peer", iter([9.0, 10.0, 20.0, 40.0, 30.0, 50.0]))
+    again = taking([], "ours", iter([0.9, 0.1, 0.2, 0.4, 0.3, 0.5]))
+    peer = taking([], "peer", iter([9.0, 1.0, 2.0, 4.0, 3.0, 5.0]))
     assert not races.run(race(Entries(again, peer), Wanted(10.1)), RATES)["met"]
 
 
@@ -303,7 +303,7 @@ def allocated(head, X=None, centred=False, real=rb.logit_spectrum):
 def block(head, mask):
     return np.linalg.matrix_rank(np.matmul(head.W_k.T, head.W_q))
 def decomposed(A):
-    return [np.linalg.svd(B) for B in (A, np.swapaxes(A, -1, -2), A)]
+    return np.linalg.svd(A)
 def wandering(P, k, random_starts, real=rb.fit_head):
     return real(P, k, random_starts=3)
 plants = [

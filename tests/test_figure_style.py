@@ -180,6 +180,7 @@ DRAWINGS: dict[str, tuple[Callable[..., Any], str]] = {
             ("loss", "loss_by_head_size"),
             ("price", "price_of_scale"),
             ("ranks", "three_ranks"),
+            ("speed", "speed_ratios"),
             ("witness", "attention_map"),
         )
     },

@@ -85,7 +85,7 @@ def layer() -> Entries:
         return off < 1e-10, {"largest difference from the peer's values": off}
 
     return Entries(
-        lambda: [rb.logit_spectrum(head, centred=True) for head in heads],
+        lambda: rb.logit_spectrum(heads, centred=True),
         lambda: [np.linalg.svd(matrix, compute_uv=False) for matrix in centred],
         lambda: [np.linalg.qr(factor, mode="r") for factor in tall],
         verdict=verdict,

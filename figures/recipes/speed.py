@@ -50,7 +50,6 @@ RACES: Mapping[str, tuple[str, str]] = MappingProxyType(
         "certified-log-rank-1024": ("certified log-rank, n = 1024", "SVD"),
         "fit-all-starts": ("fit from four starts, k = 16", "one by L-BFGS-B"),
         "fit-cliff": ("fit, k = 48 of n = 64", "L-BFGS-B"),
-        "masked-log-rank-block": ("causal log-rank, n = 4096", "SVD of a block"),
         "layer-spectra": ("72 centred spectra, n = 512", "SVD"),
         "logit-spectrum": ("logit spectrum, n = 2048", "matrix_rank"),
         "exact-fractional": ("exact rank, fractions", "flint"),
