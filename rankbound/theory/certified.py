@@ -187,11 +187,10 @@ def _least_head(D: Array, log_P: Array, lower: int, ratio: float) -> AttentionHe
     for radius in (ratio, 0.0):  # the values above the ratio mostly suffice, and may be few
         keys, queries = factors(leading_values(D, radius))
         most = min(len(keys), len(D) - 1)
-        if most < least or not reaches(most):
-            continue
-        if reaches(least):  # as it mostly does
+        if least <= most and reaches(least):  # as it mostly does
             return head(least)
-        return head(least + bisect_left(range(least, most), True, key=reaches))
+        if least < most and reaches(most):
+            return head(least + bisect_left(range(least, most), True, key=reaches))
     return None
 
 
