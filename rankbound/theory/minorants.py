@@ -267,31 +267,28 @@ def _ascended(ell: Array, p: Array, k: int, start: Point, steps: int) -> Point:
     point = best = replace(start, value=-np.inf)
     dear, budget = start.dear, start.budget
     T, x = phi_threshold(budget / p)[0], np.zeros_like(p)
-    rows, columns = p.shape
-    weights = rows + columns
-    at = np.concatenate([start.key_weights, start.query_weights, start.tilt.ravel()])
-    mean, square, rates = np.zeros_like(at), np.zeros_like(at), np.zeros_like(at)
+    parts = [start.key_weights, start.query_weights, start.tilt]
+    mean, square = [[np.zeros_like(one) for one in parts] for _ in range(2)]
+    rates = [RATE, RATE, 0.0]
     for t in range(1, steps + 1):
         with np.errstate(all="ignore"):
-            value, slopes, x, size = _slope(ell, p, k, point, T, x)
+            value, gradient, x, size = _slope(ell, p, k, point, T, x)
         if not np.isfinite(value):
             break
-        if not rates[-1]:
-            rates[:weights], rates[weights:] = RATE, TILT_RATE * size
+        rates[2] = rates[2] or TILT_RATE * size
         reached = min(value, (dear + 1) * budget)
         if reached > best.value:
             best = replace(point, value=reached)
-        gradient = np.concatenate([one.ravel() for one in slopes]) / budget
-        mean = 0.9 * mean + 0.1 * gradient
-        square = 0.98 * square + 0.02 * gradient**2
-        rate = rates * ((1.01 - t / steps) / (1 - 0.9**t))
-        at = at + rate * mean / (np.sqrt(square / (1 - 0.98**t)) + 1e-12)
+        for i, part in enumerate(gradient):
+            mean[i] = 0.9 * mean[i] + 0.1 * part / budget
+            square[i] = 0.98 * square[i] + 0.02 * (part / budget) ** 2
+            rate = rates[i] * (1.01 - t / steps) / (1 - 0.9**t)
+            parts[i] = parts[i] + rate * mean[i] / (np.sqrt(square[i] / (1 - 0.98**t)) + 1e-12)
         if t % BALANCED == 0:
             share = np.sqrt(max(value / ((dear + 1) * budget), 0.0))
             budget *= float(np.clip(share, 1 / 1.5, 1.5))
             T = phi_threshold(budget / p)[0]
-        tilt = at[weights:].reshape(rows, columns)
-        point = Point(budget, dear, at[:rows], at[rows:weights], tilt)
+        point = Point(budget, dear, parts[0], parts[1], parts[2])
     return best
 
 
@@ -308,11 +305,10 @@ def _slope(
     w = D * D
     x = np.minimum(touching(p, w, H, x), T)
     inside = np.minimum(np.log(p / (2 * w)), T) - x
-    missed, bent = x - H, np.expm1(-x)
-    peak = w * missed**2 - p * (x + bent)
-    peak += np.maximum(2 * w * missed + p * bent, 0.0) * np.maximum(inside, 0.0)
+    peak = w * (x - H) ** 2 - p * (x + np.expm1(-x))
+    peak += np.maximum(2 * w * (x - H) + p * np.expm1(-x), 0.0) * np.maximum(inside, 0.0)
     end = w * (T - H) ** 2 - point.budget
-    price, missed = np.maximum(peak, end), np.where(end > peak, T, x) - H
+    price, at = np.maximum(peak, end), np.where(end > peak, T, x)
     M = D * (ell - H)
     unit = a / np.linalg.norm(a)
     M -= np.multiply.outer(unit, unit @ M)
@@ -321,22 +317,21 @@ def _slope(
     left, s, right = np.linalg.svd(M, full_matrices=False)
     tails = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
     excess = np.sum(M * M - price, axis=0) - point.budget
-    by_norm = by_rank = tails[k : k + 1]
-    if point.dear:
-        by_norm, by_rank = left_over(tails, excess, point.budget, k, point.dear)
+    by_norm, by_rank = left_over(tails, excess, point.budget, k, point.dear)
     few = np.maximum(by_norm, by_rank)
     dear = int(np.argmin(few))
     value = float(few[dear] - np.sum(price))
     r = k if by_norm[dear] >= by_rank[dear] else k + dear
     miss = ((left[:, r:] * s[r:]) @ right[r:]) / D  # of ℓ - H, at the nearest matrix
     size = float(np.sqrt(tails[k] / np.sum(w)))
-    slope, tilt = miss**2 - missed**2, miss - missed
+    slope = miss**2 - (at - H) ** 2
+    tilt = miss - (at - H)
     if r == k and dear:
         out = np.argsort(-excess)[:dear]
         out = out[excess[out] > 0]
         whole = M[:, out] / D[:, out]
-        slope[:, out] -= whole**2 - missed[:, out] ** 2
-        tilt[:, out] -= whole - missed[:, out]
+        slope[:, out] -= whole**2 - (at - H)[:, out] ** 2
+        tilt[:, out] -= whole - (at - H)[:, out]
     slope *= 2 * w
     return value, (slope.sum(axis=1), slope.sum(axis=0), -2 * w * tilt), x, size
 
