@@ -2,9 +2,9 @@
 
 Let K, Q be (k, n), S the sum over coordinates t of ``‖K_t‖ ‖Q_t‖`` and u = eps / 2. Singular
 values are within ``(n + k) eps S`` of those of ``K^T Q``. Cholesky QR, one pass over the tokens,
-proves that of well-conditioned keys and queries; what it does not prove, as small singular values
-that the squares in Gram matrices would lose, is left to Householder QR, whose errors are
-customarily of that size.
+proves that of well-conditioned keys and queries. Squares in Gram matrices would lose small singular
+values of others: a factor for which it proves too little, or both, are left to Householder QR,
+whose errors are customarily of that size.
 
 The a-posteriori bound that decides is derived in docs/theory.md, section 8, in the letters used
 here. No coordinate scaled up in the keys and down in the queries changes it.
@@ -155,12 +155,8 @@ def spectra_of(
 def _by_grams(heads: Sequence[_Passes]) -> tuple[Array, Any]:
     """Singular values over a power of two, and it: by Cholesky QR where the bound is met."""
     rows, n = _Rows.of(heads), heads[0].columns
-    k = rows.matrix.shape[-1]
-    sizes = rows.lengths[0] * rows.lengths[1]
-    exponents = np.frexp(sizes.max(axis=-1))[1]
-    sizes = np.ldexp(sizes, -exponents[..., None])
-    left, right = rows.matrix
-    core, total = np.swapaxes(left, -1, -2) @ (sizes[..., None] * right), sizes.sum(axis=-1)
+    core, total, exponents = _core(rows.lengths, rows.matrix)
+    k, values = core.shape[-1], _singular(core)
 
     def met(delta: Array, top: Array) -> npt.NDArray[np.bool_]:
         delta = delta.sum(axis=0)
@@ -169,18 +165,31 @@ def _by_grams(heads: Sequence[_Passes]) -> tuple[Array, Any]:
             each = (error <= (n + k) * FLOAT64_EPS * total) & (delta <= 1e-3)
         return np.asarray(each.reshape(len(heads), -1).all(axis=1))
 
-    values = np.zeros(core.shape[:-1])
-    proved = met(rows.least(), _lengths(_lengths(core)) / k**0.5)  # what cannot be proved is left
-    if proved.any():
-        values = _singular(core)
-        closely = len(heads) < 4  # a step for each coordinate costs more than an inverse of few
-        proved = met(rows.delta(closely), values[..., 0])
-        if not (closely or proved.all()):
-            proved |= met(rows.delta(), values[..., 0])
-    values = values[..., :n]
-    for i in np.flatnonzero(~proved).tolist():
-        values[i], exponents[i] = heads[i].by_triangles(), 0
-    return values, exponents
+    closely = len(heads) < 4  # a step for each coordinate costs more than an inverse of few
+    proved = met(delta := rows.delta(closely), values[..., 0])
+    if not (closely or proved.all()):
+        proved = met(delta := rows.delta(), values[..., 0])
+    if (left := np.flatnonzero(~proved)).size:
+        top = np.where(delta.max(axis=0) <= 1e-3, values[..., 0], np.inf)  # else not known
+        worse = delta.reshape(2, len(heads), -1).max(axis=-1).argmax(axis=0)
+        delta[worse, range(len(heads))] = 0.0
+        alone = met(delta, top)  # if only the factor with the larger δ is replaced
+        for i in left.tolist():
+            sides = [int(worse[i])] if alone[i] else [0, 1]
+            for side, R in zip(sides, heads[i].triangles(sides), strict=True):
+                rows.replace(side, i, R)
+        core, _, exponents[left] = _core(rows.lengths[:, left], rows.matrix[:, left])
+        values[left] = _singular(core)
+    return values[..., :n], exponents
+
+
+def _core(lengths: Array, matrix: Array) -> tuple[Array, Array, Exponents]:
+    """``C = A_K^T D_K D_Q A_Q`` over a power of two, S over it, and it."""
+    sizes = lengths[0] * lengths[1]
+    exponents = np.frexp(sizes.max(axis=-1))[1]
+    sizes = np.ldexp(sizes, -exponents[..., None])
+    C = np.swapaxes(matrix[0], -1, -2) @ (sizes[..., None] * matrix[1])
+    return C, sizes.sum(axis=-1), exponents
 
 
 class _Passes:
@@ -235,17 +244,21 @@ class _Passes:
         self.grams = np.stack([left, right])
         self.roundings, self.columns = most + count, min(keys_read, queries_read)
 
-    def by_triangles(self) -> Array:
-        """Singular values over ``2**exponent``, by Householder QR of the balanced factors.
+    def triangles(self, sides: Sequence[int]) -> list[Array]:
+        """R of the keys for side 0, of the queries for 1: Householder QR, which scales as rows do.
 
-        Each block is reduced below the triangle of those before it. The factors are balanced, so
-        that no coordinate is lost that is large in the keys and small in the queries.
+        Each block is reduced below the triangle of those before it.
         """
+        found: list[Array | None] = [None] * len(sides)
+        for block in self.blocks():
+            found = [_triangle(R, block[side]) for R, side in zip(found, sides, strict=True)]
+        return [np.asarray(R) for R in found]
+
+    def by_triangles(self) -> Array:
+        """Singular values over ``2**exponent``, by Householder QR of the balanced factors."""
         self.balance()
-        left = right = None
-        for keys, queries in self.blocks():
-            left, right = _triangle(left, keys), _triangle(right, queries)
-        return _singular(np.asarray(left) @ np.swapaxes(np.asarray(right), -1, -2))
+        left, right = self.triangles([0, 1])
+        return _singular(left @ np.swapaxes(right, -1, -2))
 
 
 def _gram(factor: Array) -> tuple[Array, int]:
@@ -301,10 +314,13 @@ class _Rows:
         L = np.asarray(np.where(found[..., None, None], L, np.eye(L.shape[-1])), np.float64)
         return cls(lengths, L, found, rounding)
 
-    def least(self) -> Array:
-        """What δ is at least; infinite where nothing is known."""
-        smallest = np.diagonal(self.matrix, axis1=-2, axis2=-1).min(axis=-1)
-        return np.where(self.found, self.rounding / smallest**2, np.inf)
+    def replace(self, side: int, head: int, R: Array) -> None:
+        """Put ``R^T``, of fewer columns if there are fewer tokens, in the place of ``D L``."""
+        lengths = _lengths(np.swapaxes(R, -1, -2))
+        self.lengths[side, head] = np.where(lengths > 0, lengths, 1.0)
+        self.matrix[side, head] = 0
+        self.matrix[side, head][..., : R.shape[-2]] = np.swapaxes(R, -1, -2)
+        self.matrix[side, head] /= self.lengths[side, head][..., None]
 
     def delta(self, closely: bool = True) -> Array:
         """δ, by the comparison matrix or, closely, by the inverse; infinite where not known."""
