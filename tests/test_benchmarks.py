@@ -153,6 +153,12 @@ def test_the_results_are_those_of_the_benchmarks() -> None:
             ]
 
 
+    for row in RESULTS["memory"]:
+        peak = memory.PEAKS[row["name"]]
+        assert row["bound"] == peak.arrays and row["met"], row["name"]
+        assert row["bytes"] <= peak.bound
+
+
 def test_the_results_say_nothing_of_whose_machine_it_is() -> None:
     told = RESULTS["machine"]
     assert set(told) == {"processor", "system", "blas", "blas_threads", "rates", "versions"}
