@@ -140,7 +140,7 @@ SERIES = {
             "measures-k",
             "measures of a causal head, n = 1024",
             "k",
-            powers(16, 256),
+            powers(16, 128),  # that of most large models
             lambda k: _measures(1024, k),
             2,
         ),

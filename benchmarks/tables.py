@@ -110,7 +110,7 @@ def exponents(results: Mapping[str, Any]) -> Iterator[str]:
     for name, series in growth.SERIES.items():
         if name in rows:
             row = rows[name]
-            first, last = row["sizes"][-growth.FITTED], row["sizes"][-1]
+            first, *_, last = row["sizes"][-growth.FITTED :]
             yield (
                 f"| {series.work} | {series.variable} | {first:,} | {last:,} | "
                 f"{row['exponent']:.2f} | {series.expected:g} |"
