@@ -140,7 +140,7 @@ SERIES = {
             "measures-k",
             "measures of a causal head, n = 1024",
             "k",
-            powers(16, 128),  # beyond, the cost leaves this line: docs/speed.md
+            powers(16, 256),
             lambda k: _measures(1024, k),
             2,
         ),
