@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array
+from rankbound.attention.softmax import _softmax
 from rankbound.auditing.forms import RealTokens, Unreadable, read_layer
 from rankbound.auditing.models import LoadedModel, in_general
 from rankbound.auditing.running import Inputs, real_tokens, run
@@ -429,8 +430,18 @@ def context_and_bound(
     is derived (the inner products as in Jeannerod & Rump 2013), a weight is right to a factor
     ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
     """
-    L, P, mask = head.logits(), head.context(), head.mask
-    k, n = head.head_size, head.keys
+    P, bound = np.zeros((2, head.keys, head.d))
+    for where, part in head.parts():
+        P[where], bound[where] = _part_and_bound(part, dtype, steps, added, head.keys)
+    return P, bound + 4 * float(np.finfo(np.float32).tiny)
+
+
+def _part_and_bound(
+    head: RecordedHead, dtype: str, steps: int, added: float, n: int
+) -> tuple[Array, Array]:
+    """What some queries give to the keys that they see, of n."""
+    L, k, mask = head.logits(), head.head_size, head.mask
+    P = _softmax(L, mask)
     u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
     v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
     E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
@@ -441,5 +452,4 @@ def context_and_bound(
         E += v * (max(steps, 1) * np.abs(L) + np.abs(top - L) + added) + 4 * v
         factor = np.where(P > 0, np.expm1(E), 0.0)
         rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * v
-        bound = P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)
-    return P, bound + 4 * float(np.finfo(np.float32).tiny)
+        return P, P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)

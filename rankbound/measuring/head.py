@@ -72,6 +72,22 @@ class RecordedHead:
         """How many keys there are."""
         return int(self.W_k.shape[1])
 
+    def parts(self) -> Iterator[tuple[tuple[slice, slice], RecordedHead]]:
+        """The head on some queries after others and the keys that they see, and which these are."""
+        for start in range(0, self.d, BLOCK):
+            block = slice(start, start + BLOCK)
+            keys, visible = _shown_keys(self.mask, block)
+            yield (
+                (keys, block),
+                replace(
+                    self,
+                    W_q=self.W_q[:, block],
+                    W_k=self.W_k[:, keys],
+                    mask=visible,
+                    bias=None if self.bias is None else self.bias[keys, block],
+                ),
+            )
+
     def products(self) -> Array:
         """The logits before the bias, (m, n): what the head size bounds, unless they are capped."""
         L = without_overflow("the logits", lambda: self.scale * (self.W_k.T @ self.W_q))
@@ -295,7 +311,7 @@ def _measure(
         size = float(np.linalg.norm(head.bias)) + float(np.linalg.norm(whole))
         open_ = threshold(unit) + (unit + 2 * max(whole.shape) * FLOAT64_EPS) * size
     return HeadMeasures(
-        **_read_weights(head, L, mask, head_sizes, context_rank),
+        **_read_weights(head, L, head_sizes, context_rank),
         kl_size_lower=within[0],
         kl_size_upper=within[1],
         head_size=k,
@@ -360,7 +376,6 @@ def _stable_rank(values: Array) -> float:
 def _read_weights(
     head: RecordedHead,
     L: Array | None,
-    mask: Mask | None,
     head_sizes: Sequence[int],
     whole: bool,
 ) -> dict[str, Any]:
@@ -370,14 +385,8 @@ def _read_weights(
     divergence = dict.fromkeys(head_sizes, 0.0)
     entropy = sink = 0.0
     context = np.zeros((head.keys, n)) if whole else None
-    for start in range(0, n, BLOCK):
-        block = slice(start, start + BLOCK)
-        keys, visible = _shown_keys(mask, block)
-        shown = (
-            head.scale * (head.W_k[:, keys].T @ head.W_q[:, block]) if L is None else L[keys, block]
-        )
-        bias = 0.0 if head.bias is None else head.bias[keys, block]
-        logits = shown + bias
+    for (keys, block), part in head.parts():
+        logits, visible = part.logits(), part.mask
         log_P = logits - _log_normaliser(logits, visible)
         with np.errstate(under="ignore", over="ignore"):  # what is hidden may be large
             P = np.exp(log_P)
@@ -386,19 +395,20 @@ def _read_weights(
         entropy -= float(np.einsum("ij,ij", P, log_P))
         sink += float(P[0].sum()) if keys.start == 0 else 0.0
         for size in divergence:
-            logits = left[:size, keys].T @ right[:size, block] + bias
+            logits = left[:size, keys].T @ right[:size, block]
+            if part.bias is not None:
+                logits += part.bias
             log_Q = logits - _log_normaliser(logits, visible)
             divergence[size] += float(np.einsum("ij,ij", P, log_P - log_Q))
         if context is not None:
             context[keys, block] = P
     errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
+    rank = None if context is None else _effective_rank(_singular_values(context))
     return {
         "entropy": entropy / n,
         "sink_mass": sink / n,
         "kl_errors": MappingProxyType(errors),
-        "context_effective_rank": None
-        if context is None
-        else _effective_rank(_singular_values(context)),
+        "context_effective_rank": rank,
     }
 
 
@@ -428,7 +438,7 @@ def _sizes_within(
     """Bounds of the least head size within a KL divergence: column budgets, and truncations."""
     most = min(head.keys - 1, head.d)
     most = most if L is not None else min(head.head_size, most)
-    errors = _read_weights(head, L, mask, range(most), False)["kl_errors"]
+    errors = _read_weights(head, L, range(most), False)["kl_errors"]
     upper = next((size for size in range(most) if errors[size] <= kl), most)
     if head.bias is not None or head.keys != head.d:
         return 0, upper  # sound: the exclusion is that of square contexts without a bias
