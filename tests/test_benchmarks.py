@@ -152,7 +152,6 @@ def test_the_results_are_those_of_the_benchmarks() -> None:
                 "name"
             ]
 
-
     for row in RESULTS["memory"]:
         peak = memory.PEAKS[row["name"]]
         assert row["bound"] == peak.arrays and row["met"], row["name"]
