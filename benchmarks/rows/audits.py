@@ -1,19 +1,16 @@
 """How much CPU time an audit takes beside the model's own runs.
 
-    python -m benchmarks.rows.audits [MODEL …]
-
-prints a table in seconds of CPU time of one thread; loading the model is not counted. An audit runs
-the model three times: unobserved, to find its attention, and to measure it. Three layers are
-audited, and what the others add is taken from these. Rows of 2,048 tokens are of models that take
-so many; P's own rank is not asked for.
+`make time-audit` prints a table in seconds of CPU time of one thread; loading the model is not
+counted. An audit runs the model three times: unobserved, to find its attention, and to measure it.
+Three layers are audited, and what the others add is taken from these. Rows of 2,048 tokens are of
+models that take so many; P's own rank is not asked for.
 """
 
 from __future__ import annotations
 
 import pydoc_data.topics
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from itertools import pairwise
@@ -129,7 +126,7 @@ RACES = (
 )
 
 
-def main(names: list[str]) -> None:
+def main(names: Sequence[str]) -> None:
     """Time an audit of each model at each length that it takes."""
     rows = []
     with loaded_once() as load, threadpool_limits(1):
@@ -137,7 +134,3 @@ def main(names: list[str]) -> None:
             most = load(name).facts.positions
             rows += [measure(name, load(name), n) for n in LENGTHS if most is None or n <= most]
     print(Table(COLUMNS, rows).to_markdown())
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:] or list(MODELS))

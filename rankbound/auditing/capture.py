@@ -49,10 +49,13 @@ class Captured:
     added: float = 0.0  # what one unit of rounding may add to a logit beside that of its product
 
     def weights(self) -> Iterator[Array]:
-        """The model's own attention weights as float64, head by head, (m, n), [key, query]."""
+        """The model's own attention weights as float64, head by head, (m, n), [key, query].
+
+        In memory they lie as the model has them, by queries.
+        """
         queries, keys = self.real
         for h in range(len(self.heads)):
-            [own] = as_columns(self.own[:, h : h + 1])
+            own = self.own[0, h].detach().cpu().double().numpy().T
             yield own if queries.all() and keys.all() else own[np.ix_(keys, queries)]
 
     @property
@@ -430,7 +433,7 @@ def context_and_bound(
     is derived (the inner products as in Jeannerod & Rump 2013), a weight is right to a factor
     ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
     """
-    P, bound = np.zeros((2, head.keys, head.d))
+    P, bound = np.zeros((2, head.d, head.keys)).swapaxes(1, 2)  # by queries, as the model's own
     for where, part in head.parts():
         P[where], bound[where] = _part_and_bound(part, dtype, steps, added, head.keys)
     return P, bound + 4 * float(np.finfo(np.float32).tiny)
