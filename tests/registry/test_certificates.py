@@ -258,7 +258,7 @@ def test_without_a_folder_certificates_are_built_and_checked_too(source: Any, re
 
 
 def test_what_cannot_be_built_says_why() -> None:
-    P = rb.random_context(257, seed=0)
+    P = rb.random_context(1025, seed=0)
     row = rb.verify([_of(lambda: rb.certified_log_rank(P).certify().certificate)]).rows[0]
     assert row.evidence is Verdict.UNDECIDED
     assert row.reason.startswith("not built: the case: ")
