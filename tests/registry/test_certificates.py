@@ -262,7 +262,7 @@ def test_what_cannot_be_built_says_why() -> None:
     row = rb.verify([_of(lambda: rb.certified_log_rank(P).certify().certificate)]).rows[0]
     assert row.evidence is Verdict.UNDECIDED
     assert row.reason.startswith("not built: the case: ")
-    assert "beyond the checker's limit of 256 rows" in row.reason
+    assert "beyond the checker's limit of 1024 rows" in row.reason
     assert not row.ok
 
 
