@@ -186,6 +186,7 @@ class _Loader(SourceFileLoader):
     def path_stats(self, path: Any) -> Any:
         raise OSError  # then bytecode is neither read nor written
 
+    # typeshed has it static, as that of InspectLoader is; importlib calls it on the loader
     def source_to_code(self, data: Any, path: Any, **_: Any) -> Any:  # type: ignore[override]
         tree = _Products().visit(ast.parse(data, path))
         return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
@@ -203,7 +204,7 @@ class _Products(ast.NodeTransformer):
 
     def visit_AugAssign(self, node: ast.AugAssign) -> ast.AST:
         if isinstance(node.op, ast.MatMult):
-            raise NotImplementedError(f"line {node.lineno}: @= is not counted; write a = a @ b.")
+            raise SyntaxError(f"line {node.lineno}: @= would not be counted; expected a = a @ b.")
         return self.generic_visit(node)
 
 

@@ -133,11 +133,12 @@ def fit_head(
         Trust-region Newton–CG, or SciPy's L-BFGS-B, which ends in the same points and near
         k = n - 1 takes thousands of iterations.
     race : bool
-        Whether a start is given up where it loses: it is above the best end so far, by more than a
-        1e-5th of that twice the fall that Newton's next step predicts, with its minimum within
-        reach. It ends where it was, and its KL says no more whether it agrees with others. A start
-        at a saddle may be given up that would have won: rarely, and then by a few parts in a
-        hundred (``tests/fitting/test_race.py``). The total variation and L-BFGS do not race.
+        Whether a start is given up once it loses: its loss is above that of the best end so far,
+        and twice the fall that Newton's next step predicts would not bring it 1e-5 of that below;
+        the step ends inside the trust region. Such a start ends where it was, and its KL no longer
+        says whether starts agree. One at a saddle may be given up that would have won: rarely, and
+        then by about a hundredth (``tests/fitting/test_race.py``). The total variation and L-BFGS
+        do not race.
 
     Examples
     --------
