@@ -12,6 +12,7 @@ import pytest
 import sympy
 
 import rankbound as rb
+from rankbound.theory import any_tokens
 from rankbound.theory.any_tokens import masked_representation, orthogonal_weights
 from rankbound.theory.theorem_b import unreachability_certificate
 from rankbound.tokens import read_tokens
@@ -61,8 +62,9 @@ def decided(**given: Any) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("part", range(20))
-def test_existence_is_that_of_the_definition(part: int) -> None:
+def test_existence_is_that_of_the_definition(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand cases in twenty parts: exact numbers, floats, and the proof of either answer."""
+    monkeypatch.setattr(any_tokens, "MOST_SEARCHED", 0)  # for smaller heads, where there is one
     for seed in range(50 * part, 50 * part + 50):
         X, L, mask = small_case(seed)
         truth = exists(X, L, mask)

@@ -29,7 +29,7 @@ def integer_heads(draw: Any) -> rb.AttentionHead:
 
 
 @given(integer_heads(), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_it_is_the_theorem_in_rationals(head: rb.AttentionHead, data: st.DataObject) -> None:
     mask = data.draw(nested_masks(n=head.d))
     logits = (head.W_k.T @ head.W_q).astype(np.int64)
@@ -129,7 +129,7 @@ def scaled(rows: Any, powers: Any) -> Any:
 
 
 @given(graded_heads(), st.data())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_graded_factors_are_right_or_undecided(
     drawn: tuple[Any, Any, Any], data: st.DataObject
 ) -> None:
