@@ -145,10 +145,11 @@ PEAKS = {
             _log_rank,
             64,
             1024,
-            3,
+            6,
             square,
             "n × n",
-            "P as read, its logarithms, centred where they are, and the Gram matrix of the test",
+            "P as read, its logarithms, these centred and their rounding, and the test of a rank "
+            "(2)",
         ),
         Peak(
             "fit-large",
