@@ -52,7 +52,8 @@ from rankbound.exact.lifting import (
 from rankbound.exact.rational import IntegerMatrix
 from rankbound.exact.rounding import U
 
-LEAST_DIGITS = 3  # of a denominator, below which they are lifted one by one
+STEPS = 2  # in which this proof does what it does to B, beside the digits of a denominator
+LEAST_WORK = 8  # rank^2, of the digits that it saves, for its other products
 SPARE = 64  # bits for the factor by which z may exceed e
 
 
@@ -67,8 +68,10 @@ def spans(
     sound: rank M = rank A then.
     """
     X, r = side.digits.modulus, side.rank
+    m, n = side.by_digits.shape[1:]
     rough = without_small_factors(denominator)
-    if rough < X**LEAST_DIGITS or 8 * r * r << side.bits > X:
+    saved = rough.bit_length() // X.bit_length() - STEPS
+    if saved * m * (n - r) < LEAST_WORK * r * r or 8 * r * r << side.bits > X:
         return False
     smooth, bound = denominator // rough, complement_bound(top(), side.bits)
     if bound is None or smooth * bound >= X:

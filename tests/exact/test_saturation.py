@@ -30,7 +30,8 @@ Found = tuple[Lifting, IntegerMatrix, int, list[Array]]
 def always(monkeypatch: pytest.MonkeyPatch) -> None:
     """Small matrices and denominators too are lifted here, and by the lattice."""
     monkeypatch.setattr(lifting, "LEAST_WORK", 0)
-    monkeypatch.setattr(saturation, "LEAST_DIGITS", 0)
+    monkeypatch.setattr(saturation, "STEPS", 0)
+    monkeypatch.setattr(saturation, "LEAST_WORK", 0)
 
 
 @cache
