@@ -179,7 +179,12 @@ def _replaced(side: Lifting, i: int, x: list[int], d: int) -> Lifting:
 
 
 def high_order(lattice: Lifting, bits: int) -> Lifting:
-    """[A' | F] with A'^{-1} B - X^{e+1} A'^{-1} F whole, X^{e+1} of at least these bits."""
+    """[A' | F] with A'^{-1} B - X^{e+1} A'^{-1} F whole, X^{e+1} of at least these bits.
+
+    Let no entry of [A B] be above b. The rows of A' have sums of at most 1.5 r b, since |x| <= d/2,
+    and |V| <= 0.51 X. So |R| <= r b = ρ implies |R * R| <= r ρ^2/X + 0.77 ρ < ρ for X >= 8 r^2 b,
+    and likewise |F| < ρ, which the primes of the residuals hold.
+    """
     r, P, Q = lattice.rank, lattice.digits.primes, lattice.residuals.primes
     A, inverse = lattice.shrunk[0], lattice.inverse
 
