@@ -268,6 +268,8 @@ def test_rows_that_are_independent_together_are_new_one_by_one(
     together = new_rows(rows, error, seen)
     monkeypatch.setattr(theorem_c, "_independent", lambda rows, error: False)
     assert together == new_rows(rows, error, seen)
+    monkeypatch.setattr(theorem_c._Span, "is_everything", lambda span: False)
+    assert together == new_rows(rows, error, seen)  # nor is a row outside a span of everything
 
 
 def test_rows_that_errors_explain_are_not_independent(monkeypatch: pytest.MonkeyPatch) -> None:
