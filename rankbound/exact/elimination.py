@@ -97,12 +97,9 @@ def _minor(flint: Any, M: IntegerMatrix, prime: int) -> tuple[Pivots, Pivots]:
 
 def _pivots(matrix: Any) -> Pivots:
     echelon, rank = matrix.rref()
-    pivots, column = [], 0
+    pivots, columns = [], iter(range(matrix.ncols()))
     for row in range(rank):
-        while int(echelon[row, column]) == 0:
-            column += 1
-        pivots.append(column)
-        column += 1
+        pivots.append(next(column for column in columns if int(echelon[row, column])))
     return tuple(pivots)
 
 

@@ -322,17 +322,17 @@ class Lifting:
         E, A = self._combined(), np.ascontiguousarray(self.by_residuals[:, :r, :r])
         P, Q = self.digits.column[:, None, None], self.residuals.column[:, None, None]
         weights = _weights(r)
-        sums, modulus, count, wanted = [0, 0], 1, 0, 1.0
+        sums, modulus, wanted = [0, 0], 1, 1.0
         # Cramer's rule and Hadamard's bound: beyond these bits there is nothing more to see
         most = 3 * (r * (self.bits + r.bit_length()) + X.bit_length())
-        while modulus.bit_length() < most:
+        for count in range(1, most // (X.bit_length() - 1) + 2):
             S = reduce(self.inverse @ self.to_digits(E), P)
             parts = mixed(S.reshape(len(S), -1), self.digits).reshape(-1, r, 2)
             sums = [
                 w + modulus * _whole(self.digits, parts[:, :, j] @ weights[:, j])
                 for j, w in enumerate(sums)
             ]
-            modulus, count = modulus * X, count + 1
+            modulus *= X
             if count >= wanted:
                 wanted = count * GROWTH
                 yield _shared_denominator(modulus, sums)
@@ -354,11 +354,8 @@ class Lifting:
         X, r = self.digits.modulus, self.rank
         m, n = self.by_digits.shape[1:]
         most = denominator.bit_length() + self.bits + 2 * X.bit_length()
-        count = 0
         E = np.zeros((len(self.residuals.primes), m, n - r))
-        while denominator or E.any():
-            if count * X.bit_length() > most:
-                return False  # the denominator is none
+        for _ in range(most // X.bit_length() + 1):
             denominator, d = divmod(denominator, X)
             wide = self.to_digits.unreduced(E)
             S = np.empty((len(wide), r, n - r))
@@ -372,9 +369,10 @@ class Lifting:
                 S[i] = found[:r]
             if kept is not None:
                 kept.append(S)
-            count += 1
             E = self._residual(E, self.residuals.of(d), self.to_residuals(S))
-        return True
+            if not (denominator or E.any()):
+                return True
+        return False  # the denominator is none
 
     def _residual(self, E: Array, d: Array, S: Array) -> Array:
         """(E + d T - G S)/X, known to be whole."""
