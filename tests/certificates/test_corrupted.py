@@ -172,6 +172,26 @@ def test_a_field_missing_or_one_too_many(name: str) -> None:
         assert "unknown key 'note'" in check(document).reason
 
 
+def parts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of everything in the tree; of a list, of what comes first."""
+    if isinstance(value, dict):
+        return [path, *(one for key in value for one in parts(value[key], (*path, key)))]
+    return [path, *(parts(value[0], (*path, 0)) if isinstance(value, list) and value else [])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_field_is_refused_by_its_name(name: str) -> None:
+    """Each part in turn a number, a word, or an empty list."""
+    for path in parts(example(name))[1:]:
+        for junk in (1.5, "junk", []):
+            document = example(name)
+            put(document, path, junk)
+            outcome = check(document)
+            assert not outcome.accepted or holds(document["statement"]), (path, junk)
+            assert "None" not in outcome.reason, (path, junk, outcome)
+            assert "the checker failed" not in outcome.reason, (path, junk, outcome)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_another_kind_of_certificate_or_statement(name: str) -> None:
     certificates = {document["kind"] for document in EXAMPLES.values()}
