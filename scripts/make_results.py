@@ -312,6 +312,11 @@ RESULTS: dict[str, Callable[[], Any]] = {
     ],
     "weighted": lambda: approximation._weighted(*soft(7), 2),
     "by-signs": lambda: [approximation._by_signs(*soft(n), 1) for n in (8, 16)],
+    "by-signs-uneven": lambda: [
+        approximation._by_signs(ell, np.exp(ell), k)
+        for ell in (np.log(rb.column_softmax(3.0 * signs(16) + tilt(16))),)
+        for k in (1, 2, 3)
+    ],
     "by-signs-hadamard": lambda: approximation._by_signs(
         np.log(context(16, "hadamard", epsilon=2.0)), context(16, "hadamard", epsilon=2.0), 1
     ),

@@ -1,12 +1,13 @@
 """What the public functions return, and what it rests on, for ``make_results.py``.
 
 Each is called on matrices and contexts in the ways in which it takes them: with zeros, masks and
-tokens, by rows, in several dtypes, exactly. What is refused counts by its kind and what it knows.
+tokens, by rows, in several dtypes, exactly. What is refused counts by its kind and its words.
 """
 
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable
 from fractions import Fraction
 from functools import cache, partial
@@ -18,18 +19,24 @@ import numpy.typing as npt
 import rankbound as rb
 from rankbound._validate import Array
 from rankbound.attention import layer, masks, pretrained, variants
+from rankbound.context import read_context
+from rankbound.exact import rounding
 from rankbound.ranks import evidence, exact
 from rankbound.theory import (
     approximation,
     argmax,
+    decision,
     divergence,
+    head_log_rank,
     planning,
     selection,
     set_selection,
     sign_rank,
+    softmax_gauge,
     theorem_a,
     theorem_b,
 )
+from rankbound.tokens import read_tokens
 
 
 @cache
@@ -59,13 +66,16 @@ def hidden(n: int) -> npt.NDArray[np.bool_]:
     return mask
 
 
+NUMBERS = re.compile(r"\d[\d.]*(e[-+]?\d+)?")  # which rounding may change
+
+
 def attempted(answer: Callable[[], Any]) -> Any:
-    """What is returned, or the kind of what is raised and what it knows."""
+    """What is returned, or what is raised: its kind, its words less the numbers, its bounds."""
     try:
         return answer()
     except rb.RankboundError as error:
         known = (getattr(error, name, None) for name in ("bounds", "least_head_size"))
-        return type(error).__name__, *known
+        return type(error).__name__, NUMBERS.sub("#", str(error)), *known
 
 
 def whole_logits(n: int, k: int, seed: int) -> Any:
@@ -78,6 +88,7 @@ def ways() -> dict[str, dict[str, Any]]:
     """A context in the ways in which functions take one."""
     P, few, seen = context(6), context(6, "logrank", rank=2), context(6, "causal")
     X = rb.random_tokens(4, 6, 0)
+    rounded = few.astype(np.float32) / few.astype(np.float32).sum(axis=0, dtype=np.float64)
     on_tokens = rb.random_head(4, 2, 1).context(X)
     return {
         "plain": {"P": P},
@@ -116,13 +127,65 @@ def ways() -> dict[str, dict[str, Any]]:
             "mask": "causal",
         },
         "on tokens that do not do, causal": {"P": seen, "X": X[:2], "mask": "causal"},
+        "in doubt": {"P": rounded},
         "a batch": {"P": np.stack([P, few])},
+        "a batch in doubt": {"P": np.stack([P, rounded])},
     }
 
 
 def masked(P: Array, mask: npt.NDArray[np.bool_]) -> Array:
     """The context renormalised on the mask."""
     return np.asarray(P * mask / (P * mask).sum(axis=0))
+
+
+def orders(*small: Any) -> list[Array]:
+    """Logarithms of errors and tolerances, of which a share is to show."""
+    return [np.log(np.maximum(np.asarray(x, np.float64), rounding.ETA)) for x in small]
+
+
+def reach(
+    P: Any = None,
+    X: Any = None,
+    logits: Any = None,
+    mask: Any = None,
+    rtol: Any = None,
+    stored: Any = None,
+    rows: bool = False,
+) -> Any:
+    """What is known of a context, and of the heads that have it, with errors and tolerances."""
+    context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored)
+    logs = softmax_gauge.logs_of(context)
+    less = logs.less_certain(3.0)
+    known = orders(logs.error, less.error, logs.tolerance)
+    flags = logs.declared, logs.underflowed, logs.unit, logs.stored.name
+    if np.ndim(P) > 2:
+        return known, flags
+    tokens = None if X is None else read_tokens(X, context.n)
+    found = attempted(partial(decision.decide, context, tokens, rtol))
+    if not isinstance(found, theorem_a.Reach):
+        return known, flags, found
+    return known, flags, found.least, found.doubtful, orders(found.tolerance, found.allowed)
+
+
+def roundings() -> Any:
+    """Bounds on what rounding does, in units of it."""
+    A, B = np.cos(np.arange(12.0)).reshape(3, 4), np.arange(20.0).reshape(4, 5) + 0.1
+    heads = [rb.random_head(5, 3, seed) for seed in (0, 1)]
+    X = rb.random_tokens(5, 6, 0)
+    factors = heads[0].keys(X), heads[1].queries(X)
+    given = head_log_rank._product_errors(heads[0], X)
+    return [
+        [(rounding.up(1.0, k) - 1) / rounding.U for k in (0, 1, 2, 9, 1000)],
+        orders(rounding.up(0.0, 1), rounding.product_error(A, B)),
+        orders(rounding.product_error_sums(A, B), rounding.product_error(A * 0, B)),
+        orders(rounding.weyl_threshold(1e-9, (3, 4), 2.0), rounding.weyl_threshold(0, (3, 4), 2.0)),
+        orders(*given, *head_log_rank._balanced_errors(*factors, 1e-12, None)),
+        orders(*head_log_rank._balanced_errors(*factors, 1e-12, given)),
+        orders(evidence.frobenius(np.abs(A) * 1e-200), evidence.frobenius(A * A)),
+        orders(evidence.sliced_product(B.T, np.tril(B[:, :4]))[1]),
+        orders(*(evidence.scale_columns(A * 2.0**-1050, e)[1] for e in (None, A * A * 1e-320))),
+        orders(*(rb.spectrum(A, stored=t).tolerance for t in ("float64", "float32", "float16"))),
+    ]
 
 
 def every_way(function: Callable[..., Any], *, among: str = "", **given: Any) -> Any:
@@ -336,6 +399,12 @@ CALLS: dict[str, Callable[[], Any]] = {
         )
         for name in ("rows", "float32", "batch", "causal", "another mask", "permutation")
     },
+    "reaches": lambda: every_way(reach),
+    "certified-log-ranks": lambda: {
+        name: proofs(found) if isinstance(found, rb.RankBounds) else found
+        for name, found in every_way(rb.certified_log_rank).items()
+    },
+    "roundings": roundings,
     "certified-log-rank-within": partial(every_way, rb.certified_log_rank, ratio=1e-3),
     "unreachability-within": partial(every_way, theorem_b.unreachability_certificate, ratio=1e-6),
     "represent-size-3": partial(every_way, rb.represent, head_size=3, ratio=1e-4),
@@ -344,8 +413,8 @@ CALLS: dict[str, Callable[[], Any]] = {
         *(proofs(rb.exact_rank(exact_numbers(kind))) for kind in (int, Fraction, np.int64)),
         *(proofs(rb.exact_rank(A, floats="exact")) for A in matrices().values() if A.ndim == 2),
         *(
-            proofs(exact.exact_logit_rank(whole_logits(4, 2, 0), whole_logits(4, 1, 1), centre=one))
-            for one in (False, True)
+            proofs(exact.exact_logit_rank(whole_logits(4, 2, 0), whole_logits(4, 1, 1), **given))
+            for given in ({}, {"centre": True})
         ),
     ],
     "spectra": lambda: [

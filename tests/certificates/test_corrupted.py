@@ -183,6 +183,7 @@ def parts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 def test_what_is_no_field_is_refused_by_its_name(name: str) -> None:
     """Each part in turn a number, a word, or an empty list."""
     for path in parts(example(name))[1:]:
+        junk: Any
         for junk in (1.5, "junk", []):
             document = example(name)
             put(document, path, junk)
