@@ -67,6 +67,7 @@ SAMPLE, SEED = 60, 14  # of CI
 LEAST_KNOWN = 0.7  # of what is on record: where the code has lost more, it is to be drawn again
 # Seconds are those of the processor: a machine that does other work too judges as a quiet one does.
 FIRST, GRACE, FACTOR = 8, 20.0, 4.0  # tests of the first round; seconds; times the usual duration
+COLLECTING = 60.0  # seconds more where all is imported and collected anew
 IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
 MOST = 60.0  # seconds of tests for one mutant: what only later tests would notice survives
 MANY = 1000  # tests of each kind, for what ran at import
@@ -590,6 +591,7 @@ class Judge:
         while rest:
             now, later = rest[:size], rest[size:]
             limit = GRACE + FACTOR * sum(seconds.get(test, 1.0) for test in now)
+            limit += 0 if live else COLLECTING
             answer = self.outcome(now, limit, live, mutant)
             if answer == "import":
                 live, size = False, len(rest)  # each round would import and collect anew
