@@ -71,6 +71,7 @@ COLLECTING = 60.0  # seconds more where all is imported and collected anew
 IDLE = 10  # the clock may show so many times the seconds allowed, for what waits and does nothing
 MOST = 60.0  # seconds of tests for one mutant: what only later tests would notice survives
 MANY = 1000  # tests of each kind, for what ran at import
+LONG = 0.1  # seconds: what takes them is counted for each test that uses it
 ROOM = 60.0  # seconds that the tests of a room take, about
 MEMORY = 8 * 2**30  # a mutant that allocates without end fails instead of swapping
 PRELOADED = ("numpy", "scipy.linalg", "scipy.optimize", "sympy", "mpmath", "flint", "hypothesis")
@@ -275,6 +276,7 @@ class _Plugin:
         self.cover, self.failed, self.now = cover, set[str](), ""
         self.seconds: dict[str, float] = {}
         self.users = defaultdict[str, set[str]](set)  # of what a test has worked out, others
+        self.makers: dict[Any, str] = {}  # of a fixture that tests share, the first of them
 
     def pytest_collection(self) -> None:
         from hypothesis import Phase, settings
@@ -304,14 +306,25 @@ class _Plugin:
         return call
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+    def pytest_runtest_protocol(self, item: Any) -> Iterator[None]:
         if self.cover:
             self.cover.switch_context(item.nodeid)
         self.now = item.nodeid
         start = time.process_time()
         outcome = yield
         self.seconds[item.nodeid] = time.process_time() - start
+        for fixtures in item._fixtureinfo.name2fixturedefs.values():
+            if maker := self.makers.get(fixtures[-1]):
+                self.users[maker].add(item.nodeid)
         return outcome
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_fixture_setup(self, fixturedef: Any) -> Iterator[None]:
+        start = time.process_time()
+        made = yield
+        if fixturedef.scope != "function" and time.process_time() - start > LONG:
+            self.makers[fixturedef] = self.now
+        return made
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed:
