@@ -205,6 +205,7 @@ def matrices() -> dict[str, Any]:
     A, hilbert = rng.standard_normal((6, 6)), 1 / (1.0 + np.add.outer(np.arange(9), np.arange(9)))
     return {
         "random": A,
+        "identity": np.eye(5),
         "tall": rng.standard_normal((9, 4)),
         "wide": rng.standard_normal((4, 9)),
         "of rank 3": rng.standard_normal((6, 3)) @ rng.standard_normal((3, 6)),
@@ -225,7 +226,7 @@ def within(A: Any) -> list[Any]:
     """Errors of its entries: none, even ones of several sizes, and uneven ones."""
     sizes = np.abs(A) + 2.0**-30 * np.abs(A).max()
     even = [None, 1e-12, 1e-3, 0.3]
-    return [*even, np.eye(*A.shape[-2:]) * 0.2 * np.abs(A).max(), sizes * 1e-9, sizes * 0.1]
+    return [*even, np.eye(*A.shape[-2:]) * 0.6 * np.abs(A).max(), sizes * 1e-9, sizes * 0.1]
 
 
 def ranks(name: str) -> Any:
