@@ -304,6 +304,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "slope": lambda: [slope(8, k, dear) for k, dear in ((1, 0), (2, 2), (3, 1))],
     "ascent-no-dear": lambda: (lambda at: (at.value, at.budget))(ascent(8, 2, 0)),
     "ascent-dear": lambda: (lambda at: (at.value, at.budget))(ascent(10, 3, 2)),
+    "with-dear": lambda: [
+        minorants.Point(0.05, dear, *np.zeros((3, 1))).with_dear(other)
+        for dear, other in ((0, 3), (3, 0), (2, 7))
+    ],
     "raised": lambda: (lambda one: (one.value, one.budget))(best_raised(10, 3)),
     "budgets": lambda: [approximation._budgets(*soft(n), 2) for n in (5, 9)],
     "direct": lambda: approximation._direct(*soft(6)[:1], 2, *weights(6)),

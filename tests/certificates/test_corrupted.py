@@ -582,6 +582,29 @@ def test_a_threshold_above_one_and_parts_without_rows() -> None:
         assert "out of bounds" in check(document).reason
 
 
+def test_thresholds_finer_than_the_grid_are_rounded() -> None:
+    document = example("wrong signs")
+    finer = document["data"]["thresholds"]
+    finer["entries"] = [hex(int(x, 16) << 200) for x in finer["entries"]]
+    finer["exponent"] -= 200
+    assert check(document).accepted
+
+
+def test_the_matrices_of_a_block_are_of_its_size() -> None:
+    """One more column of zeros, or row, in each in turn."""
+    block = example("column budgets, tilted")["data"]["blocks"][0]
+    names = [name for name, value in block.items() if isinstance(value, dict)]
+    assert len(names) == 8
+    for name in names:
+        for side in ("rows", "columns"):
+            document = example("column budgets, tilted")
+            changed = document["data"]["blocks"][0][name]
+            more = changed["columns" if side == "rows" else "rows"]
+            changed[side] += 1
+            changed["entries"] += ["0x0"] * more
+            assert "expected" in check(document).reason, (name, side)
+
+
 def test_the_bracket_of_pi_and_the_sine_are_bounds() -> None:
     from mpmath import mp
 
