@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from functools import cache, partial
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ import numpy.typing as npt
 import rankbound as rb
 from rankbound._validate import Array
 from rankbound.attention import layer, masks, pretrained, variants
+from rankbound.certificates.checker import tables
 from rankbound.context import read_context
 from rankbound.exact import rounding
 from rankbound.ranks import evidence, exact
@@ -255,6 +257,43 @@ def ranks(name: str) -> Any:
 def proofs(bounds: rb.RankBounds) -> Any:
     """The bounds and what certifies them."""
     return bounds, attempted(lambda: bounds.certify().certificates)
+
+
+def work(certificate: Any) -> Any:
+    """Whether it is accepted, and the products of digits that its check counts."""
+    budget, spent = tables.Budget, list[int]()
+
+    def spend(self: Any, products: int, on: str) -> None:
+        spent.append(products)
+
+    with patch.object(budget, "spend", spend):
+        return rb.check(certificate).accepted, float(sum(spent))
+
+
+def certificates() -> Iterator[Any]:
+    """Of most kinds."""
+    P, logs, X = context(6), whole_logits(6, 2, 2), rb.random_tokens(4, 6, 0)
+    keys = [[1, 0, 2, 1], [0, 1, 1, 3]]
+    for bounds in (
+        rb.exact_rank(exact_numbers(Fraction)),
+        rb.certified_rank(matrices()["random"]),
+        rb.certified_rank(matrices()["nearly singular"]),
+        rb.certified_rank(matrices()["tall"], 1e-3),
+        rb.certified_log_rank(P, ratio=1e-9),
+        rb.certified_log_rank(logits=logs),
+        rb.certified_log_rank(logits=logs, mask="causal"),
+        exact.exact_logit_rank(keys, keys, centre=True),
+    ):
+        yield from bounds.certify().certificates
+    yield theorem_b.unreachability_certificate(P, X=X)
+    yield theorem_b.unreachability_certificate(context(6, "causal"), X=X, mask="causal")
+    yield divergence.sign_rank_certificate(signs(9))
+    yield divergence.pattern_certificate(signs(16), 3.0, 1)
+    yield divergence.scale_certificate(9, 4, 0.01)
+    yield set_selection.selectable_certificate(5, 2)
+    yield set_selection.unselectable_certificate([[0, 1, 2, 5]], 2)
+    first, second = layers()[:2]
+    yield rb.separating_tokens(first, second).certificate
 
 
 def heads() -> dict[str, rb.AttentionHead]:
@@ -500,6 +539,7 @@ CALLS: dict[str, Callable[[], Any]] = {
         for n, d, e in ((9, 2, 0.1), (9, 4, 0.01), (3, 1, 0.1), (20, 30, 0.4))
         for bound in (None, 0.5)
     ],
+    "work-of-checks": lambda: [work(one) for one in certificates()],
     "splits": lambda: [
         theorem_a.logit_error(head, head.logits(X), X)
         for head in heads().values()
