@@ -15,19 +15,22 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from fractions import Fraction
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import results_of_calls  # beside this file
+from results_of_calls import causal, context, hidden, signs
 
 import rankbound as rb
 from rankbound._validate import Array
 from rankbound.attention import adversarial_layers
-from rankbound.certificates.matrices import Matrix
+from rankbound.certificates.matrices import Dyadic, Matrix
 from rankbound.certificates.statements import Rank
 from rankbound.context import read_context
+from rankbound.measuring.head import layer_heads
 from rankbound.ranks import evidence
 from rankbound.theory import (
     any_tokens,
@@ -48,13 +51,27 @@ RECORD = Path(__file__).parent.parent / "tests" / "results.json"
 DIGITS, OF_ASCENTS = 6, 2
 
 
+def size_of(number: Any) -> float:
+    """The number as a float, infinite where it is beyond."""
+    return float(number) if abs(number) < 2**1023 else math.inf
+
+
 def leaves(value: Any) -> Iterator[Any]:
     """The numbers and texts of which a result is made, in order."""
     if isinstance(value, np.ndarray):
         yield value.shape
+        yield value.dtype.name
         yield from value.ravel().tolist()
     elif isinstance(value, np.generic):
         yield value.item()
+    elif isinstance(value, rb.AttentionHead):  # its factors have signs that a BLAS chooses
+        yield value.head_size
+        yield from leaves([value.d, value.scale, value.soft_cap, value.mask, value.logits()])
+    elif isinstance(value, Matrix):
+        yield from leaves([value.type, value.rows, value.columns, *map(size_of, value.entries)])
+    elif isinstance(value, Dyadic):
+        yield from leaves([value.rows, value.columns, value.exponent])
+        yield from (size_of(x * Fraction(2) ** value.exponent) for x in value.entries)
     elif is_dataclass(value):
         for field in fields(value):
             yield from leaves(getattr(value, field.name))
@@ -87,14 +104,6 @@ def summary(value: Any) -> list[Any]:
     weighted = math.fsum(x * math.cos(1 + i) for i, x in enumerate(floats))
     digest = hashlib.sha256(exact.encode()).hexdigest()[:12]
     return [digest, len(floats), math.fsum(map(abs, floats)), weighted]
-
-
-@cache
-def context(n: int, law: str = "gibbs", seed: int = 1, **parameters: float) -> Array:
-    """P, fixed."""
-    P = rb.random_context(n, seed=seed, law=law, **parameters)
-    P.setflags(write=False)
-    return P
 
 
 def soft(n: int) -> tuple[Array, Array]:
@@ -198,26 +207,15 @@ def selecting(n: int, d: int, error: float) -> Any:
     return found.scale, found.margin, found.total_variation, found.targets
 
 
-def signs(n: int) -> npt.NDArray[np.int64]:
-    """A pattern with changes in every column."""
-    table = np.cos(np.outer(np.arange(1, n + 1), np.arange(1, n + 1)))
-    return np.where(table > 0, 1, -1)
-
-
 def cut_costs(basis: str, size: int) -> Any:
     """What two heads lose in a basis, by second order, and the projections of their moments."""
-    model = rb.random_multihead(8, 2, 0)
-    heads = [replaced_tokens(model.head(h)) for h in range(2)]
+    model, X = rb.random_multihead(8, 2, 0), rb.random_tokens(8, 12, 0)
+    two = [model.head(h) for h in range(2)]
+    heads = layer_heads([head.queries(X) for head in two], [head.keys(X) for head in two])
     m = bases.moments(heads, [head.context() for head in heads])
     return [
         bases.second_order_kl(m, bases.projections(m, basis, size, group).cut) for group in (1, 2)
     ]
-
-
-def replaced_tokens(head: Any) -> Any:
-    """The head of the queries and keys on fixed tokens."""
-    X = rb.random_tokens(8, 12, 0)
-    return rb.AttentionHead(W_q=head.queries(X), W_k=head.keys(X))
 
 
 def fixed_layers(d: int, heads: int, size: int, fewer: int) -> Any:
@@ -264,23 +262,30 @@ def under_mask(n: int, mask: npt.NDArray[np.bool_]) -> Any:
     return reach.least, reach.scaled, bounds.lower, bounds.upper, bounds.method
 
 
-def causal(n: int) -> npt.NDArray[np.bool_]:
-    """Query j sees keys 0, …, j."""
-    return np.asarray(np.triu(np.ones((n, n), bool)))
-
-
-def hidden(n: int) -> npt.NDArray[np.bool_]:
-    """A mask that is not nested."""
-    mask = np.ones((n, n), bool)
-    mask[np.arange(n), (np.arange(n) * 3 + 1) % n] = False
-    mask[0] = True
-    return mask
-
-
 def kl(n: int, k: int, **given: Any) -> float:
     """The bound of a context by softmax of Gaussian logits."""
     scale = given.pop("scale", 0.5)
     return float(rb.kl_lower_bound(context(n, scale=scale), k, **given))
+
+
+def completion() -> Any:
+    """Row by row, where a row rests on cancellation and others, before and after it, do not."""
+    D = np.array([[0, 0, 0, 0], [1, 2, 1, 1], [1, 2 + 1e-5, 0, 3], [0, 1, 5, 1], [2, 4, 2, 2.0]])
+    visible = np.ones((5, 4), bool)
+    visible[3, 2:] = visible[4, 3] = False
+    return [
+        theorem_c._extend(np.where(seen, D, 0.0), np.full(D.shape, error), seen)
+        for seen in (visible, np.ones_like(visible))
+        for error in (1e-16, 1e-7)
+    ]
+
+
+def hard_prices() -> Any:
+    """Of entries and weights as small and as large as floats are."""
+    p = np.array([[1e-150, 0.5, 1e-12], [0.25, 1e-100, 1.0]])
+    a, b = np.array([1e-160, 0.3]), np.array([1e-200, 1.0, 1e150])
+    H = np.array([[0.0, 700.0, -700.0], [1e-9, -1e9, 3.0]])
+    return [minorants.prices(p, a, b, H, budget) for budget in (1e-6, 1e-3, 1.0)]
 
 
 grid = np.geomspace(1e-9, 30, 40)
@@ -295,6 +300,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "slope": lambda: [slope(8, k, dear) for k, dear in ((1, 0), (2, 2), (3, 1))],
     "ascent-no-dear": lambda: (lambda at: (at.value, at.budget))(ascent(8, 2, 0)),
     "ascent-dear": lambda: (lambda at: (at.value, at.budget))(ascent(10, 3, 2)),
+    "with-dear": lambda: [
+        minorants.Point(0.05, dear, *np.zeros((3, 1))).with_dear(other)
+        for dear, other in ((0, 3), (3, 0), (2, 7))
+    ],
     "raised": lambda: (lambda one: (one.value, one.budget))(best_raised(10, 3)),
     "budgets": lambda: [approximation._budgets(*soft(n), 2) for n in (5, 9)],
     "direct": lambda: approximation._direct(*soft(6)[:1], 2, *weights(6)),
@@ -303,6 +312,11 @@ RESULTS: dict[str, Callable[[], Any]] = {
     ],
     "weighted": lambda: approximation._weighted(*soft(7), 2),
     "by-signs": lambda: [approximation._by_signs(*soft(n), 1) for n in (8, 16)],
+    "by-signs-uneven": lambda: [
+        approximation._by_signs(ell, np.exp(ell), k)
+        for ell in (np.log(rb.column_softmax(3.0 * signs(16) + tilt(16))),)
+        for k in (1, 2, 3)
+    ],
     "by-signs-hadamard": lambda: approximation._by_signs(
         np.log(context(16, "hadamard", epsilon=2.0)), context(16, "hadamard", epsilon=2.0), 1
     ),
@@ -395,6 +409,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     ],
     "equations-causal": lambda: [system(n, d, causal(n)) for n, d in ((4, 2), (6, 3))],
     "equations-hidden": lambda: [system(n, d, hidden(n)) for n, d in ((4, 2), (6, 3))],
+    "completion": completion,
+    "hard-prices": hard_prices,
     "causal-dimension": lambda: [
         any_tokens.causal_dimension(n, d, holds_ones=ones)
         for n in (1, 3, 7)
@@ -430,6 +446,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
         for k in (0, 2, 3)
         for error in (None, np.full(A.shape, 2.0**-20))
     ],
+    **results_of_calls.CALLS,
 }
 
 

@@ -20,7 +20,7 @@ import json, sys
 from dataclasses import replace
 sys.path.insert(0, "scripts")
 import mutants
-mutants.GRACE = 5.0
+mutants.GRACE, mutants.COLLECTING = 5.0, 0.0
 path, sound = "rankbound/attention/softmax.py", "tests/attention/test_softmax.py"
 mutants.TESTS = [sound]
 text = (mutants.ROOT / path).read_text()
@@ -106,10 +106,32 @@ def test_wording_is_left_out(tmp_path: Path) -> None:
         'def f(x: "int") -> "int":\n    "words"\n    {"of " "two": 3, f"and {x} " "more": 4}\n'
         '    raise InputError(f"no {x + 1}", least=f(2), reason="w")\n'
     )
+    assert [was for was, _ in changes(tmp_path, "module.py")] == ["3", "4", "f(2)", "2"]
+
+
+def test_the_strict_of_a_zip_is_left_out(tmp_path: Path) -> None:
+    """But not in the checker, nor what is zipped."""
+    (tmp_path / "checker").mkdir()
+    for name in ("module.py", "checker/module.py"):
+        (tmp_path / name).write_text("x = dict(zip(y, z, strict=True), strict=True)\n")
+    found, of_the_checker = (
+        changes(tmp_path, name) for name in ("module.py", "./checker/module.py")
+    )
+    left_out = [one for one in of_the_checker if one not in found]
+    assert [now for was, now in left_out] == [
+        "zip(y, z, strict=None)",
+        "zip(y, z, )",
+    ]
+    assert ["zip(y, z, strict=True)", "zip(None, z, strict=True)"] in found
+
+
+def changes(root: Path, path: str) -> list[list[str]]:
+    """What the mutants of a module replace, and by what."""
     code = (
         "import json, sys; from pathlib import Path; sys.path.insert(0, 'scripts'); import mutants;"
-        f"mutants.ROOT = Path({str(tmp_path)!r});"
-        "print(json.dumps([m.was for m in mutants.mutants('module.py')]))"
+        f"mutants.ROOT = Path({str(root)!r});"
+        f"print(json.dumps([[m.was, m.now] for m in mutants.mutants({path!r})]))"
     )
     done = python("-c", code)
-    assert json.loads(done.stdout) == ["3", "4", "f(2)", "2"], done.stderr
+    assert not done.returncode, done.stderr
+    return list(json.loads(done.stdout))

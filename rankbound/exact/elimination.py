@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from itertools import islice
 from typing import Any, cast
 
 from rankbound.exact.flint import flint_module, null_space, solve_rows
@@ -54,7 +55,7 @@ def prove_rank(A: Rationals, most: int | None = None) -> RankProof:
     cleared, multipliers = integer_rows(A)
     shape = min(len(A), len(A[0]))
     full = shape if most is None else min(most, shape)
-    for prime in _primes(flint, multipliers):
+    for prime in islice(_primes(flint, multipliers), _enough(cleared)):
         rows, columns = _minor(flint, cleared, prime)
         rank = len(columns)
         if rank == full:
@@ -76,7 +77,7 @@ def pivots_modulo_prime(
     denominators, and is one for which the minor has at least `least` rows: a rank known otherwise.
     """
     flint = flint_module()
-    for prime in _primes(flint, denominators):
+    for prime in islice(_primes(flint, denominators), _enough(M)):
         rows, columns = _minor(flint, M, prime)
         if len(rows) >= least:
             return rows, columns, prime
@@ -86,12 +87,18 @@ def pivots_modulo_prime(
 def _primes(flint: Any, denominators: Iterable[int] = ()) -> Iterator[int]:
     """Primes downwards from 2^61 - 1 that divide no denominator.
 
-    Rationals have residues modulo no other. Those that divide the pivotal minors are finitely many.
+    Rationals have residues modulo no other.
     """
     avoided = [x for x in set(denominators) if x > 1]
-    for candidate in range(LARGEST_PRIME, 2, -2):
+    for candidate in range(LARGEST_PRIME, LARGEST_PRIME // 2, -2):
         if flint.fmpz(candidate).is_prime() and all(x % candidate for x in avoided):
             yield candidate
+
+
+def _enough(M: IntegerMatrix) -> int:
+    """One more than the primes above 2^60 that divide a minor, by Hadamard's bound on its bits."""
+    size, bits = min(len(M), len(M[0])), max(x.bit_length() for row in M for x in row)
+    return size * (bits + size.bit_length()) // 60 + 1
 
 
 def _minor(flint: Any, M: IntegerMatrix, prime: int) -> tuple[Pivots, Pivots]:
@@ -101,12 +108,9 @@ def _minor(flint: Any, M: IntegerMatrix, prime: int) -> tuple[Pivots, Pivots]:
 
 def _pivots(matrix: Any) -> Pivots:
     echelon, rank = matrix.rref()
-    pivots, column = [], 0
+    pivots, columns = [], iter(range(matrix.ncols()))
     for row in range(rank):
-        while int(echelon[row, column]) == 0:
-            column += 1
-        pivots.append(column)
-        column += 1
+        pivots.append(next(column for column in columns if int(echelon[row, column])))
     return tuple(pivots)
 
 

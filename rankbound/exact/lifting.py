@@ -362,7 +362,7 @@ class Lifting:
         digits: list[Array] = []
         # Cramer's rule and Hadamard's bound: beyond these bits there is nothing more to see
         most = 3 * (r * (self.bits + r.bit_length()) + X.bit_length())
-        while modulus.bit_length() < most:
+        for count in range(1, most // (X.bit_length() - 1) + 2):
             S = reduce(self.inverse @ self.to_digits(E), P)
             parts = mixed(S.reshape(len(S), -1), self.digits)
             first, second = parts[:, ::2], parts[:, 1::2]
@@ -372,8 +372,8 @@ class Lifting:
             ]
             modulus *= X
             digits.append(first)
-            if len(digits) >= wanted:
-                wanted = len(digits) * GROWTH
+            if count >= wanted:
+                wanted = count * GROWTH
                 yield _shared_denominator(modulus, sums), digits
             E = reduce(E - A @ self.to_residuals.of_mixed(parts).reshape(-1, r, 2), Q)
             E = reduce(E * self.shrink[:, None, None], Q)
@@ -394,11 +394,8 @@ class Lifting:
         X, r = self.digits.modulus, self.rank
         m, n = self.by_digits.shape[1:]
         most = denominator.bit_length() + self.bits + 2 * X.bit_length()
-        count = 0
         E = np.zeros((len(self.residuals.primes), m, n - r))
-        while denominator or E.any():
-            if count * X.bit_length() > most:
-                return False  # the denominator is none
+        for _ in range(most // X.bit_length() + 1):
             denominator, d = divmod(denominator, X)
             wide = self.to_digits.unreduced(E)
             S = np.empty((len(wide), r, n - r))
@@ -413,10 +410,11 @@ class Lifting:
             digit = mixed(S.reshape(len(S), -1), self.digits)
             if kept is not None:
                 kept.append(digit)
-            count += 1
             S = self.to_residuals.of_mixed(digit).reshape(-1, r, n - r)
             E = self._residual(E, self.residuals.of(d), S)
-        return True
+            if not (denominator or E.any()):
+                return True
+        return False  # the denominator is none
 
     def _residual(self, E: Array, d: Array, S: Array) -> Array:
         """(E + d T - G S)/X, known to be whole."""

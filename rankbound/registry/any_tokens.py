@@ -168,13 +168,18 @@ def normalised_tokens(trial: Trial, d: int, n: int, centre: Formula) -> Any:
 
     There is none for d = 3.
     """
-    tokens: list[list[Fraction]] = []
-    while len(tokens) < n:
-        x = [int(a) for a in trial.rng.integers(-9, 10, d)]
-        squares = sum(a * a for a in centred_token(x)) // d  # d² times the variance, an integer
-        deviation = math.isqrt(squares)
-        if deviation and deviation**2 == squares:
-            tokens.append([Fraction(a, deviation) for a in centre(x)])
+
+    def squares(x: list[int]) -> int:
+        """d² times the variance, an integer."""
+        return sum(a * a for a in centred_token(x)) // d
+
+    def is_square(x: list[int]) -> bool:
+        return squares(x) > 0 and math.isqrt(squares(x)) ** 2 == squares(x)
+
+    drawn = [
+        trial.first(is_square, lambda: trial.rng.integers(-9, 10, d).tolist()) for _ in range(n)
+    ]
+    tokens = [[Fraction(a, math.isqrt(squares(x))) for a in centre(x)] for x in drawn]
     return np.array(tokens, dtype=object).T
 
 

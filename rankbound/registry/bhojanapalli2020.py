@@ -43,6 +43,7 @@ from rankbound.registry.populations import (
     Contexts,
     construction_error,
     exact_logits,
+    has_rank,
     identity_logits,
     one_coordinate_less,
     pretrained_contexts,
@@ -107,9 +108,7 @@ def check_first_exact(
     """Build W_k, W_q over the rationals for P ∝ exp(M) and multiply out."""
     for n in range(2, trial.count(8, 14)):
         M, d = trial.integers(n, n), n + int(trial.rng.integers(0, 3))
-        X = trial.integers(d, n, bound=9)
-        while int(exact_rank(X)) < n:  # the hypothesis, met exactly
-            X = trial.integers(d, n, bound=9)
+        X = trial.first(partial(has_rank, rank=n), partial(trial.integers, d, n, bound=9))
         tokens = as_rationals(X)
         pseudo = inverse(tokens)
         W_k, W_q = (rational_product(factor, pseudo) for factor in factors(M))

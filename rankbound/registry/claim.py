@@ -23,13 +23,14 @@ from rankbound.certificates.statements import (
     RepresentedWithin,
     ScaleAbove,
 )
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, RankboundError
 from rankbound.mathematics import marked
 from rankbound.ranks.bounds import RankBounds, written
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
 LEVELS = ("quick", "full")
+MOST_DRAWS = 5_000  # until one meets a hypothesis
 
 T = TypeVar("T")
 
@@ -176,6 +177,13 @@ class Trial:
             -bound, bound, size=shape, endpoint=True
         ).tolist()
         return table
+
+    def first(self, meets: Callable[[T], bool], draw: Callable[[], T]) -> T:
+        """The first draw that meets a hypothesis."""
+        for _ in range(MOST_DRAWS):
+            if meets(drawn := draw()):
+                return drawn
+        raise RankboundError(f"none of {MOST_DRAWS} draws meets the hypothesis.")
 
 
 @dataclass(frozen=True, eq=False, repr=False)

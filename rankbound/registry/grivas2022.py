@@ -7,15 +7,15 @@ classes was not recovered, and models are not part of this package.
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 
 from rankbound.certificates.certificates import Representation
 from rankbound.certificates.matrices import Matrix
 from rankbound.certificates.statements import RepresentedExactly
 from rankbound.exact.flint import left_inverse
 from rankbound.exact.rational import Rationals, as_rationals, transposed
-from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Formula, Instance, Instances, Mutant, Source, Trial, make_claim
-from rankbound.registry.populations import exact_logits, identity_logits
+from rankbound.registry.populations import exact_logits, has_rank, identity_logits
 from rankbound.verdict import Verdict
 
 
@@ -42,15 +42,28 @@ def each_wins(M: Rationals) -> bool:
     return all(c[i] > max(c[:i] + c[i + 1 :]) for i, c in columns)
 
 
+def distinct_points(trial: Trial, n: int, size: int) -> list[list[int]]:
+    """So many different integer points."""
+    points: list[list[int]] = []
+
+    def is_new(drawn: list[list[int]]) -> bool:
+        return drawn[0] not in points
+
+    for _ in range(n):
+        points.append(trial.first(is_new, partial(trial.integers, 1, size, bound=50))[0])
+    return points
+
+
+def affinely_independent(K: list[list[int]]) -> bool:
+    """Whether the columns are."""
+    return has_rank([*K, [1] * len(K[0])], len(K[0]))
+
+
 def check_unit(trial: Trial, *, keys: Formula = on_sphere) -> Instances:
     """Whether each key scores above all others for the query along it."""
     for k in (2, 3, 5):
         for n in trial.some(2, (4, 9, 16)):
-            points: list[list[int]] = []
-            while len(points) < n:
-                (point,) = trial.integers(1, k - 1, bound=50)
-                points += [point] if point not in points else []
-            K = keys(points)
+            K = keys(distinct_points(trial, n, k - 1))
             M = exact_logits(K, K)
             wins = each_wins(M)
             proof = Representation(
@@ -70,9 +83,8 @@ def check_few(trial: Trial, *, queries: Formula = dual_queries) -> Instances:
     """Whether k + 1 affinely independent keys all win; the head's context is that of identity."""
     for k in trial.some(3, (2, 3, 5, 8)):
         for repeat in range(trial.count(2, 5)):
-            K = as_rationals(trial.integers(k, k + 1, bound=9))
-            while int(exact_rank([*K, [1] * (k + 1)])) <= k:
-                K = as_rationals(trial.integers(k, k + 1, bound=9))
+            draw = partial(trial.integers, k, k + 1, bound=9)
+            K = as_rationals(trial.first(affinely_independent, draw))
             Q = queries(K)
             same = Matrix.of_integers(identity_logits(k + 1))
             proof = Representation(

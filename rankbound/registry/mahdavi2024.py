@@ -25,7 +25,7 @@ from rankbound.registry.claim import (
     compare_ranks,
     make_claim,
 )
-from rankbound.registry.populations import exact_logits
+from rankbound.registry.populations import exact_logits, has_rank
 from rankbound.verdict import Verdict
 
 
@@ -84,7 +84,7 @@ def _draw(trial: Trial, *shape: int) -> Rationals:
 def _kruskal(queries: Rationals, n: int) -> bool:
     """Whether every n of the columns are independent."""
     columns = transposed(queries)
-    return all(int(exact_rank(part)) == n for part in itertools.combinations(columns, n))
+    return all(has_rank(part, n) for part in itertools.combinations(columns, n))
 
 
 def guaranteed(heads: int, n: int, k: int) -> int:
@@ -98,13 +98,11 @@ def check_guarantee(
     """The rank of what random heads hand on, for as many examples as are guaranteed."""
     for heads, n, k in trial.some(2, ((1, 3, 3), (2, 4, 3), (3, 4, 3))):
         d, examples = n, guaranteed(heads, n, k)
-        queries = _draw(trial, d, max(examples, n))
-        while not _kruskal(queries, n):
-            queries = _draw(trial, d, max(examples, n))
-        contexts: list[Rationals] = []
-        while len(contexts) < examples:
-            E = _draw(trial, d, n)
-            contexts += [E] if int(exact_rank(E)) == n else []
+        queries = trial.first(partial(_kruskal, n=n), partial(_draw, trial, d, max(examples, n)))
+        contexts = [
+            trial.first(partial(has_rank, rank=n), partial(_draw, trial, d, n))
+            for _ in range(examples)
+        ]
         projections = [(_draw(trial, k, d), _draw(trial, k, d)) for _ in range(heads)]
         Z = [
             [x for W in projections for x in _attended(W, E, query, weights)]

@@ -21,6 +21,7 @@ from rankbound.exact.rational import Rationals, transposed
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.solve import Fit, fit_head
 from rankbound.ranks.bounds import RankBounds
+from rankbound.ranks.exact import exact_rank
 from rankbound.registry.claim import Trial
 from rankbound.theory.certified import certified_log_rank
 from rankbound.theory.theorem_a import exact_factors
@@ -44,6 +45,11 @@ def represented(M: Any, W_k: Any, W_q: Any, X: Any = None) -> Representation:
     weights = (Matrix.of_rationals(W) for W in (W_k, W_q))
     tokens = () if X is None else (Matrix.of_integers(X),)
     return Representation(RepresentedExactly(Matrix.of_integers(M), *weights, *tokens))
+
+
+def has_rank(rows: Any, rank: int) -> bool:
+    """Whether a matrix of exact numbers has it."""
+    return int(exact_rank(rows)) == rank
 
 
 def identity_logits(n: int) -> list[list[int]]:

@@ -261,15 +261,23 @@ def _strongest(L: Rationals, basis: list[Rationals]) -> Rationals | None:
     found = [W for W, x in zip(basis, products, strict=True) if x]
     if not found:
         return None
-    flat = np.array([[float(x) for row in W for x in row] for W in basis])
-    shares = np.linalg.lstsq(flat.T, np.array([float(x) for row in L for x in row]), rcond=None)[0]
+    units = [_unit(W) for W in basis]
+    flat = np.array([list(map(float, unit)) for unit in units])
+    shares = np.linalg.lstsq(flat.T, np.array(list(map(float, _unit(L)))), rcond=None)[0]
     largest = float(np.abs(shares).max())
     if 0 < largest < math.inf:
         whole = [Fraction(x) for x in np.round(shares / largest * 2**20).tolist()]
-        entries = zip(*([x for row in W for x in row] for W in basis), strict=True)
+        entries = zip(*units, strict=True)
         n, mixed = len(L), [sum(map(mul, whole, entry), Fraction(0)) for entry in entries]
         found.append([mixed[i * n : (i + 1) * n] for i in range(n)])
     return max(found, key=lambda W: abs(_product(W, L)) / (_length(W) or 1))
+
+
+def _unit(M: Rationals) -> list[Fraction]:
+    """The entries over the largest of them, which may be beyond float64."""
+    entries = [x for row in M for x in row]
+    largest = max(map(abs, entries)) or 1
+    return [x / largest for x in entries]
 
 
 def _product(W: Rationals, L: Rationals) -> Fraction:

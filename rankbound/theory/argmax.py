@@ -171,7 +171,7 @@ def _settled(space: _Keys, i: int, queries: Array) -> tuple[Weights | None, Ints
     keys to which the last linear program gives weight come back too.
     """
     everyone = np.delete(np.arange(space.n), i)
-    while True:
+    for _ in range(space.n):
         known = np.flatnonzero(~np.isnan(queries[0]))
         others = known if len(known) else everyone
         query, multipliers = _solve(space, i, others)

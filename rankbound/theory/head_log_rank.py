@@ -287,7 +287,7 @@ def _independent_columns(A: Integers, p: int) -> list[int]:
     """The columns that are no combination of columns to their left."""
     rest = A.copy()
     pivots: list[int] = []
-    while len(rest):
+    for _ in range(len(A)):
         telling = rest.any(axis=0)
         if not telling.any():
             break

@@ -15,6 +15,7 @@ by the least probability (:mod:`rankbound.theory.approximation`).
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from typing import Any
 
 import numpy as np
@@ -115,13 +116,9 @@ def head_size_for_kl(
         fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
         upper = int(fits[0]) if len(fits) else context.n - 1
         lower = min(excluded_sizes(P, None, budget), upper)
-        low, high = max(lower, 1), upper
-        while low < high:  # sizes below `low` are too small; the bound falls with the size
-            middle = (low + high) // 2
-            if kl_lower_bound(P, middle) > budget:
-                low, lower = middle + 1, middle + 1
-            else:
-                high = middle
+        sizes = range(max(lower, 1), upper)  # the bound falls with the size
+        if too_small := bisect_left(sizes, True, key=lambda k: kl_lower_bound(P, k) <= budget):
+            lower = sizes[0] + too_small
     if upper and not lower and _uniform_is_too_far(P, budget):
         lower = 1
     return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")

@@ -32,7 +32,7 @@ from rankbound.ranks.bounds import RankBounds
 from rankbound.verdict import Verdict
 
 Signs = npt.NDArray[np.int64]
-MOST_POWER = 8  # of the Gram matrix, whose entries then have some 60 bits at n = 256
+POWERS = (1, 2, 4, 8)  # of the Gram matrix, whose entries then have some 60 bits at n = 256
 GIVEN_AWAY = 2.0**-30  # of a bound, for a certificate's rounded numbers to prove it
 MOST_ROWS = 512  # of a Gram matrix that is multiplied exactly
 FORSTER = "Forster's bound in integers, outer products"
@@ -69,9 +69,9 @@ def _norm_bounds(signs: Signs) -> list[tuple[int, int]]:
     found = [(int(np.abs(G).sum(axis=1).max()), 1) for G in grams]
     small = grams[0] if len(grams[0]) <= len(grams[1]) else grams[1]
     if len(small) <= MOST_ROWS:
-        power, p = [[int(x) for x in row] for row in small.tolist()], 1
-        while p < MOST_POWER:
-            power, p = product(power, power), 2 * p
+        power = [[int(x) for x in row] for row in small.tolist()]
+        for p in POWERS[1:]:
+            power = product(power, power)
             found.append((max(sum(map(abs, row)) for row in power), p))
     return found
 
@@ -94,8 +94,8 @@ def largest_rectangle(H: npt.ArrayLike, rank: int) -> int:
 
 def _root(x: int, p: int) -> int:
     """The largest integer whose p-th power is at most x, p a power of 2."""
-    while p > 1:
-        x, p = math.isqrt(x), p // 2
+    for _ in range(p.bit_length() - 1):
+        x = math.isqrt(x)
     return x
 
 
@@ -139,12 +139,7 @@ def _signs(H: npt.ArrayLike) -> Signs:
 
 def _least_root(area: int, bound: int, p: int) -> int:
     """The least integer r with ``r^{2p} bound >= area^p``."""
-    r: int = max(1, round(float(area**p / bound) ** (0.5 / p)) - 1)
-    while r > 1 and (r - 1) ** (2 * p) * bound >= area**p:
-        r -= 1
-    while r ** (2 * p) * bound < area**p:
-        r += 1
-    return r
+    return 1 + _root((area**p - 1) // bound, 2 * p)
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,6 +172,27 @@ def test_a_field_missing_or_one_too_many(name: str) -> None:
         assert "unknown key 'note'" in check(document).reason
 
 
+def parts(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """The paths of everything in the tree; of a list, of what comes first."""
+    if isinstance(value, dict):
+        return [path, *(one for key in value for one in parts(value[key], (*path, key)))]
+    return [path, *(parts(value[0], (*path, 0)) if isinstance(value, list) and value else [])]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_no_field_is_refused_by_its_name(name: str) -> None:
+    """Each part in turn a number, a word, or an empty list."""
+    for path in parts(example(name))[1:]:
+        junk: Any
+        for junk in (1.5, "junk", []):
+            document = example(name)
+            put(document, path, junk)
+            outcome = check(document)
+            assert not outcome.accepted or holds(document["statement"]), (path, junk)
+            assert "None" not in outcome.reason, (path, junk, outcome)
+            assert "the checker failed" not in outcome.reason, (path, junk, outcome)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_another_kind_of_certificate_or_statement(name: str) -> None:
     certificates = {document["kind"] for document in EXAMPLES.values()}
@@ -559,6 +580,29 @@ def test_a_threshold_above_one_and_parts_without_rows() -> None:
     for parts in (0, 9):
         document["data"]["parts"] = parts
         assert "out of bounds" in check(document).reason
+
+
+def test_thresholds_finer_than_the_grid_are_rounded() -> None:
+    document = example("wrong signs")
+    finer = document["data"]["thresholds"]
+    finer["entries"] = [hex(int(x, 16) << 200) for x in finer["entries"]]
+    finer["exponent"] -= 200
+    assert check(document).accepted
+
+
+def test_the_matrices_of_a_block_are_of_its_size() -> None:
+    """One more column of zeros, or row, in each in turn."""
+    block = example("column budgets, tilted")["data"]["blocks"][0]
+    names = [name for name, value in block.items() if isinstance(value, dict)]
+    assert len(names) == 8
+    for name in names:
+        for side in ("rows", "columns"):
+            document = example("column budgets, tilted")
+            changed = document["data"]["blocks"][0][name]
+            more = changed["columns" if side == "rows" else "rows"]
+            changed[side] += 1
+            changed["entries"] += ["0x0"] * more
+            assert "expected" in check(document).reason, (name, side)
 
 
 def test_the_bracket_of_pi_and_the_sine_are_bounds() -> None:

@@ -313,7 +313,20 @@ def resolution(claim: Claim) -> float:
 @each_claim
 def test_what_is_measured_is_as_on_record(claim: Claim) -> None:
     """To three digits, and up to the tolerances, which cover what rounding does."""
-    now, then = make_claims.sums(run_of(claim).instances), RECORD[claim.id]["sums"]
+    compare_sums(claim, make_claims.sums(run_of(claim).instances), RECORD[claim.id]["sums"])
+
+
+@pytest.mark.parametrize("name", [name for name, held in RECORD.items() if "full" in held])
+def test_a_full_run_is_as_on_record(name: str) -> None:
+    """Its cases and what it measures, of claims on which it takes no time."""
+    found, sums = make_claims.full(rb.claims[name])
+    *cases, then = RECORD[name]["full"]
+    assert found == cases
+    compare_sums(rb.claims[name], sums, then)
+
+
+def compare_sums(claim: Claim, now: list[float], then: list[float]) -> None:
+    """What is measured, predicted and allowed, with what is on record."""
     measured, predicted, tolerance = zip(now, then, strict=True)
     for one, recorded in (measured, predicted):
         assert one == pytest.approx(recorded, rel=resolution(claim), abs=2 * tolerance[1])

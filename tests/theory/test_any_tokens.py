@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -209,3 +210,29 @@ def test_nearly_dependent_tokens_are_right_or_undecided() -> None:
 def test_sizes_beyond_the_solver_are_refused() -> None:
     with refused(rb.Undecided, "coefficients", "at most"):
         rb.reachable_dimension(np.random.default_rng(0).standard_normal((20, 60)), mask="causal")
+
+
+def test_rounding_may_leave_open_whether_there_is_a_head(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The least size is bounded all the same; no tokens were found that lead there."""
+    X, least = rb.random_tokens(3, 6, 0), any_tokens._least
+    P = rb.random_head(3, 2, 0).context(X, "causal")
+    monkeypatch.setattr(
+        any_tokens, "_least", lambda *given: replace(least(*given), doubtful=True, reason="nearly")
+    )
+    with pytest.raises(rb.Undecided, match="nearly; but rounding") as raised:
+        rb.least_head_size(P, X=X, mask="causal")
+    bounds = raised.value.bounds
+    assert (bounds.lower, bounds.upper) == (2, 5)
+    assert (bounds.verdict, bounds.method) == (rb.Verdict.SUPPORTED, "Theorem C; if any head has P")
+    assert raised.value.remedy == "exact logits and tokens"
+
+
+def test_weights_beyond_float64_prove_as_well() -> None:
+    """The exact weights of tokens in floats have more digits than a float has powers of ten."""
+    P = rb.random_context(6, seed=1, law="causal")
+    X = rb.random_tokens(4, 6, 0)
+    certificate = unreachability_certificate(P, X=X, mask="causal")
+    assert certificate is not None
+    assert rb.check(certificate).accepted

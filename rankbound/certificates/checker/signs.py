@@ -43,9 +43,9 @@ def norm_power(signs: Rows, columns: int, power: int, budget: Budget) -> int:
     across = tables.transposed(signs, columns)
     bounds = []
     for left, right in ((signs, across), (across, signs)):
-        gram, reached = tables.multiply(left, right, len(left), budget), 1
-        while reached < power:
-            gram, reached = tables.multiply(gram, gram, len(gram), budget), 2 * reached
+        gram = tables.multiply(left, right, len(left), budget)
+        for _ in range(POWERS.index(power)):
+            gram = tables.multiply(gram, gram, len(gram), budget)
         bounds.append(max(sum(map(abs, row)) for row in gram))
     return min(bounds)
 
@@ -56,6 +56,6 @@ def largest_rectangle(signs: Rows, rank: int, power: int, budget: Budget) -> int
     Forster's theorem on the submatrix, whose norm is at most that of H; rounded down.
     """
     area: int = rank ** (2 * power) * norm_power(signs, len(signs[0]), power, budget)
-    while power > 1:
-        area, power = isqrt(area), power // 2
+    for _ in range(POWERS.index(power)):
+        area = isqrt(area)
     return area
