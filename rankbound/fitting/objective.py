@@ -263,12 +263,12 @@ class Point:
         squares: Any = self.objective.loss.weights(Q) / n
         keys: Any = np.maximum(squares * (1 - 2 * Q) + Q * Q * squares.sum(axis=0), 0.0)
         mixed = A @ Q
-        keys, squares, B = (x.astype(precision) for x in (keys, squares, self.B))
+        keys, squares, B = (x.astype(precision, copy=False) for x in (keys, squares, self.B))
         blocks = np.empty((2 * n, len(A), len(A)), precision)
         for part in _parts(n, A.size * blocks.itemsize):
             np.matmul(B * keys[part, None, :], B.T, out=blocks[:n][part])
             # first: what the a_i have in common may be large
-            centred = (A - mixed.T[part, :, None]).astype(precision)
+            centred = (A - mixed.T[part, :, None]).astype(precision, copy=False)
             weighted = centred * squares.T[part, None, :]
             np.matmul(weighted, centred.swapaxes(1, 2), out=blocks[n:][part])
         return blocks
