@@ -145,11 +145,10 @@ PEAKS = {
             _log_rank,
             64,
             1024,
-            6,
+            3,
             square,
             "n × n",
-            "P as read, its logarithms, these centred and their rounding, and the test of a rank "
-            "(2)",
+            "P as read, its centred logarithms, and the Gram matrix of the test of a rank",
         ),
         Peak(
             "fit-large",

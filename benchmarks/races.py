@@ -153,8 +153,13 @@ class Side:
         return (processor() - before) / number, taken
 
     def warm(self) -> None:
-        """Run once to load what is loaded on first use; keep the time if that is not repeated."""
+        """Run to load what is loaded on first use, and again to see how many fill a round.
+
+        What takes long is not repeated, and its time is kept.
+        """
         cpu, wall = self.run(1)
+        if not self.is_slow:
+            cpu, wall = self.run(1)
         self.number = max(1, min(100, ceil(LEAST / max(cpu, 1e-6))))
         if self.is_slow:
             self.keep(cpu, wall)

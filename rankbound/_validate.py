@@ -291,7 +291,7 @@ def _from_objects(name: str, array: npt.NDArray[Any]) -> Array:
 def as_floats(
     name: str, array: npt.NDArray[Any], visible: npt.NDArray[np.bool_] | None = None
 ) -> Array:
-    """Convert what :func:`plain` read to finite float64; what is not visible becomes 0, unread."""
+    """Copy what :func:`plain` read to finite float64; what is not visible becomes 0, unread."""
     if visible is not None:
         array = np.where(visible, array, 0)
     if array.dtype == object:

@@ -263,7 +263,8 @@ def _fill(
 ) -> None:
     """Set the fields of a context, or of a part of a batch, from what was given."""
     table, unit = _exact(name, given, floats, masked=visible is not None)
-    values = frozen_copy(_floats(name, given, visible, table, unit))
+    values = _floats(name, given, visible, table, unit)
+    values.flags.writeable = False
     hides = visible is not None and not visible.all()
     fields = {
         "name": name,
@@ -317,6 +318,7 @@ def _floats(
     table: Rationals | None,
     unit: float,
 ) -> Array:
+    """What was given, in an array of its own."""
     if table is None:
         return as_floats(name, given, visible)
     try:
@@ -331,6 +333,8 @@ def _floats(
 
 
 def _require_positive(context: Context) -> None:
+    if context.values.min() > 0:
+        return
     zero = context.values == 0
     if context.mask is not None:
         zero &= context.mask

@@ -21,9 +21,8 @@ from importlib import resources
 from pathlib import Path
 from types import ModuleType
 
-from mathematics import latex, marked
-
 import rankbound as rb
+from rankbound.mathematics import latex, marked
 from rankbound.registry.catalogue import PAPERS
 from rankbound.registry.claim import Claim
 from rankbound.registry.machine_checked import machine_checked, standing

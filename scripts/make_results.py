@@ -30,6 +30,7 @@ from rankbound.attention import adversarial_layers
 from rankbound.certificates.matrices import Dyadic, Matrix
 from rankbound.certificates.statements import Rank
 from rankbound.context import read_context
+from rankbound.measuring.head import layer_heads
 from rankbound.ranks import evidence
 from rankbound.theory import (
     any_tokens,
@@ -208,18 +209,13 @@ def selecting(n: int, d: int, error: float) -> Any:
 
 def cut_costs(basis: str, size: int) -> Any:
     """What two heads lose in a basis, by second order, and the projections of their moments."""
-    model = rb.random_multihead(8, 2, 0)
-    heads = [replaced_tokens(model.head(h)) for h in range(2)]
+    model, X = rb.random_multihead(8, 2, 0), rb.random_tokens(8, 12, 0)
+    two = [model.head(h) for h in range(2)]
+    heads = layer_heads([head.queries(X) for head in two], [head.keys(X) for head in two])
     m = bases.moments(heads, [head.context() for head in heads])
     return [
         bases.second_order_kl(m, bases.projections(m, basis, size, group).cut) for group in (1, 2)
     ]
-
-
-def replaced_tokens(head: Any) -> Any:
-    """The head of the queries and keys on fixed tokens."""
-    X = rb.random_tokens(8, 12, 0)
-    return rb.AttentionHead(W_q=head.queries(X), W_k=head.keys(X))
 
 
 def fixed_layers(d: int, heads: int, size: int, fewer: int) -> Any:

@@ -64,7 +64,7 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
     "a lower side too high": ("certified ranks", changed("certified_rank", higher)),
     "the ratio left out": (
         "certified contexts",
-        (certified, "singular_values_above", lambda D, radius: above(D, 0.0)),
+        (certified, "singular_values_above", lambda D, radius, room: above(D, 0.0)),
     ),
     "a tolerance too small": ("log-ranks", (softmax_gauge, "_norm", without_tolerance)),
     "a tolerance too large": ("log-ranks", (softmax_gauge, "_norm", too_tolerant)),

@@ -137,4 +137,4 @@ def test_the_package_stays_small() -> None:
     modules = list((ROOT / "rankbound").rglob("*.py"))
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)
     assert len(modules) <= 160
-    assert lines <= 38_000
+    assert lines <= 38_500

@@ -110,6 +110,7 @@ def test_a_notebook_shows_a_table(name: str) -> None:
 
 def test_a_table_of_claims_shows_what_it_says() -> None:
     assert "dong-collapse" in made("Claim")._repr_html_()
+    assert r"$\operatorname{logrank} ( P ) \le k$" in rb.claims["theorem-a"]._repr_html_()
     assert "and 10 more cells" in made("Sweep")._repr_html_()
     assert "softmax" in rb.Context(logits=P)._repr_html_()
     assert made("Report").to_markdown().count("softmax-gauge") == 1

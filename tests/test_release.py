@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from email.message import Message
 from email.parser import BytesParser
 from pathlib import Path
 
@@ -64,22 +66,53 @@ def test_the_citation_is_whole() -> None:
     assert {"type", "title", "authors", "year", "conference", "url"} <= set(paper)
 
 
-def test_an_index_shows_no_broken_picture_or_link(tmp_path: Path) -> None:
-    """The description in a wheel that is built here."""
+def metadata_of_wheel(root: Path, folder: Path) -> Message:
+    """What an index reads in a wheel that is built here."""
     builders = pytest.importorskip("hatchling.builders.wheel", reason="needs rankbound[dev]")
-    (wheel,) = builders.WheelBuilder(str(ROOT)).build(
-        directory=str(tmp_path), versions=["standard"]
-    )
+    (wheel,) = builders.WheelBuilder(str(root)).build(directory=str(folder), versions=["standard"])
     with zipfile.ZipFile(wheel) as files:
         (name,) = (name for name in files.namelist() if name.endswith(".dist-info/METADATA"))
-        told = BytesParser().parsebytes(files.read(name))
+        return BytesParser().parsebytes(files.read(name))
+
+
+def test_an_index_shows_no_broken_picture_or_link(tmp_path: Path) -> None:
+    told = metadata_of_wheel(ROOT, tmp_path)
     assert told["Version"] == PROJECT["version"]
     assert told["Description-Content-Type"] == "text/markdown"
     text = str(told.get_payload())
     assert not re.findall(r"\]\((?!https?:)[^)]*\)", text)
     assert "https://arxiv.org/abs/2002.07028" in text
-    assert "*(Figure: Aitchison error and KL divergence" in text
+    assert "Aitchison error and KL divergence" in text
     assert text.splitlines()[2:9] == README.splitlines()[2:9]
+
+
+def test_the_repository_is_named_in_one_place(tmp_path: Path) -> None:
+    """CITATION.cff: pictures, links and the URLs of a release follow from it."""
+    for name in ("README.md", "LICENSE", "pyproject.toml", "scripts", "rankbound/__init__.py"):
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, tmp_path / name)
+        else:
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            shutil.copy(ROOT / name, tmp_path / name)
+    there = "https://example.org/rankbound"
+    without = re.sub(r"^repository-code: .*\n", "", CITATION, flags=re.MULTILINE)
+    (tmp_path / "CITATION.cff").write_text(f"{without}repository-code: {there}/\n")
+    told = metadata_of_wheel(tmp_path, tmp_path / "with")
+    version = PROJECT["version"]
+    urls = told.get_all("Project-URL", [])
+    assert f"Repository, {there}" in urls
+    assert f"Changelog, {there}/blob/v{version}/CHANGELOG.md" in urls
+    text = str(told.get_payload())
+    assert not re.findall(r"\]\((?!https?:)[^)]*\)", text)
+    assert f"]({there}/raw/v{version}/figures/cliff.png)" in text
+    linked = re.findall(re.escape(f"]({there}/blob/v{version}/") + r"([^)#]+)", text)
+    assert len(linked) >= 12
+    assert not [name for name in linked if not (ROOT / name).exists()]
+
+    (tmp_path / "CITATION.cff").write_text(without)
+    told = metadata_of_wheel(tmp_path, tmp_path / "without")
+    assert told.get_all("Project-URL") is None
+    assert "*(Figure: Aitchison error and KL divergence" in str(told.get_payload())
 
 
 def options(parser: argparse.ArgumentParser, name: str = "") -> Iterator[tuple[str, set[str]]]:

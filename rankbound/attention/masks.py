@@ -154,6 +154,45 @@ def sliding_mask(n: int, window: int) -> Mask:
 
 
 @dataclass(frozen=True, eq=False)
+class Block:
+    """Neighbouring queries, and the keys from the first to the last that one of them sees."""
+
+    keys: slice
+    queries: slice
+    mask: Mask | None  # which of these keys each sees; None if all
+    hidden: tuple[slice, Mask] | None  # those that some do not see, first to last, and which do not
+
+    def hide(self, array: npt.NDArray[Any], value: float) -> None:
+        """Overwrite what is hidden of an array of the block, (keys, queries)."""
+        if self.hidden is not None:
+            keys, hidden = self.hidden
+            np.copyto(array[keys], value, where=hidden)
+
+
+def in_blocks(mask: Mask | None, queries: int, width: int) -> tuple[Block, ...]:
+    """Blocks of so many queries; without a mask all see all keys."""
+    blocks = [slice(start, start + width) for start in range(0, queries, width)]
+    if mask is None:
+        return tuple(Block(slice(0, None), block, None, None) for block in blocks)
+    return tuple(_block(mask, block) for block in blocks)
+
+
+def _block(mask: Mask, queries: slice) -> Block:
+    keys = _spanned(np.any(mask[:, queries], axis=1))
+    shown = mask[keys, queries]
+    if shown.all():
+        return Block(keys, queries, None, None)
+    partly = _spanned(~np.all(shown, axis=1))
+    return Block(keys, queries, shown, (partly, np.asfortranarray(~shown[partly])))
+
+
+def _spanned(some: Mask) -> slice:
+    """From the first that is True to the last."""
+    found = np.flatnonzero(some)
+    return slice(int(found[0]), int(found[-1]) + 1)
+
+
+@dataclass(frozen=True, eq=False)
 class Chain:
     """The order of a nested mask: the first ``seen[j]`` of `keys` are what query j sees.
 
@@ -182,16 +221,21 @@ def essential(mask: Mask) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 def _counted(mask: Mask) -> tuple[npt.NDArray[np.int64], ...]:
     """Keys and how many telling queries see each, queries and how many keys each sees."""
-    few = 255  # as many as eight bits count
-    sees = np.zeros(mask.shape[1], dtype=np.int64)
-    for start in range(0, len(mask), few):
-        sees += mask[start : start + few].sum(axis=0, dtype=np.uint8)
+    sees, seen = _in_columns(mask), _in_columns(mask.T)
     queries = np.flatnonzero(sees > 1)
-    seen = np.array([np.count_nonzero(row) for row in mask], dtype=np.int64)
     seen -= mask[:, np.flatnonzero(sees <= 1)].sum(axis=1)
     keys = np.argsort(-seen, kind="stable")
     keys = keys[seen[keys] > 0]
     return keys, seen[keys], queries, sees[queries]
+
+
+def _in_columns(mask: Mask) -> npt.NDArray[np.int64]:
+    """How many entries of each column are True."""
+    few = 255  # as many as eight bits count
+    found = np.zeros(mask.shape[1], dtype=np.int64)
+    for start in range(0, len(mask), few):
+        found += mask[start : start + few].sum(axis=0, dtype=np.uint8)
+    return found
 
 
 def nested_chain(mask: Mask | str, n: int | None = None) -> Chain | None:

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -19,15 +20,16 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import FLOAT64, STORAGES, Array
-from rankbound.attention.softmax import _softmax
+from rankbound.attention.masks import Block, in_blocks
 from rankbound.auditing.forms import RealTokens, Unreadable, read_layer
 from rankbound.auditing.models import LoadedModel, in_general
 from rankbound.auditing.running import Inputs, real_tokens, run
 from rankbound.auditing.tracing import Call, Softmax, traced
 from rankbound.errors import InputError
-from rankbound.measuring.head import RecordedHead
+from rankbound.measuring.head import BLOCK, RecordedHead, exponentials
 
 SAMPLED = 32  # queries whose weights are kept from a run of the model without any observer
+FLOOR = 4 * float(np.finfo(np.float32).tiny)  # what underflow may leave of a weight
 VAGUE = 0.5  # a bound on the sum of a query's deviations above which it would show nothing
 SUM = 1e-2  # how far from 1 the sum of a query's weights may be, to take them for weights
 Samples = dict[Call, Array]  # in the order in which they ran
@@ -49,14 +51,16 @@ class Captured:
     added: float = 0.0  # what one unit of rounding may add to a logit beside that of its product
 
     def weights(self) -> Iterator[Array]:
-        """The model's own attention weights as float64, head by head, (m, n), [key, query].
+        """The model's own attention weights, head by head, (m, n), [key, query].
 
-        In memory they lie as the model has them, by queries.
+        In memory they lie as the model has them, by queries; half precision becomes float32.
         """
         queries, keys = self.real
+        double = self.own.dtype.itemsize == 8
         for h in range(len(self.heads)):
-            own = self.own[0, h].detach().cpu().double().numpy().T
-            yield own if queries.all() and keys.all() else own[np.ix_(keys, queries)]
+            own = self.own[0, h].detach().cpu()
+            array = (own if double else own.float()).numpy().T
+            yield array if queries.all() and keys.all() else array[np.ix_(keys, queries)]
 
     @property
     def place(self) -> str:
@@ -138,8 +142,10 @@ def _read(layer: int, call: Call, softmax: Softmax, given: RealTokens | None) ->
         )
     group = _group(found.keys)
     stored = STORAGES[found.dtype]
+    head = partial(RecordedHead, scale=found.scale, soft_cap=found.cap, stored=stored)
+    blocks = {id(mask): in_blocks(mask, found.queries.shape[-1], BLOCK) for mask in found.masks}
     heads = tuple(
-        RecordedHead(queries, found.keys[h - h % group], found.scale, mask, found.cap, bias, stored)
+        head(queries, found.keys[h - h % group], mask=mask, bias=bias, blocks=blocks[id(mask)])
         for h, (queries, mask, bias) in enumerate(
             zip(found.queries, found.masks, found.biases, strict=True)
         )
@@ -386,73 +392,107 @@ def reproduce(captured: Captured, samples: Samples) -> Reproduction:
     mine = queries[chosen]
     where = np.cumsum(queries)[chosen[mine]] - 1  # of those sampled, among the real ones
     for h, (head, weights) in enumerate(zip(captured.heads, captured.weights(), strict=True)):
-        P, bound = context_and_bound(head, captured.dtype, captured.steps, captured.added)
-        if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
-            remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
-            raise InputError(
-                f"{captured.place}, head {h}: logits so large (up to "
-                f"{np.abs(head.logits()).max():.1g}) that rounding in {captured.dtype} leaves the "
-                f"weights open; nothing would be shown. {remedy}"
+        place = f"{captured.place}, head {h}"
+        known = contexts_and_bounds(head, captured.dtype, captured.steps, captured.added)
+        for block, P, bound in known:
+            if not float(bound.sum(axis=0).max()) <= VAGUE:  # nan where the bound overflows
+                raise InputError(_vague(captured, head, place))
+            numbers = np.arange(head.d)[block.queries]
+            total = total.with_(
+                _compare(P, bound, weights[:, block.queries], place, block.keys, numbers)
             )
-        pairs = [(P, bound, weights)]
-        if unobserved is not None and len(where):
-            returned = keys[: unobserved.shape[1]]  # without the weight of a sink
-            m = int(returned.sum())
-            theirs = unobserved[h][returned][:, mine]
-            pairs.append((P[:m, where], bound[:m, where], theirs))
-        for ours, allowed, theirs in pairs:
-            total = total.with_(_compare(ours, allowed, theirs, f"{captured.place}, head {h}"))
+            few = np.flatnonzero((where >= numbers[0]) & (where <= numbers[-1]))
+            if unobserved is not None and len(few):
+                returned = keys[: unobserved.shape[1]]  # without the weight of a sink
+                theirs = unobserved[h][returned][:, np.flatnonzero(mine)[few]]
+                at = where[few] - numbers[0]
+                total = total.with_(
+                    _compare(P[:, at], bound[:, at], theirs, place, block.keys, where[few])
+                )
     return total
 
 
-def _compare(ours: Array, bound: Array, theirs: Array, place: str) -> Reproduction:
-    if not np.isfinite(theirs).all():
-        raise InputError(
-            f"{place}: the model's own attention weights hold nan; expected numbers, and nothing "
-            "is reported. Some models overflow at padding in float64: pass dtype='float32'."
-        )
-    difference = np.abs(ours - theirs)
-    ratio = float(np.max(difference / bound))
-    if not ratio <= 1:
-        where = [int(i) for i in np.unravel_index(np.argmax(difference / bound), ours.shape)]
-        raise InputError(
-            f"{place}: the weights recomputed from its queries and keys differ from the model's "
-            f"own by {difference[tuple(where)]:.2e} at [key, query] = {where}, where rounding "
-            f"explains {bound[tuple(where)]:.2e}; nothing is reported. The layer does something "
-            "to its logits that the audit does not know."
-        )
-    return Reproduction(float(difference.max()), ratio, difference.size)
+def _vague(captured: Captured, head: RecordedHead, place: str) -> str:
+    remedy = "Pass dtype='float64'." if captured.dtype != "float64" else "No dtype helps."
+    return (
+        f"{place}: logits so large (up to {np.abs(head.logits()).max():.1g}) that rounding in "
+        f"{captured.dtype} leaves the weights open; nothing would be shown. {remedy}"
+    )
 
 
-def context_and_bound(
+def _compare(
+    ours: Array,
+    bound: Array,
+    theirs: npt.NDArray[Any],
+    place: str,
+    keys: slice,
+    queries: npt.NDArray[np.int64],
+) -> Reproduction:
+    """Compare weights of some queries, known at these keys, with a model's own at all keys."""
+    first, last, _ = keys.indices(len(theirs))
+    found = Reproduction()
+    for start, P, allowed, given in (
+        (first, ours[: last - first], bound[: last - first], theirs[first:last]),
+        (0, 0.0, FLOOR, theirs[:first]),
+        (last, 0.0, FLOOR, theirs[last:]),
+    ):
+        if not given.size:
+            continue
+        difference = np.abs(P - given)
+        share = difference / allowed
+        ratio = float(share.max())
+        if not ratio <= 1:
+            i, j = (int(at) for at in np.unravel_index(np.argmax(share), share.shape))
+            explained = np.broadcast_to(allowed, share.shape)[i, j]
+            where = [start + i, int(queries[j])]
+            raise InputError(f"{place}: {_apart(float(difference[i, j]), explained, where)}")
+        found = found.with_(Reproduction(float(difference.max()), ratio, given.size))
+    return found
+
+
+def _apart(difference: float, explained: float, where: list[int]) -> str:
+    if not np.isfinite(difference):
+        return (
+            "the model's own attention weights hold nan; expected numbers, and nothing is "
+            "reported. Some models overflow at padding in float64: pass dtype='float32'."
+        )
+    return (
+        "the weights recomputed from its queries and keys differ from the model's own by "
+        f"{difference:.2e} at [key, query] = {where}, where rounding explains {explained:.2e}; "
+        "nothing is reported. The layer does something to its logits that the audit does not know."
+    )
+
+
+def contexts_and_bounds(
     head: RecordedHead, dtype: str, steps: int = 1, added: float = 0.0
-) -> tuple[Array, Array]:
+) -> Iterator[tuple[Block, Array, Array]]:
     """The context of a head in float64, and how far a model in `dtype` may be from each weight.
 
+    In blocks of queries at the keys that they see; others have a weight of 0, to within `FLOOR`.
     `steps` and `added` are as of :class:`Captured`. With u, v and E as in docs/audit.md, where it
     is derived (the inner products as in Jeannerod & Rump 2013), a weight is right to a factor
     ``e^±B``, ``B = E + log Σ P e^E + (n + 4) v``, apart from underflow.
     """
-    P, bound = np.zeros((2, head.d, head.keys)).swapaxes(1, 2)  # by queries, as the model's own
-    for where, part in head.parts():
-        P[where], bound[where] = _part_and_bound(part, dtype, steps, added, head.keys)
-    return P, bound + 4 * float(np.finfo(np.float32).tiny)
-
-
-def _part_and_bound(
-    head: RecordedHead, dtype: str, steps: int, added: float, n: int
-) -> tuple[Array, Array]:
-    """What some queries give to the keys that they see, of n."""
-    L, k, mask = head.logits(), head.head_size, head.mask
-    P = _softmax(L, mask)
     u = (STORAGES[dtype].eps + FLOAT64.eps) / 2
     v = max(u, (STORAGES["float32"].eps + FLOAT64.eps) / 2)
-    E = ((k + 4) * u * abs(head.scale)) * (np.abs(head.W_k).T @ np.abs(head.W_q))
-    if head.soft_cap is not None:
-        E += 6 * u * np.abs(head.products())
-    top = (L if mask is None else np.where(mask, L, -np.inf)).max(axis=0)
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        E += v * (max(steps, 1) * np.abs(L) + np.abs(top - L) + added) + 4 * v
-        factor = np.where(P > 0, np.expm1(E), 0.0)
-        rest = np.log1p(np.sum(P * factor, axis=0)) + (n + 4) * v
-        return P, P * (factor * np.exp(rest) + np.expm1(rest))  # P (e^(E + rest) - 1)
+    for block, part in head.parts():
+        L = part.logits()
+        factor = (head.head_size + 4) * u * abs(head.scale)
+        E = ((factor * np.abs(part.W_q)).T @ np.abs(part.W_k)).T
+        if head.soft_cap is not None:
+            E += 6 * u * np.abs(part.products())
+        block.hide(L, -np.inf)
+        top, P = exponentials(L)
+        P /= P.sum(axis=0)
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+            rounded = (top + added + 4) - L
+            rounded += max(steps, 1) * np.abs(L, out=L)
+            rounded *= v
+            E += rounded
+            excess = np.multiply(P, np.expm1(E, out=E), out=E)
+            np.fmax(excess, 0.0, out=excess)  # 0 where P is, whatever the bound of its logit
+            rest = np.log1p(excess.sum(axis=0)) + (head.keys + 4) * v
+            excess *= np.exp(rest)
+            excess += np.multiply(P, np.expm1(rest), out=rounded)  # P (e^(E + rest) - 1)
+            excess += FLOOR
+        yield block, P, excess

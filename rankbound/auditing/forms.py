@@ -600,7 +600,7 @@ def _masks_and_biases(
         elif hidden[h] is None or not hidden[h].any():
             masks.append(None)
         else:
-            visible = np.ascontiguousarray(~hidden[h])
+            visible = ~hidden[h]
             visible.flags.writeable = False
             if not visible.any(axis=0).all():
                 raise Unreadable(
@@ -614,12 +614,11 @@ def _masks_and_biases(
 def _bias(added: Any, mask: Any) -> Array | None:
     if added is None:
         return None
-    if mask is None:
-        low, high = added.min(axis=0), added.max(axis=0)
-    else:
-        low = np.where(mask, added, np.inf).min(axis=0)
-        high = np.where(mask, added, -np.inf).max(axis=0)
-    if np.array_equal(low, high):
+    some = 0 if mask is None else mask.argmax(axis=0)  # a key that a query sees
+    differs = added != added[some, np.arange(added.shape[1])]
+    if mask is not None:
+        differs &= mask
+    if not differs.any():
         return None
     shown: Array = np.array(added) if mask is None else np.where(mask, added, 0.0)
     return shown

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Any
 
 WIDTH, HEIGHT, LEFT, BELOW, TOP = 560, 260, 60, 40, 14
-BAR, DEEP = 26, 90  # of the plan's picture: a layer's width, the height of a full head size
+BAR, DEEP = 34, 90  # of the plan's picture: a layer's least width, the height of a full head size
 KINDS = {"refitted": "refitted to this text", "fixed": "fixed, calibrated on another"}
 WHOSE = {"head": "a basis per head", "key/value head": "a basis per key/value head"}
 
@@ -168,14 +168,15 @@ def _sizes(layer: Mapping[str, Any]) -> str:
 
 def _bars(layers: Sequence[Mapping[str, Any]]) -> str:
     """The head sizes of each layer, a bar per key/value head, as shares of its own."""
-    width, foot = LEFT + BAR * len(layers), DEEP + TOP
+    bar = max(BAR, min(2 * BAR, (WIDTH - LEFT) // len(layers)))
+    width, foot = LEFT + bar * len(layers), DEEP + TOP
     drawn = [_text(LEFT - 6, TOP + 4, "end", "full"), _text(LEFT - 6, foot + 16, "end", "layer")]
     drawn.append(_line("grid", LEFT, TOP, width, TOP))
     for i, layer in enumerate(layers):
         highs = [DEEP * size / layer["full_size"] for size in layer["head_sizes"]]
-        wide, middle = (BAR - 4) / len(highs), LEFT + BAR * (i + 0.5)
+        wide, middle = (bar - 4) / len(highs), LEFT + bar * (i + 0.5)
         drawn += [
-            f'<rect x="{LEFT + BAR * i + 2 + wide * g:.1f}" y="{foot - high:.1f}" '
+            f'<rect x="{LEFT + bar * i + 2 + wide * g:.1f}" y="{foot - high:.1f}" '
             f'width="{wide:.1f}" height="{high:.1f}"/>'
             for g, high in enumerate(highs)
         ]

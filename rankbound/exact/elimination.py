@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from itertools import islice
 from typing import Any, cast
 
 from rankbound.exact.flint import flint_module, null_space, solve_rows
-from rankbound.exact.lifting import Lifting, Prepared, lifting_of
+from rankbound.exact.lifting import Array, Lifting, Prepared, lifting_of
 from rankbound.exact.rational import IntegerMatrix, Rationals, integer_rows
+from rankbound.exact.saturation import spans
 
 LARGEST_PRIME = 2**61 - 1  # a modulus must fit a machine word
+IN_TURN = 6  # digits of a denominator up to which the smaller one is looked for
 
 Pivots = tuple[int, ...]
 Factors = Callable[[], tuple[Rationals, Rationals]]
@@ -117,11 +121,12 @@ def _factors(
     prepared = lifting_of(cleared, rows, columns)
     if prepared is not None:
         lifting, ordered = prepared
-        if lifting.refuted():
+        if not lifting.complement_vanishes(1):
             return None
-        for side, denominator in _denominators(lifting):
-            if side.proves(denominator):
-                transposed = side is not lifting
+        for side, denominator, digits in _denominators(lifting):
+            transposed = side is not lifting
+            top = partial(_top, cleared, ordered, columns, transposed)
+            if spans(side, top, denominator, digits) or side.proves(denominator):
                 return lambda: _lifted(A, multipliers, ordered, columns, denominator, transposed)
     span = _span(cleared, rows, columns)
     if span is None:
@@ -129,17 +134,29 @@ def _factors(
     return lambda: ([[row[j] for j in columns] for row in A], span())
 
 
-def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int]]:
-    """Guesses for the columns and for the rows in turn, those of the fewest digits first."""
-    sides = lifting, lifting.transposed()
-    guesses = [(side, side.denominators()) for side in sides]
-    while True:
-        for side, guess in guesses:
-            denominator = next(guess, None)
-            if denominator is None:
-                return
+def _top(M: IntegerMatrix, rows: Pivots, columns: Pivots, transposed: bool) -> IntegerMatrix:
+    """The chosen rows, or the chosen columns as rows, the pivots first."""
+    if transposed:
+        M, rows, columns = [list(column) for column in zip(*M, strict=True)], columns, rows
+    across = [*columns, *sorted(set(range(len(M[0]))) - set(columns))]
+    return [[M[i][j] for j in across] for i in rows]
+
+
+def _denominators(lifting: Lifting) -> Iterator[tuple[Lifting, int, list[Array]]]:
+    """Guesses for the columns and for the rows, those of the fewest digits first.
+
+    In turn up to IN_TURN digits. From there on the side at hand is tried to its end: to look for
+    both costs more than what the smaller denominator would save.
+    """
+    turns = deque((side, side.denominators()) for side in (lifting, lifting.transposed()))
+    while turns:
+        side, guesses = turns.popleft()
+        for denominator, digits in guesses:
             if denominator:
-                yield side, denominator
+                yield side, denominator, digits
+            if len(digits) <= IN_TURN:
+                turns.append((side, guesses))
+                break
 
 
 def _lifted(

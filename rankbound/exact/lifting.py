@@ -23,6 +23,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from operator import methodcaller
 from typing import Any
 
@@ -120,21 +121,34 @@ def reduce_each(x: Array, basis: Basis) -> Array:
     return x
 
 
+def limbs_of(numbers: list[int], size: int) -> Array:
+    """Integers below 2^(16 size - 1) as limbs of 16 bits, the last signed: (numbers, size)."""
+    to_bytes = methodcaller("to_bytes", 2 * size, "little", signed=True)
+    data = b"".join(map(to_bytes, numbers))
+    limbs = np.frombuffer(data, dtype="<u2").reshape(len(numbers), size).astype(np.float64)
+    limbs[:, -1] -= (limbs[:, -1] >= 2 ** (LIMB - 1)) * 2.0**LIMB  # two's complement
+    return limbs
+
+
 def residues(numbers: list[int], basis: Basis) -> Array:
     """Residues of integers of any size, of shape (primes, numbers)."""
     size = max(map(int.bit_length, numbers), default=0) // LIMB + 1
     result = np.empty((len(basis.primes), len(numbers)))
-    powers = np.stack([basis.of(1 << (LIMB * i)) for i in range(size)], axis=1)
-    to_bytes = methodcaller("to_bytes", 2 * size, "little", signed=True)
     step = max(1, BLOCK // size)
-    p = basis.column[:, None]
     for start in range(0, len(numbers), step):
-        part = numbers[start : start + step]
-        data = b"".join(map(to_bytes, part))
-        limbs = np.frombuffer(data, dtype="<u2").reshape(len(part), size).astype(np.float64)
-        limbs[:, -1] -= (limbs[:, -1] >= 2 ** (LIMB - 1)) * 2.0**LIMB  # two's complement
-        result[:, start : start + step] = reduce(powers @ limbs.T, p)
+        part = limbs_of(numbers[start : start + step], size)
+        result[:, start : start + step] = residues_of_limbs(part, basis)
     return result
+
+
+def residues_of_limbs(limbs: Array, basis: Basis) -> Array:
+    """Residues of the integers with these limbs, of shape (primes, numbers)."""
+    p, size = basis.column[:, None], limbs.shape[1]
+    powers = np.ones_like(p)
+    while powers.shape[1] < size:
+        power = basis.of(1 << (LIMB * powers.shape[1]))[:, None]
+        powers = np.concatenate([powers, reduce(powers * power, p)], axis=1)
+    return reduce(powers[:, :size] @ limbs.T, p)
 
 
 def mixed(x: Array, basis: Basis) -> Array:
@@ -147,6 +161,19 @@ def mixed(x: Array, basis: Basis) -> Array:
     parts = np.multiply(x, basis.inverse_cofactors[:, None], out=result[:-1])
     np.rint((1.0 / basis.column) @ reduce_each(parts, basis), out=result[-1])
     return result
+
+
+def wholes(parts: Array, basis: Basis) -> list[int]:
+    """The integers ``basis.summands @ parts``, by limbs; the parts as of :func:`mixed`."""
+    size = basis.modulus.bit_length() // LIMB + 2
+    data = b"".join(abs(c).to_bytes(2 * size, "little") for c in basis.summands)
+    weights = np.frombuffer(data, dtype="<u2").reshape(-1, size).astype(np.float64)
+    weights[-1] *= -1
+    limbs = (weights.T @ parts).astype(np.int64)  # of less than 2^52
+    for i in range(size - 1):
+        limbs[i + 1] += limbs[i] >> LIMB
+    table = limbs.T.astype("<u2")  # modulo 2^16: two's complement
+    return [int.from_bytes(row.tobytes(), "little", signed=True) for row in table]
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,11 +192,14 @@ class Extension:
         sums = self._weights @ mixed(x.reshape(len(x), -1), self.source)
         return sums.reshape(-1, *x.shape[1:])
 
+    def of_mixed(self, parts: Array) -> Array:
+        """From the parts of :func:`mixed`, of shape (source primes + 1, N)."""
+        return reduce_each(self._weights @ parts, self.target)
+
     def __call__(self, x: Array) -> Array:
         """From shape (source primes, ...) to (target primes, ...)."""
-        sums = self.unreduced(x)
-        reduce_each(sums.reshape(len(sums), -1), self.target)
-        return sums
+        parts = mixed(x.reshape(len(x), -1), self.source)
+        return self.of_mixed(parts).reshape(-1, *x.shape[1:])
 
 
 def inverses(matrices: Array, basis: Basis) -> tuple[Array, list[int]]:
@@ -234,12 +264,12 @@ def leading_order(a: Array, p: int) -> list[int] | None:
 
 
 LEAST_WORK = 1_500_000  # rank^2 · bits · other columns, above which flint solves later than this
-DIGIT_PRIMES = 48
+ROOM = 420  # bits of X beyond those of residuals: see step 4 of rankbound.exact.saturation
 MOST_ENTRIES = 2**24  # of an array of residues
 MOST_BITS = 2**14  # of an entry
 MOST_SIZE = 2**12  # rows and columns: combinations of them stay exact in float64
 SLACK = math.lcm(*range(1, 101)) ** 2  # small primes that one combination may miss
-GROWTH = 1.5  # of the number of digits between two attempts at a denominator
+GROWTH = 1.25  # of the number of digits between two attempts at a denominator
 MARGIN = 24  # bits by which a short vector must be shorter than chance would have it
 
 
@@ -299,55 +329,65 @@ class Lifting:
     def transposed(self) -> Lifting:
         """The same for the transpose."""
         tables = (self.by_digits, self.by_residuals, self.inverse)
-        first, second, inverse = (np.ascontiguousarray(M.transpose(0, 2, 1)) for M in tables)
+        first, second, inverse = (M.transpose(0, 2, 1) for M in tables)
         return Lifting(self.digits, self.residuals, first, second, inverse, self.bits)
 
-    def refuted(self) -> bool:
-        """Whether the Schur complement D - C A^{-1} B is not zero modulo the first prime.
+    def complement_vanishes(self, primes: int | None = None) -> bool:
+        """Whether the Schur complement D - C A^{-1} B is zero modulo the first primes, or all.
 
-        sound: then a larger minor is not zero.
+        Where it is not, a larger minor is not zero.
         """
-        r, p = self.rank, self.digits.primes[0]
-        M = self.by_digits[0]
-        across = reduce(self.inverse[0] @ M[:r, r:], p)
-        return bool(reduce(M[r:, r:] - M[r:, :r] @ across, p).any())
+        r = self.rank
+        for M, inverse, p in islice(
+            zip(self.by_digits, self.inverse, self.digits.primes, strict=True), primes
+        ):
+            across = reduce(inverse @ M[:r, r:], p)
+            if reduce(M[r:, r:] - M[r:, :r] @ across, p).any():
+                return False
+        return True
 
-    def denominators(self) -> Iterator[int]:
+    def denominators(self) -> Iterator[tuple[int, list[Array]]]:
         """Guess a common denominator of A^{-1} B after more and more digits; 0 where none is seen.
 
-        Two combinations of the entries share a denominator b: (a_1, a_2, b) is a short vector of
-        the lattice of their residues.
+        Two combinations of the entries share a denominator. That of the first is b where (a, b) is
+        a short vector of the lattice of its residues, and the second times b has what is left. With
+        it come the digits of the first combination of columns,
+        as those of :func:`mixed`.
         """
         X, r = self.digits.modulus, self.rank
         E, A = self._combined(), np.ascontiguousarray(self.by_residuals[:, :r, :r])
         P, Q = self.digits.column[:, None, None], self.residuals.column[:, None, None]
-        weights = _weights(r)
+        weights = combinations(r)
         sums, modulus, wanted = [0, 0], 1, 1.0
+        digits: list[Array] = []
         # Cramer's rule and Hadamard's bound: beyond these bits there is nothing more to see
         most = 3 * (r * (self.bits + r.bit_length()) + X.bit_length())
         for count in range(1, most // (X.bit_length() - 1) + 2):
             S = reduce(self.inverse @ self.to_digits(E), P)
-            parts = mixed(S.reshape(len(S), -1), self.digits).reshape(-1, r, 2)
+            parts = mixed(S.reshape(len(S), -1), self.digits)
+            first, second = parts[:, ::2], parts[:, 1::2]
             sums = [
-                w + modulus * _whole(self.digits, parts[:, :, j] @ weights[:, j])
-                for j, w in enumerate(sums)
+                w + modulus * _whole(self.digits, part @ weights[:, j])
+                for j, (w, part) in enumerate(zip(sums, (first, second), strict=True))
             ]
             modulus *= X
+            digits.append(first)
             if count >= wanted:
                 wanted = count * GROWTH
-                yield _shared_denominator(modulus, sums)
-            E = reduce(E - A @ self.to_residuals(S), Q)
+                yield _shared_denominator(modulus, sums), digits
+            E = reduce(E - A @ self.to_residuals.of_mixed(parts).reshape(-1, r, 2), Q)
             E = reduce(E * self.shrink[:, None, None], Q)
 
     def _combined(self) -> Array:
         """Two combinations of the columns of B, modulo the primes of the residuals."""
         right = self.by_residuals[:, : self.rank, self.rank :]
-        return reduce(right @ _weights(right.shape[2]), self.residuals.column[:, None, None])
+        weights = combinations(right.shape[2])
+        return reduce(right @ weights, self.residuals.column[:, None, None])
 
     def proves(self, denominator: int, kept: list[Array] | None = None) -> bool:
         """Whether ``G S = denominator · T`` exactly for some whole S, which is found by its digits.
 
-        sound: rank M = rank A then. The residues of the digits are appended to `kept`.
+        sound: rank M = rank A then. The digits, as those of :func:`mixed`, are appended to `kept`.
         """
         if denominator <= 0:
             raise ValueError("0 S = 0 T proves nothing.")
@@ -367,9 +407,11 @@ class Lifting:
                 if reduce(found, p)[r:].any():
                     return False  # the division of these rows by X is not exact
                 S[i] = found[:r]
+            digit = mixed(S.reshape(len(S), -1), self.digits)
             if kept is not None:
-                kept.append(S)
-            E = self._residual(E, self.residuals.of(d), self.to_residuals(S))
+                kept.append(digit)
+            S = self.to_residuals.of_mixed(digit).reshape(-1, r, n - r)
+            E = self._residual(E, self.residuals.of(d), S)
             if not (denominator or E.any()):
                 return True
         return False  # the denominator is none
@@ -389,18 +431,14 @@ class Lifting:
         lifted: list[Array] = []
         if not self.proves(denominator, lifted):
             raise ValueError("this is no common denominator.")
-        shape = lifted[0].shape[1:]
-        weights = flint.fmpz_mat([[c] for c in basis.summands])
-        total, power = flint.fmpz_mat(math.prod(shape), 1), flint.fmpz(1)
-        for digit in lifted:
-            table = mixed(digit.reshape(len(digit), -1), basis).T.astype(np.int64).tolist()
-            total += flint.fmpz_mat(table) * weights * power
-            power *= basis.modulus
-        return flint.fmpz_mat(*shape, total.entries())
+        columns = [wholes(digit, basis) for digit in lifted]
+        X = flint.fmpz(basis.modulus)
+        entries = [flint.fmpz_poly(list(places))(X) for places in zip(*columns, strict=True)]
+        return flint.fmpz_mat(self.rank, self.by_digits.shape[2] - self.rank, entries)
 
 
-def _weights(count: int) -> Array:
-    """Two vectors of weights for combinations, of shape (count, 2), of no pattern."""
+def combinations(count: int) -> Array:
+    """Two vectors of weights, of shape (count, 2), of no pattern."""
     return np.random.default_rng(0).integers(1, count + 1, (count, 2)).astype(np.float64)
 
 
@@ -411,11 +449,15 @@ def _whole(basis: Basis, parts: Array) -> int:
 
 def _shared_denominator(modulus: int, sums: list[int]) -> int:
     """A multiple of the denominator of two fractions with these residues, or 0 if none is small."""
-    lattice = flint_module().fmpz_mat([[modulus, 0, 0], [0, modulus, 0], [*sums, 1]]).lll()
-    short = [int(lattice[0, j]) for j in range(3)]
-    most = max(map(int.bit_length, short))
-    # of 3 dimensions and determinant modulus^2: what chance makes has 2/3 of its bits
-    return abs(short[2]) * SLACK if 3 * (most + MARGIN) < 2 * modulus.bit_length() else 0
+    flint, shared = flint_module(), 1
+    for x in sums:
+        lattice = flint.fmpz_mat([[modulus, 0], [shared * x % modulus, 1]]).lll()
+        short = int(lattice[0, 0]), int(lattice[0, 1])
+        # of 2 dimensions and determinant modulus: what chance makes has half of its bits
+        if 2 * (max(map(int.bit_length, short)) + MARGIN) >= modulus.bit_length():
+            return 0
+        shared *= abs(short[1])
+    return shared * SLACK
 
 
 Prepared = tuple[Lifting, tuple[int, ...]]
@@ -434,7 +476,8 @@ def lifting_of(
     if r * r * bits * (n - r) < LEAST_WORK or bits > MOST_BITS or size > MOST_SIZE:
         return None
     spare = bits + 2 * size.bit_length() + 4  # residuals are at most size^2 2^(bits + 2)
-    count = max(4, min(max(min(DIGIT_PRIMES, r // 2), spare // 16), MOST_ENTRIES // (m * n)))
+    count = max(min(r // 2, (spare + ROOM) // 22), spare // 16)
+    count = max(4, min(count, MOST_ENTRIES // (m * n)))
     # the longest sums: a digit beside an unreduced residual, and an extension
     below = largest_prime(size + count + spare // 16)
     second = (spare + 2) // (below.bit_length() - 2) + 1  # of primes above below/2

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -38,10 +39,11 @@ METHODS = ("newton", "l-bfgs")
 SMOOTHINGS = (1e-1, 1e-2, 1e-3, 1e-4)  # of the total variation, in units of 1/n
 ROUGH = 1e-4  # tolerance of a stage that only leads to the next
 DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
-REBUILT = 40  # products, or k where that is more, after which the blocks are built anew
+REBUILT = 60  # products, or k where that is more, after which the blocks are built anew
 MOST_PRODUCTS = 250  # for one step
+FORCING = 0.4  # the power of the gradient's norm to which a step is accurate
 KEPT = 2**23  # numbers of a path that are kept, 64 MiB
-HOPED, ALIKE = 2.0, 1e-5  # what a start that loses is granted: falls of its model, and a share
+HOPED, ALIKE = 2.0, 1e-3  # what a start that loses is granted: falls of its model, and a share
 WAIT, STALLED = 500, 3e-3  # products, and the share of the loss that they should win
 
 
@@ -203,8 +205,9 @@ def newton(
                 break
             if products - built >= max(REBUILT, start.shape[1]):
                 precondition, built = point.preconditioner(DAMPING), products
-            accuracy, most = min(0.1, math.sqrt(norm / first)), min(limit - products, MOST_PRODUCTS)
-            path = []
+            # converges faster than linearly, and the last step no further than is asked
+            accuracy = min(0.1, max((norm / first) ** FORCING, 0.2 * tolerance / norm))
+            path, most = [], min(limit - products, MOST_PRODUCTS)
             step = _steihaug(
                 point.hessian, precondition, point.gradient, radius, accuracy, most, path
             )
@@ -304,7 +307,8 @@ def _steihaug(
             way, fall = link.to_border(radius)
             return _Step(x + way * p, radius, fall, True, products, curvature)
         x += length * p
-        r += length * Hp
+        Hp *= length
+        r += Hp
         fall, xx = fall + 0.5 * length * rz, longer
         z = precondition(r)
         last, rz = rz, float(np.vdot(r, z))
@@ -313,7 +317,8 @@ def _steihaug(
         ratio = rz / last
         # x·p is positive in exact arithmetic, and the length of x never falls
         xp, pp = max(ratio * (xp + length * pp), 0.0), rz + ratio * ratio * pp
-        p = ratio * p - z
+        p = ratio * p
+        p -= z
     return _Step(x, math.sqrt(xx), fall, False, products, curvature)
 
 
@@ -331,6 +336,20 @@ def _cut(path: list[_Link], radius: float) -> _Step | None:
     return None
 
 
+@cache
+def _numpy_blas() -> Any:
+    """NumPy's BLAS, which computes all that is large here; to find it takes milliseconds."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """BLAS keeps to one thread: the matrices are small, and threads only wait for each other."""
+    limited: AbstractContextManager[Any] = _numpy_blas().limit(limits=1, user_api="blas")
+    return limited
+
+
 def descend(
     problem: Problem,
     loss: str,
@@ -346,12 +365,10 @@ def descend(
     at a head good in KL, and is smoothed less and less. Only Newton's method races, for a loss
     that is minimised as it is.
     """
-    from threadpoolctl import threadpool_limits
-
     stages, left = _stages(problem, loss), limit
     race = race if len(stages) == 1 else None
     solve = partial(newton, race=race) if method == "newton" else lbfgs
-    with threadpool_limits(1, "blas"):  # as in `minimise`
+    with one_thread():
         for to_come, stage in zip(reversed(range(len(stages))), stages, strict=True):
             share = left // (to_come + 1)
             if share > 0 or not to_come:
@@ -384,9 +401,8 @@ def lbfgs(objective: Objective, start: Array, tolerance: float, limit: int) -> E
 def minimise(objective: Callable[..., Any], start: Array, options: Any, *given: Any) -> Any:
     """SciPy's result of L-BFGS-B on an objective that returns its value and its gradient."""
     from scipy.optimize import minimize
-    from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
+    with one_thread():
         return minimize(objective, start, given, jac=True, method="L-BFGS-B", options=options)
 
 

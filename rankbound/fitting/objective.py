@@ -23,7 +23,8 @@ LOSSES = ("kl", "reverse_kl", "total_variation")
 FISHER = 0.1  # share of the Fisher metric in the weights of a loss that may be flat
 SMALL = 4  # half of a block that LAPACK inverts
 MISS = 0.1  # by how much single precision may miss a solution, in units of its right side
-CHUNK = 2**17  # entries of a temporary array: what a cache holds
+CACHED = 2**17  # entries of an array that a cache holds
+PART = 2**17  # bytes of a temporary array: larger ones are mapped anew each time
 
 Precision = type[np.float32] | type[np.float64]
 
@@ -69,8 +70,12 @@ def masked_context(logits: Array, mask: npt.NDArray[np.bool_] | None) -> tuple[A
 
 def _terms(P: Array, t: Array, Q: Array) -> Array:
     """``p φ(t)`` with ``t = log p - log q``, without cancellation."""
-    near = np.clip(t, -1.0, 1.0)
-    return np.where(near == t, P * (np.expm1(-near) + near), P * (t - 1.0) + Q)
+    near = np.minimum(np.maximum(t, -1.0), 1.0)
+    terms = np.expm1(-near)
+    terms += near
+    terms *= P
+    far = near != t
+    return np.where(far, P * (t - 1.0) + Q, terms) if far.any() else terms
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,6 +85,10 @@ class _Divergence:
     @cached_property
     def _log_P(self) -> Array:
         return np.log(np.where(self.P > 0, self.P, 1.0))
+
+    @cached_property
+    def _has_zeros(self) -> bool:
+        return not bool((self.P > 0).all())
 
     def weights(self, Q: Array) -> Array:
         """``c² = q``: F diag(1/q) F = F, which is exact for KL, and for the reverse where Q = P."""
@@ -92,7 +101,9 @@ class KL(_Divergence):
     def value(self, log_Q: Array, Q: Array) -> float:
         """The mean KL divergence of Q from P, as :func:`kl_divergence`."""
         terms = _terms(self.P, self._log_P - log_Q, Q)
-        return float(np.sum(np.where(self.P > 0, terms, Q)) / self.P.shape[1])
+        if self._has_zeros:
+            terms = np.where(self.P > 0, terms, Q)
+        return float(np.sum(terms) / self.P.shape[1])
 
     def slope(self, log_Q: Array, Q: Array) -> Array:
         """``(q - p)/n``."""
@@ -100,7 +111,7 @@ class KL(_Divergence):
 
     def bend(self, log_Q: Array, Q: Array, T: Array) -> Array:
         """``dq/n``."""
-        return np.asarray(T / self.P.shape[1], np.float64)
+        return np.asarray(T * (1.0 / self.P.shape[1]), np.float64)
 
 
 class ReverseKL(_Divergence):
@@ -224,16 +235,16 @@ class Point:
         """
         basis = self.objective.basis
         dA, dB = direction if basis is None else direction @ basis
-        dL = dA.T @ self.B
-        dL += self.A.T @ dB
-        T = self.Q * dL  # dq = F dl
-        T -= self.Q * T.sum(axis=0)
+        T = np.dot(dA.T, self.B)  # dL
+        T += np.dot(self.A.T, dB)
+        T *= self.Q  # dq = F dl
+        T -= self.Q * np.add.reduce(T, axis=0)
         dG = self.objective.loss.bend(self.log_Q, self.Q, T)
         product = np.empty((2, *self.A.shape))
-        np.matmul(self.B, dG.T, out=product[0])
-        np.matmul(self.A, dG, out=product[1])
-        product[0] += dB @ self.slope.T
-        product[1] += dA @ self.slope
+        np.dot(self.B, dG.T, out=product[0])
+        np.dot(self.A, dG, out=product[1])
+        product[0] += np.dot(dB, self.slope.T)
+        product[1] += np.dot(dA, self.slope)
         return self._restrict(product)
 
     def _restrict(self, factors: Array) -> Array:
@@ -254,7 +265,7 @@ class Point:
         mixed = A @ Q
         keys, squares, B = (x.astype(precision) for x in (keys, squares, self.B))
         blocks = np.empty((2 * n, len(A), len(A)), precision)
-        for part in _parts(n, A.size):
+        for part in _parts(n, A.size * blocks.itemsize):
             np.matmul(B * keys[part, None, :], B.T, out=blocks[:n][part])
             # first: what the a_i have in common may be large
             centred = (A - mixed.T[part, :, None]).astype(precision)
@@ -270,7 +281,7 @@ class Point:
         into reading them.
         """
         k, n, basis = len(self.A), self.Q.shape[1], self.objective.basis
-        single = 2 * n * k * k > CHUNK
+        single = 2 * n * k * k > CACHED
         blocks = self.blocks(np.float32 if single else np.float64)
         inverse, units, serves = damped_inverses(blocks, damping)
         if single and not serves:
@@ -306,7 +317,7 @@ def damped_inverses(
     k, precision = blocks.shape[-1], blocks.dtype
     diagonal, tiny = np.arange(k), float(np.finfo(precision).tiny)
     with np.errstate(all="ignore"):  # what is not finite fails the comparison
-        traces = np.maximum(np.trace(blocks, axis1=1, axis2=2), 0.0).astype(np.float64) / k
+        traces = np.maximum(np.einsum("mii->m", blocks), 0.0).astype(np.float64) / k
         floor = max(float(traces.mean()) * 1e-6, 1e-100)  # a block may vanish, and so may all
         units = (traces + floor)[:, None]
         blocks /= units[:, :, None].astype(precision)
@@ -344,5 +355,5 @@ def root_inverses(blocks: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 
 def _parts(n: int, size: int) -> list[slice]:
-    step = max(1, CHUNK // size)
+    step = max(1, PART // size)
     return [slice(start, start + step) for start in range(0, n, step)]

@@ -134,7 +134,7 @@ def fit_head(
         k = n - 1 takes thousands of iterations.
     race : bool
         Whether a start is given up once it loses: its loss is above that of the best end so far,
-        and twice the fall that Newton's next step predicts would not bring it 1e-5 of that below;
+        and twice the fall that Newton's next step predicts would not bring it 1e-3 of that below;
         the step ends inside the trust region. Such a start ends where it was, and its KL no longer
         says whether starts agree. One at a saddle may be given up that would have won: rarely, and
         then by about a hundredth (``tests/fitting/test_race.py``). The total variation and L-BFGS

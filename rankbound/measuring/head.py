@@ -25,11 +25,11 @@ from rankbound._validate import (
     storage_dtype,
 )
 from rankbound.attention.head import capped, without_overflow
-from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
+from rankbound.attention.masks import Block, Chain, Mask, check_mask, in_blocks, nested_chain
 from rankbound.attention.softmax import _softmax
 from rankbound.errors import InputError, InputTypeError
 from rankbound.exact.rounding import FLOAT64_EPS
-from rankbound.ranks.factored import balanced, spectrum_of_factors
+from rankbound.ranks.factored import balanced, shifted, spectrum_of_factors
 from rankbound.ranks.spectrum import effective_rank_of_values
 from rankbound.theory.approximation import excluded_sizes
 from rankbound.theory.head_log_rank import chain_log_rank
@@ -46,7 +46,8 @@ STARTS = 4  # queries from whose keys fully visible blocks are tried
 class RecordedHead:
     """A head as a model computed it: logits ``scale · W_k^T W_q``, capped, and a bias added.
 
-    Arrays are [key, query]. A key whose column of `W_k` is 0 has only its bias: a learned sink.
+    Arrays are [key, query]; logits lie in memory by queries, as a model's own weights do. A key
+    whose column of `W_k` is 0 has only its bias: a learned sink.
     """
 
     W_q: Array  # queries, (k, n)
@@ -56,6 +57,7 @@ class RecordedHead:
     soft_cap: float | None = None
     bias: Array | None = None  # (m, n); 0 where hidden
     stored: Storage | None = None  # the dtype in which queries and keys were computed
+    blocks: tuple[Block, ...] = ()  # what the mask shows to blocks of queries; read if not given
 
     @property
     def head_size(self) -> int:
@@ -72,31 +74,33 @@ class RecordedHead:
         """How many keys there are."""
         return int(self.W_k.shape[1])
 
-    def parts(self) -> Iterator[tuple[tuple[slice, slice], RecordedHead]]:
-        """The head on some queries after others and the keys that they see, and which these are."""
-        for start in range(0, self.d, BLOCK):
-            block = slice(start, start + BLOCK)
-            keys, visible = _shown_keys(self.mask, block)
+    def parts(self) -> Iterator[tuple[Block, RecordedHead]]:
+        """The head on one block of queries after the other and the keys that these see."""
+        for block in self.blocks or in_blocks(self.mask, self.d, BLOCK):
+            keys, queries = block.keys, block.queries
             yield (
-                (keys, block),
+                block,
                 replace(
                     self,
-                    W_q=self.W_q[:, block],
+                    W_q=self.W_q[:, queries],
                     W_k=self.W_k[:, keys],
-                    mask=visible,
-                    bias=None if self.bias is None else self.bias[keys, block],
+                    mask=block.mask,
+                    bias=None if self.bias is None else self.bias[keys, queries],
+                    blocks=(),
                 ),
             )
 
     def products(self) -> Array:
         """The logits before the bias, (m, n): what the head size bounds, unless they are capped."""
-        L = without_overflow("the logits", lambda: self.scale * (self.W_k.T @ self.W_q))
+        L = without_overflow("the logits", lambda: (self.scale * (self.W_q.T @ self.W_k)).T)
         return capped(L, self.soft_cap)
 
     def logits(self) -> Array:
         """The logits, (m, n)."""
         L = self.products()
-        return L if self.bias is None else L + self.bias
+        if self.bias is not None:
+            L += self.bias
+        return L
 
     def context(self) -> Array:
         """The attention weights, (m, n); columns sum to 1."""
@@ -207,12 +211,13 @@ def layer_heads(
         )
     group, n, m = len(q) // len(k), q.shape[2], k.shape[2]
     visible = None if mask is None else frozen_copy(check_mask(mask, (m, n)))
+    blocks = in_blocks(visible, n, BLOCK)
     factor = len(q[0]) ** -0.5 if scale is None else check_real("scale", scale)
     cap = None if soft_cap is None else check_real("soft_cap", soft_cap, above=0.0)
     dtypes = [storage_dtype(name, x, stored) for name, x in (("queries", queries), ("keys", keys))]
     coarser = max(dtypes, key=lambda dtype: dtype.eps)
     return tuple(
-        RecordedHead(columns, k[h // group], factor, visible, cap, stored=coarser)
+        RecordedHead(columns, k[h // group], factor, visible, cap, stored=coarser, blocks=blocks)
         for h, columns in enumerate(q)
     )
 
@@ -342,7 +347,7 @@ def _measure(
 def _balanced_head(head: RecordedHead) -> RecordedHead:
     keys, queries, exponent = balanced(head.W_k, head.W_q)
     half = exponent // 2
-    return replace(head, W_q=np.ldexp(queries, exponent - half), W_k=np.ldexp(keys, half))
+    return replace(head, W_q=shifted(queries, exponent - half), W_k=shifted(keys, half))
 
 
 def tails(values: Array) -> Array:
@@ -382,27 +387,34 @@ def _read_weights(
     """Means over queries of entropy, attention to key 0 and KL; of P, if wanted, its rank."""
     n = head.d
     left, right = _principal(head, L)
-    divergence = dict.fromkeys(head_sizes, 0.0)
+    divergence = dict.fromkeys(sorted(head_sizes, reverse=True), 0.0)
     entropy = sink = 0.0
     context = np.zeros((head.keys, n)) if whole else None
-    for (keys, block), part in head.parts():
-        logits, visible = part.logits(), part.mask
-        log_P = logits - _log_normaliser(logits, visible)
-        with np.errstate(under="ignore", over="ignore"):  # what is hidden may be large
-            P = np.exp(log_P)
-        if visible is not None:
-            P[~visible] = 0.0
-        entropy -= float(np.einsum("ij,ij", P, log_P))
+    for block, part in head.parts():
+        keys, queries = block.keys, block.queries
+        logits = part.logits()
+        block.hide(logits, -np.inf)
+        top, P = exponentials(logits)
+        total = P.sum(axis=0)
+        P /= total
+        log_total = np.log(total)
+        logits -= top
+        block.hide(logits, 0.0)
+        entropy += float(log_total.sum() - np.vdot(P.T, logits.T))
         sink += float(P[0].sum()) if keys.start == 0 else 0.0
-        for size in divergence:
-            logits = left[:size, keys].T @ right[:size, block]
-            if part.bias is not None:
-                logits += part.bias
-            log_Q = logits - _log_normaliser(logits, visible)
-            divergence[size] += float(np.einsum("ij,ij", P, log_P - log_Q))
+        block.hide(logits, -np.inf)
+        apart, larger, log_other = 0.0, len(left), log_total
+        for size in divergence:  # of logits less and less is left
+            if size < larger:
+                lost = (right[size:larger, queries].T @ left[size:larger, keys]).T
+                logits -= lost
+                top, others = exponentials(logits)
+                apart += float(np.vdot(P.T, lost.T))
+                larger, log_other = size, top + np.log(others.sum(axis=0))
+            divergence[size] += apart + float((log_other - log_total).sum())
         if context is not None:
-            context[keys, block] = P
-    errors = {size: max(total / n, 0.0) for size, total in divergence.items()}
+            context[keys, queries] = P
+    errors = {size: max(divergence[size] / n, 0.0) for size in head_sizes}
     rank = None if context is None else _effective_rank(_singular_values(context))
     return {
         "entropy": entropy / n,
@@ -412,24 +424,12 @@ def _read_weights(
     }
 
 
-def _shown_keys(mask: Mask | None, block: slice) -> tuple[slice, Mask | None]:
-    """The keys from the first to the last that a query of the block sees, and which it sees."""
-    if mask is None:
-        return slice(0, None), None
-    seen = np.flatnonzero(mask[:, block].any(axis=1))
-    keys = slice(int(seen[0]), int(seen[-1]) + 1)
-    visible = mask[keys, block]
-    return keys, None if visible.all() else visible
-
-
-def _log_normaliser(L: Array, visible: Mask | None) -> Array:
-    """Log of the sum over visible keys of exp(L), one for each query."""
-    shifted = L.copy() if visible is None else np.where(visible, L, -np.inf)
-    top = shifted.max(axis=0)
-    shifted -= top
-    with np.errstate(under="ignore"):
-        np.exp(shifted, out=shifted)
-    return np.asarray(top + np.log(shifted.sum(axis=0)))
+def exponentials(L: Array) -> tuple[Array, Array]:
+    """The largest logit of each query, and the exponentials of all less these."""
+    top = L.max(axis=0)
+    with np.errstate(under="ignore", over="ignore"):  # a difference below -1.8e308 is e^-inf = 0
+        others = L - top
+        return top, np.exp(others, out=others)
 
 
 def _sizes_within(

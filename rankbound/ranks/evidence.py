@@ -53,8 +53,12 @@ def scale_columns(A: Array, error: Array | None) -> tuple[Array, Array | None]:
     return scaled, np.full_like(scaled, ETA)
 
 
-def gram_is_definite(A: Array, radius: float) -> bool:
+def gram_is_definite(
+    A: Array, radius: float, row: Array | None = None, room: Array | None = None
+) -> bool:
     """Prove full column rank by a Cholesky decomposition of the shifted Gram matrix.
+
+    `row` is one more row of A, which is not copied for it; `room` is where the Gram matrix may be.
 
     Let s = ‖A‖_F². The computed Gram matrix is within ``m u s`` of ``A^T A`` in spectral norm, as
     ``‖|A|^T |A|‖_2 <= s``. Cholesky that runs to completion on B has ``R^T R = B + Δ`` with
@@ -64,16 +68,21 @@ def gram_is_definite(A: Array, radius: float) -> bool:
     above ``radius²``, and then ``σ_min(A) > radius``: every matrix within that spectral norm has
     full column rank. The constants are doubled, which leaves room for other blockings.
     """
-    from scipy.linalg.blas import dsyrk
+    from scipy.linalg.blas import dsyr, dsyrk
     from scipy.linalg.lapack import dpotrf
 
+    m, n = A.shape
+    given = None if room is None else room.T
     with np.errstate(over="ignore"):  # an infinite shift proves nothing
         if A.flags.f_contiguous:
-            gram = dsyrk(1.0, A, trans=1, lower=0)
+            gram = dsyrk(1.0, A, trans=1, lower=0, c=given, overwrite_c=1)
         else:
-            gram = dsyrk(1.0, np.ascontiguousarray(A).T, trans=0, lower=0)
+            rows = np.ascontiguousarray(A).T
+            gram = dsyrk(1.0, rows, trans=0, lower=0, c=given, overwrite_c=1)
+        if row is not None:
+            m, gram = m + 1, dsyr(1.0, row, a=gram, lower=0, overwrite_a=1)
         diagonal = np.einsum("ii->i", gram)
-        shift = float(_shift(diagonal.sum(), *A.shape) + up(radius * radius, 1))
+        shift = float(_shift(diagonal.sum(), m, n) + up(radius * radius, 1))
     if not np.isfinite(shift) or np.any(diagonal <= shift):
         return False
     diagonal -= float(up(shift, 8))
@@ -282,20 +291,25 @@ def _by_pivoting(A: Array, error: Array | None, ordered_by: Array) -> Test:
     return Test(order[:lower], name)
 
 
-def singular_values_above(A: Array, radius: float) -> int:
+def singular_values_above(A: Array, radius: float, room: Array | None = None) -> int:
     """Return an r for which the r-th singular value of A is certainly above the radius.
 
     With V' the first r right singular vectors over their singular values, A V' is nearly
     orthonormal, and ``s_r(A) >= σ_min(A V') / ‖V'‖_2``; both are bounded rigorously, so r is a
-    lower bound of the rank of every matrix within `radius` of A in spectral norm.
+    lower bound of the rank of every matrix within `radius` of A in spectral norm. `room` is as in
+    :func:`gram_is_definite`.
     """
     if not np.isfinite(radius):
         return 0
-    raised, within = _raised(A, radius)
-    if raised is not None and gram_is_definite(raised, within):
+    row = _row_beside(A)
+    if row is not None and gram_is_definite(A, radius, row, room):
         return len(A) - 1
     found = _sketched_values(A, radius)
-    if found is None and raised is not None and preconditioned_gram_is_definite(raised, within):
+    if (
+        found is None
+        and row is not None
+        and preconditioned_gram_is_definite(np.vstack([A, row]), radius)
+    ):
         return len(A) - 1
     _, values, Vt = np.linalg.svd(A, full_matrices=False) if found is None else found
     for r in range(int(np.count_nonzero(values > radius)), 0, -1):  # mostly the first passes
@@ -304,19 +318,19 @@ def singular_values_above(A: Array, radius: float) -> int:
     return 0
 
 
-def _raised(A: Array, radius: float) -> tuple[Array | None, float]:
-    """A + 1 v^T and the radius about it, where A is square and centred but for rounding.
+def _row_beside(A: Array) -> Array | None:
+    """A row v of the size of A, where A is square and centred but for rounding.
 
-    sound: a change of rank 1 moves singular values by one place at most (Horn & Johnson 1991,
-    Theorem 3.3.16), so ``s_{n-1}(A) >= s_n(A + 1 v^T)`` for any A and v. incomplete: v, which has
-    no pattern, may lie near the row space of A.
+    sound: a row more moves singular values by one place at most (Horn & Johnson 1991, Corollary
+    3.1.3), so ``s_{n-1}(A) >= s_n([A; v^T])`` for any A and v. incomplete: v, which has no pattern,
+    may lie near the row space of A.
     """
     n, size = len(A), frobenius(A)
     if A.shape != (n, n) or n < 2 or not np.max(np.abs(A.sum(axis=0))) <= n * n * U * size:
-        return None, radius
-    v = np.random.default_rng(0).standard_normal(n)
-    raised = A + v * (size / (math.sqrt(n) * float(np.linalg.norm(v))))
-    return raised, float(up(radius + U * frobenius(raised), 2))
+        return None
+    v: Array = np.random.default_rng(0).standard_normal(n)
+    v *= size / float(np.linalg.norm(v))
+    return v
 
 
 def leading_values(A: Array, radius: float) -> tuple[Array, Array, Array]:

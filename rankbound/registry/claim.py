@@ -24,6 +24,7 @@ from rankbound.certificates.statements import (
     ScaleAbove,
 )
 from rankbound.errors import InputError, InputTypeError, RankboundError
+from rankbound.mathematics import marked
 from rankbound.ranks.bounds import RankBounds, written
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
@@ -243,8 +244,8 @@ class Claim:
     def _repr_html_(self) -> str:
         facts = {
             "claim": self.id,
-            "statement": self.statement,
-            "hypotheses": "; ".join(self.hypotheses),
+            "statement": marked(self.statement),
+            "hypotheses": marked("; ".join(self.hypotheses)),
             "status": str(self.status),
             "source": str(self.source),
             "theorem": self.theorem or None,

@@ -500,14 +500,21 @@ def _search(system: System, wanted: Array, M: Array, size: int) -> Array | None:
     if not size or A.size // r * 2 * size > MOST_SEARCHED:
         return None
 
+    unknowns = 2 * r * size
+    equations = max(len(wanted), unknowns)  # no fewer, by equations 0 = 0: MINPACK asks for that
+
     def residual(x: Array) -> Array:
         U, V = x.reshape(2, r, size)
-        return np.asarray(coefficients @ (U @ V.T).ravel() - wanted)
+        missed = np.zeros(equations)
+        missed[: len(wanted)] = coefficients @ (U @ V.T).ravel() - wanted
+        return missed
 
     def jacobian(x: Array) -> Array:
         U, V = x.reshape(2, r, size)
         parts = np.tensordot(A, V, (2, 0)), np.tensordot(A, U, (1, 0))
-        return np.concatenate([part.reshape(len(A), -1) for part in parts], axis=1)
+        slopes = np.zeros((equations, unknowns))
+        np.concatenate([part.reshape(len(A), -1) for part in parts], 1, slopes[: len(A)])
+        return slopes
 
     left, values, right = np.linalg.svd(M)
     root = np.sqrt(values[:size])
@@ -519,7 +526,7 @@ def _search(system: System, wanted: Array, M: Array, size: int) -> Array | None:
     with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
         for start in starts:
             fit = least_squares(
-                residual, start.ravel(), jacobian, xtol=1e-15, ftol=1e-15, gtol=1e-15
+                residual, start.ravel(), jacobian, method="lm", xtol=1e-15, ftol=1e-15, gtol=1e-15
             )
             if best is None or fit.cost < best.cost:
                 best = fit

@@ -67,17 +67,20 @@ MATRICES = ("query", "key", "centred", "visible", "attended")
 
 
 def moments(heads: Sequence[Any], weights: Iterable[npt.ArrayLike]) -> Moments:
-    """The moments of a layer on a window, in float64; `weights` are [key, query], one per head."""
+    """The moments of a layer on a window, in float64; `weights` are [key, query], one per head.
+
+    What the mask of a head hides counts as having no weight.
+    """
     found: list[tuple[Array, ...]] = []
-    for h, (head, P) in enumerate(zip(heads, weights, strict=True)):
-        K, n = head.W_k, head.d
+    for h, (head, given) in enumerate(zip(heads, weights, strict=True)):
+        K, P, n = head.W_k, np.asarray(given), head.d
         if h == 0 or not np.array_equal(K, heads[h - 1].W_k):  # else all these are shared too
-            seen = np.ones((K.shape[1], n), bool) if head.mask is None else head.mask
-            visible = np.asarray(seen, np.float64)
             mean = K.mean(axis=1, keepdims=True)
             key = K @ K.T / K.shape[1]
-            shared = key, key - mean @ mean.T, covariance(K, visible / visible.sum(axis=0))
-        attended = covariance(K, np.asarray(P, np.float64))
+            alike = _covariance(K, n, ((block.keys, _alike(part)) for block, part in head.parts()))
+            shared = key, key - mean @ mean.T, alike
+        blocks = (block for block, _ in head.parts())
+        attended = _covariance(K, n, ((b.keys, P[b.keys, b.queries]) for b in blocks))
         found.append((head.W_q @ head.W_q.T / n, *shared, attended))
     return Moments(heads[0].d, heads[0].scale, *map(np.stack, zip(*found, strict=True)))
 
@@ -88,8 +91,24 @@ def covariance(keys: Array, weights: Array) -> Array:
     Of each query it is ``Σ_j p_j k_j k_j^T - k̄ k̄^T``, ``k̄ = Σ_j p_j k_j``; no d × d matrix per
     query is formed.
     """
-    means = keys @ weights
-    return np.asarray(((keys * weights.sum(axis=1)) @ keys.T - means @ means.T) / weights.shape[1])
+    return _covariance(keys, weights.shape[1], [(slice(None), weights)])
+
+
+def _covariance(keys: Array, n: int, blocks: Iterable[tuple[slice, npt.NDArray[Any]]]) -> Array:
+    """:func:`covariance` of weights that come in blocks of queries, at the keys that these see."""
+    total, squares = np.zeros(keys.shape[1]), np.zeros((len(keys), len(keys)))
+    for seen, given in blocks:
+        weights = np.asarray(given, np.float64)
+        means = keys[:, seen] @ weights
+        total[seen] += weights.sum(axis=1)
+        squares += means @ means.T
+    return np.asarray(((keys * total) @ keys.T - squares) / n)
+
+
+def _alike(head: Any) -> Array:
+    """Equal weights at all keys that a query sees."""
+    visible = np.ones((head.keys, head.d)) if head.mask is None else head.mask.astype(np.float64)
+    return np.asarray(visible / visible.sum(axis=0))
 
 
 def _stacked(m: Moments) -> tuple[Array, Array | None]:

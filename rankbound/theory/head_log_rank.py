@@ -20,7 +20,13 @@ from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
 from rankbound.errors import InputError, Undecided
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
-from rankbound.ranks.factored import balanced, balancing, spectrum_of_factors, unit_rows
+from rankbound.ranks.factored import (
+    balanced,
+    balancing,
+    shifted,
+    spectrum_of_factors,
+    unit_rows,
+)
 from rankbound.theory.softmax_gauge import Logs
 from rankbound.theory.theorem_c import bounds_under_mask, new_rows
 from rankbound.verdict import Verdict
@@ -158,7 +164,7 @@ def _balanced_errors(keys: Array, queries: Array, unit: float, errors: Factors |
     powers = balancing(keys, queries)[:2]
     given = (np.zeros_like(keys), np.zeros_like(queries)) if errors is None else errors
     left, right = (
-        np.ldexp(unit * np.abs(factor) + error, power)
+        shifted(unit * np.abs(factor) + error, power)
         for factor, error, power in zip((keys, queries), given, powers, strict=True)
     )
     return left, right
@@ -201,7 +207,7 @@ def _ranks_within(
     for whole, beside, centred in zip((keys, queries), given, (True, False), strict=True):
         factor, sizes = unit_rows(whole)
         error = (unit + sum(factor.shape) * FLOAT64_EPS) * float(np.linalg.norm(factor))
-        error += float(np.linalg.norm(np.ldexp(beside, -sizes)))
+        error += float(np.linalg.norm(shifted(beside, -sizes)))
         shown = factor - factor.mean(axis=1, keepdims=True) if centred else factor
         values = np.linalg.svd(shown, compute_uv=False)
         found.append(int(np.count_nonzero(values > error)))

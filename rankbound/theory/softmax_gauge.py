@@ -119,11 +119,11 @@ class Logs:
         return int(rank) if np.ndim(rank) == 0 else rank
 
 
-def centre(log_P: Array) -> Array:
+def centre(log_P: Array, out: Array | None = None) -> Array:
     """``C log P``: each column less its mean, twice, so that the mean's own rounding goes too."""
-    once = log_P - log_P.mean(axis=-2, keepdims=True)
-    twice: Array = once - once.mean(axis=-2, keepdims=True)
-    return twice
+    centred: Array = np.subtract(log_P, log_P.mean(axis=-2, keepdims=True), out=out)
+    centred -= centred.mean(axis=-2, keepdims=True)
+    return centred
 
 
 def _norm(matrix: Array) -> Array:

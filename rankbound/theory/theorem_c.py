@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -107,31 +107,66 @@ def combine(basis: Array, rows: Array, basis_error: Array, rows_error: Array) ->
     The errors bound the Euclidean error of each row. Basis rows are brought to unit length first,
     so that one much longer than another does not hide it.
     """
-    sizes: Array = np.linalg.norm(rows, axis=1)
-    lengths: Array = np.linalg.norm(basis, axis=1)
-    lengths[lengths == 0] = 1.0
-    unit, noise = basis / lengths[:, None], basis_error / lengths
-    # backward stable least squares: LAPACK's customary constant, eight times
-    rounding = 8 * (rows.shape[1] + len(basis) + 1) * FLOAT64_EPS
-
-    def judged(rcond: float | None) -> tuple[Array, Array, Array, Array]:
-        if not len(basis):
-            none = np.zeros((len(rows), 0))
-            return none, sizes, *[rows_error + rounding * sizes] * 2
-        c = np.asarray(np.linalg.lstsq(unit.T, rows.T, rcond=rcond)[0].T, np.float64)
-        few = np.minimum(np.abs(c), AMPLIFIED * sizes[:, None])
-        allowed = [
-            rows_error + x @ noise + rounding * (sizes + x.sum(axis=1)) for x in (np.abs(c), few)
-        ]
-        return c, np.linalg.norm(rows - c @ unit, axis=1), *allowed
-
-    c, distance, tolerance, plain = judged(None)
+    span = _Span.of(basis, basis_error)
+    c, distance, tolerance, plain = span.nearest(rows, rows_error)
     outside = distance > tolerance
     doubtful = ~outside & (distance > plain)
     if outside.any() and len(basis):
-        _, other, wide, _ = judged(0.0)
+        _, other, wide, _ = span.nearest(rows, rows_error, cut=0.0)
         doubtful |= outside & (other <= wide)
-    return Combination(c / lengths, outside, tolerance, doubtful)
+    return Combination(c, outside, tolerance, doubtful)
+
+
+@dataclass(frozen=True, eq=False)
+class _Span:
+    """The span of a basis (s, r): its rows brought to unit length, decomposed once."""
+
+    unit: Array
+    lengths: Array
+    noise: Array  # of the rows of unit length
+    left: Array
+    values: Array
+    right: Array
+
+    @classmethod
+    def of(cls, basis: Array, error: Array) -> Self:
+        lengths: Array = np.linalg.norm(basis, axis=1)
+        lengths[lengths == 0] = 1.0
+        unit = basis / lengths[:, None]
+        return cls(unit, lengths, error / lengths, *np.linalg.svd(unit, full_matrices=False))
+
+    @property
+    def rounding(self) -> float:
+        """Of backward stable least squares: LAPACK's customary constant, eight times."""
+        return 8 * (sum(self.unit.shape) + 1) * FLOAT64_EPS
+
+    def nearest(
+        self, rows: Array, error: Array, cut: float | None = None
+    ) -> tuple[Array, Array, Array, Array]:
+        """Coefficients, the distances that they leave, and what errors and rounding explain of it.
+
+        The last also where coefficients beyond `AMPLIFIED` are not believed. Singular values up to
+        a share of the largest, by default NumPy's for least squares, count as 0.
+        """
+        sizes: Array = np.linalg.norm(rows, axis=1)
+        cut = max(self.unit.shape) * FLOAT64_EPS if cut is None else cut
+        told = self.values > cut * self.values.max(initial=0.0)
+        c = (rows @ self.right[told].T / self.values[told]) @ self.left[:, told].T
+        few = np.minimum(np.abs(c), AMPLIFIED * sizes[:, None])
+        explained = [
+            error + x @ self.noise + self.rounding * (sizes + x.sum(axis=1))
+            for x in (np.abs(c), few)
+        ]
+        distance: Array = np.linalg.norm(rows - c @ self.unit, axis=1)
+        return c / self.lengths, distance, explained[0], explained[1]
+
+    def is_everything(self) -> bool:
+        """Whether every row is in the span but for rounding, on these columns or fewer.
+
+        Columns that are left out make no row longer and let the others span no less.
+        """
+        s, r = self.unit.shape
+        return s >= r and bool(self.values[r - 1] > self.rounding * s**0.5)
 
 
 def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int]:
@@ -144,29 +179,31 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
     new: list[int] = []
     n, r = rows.shape
     start, size = 0, r
+    span: _Span | None = None  # of the new rows on as many columns as the next shows
     while start < n and seen[start]:
         width = int(seen[start])
-        # rows of one width, at most r of them: a new row makes the rest of its block stale
-        stop = min(int(np.searchsorted(-seen, -width, side="right")), start + max(r, 1))
-        noise = np.linalg.norm(error[:, :width][new], axis=1)
-        basis = rows[:, :width][new]
-        if len(new) >= width and _spans_everything(basis, noise):
-            break  # and so it does on fewer columns
+        # rows of one width, few at a time: a new row makes the rest of its block stale
+        stop = min(int(np.searchsorted(-seen, -width, side="right")), start + 4 * r)
         count = min(size, stop - start, width - len(new))
         if count > 1:  # as a rule all are new until nothing is left; else half as many may be
             whole = [*new, *range(start, start + count)]
             if _independent(rows[whole, :width], error[whole, :width]):
-                new, start = whole, start + count
+                new, start, span = whole, start + count, None
             else:
                 size = count // 2
             continue
+        if span is None or span.unit.shape[1] != width:
+            span = _Span.of(rows[new, :width], np.linalg.norm(error[new, :width], axis=1))
+            if span.is_everything():
+                break
         block = slice(start, stop)
         known = np.linalg.norm(error[block, :width], axis=1)
-        outside = np.flatnonzero(combine(basis, rows[block, :width], noise, known).outside)
+        _, distance, explained, _ = span.nearest(rows[block, :width], known)
+        outside = np.flatnonzero(distance > explained)
         if len(outside):
             start += int(outside[0])
             new.append(start)
-            start += 1
+            start, span = start + 1, None
         else:
             start = stop
     return new
@@ -186,13 +223,6 @@ def _independent(rows: Array, error: Array) -> bool:
     values = np.linalg.svd(rows / lengths[:, None], compute_uv=False)
     rounding = 9 * (sum(rows.shape) + 1) * FLOAT64_EPS  # as `combine` has it, and of this
     return bool(values[-1] > len(rows) ** 0.5 * (noise + rounding * values[0]))
-
-
-def _spans_everything(basis: Array, noise: Array) -> bool:
-    """Whether no error of this size makes the basis span less (Weyl)."""
-    values = np.linalg.svd(basis, compute_uv=False)
-    rounding = 8 * sum(basis.shape) * FLOAT64_EPS * values[0]
-    return bool(values[basis.shape[1] - 1] > np.linalg.norm(noise) + rounding)
 
 
 def bounds_under_mask(logs: Logs) -> tuple[Reach, RankBounds]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
-from rankbound.attention.masks import check_mask, nested_chain
+from rankbound.attention.masks import check_mask, in_blocks, nested_chain
 
 SIZES = st.integers(1, 9)
 
@@ -104,6 +104,25 @@ def test_a_nested_mask_by_name_is_not_formed(n: int) -> None:
         np.testing.assert_array_equal(found.seen, formed.seen)
     for name in (f"prefix:{n + 1}", "prefix:", "prefix:-1", "sliding:1", "causal:", "causal:2", ""):
         assert nested_chain(name, n) is None
+
+
+@pytest.mark.parametrize("name", [None, "causal", "prefix:3", "sliding:2", "holes"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_blocks_of_queries_hide_what_the_mask_hides(name: str | None, order: Any) -> None:
+    n, width = 10, 4
+    mask = None if name in (None, "holes") else check_mask(name, (n, n))
+    if name == "holes":
+        mask = np.random.default_rng(0).random((n, n)) < 0.5
+        mask[5] = True
+    mask = None if mask is None else np.asarray(mask, order=order)
+    shown = np.zeros((n, n))
+    for block in in_blocks(mask, n, width):
+        part = shown[block.keys, block.queries]
+        part[:] = 1
+        block.hide(part, 0)
+        assert block.mask is None or not block.mask.all()
+        np.testing.assert_array_equal(part, 1 if block.mask is None else block.mask)
+    np.testing.assert_array_equal(shown, 1 if mask is None else mask)
 
 
 def test_more_keys_than_eight_bits_count() -> None:

@@ -9,8 +9,14 @@ import numpy.typing as npt
 import pytest
 
 import rankbound as rb
-from rankbound.auditing.capture import Captured, context_and_bound, reproduce, sampled
-from rankbound.measuring.head import RecordedHead, layer_heads
+from rankbound.auditing.capture import (
+    FLOOR,
+    Captured,
+    contexts_and_bounds,
+    reproduce,
+    sampled,
+)
+from rankbound.measuring.head import BLOCK, RecordedHead, layer_heads
 
 Floats = npt.NDArray[Any]
 
@@ -35,6 +41,14 @@ def one_head(q: Floats, keys: Floats, **options: Any) -> RecordedHead:
     return head
 
 
+def context_and_bound(head: RecordedHead, dtype: str) -> tuple[Floats, Floats]:
+    """All blocks in their places."""
+    P, bound = np.zeros((head.keys, head.d)), np.full((head.keys, head.d), FLOOR)
+    for block, ours, allowed in contexts_and_bounds(head, dtype):
+        P[block.keys, block.queries], bound[block.keys, block.queries] = ours, allowed
+    return P, bound
+
+
 @pytest.mark.parametrize("size", [0.1, 1.0, 4.0, 20.0])
 @pytest.mark.parametrize("softcap", [None, 5.0])
 @pytest.mark.parametrize("masked", [False, True])
@@ -43,12 +57,15 @@ def test_float32_attention_is_within_the_bound(
     size: float, softcap: float | None, masked: bool, seed: int
 ) -> None:
     draw = np.random.default_rng(seed)
-    q, keys = (size * draw.standard_normal((2, 32, 96))).astype(np.float32).astype(np.float64)
-    mask = rb.causal_mask(96) if masked else None
-    P, bound = context_and_bound(one_head(q, keys, mask=mask, soft_cap=softcap), "float32")
+    n = BLOCK + 32
+    q, keys = (size * draw.standard_normal((2, 32, n))).astype(np.float32).astype(np.float64)
+    mask = rb.causal_mask(n) if masked else None
+    head = one_head(q, keys, mask=mask, soft_cap=softcap)
+    P, bound = context_and_bound(head, "float32")
     theirs = weights_in_float32(q, keys, 32**-0.5, softcap, mask)
     assert np.all(np.abs(P - theirs) <= bound)
     assert np.any(theirs != P)
+    np.testing.assert_allclose(P, head.context(), rtol=1e-13, atol=0)
 
 
 def test_a_model_in_float64_may_take_its_softmax_in_float32() -> None:
@@ -117,6 +134,35 @@ def test_a_failure_names_the_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone.weights == 64 * 64
     with pytest.raises(rb.InputError, match=r"nothing is reported"):
         reproduce(captured(monkeypatch, q, keys, own * np.nan), {("h.3", 0): sample})
+
+
+def test_sampled_weights_are_compared_in_every_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    n = 2 * BLOCK + 10
+    q, keys = np.random.default_rng(0).standard_normal((2, 16, n)).astype(np.float32)
+    own = weights_in_float32(q, keys, 0.25, None, None)
+    sample = own[None][:, :, sampled(n)]
+    layer = captured(monkeypatch, q, keys, own)
+    assert reproduce(layer, {("h.3", 0): sample}).weights == n * (n + sample.shape[2])
+    for at, query in enumerate(sampled(n)):
+        other = sample.copy()
+        other[0, 7, at] *= 1 + 1e-4
+        with pytest.raises(rb.InputError, match=rf"\[key, query\] = \[7, {query}\]"):
+            reproduce(layer, {("h.3", 0): other})
+
+
+@pytest.mark.parametrize(("key", "query"), [(5, 4), (2 * BLOCK - 1, 0), (BLOCK, BLOCK - 1)])
+def test_a_hidden_key_has_no_weight(key: int, query: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within a block of queries, and beyond the keys that any of these sees."""
+    n = 2 * BLOCK
+    q, keys = np.random.default_rng(0).standard_normal((2, 16, n)).astype(np.float32)
+    mask = rb.causal_mask(n)
+    own = weights_in_float32(q, keys, 0.25, None, mask)
+    found = reproduce(captured(monkeypatch, q, keys, own, mask=mask), {})
+    assert found.ratio <= 1
+    assert found.weights == n * n
+    own[key, query] = 1e-30
+    with pytest.raises(rb.InputError, match=rf"\[key, query\] = \[{key}, {query}\]"):
+        reproduce(captured(monkeypatch, q, keys, own, mask=mask), {})
 
 
 @pytest.mark.parametrize("size", [1e3, 1e8])  # at 1e8 the bound overflows

@@ -16,7 +16,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -573,6 +573,20 @@ def test_gram_at_the_edge_of_its_shift(k: int) -> None:
     # the shift is 32 u times ‖A‖_F² = 12, and doubled where it is rounded up
     if (2 * s) ** 2 * (1 - 0.99**2) > 2 * 32 * 12 * 2.0**-53:
         assert gram_is_definite(A, 0.99 * 2 * s)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("k", range(1, 30))
+def test_gram_at_the_edge_of_its_shift_with_one_row_apart(k: int, order: Literal["C", "F"]) -> None:
+    """The same, its last row given beside it; what was in the room is of no account."""
+    s = 2.0**-k
+    A = HADAMARD[:4, :4] * [1.0, 1.0, 1.0, s]
+    rows, room = np.asarray(A[:3], order=order), np.full((4, 4), np.nan)
+    assert not gram_is_definite(rows, 0.0)
+    assert not gram_is_definite(rows, 2 * s, A[3], room)
+    if (2 * s) ** 2 * (1 - 0.99**2) > 2 * 32 * 12 * 2.0**-53:
+        assert gram_is_definite(rows, 0.99 * 2 * s, A[3], room)
+        assert gram_is_definite(rows, 0.99 * 2 * s, A[3])
 
 
 @pytest.mark.parametrize("shape", [(60, 60), (90, 60)])

@@ -336,3 +336,12 @@ def test_many_coordinates_that_are_nearly_the_same(n: int) -> None:
     norms = np.linalg.norm(keys) * np.linalg.norm(queries)
     assert found.shape == (min(40, n),)
     assert np.max(np.abs(found - exact)) <= 2 * (n + 40) * EPS * norms
+
+
+@pytest.mark.parametrize("exponent", [-1074, -1022, -1021, -3, 0, 5, 1021, 1023, 1100])
+def test_a_product_with_a_power_of_two_is_ldexp(exponent: int) -> None:
+    factor = np.array([[1.0, -np.pi, 2.0**-1000, 0.0], [3 * 2.0**-1074, 1e-300, 1e-3, 7.0]])
+    exponents = np.array([[exponent], [-exponent // 2]])
+    with np.errstate(over="ignore", under="ignore"):
+        found, known = factored.shifted(factor, exponents), np.ldexp(factor, exponents)
+    np.testing.assert_array_equal(found, known)

@@ -63,8 +63,9 @@ def decided(**given: Any) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("part", range(20))
-def test_existence_is_that_of_the_definition(part: int) -> None:
+def test_existence_is_that_of_the_definition(part: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A thousand cases in twenty parts: exact numbers, floats, and the proof of either answer."""
+    monkeypatch.setattr(any_tokens, "MOST_SEARCHED", 0)  # for smaller heads, where there is one
     for seed in range(50 * part, 50 * part + 50):
         X, L, mask = small_case(seed)
         truth = exists(X, L, mask)

@@ -134,7 +134,7 @@ def test_singular_values_are_to_exceed_the_ratio_and_what_rounding_does(
     """n times the ratio; 4 units in the last place of a logarithm; two centrings of n additions."""
     radii: list[float] = []
 
-    def above(D: Array, radius: float) -> int:
+    def above(D: Array, radius: float, room: Array) -> int:
         radii.append(radius)
         return 0
 
@@ -142,7 +142,7 @@ def test_singular_values_are_to_exceed_the_ratio_and_what_rounding_does(
     P = rb.random_context(5, seed=0)
     rb.certified_log_rank(P, ratio=ratio)
     sizes, u, n = np.abs(np.log(P)), 2.0**-53, 5
-    rounding = np.linalg.norm(8 * u * sizes + (2 * n + 4) * u * sizes.max())
+    rounding = 8 * u * np.linalg.norm(sizes) + (2 * n + 4) * u * n * sizes.max()
     assert radii == [pytest.approx(n * ratio + rounding, rel=1e-12, abs=0)]
 
 
