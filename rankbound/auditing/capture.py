@@ -143,7 +143,8 @@ def _read(layer: int, call: Call, softmax: Softmax, given: RealTokens | None) ->
     group = _group(found.keys)
     stored = STORAGES[found.dtype]
     head = partial(RecordedHead, scale=found.scale, soft_cap=found.cap, stored=stored)
-    blocks = {id(mask): in_blocks(mask, found.queries.shape[-1], BLOCK) for mask in found.masks}
+    distinct, n = {id(mask): mask for mask in found.masks}, found.queries.shape[-1]
+    blocks = {name: in_blocks(mask, n, BLOCK) for name, mask in distinct.items()}
     heads = tuple(
         head(queries, found.keys[h - h % group], mask=mask, bias=bias, blocks=blocks[id(mask)])
         for h, (queries, mask, bias) in enumerate(

@@ -351,8 +351,7 @@ class Lifting:
 
         Two combinations of the entries share a denominator. That of the first is b where (a, b) is
         a short vector of the lattice of its residues, and the second times b has what is left. With
-        it come the digits of the first combination of columns,
-        as those of :func:`mixed`.
+        it come the digits of the first combination of columns, as those of :func:`mixed`.
         """
         X, r = self.digits.modulus, self.rank
         E, A = self._combined(), np.ascontiguousarray(self.by_residuals[:, :r, :r])

@@ -205,7 +205,7 @@ def newton(
                 break
             if products - built >= max(REBUILT, start.shape[1]):
                 precondition, built = point.preconditioner(DAMPING), products
-            # converges faster than linearly, and the last step no further than is asked
+            # so that steps converge superlinearly, and the last is no more accurate than asked
             accuracy = min(0.1, max((norm / first) ** FORCING, 0.2 * tolerance / norm))
             path, most = [], min(limit - products, MOST_PRODUCTS)
             step = _steihaug(
@@ -338,7 +338,7 @@ def _cut(path: list[_Link], radius: float) -> _Step | None:
 
 @cache
 def _numpy_blas() -> Any:
-    """NumPy's BLAS, which computes all that is large here; to find it takes milliseconds."""
+    """The BLAS libraries that are loaded, NumPy's among them; to find them takes milliseconds."""
     from threadpoolctl import ThreadpoolController
 
     return ThreadpoolController()

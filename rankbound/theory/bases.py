@@ -69,7 +69,8 @@ MATRICES = ("query", "key", "centred", "visible", "attended")
 def moments(heads: Sequence[Any], weights: Iterable[npt.ArrayLike]) -> Moments:
     """The moments of a layer on a window, in float64; `weights` are [key, query], one per head.
 
-    What the mask of a head hides counts as having no weight.
+    The heads are recorded ones, which come in blocks of queries. What the mask of a head hides
+    counts as having no weight.
     """
     found: list[tuple[Array, ...]] = []
     for h, (head, given) in enumerate(zip(heads, weights, strict=True)):
