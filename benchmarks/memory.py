@@ -133,11 +133,11 @@ PEAKS = {
             _conditioned,
             64,
             2048,
-            6,
+            5,
             square,
             "n × n",
-            "the factors, their inverses, the product, and the absolute values of two of these "
-            "that bound its rounding",
+            "the factors, one of which gives way to its inverse, the product, its Gram matrix, and "
+            "one in passing",
         ),
         Peak(
             "certified-log-rank",

@@ -141,7 +141,7 @@ def preconditioned_gram_is_definite(A: Array, radius: float, *, sliced: bool = F
         factors, _, singular = dgetrf(A)
         if singular:
             return False
-        X, _ = dtrtri(factors[:n])  # L is still below, and in its norm
+        X, _ = dtrtri(factors[:n], overwrite_c=1)  # L is still below, and in its norm
         moved = up(radius * frobenius(X), 2)
         rounding = up(n * U * frobenius(A) * frobenius(X), 3) + n * A.size * ETA
         product = dtrmm(1.0, X, A, side=1)
@@ -241,6 +241,7 @@ INVERSE = "an approximate left inverse"
 ROUNDED = 2.0**-20  # rounding that cannot be what fails the test of A U^{-1}
 SKETCHED = 64  # combinations of columns that are tried before a whole decomposition
 FAR_APART = 2.0**8  # columns of such different sizes are scaled before they are tested again
+LARGE = 256  # columns from which it pays to look at a quarter of them first
 
 
 def certain_columns(A: Array, error: Array | None) -> Test:
@@ -248,7 +249,8 @@ def certain_columns(A: Array, error: Array | None) -> Test:
     if A.shape[0] < A.shape[1]:
         A, error = A.T, None if error is None else error.T
     radius = frobenius(error)
-    if gram_is_definite(A, radius):  # mostly there is no need to scale
+    # mostly there is no need to scale
+    if not _pivots_run_out(A) and gram_is_definite(A, radius):
         return Test(tuple(range(A.shape[1])), GRAM)
     sizes = np.maximum(np.max(A, axis=0), -np.min(A, axis=0))
     if np.max(sizes) / FAR_APART <= np.min(sizes) and preconditioned_gram_is_definite(
@@ -260,6 +262,31 @@ def certain_columns(A: Array, error: Array | None) -> Test:
         return Test(tuple(range(A.shape[1])), name)
     # with an error, a column scaled up is not a column better known: order them as they stand
     return _by_pivoting(scaled, scaled_error, A if error is not None else scaled)
+
+
+def _pivots_run_out(A: Array) -> bool:
+    """Guess from a quarter of the columns that the Gram matrix of all will show nothing.
+
+    The pivots of its Cholesky decomposition, over the diagonal, are the shares of the columns that
+    those before them leave. If their logarithms fall on as from one half of the quarter to the
+    other, the last is below the shift of :func:`gram_is_definite`. It decides which test is first.
+    """
+    from scipy.linalg.blas import dsyrk
+    from scipy.linalg.lapack import dpotrf
+
+    m, n = A.shape
+    if n < LARGE:
+        return False
+    with np.errstate(all="ignore"):  # what is not finite is no guess
+        gram = dsyrk(1.0, np.ascontiguousarray(A[:, : n // 4]).T, trans=0, lower=0)
+        diagonal = np.diag(gram).copy()
+        factor, stopped = dpotrf(gram, lower=0, clean=0, overwrite_a=1)
+        if stopped:
+            return False
+        logs = 2 * np.log2(np.diag(factor)) - np.log2(diagonal)
+        first, second = np.median(logs[: n // 8]), np.median(logs[n // 8 :])
+        last = second + 6.5 * (second - first)  # from the middle of the second eighth to the end
+        return bool(last < np.log2(_shift(n, m, n)))
 
 
 def _full_rank(A: Array, error: Array | None) -> str:

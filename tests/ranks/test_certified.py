@@ -605,6 +605,40 @@ def test_an_ill_conditioned_matrix_passes_when_preconditioned(shape: tuple[int, 
     assert n - 6 < rb.certified_rank(A, error=error).lower < n
 
 
+def spread(m: int, n: int, condition: float) -> Array:
+    """Columns that are all alike, of singular values that fall evenly to 1/condition."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.standard_normal((k, n)))[0] for k in (m, n))
+    return np.asarray(left * np.geomspace(1, 1 / condition, n) @ right.T, np.float64)
+
+
+@pytest.mark.parametrize("m", [256, 300])
+def test_where_pivots_fall_the_gram_matrix_is_not_tried(m: int) -> None:
+    """At a condition of 10^5 its test passes, at 10^7 it does not; the guess is right by then."""
+    for condition, passes in ((1e3, True), (1e5, True), (1e8, False), (1e10, False)):
+        A = spread(m, 256, condition)
+        assert gram_is_definite(A, 0.0) is passes
+        for scale in (1.0, 2.0**100, 2.0**-100):
+            assert evidence._pivots_run_out(scale * A) is not passes
+        assert evidence._pivots_run_out(A[:, :255]) is False
+        found = rb.certified_rank(A)
+        assert found.lower == 256
+        assert (evidence.GRAM if passes else evidence.PRECONDITIONED) + ";" in found.method
+
+
+def test_a_guess_from_pivots_decides_nothing() -> None:
+    """A quarter whose pivots fall, and three that are orthogonal to it; and what is no guess."""
+    A = np.zeros((256, 256))
+    A[:64, :64], A[64:, 64:] = spread(64, 64, 1e5), np.eye(192)
+    assert evidence._pivots_run_out(A)
+    assert gram_is_definite(A, 0.0)
+    assert rb.certified_rank(A).lower == 256
+    for quarter in (np.zeros((256, 64)), np.ones((256, 64)), np.full((256, 64), 1e200)):
+        A[:, :64] = quarter
+        assert not evidence._pivots_run_out(A)
+        assert rb.certified_rank(A).lower < 256
+
+
 @pytest.mark.parametrize("shape", [(60, 60), (90, 60)])
 def test_slices_reach_further(shape: tuple[int, int]) -> None:
     """Singular values from 1 to 1e-14, and one of 0 instead of the last, to rounding."""
