@@ -41,7 +41,7 @@ ROUGH = 1e-4  # tolerance of a stage that only leads to the next
 DAMPING = 1e-2  # of each block of the preconditioner, in units of its mean eigenvalue
 REBUILT = 60  # products, or k where that is more, after which the blocks are built anew
 MOST_PRODUCTS = 250  # for one step
-FORCING = 0.4  # the power of the gradient's norm to which a step is accurate
+FORCING = 0.3  # the power of the gradient's norm to which a step is accurate
 KEPT = 2**23  # numbers of a path that are kept, 64 MiB
 HOPED, ALIKE = 2.0, 1e-3  # what a start that loses is granted: falls of its model, and a share
 WAIT, STALLED = 500, 3e-3  # products, and the share of the loss that they should win
@@ -242,7 +242,7 @@ def _rounding(point: Point) -> float:
 def _next_radius(radius: float, step: _Step, ratio: float) -> float:
     if not ratio >= 0.25:  # also where the trial is not a number
         return 0.25 * min(radius, step.length)
-    return max(radius, 2.5 * step.length) if ratio > 0.75 and step.border else radius
+    return max(radius, 2.0 * step.length) if ratio > 0.75 and step.border else radius
 
 
 class _Link(NamedTuple):

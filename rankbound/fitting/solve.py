@@ -215,6 +215,8 @@ class Fitting:
 
     def value(self, end: End) -> float:
         """The loss at an end, not smoothed."""
+        if self.loss != "total_variation":
+            return end.point.value
         return measure(self.loss, self.problem.P, end.point.log_Q, end.point.Q)
 
     def record(self, ends: list[End]) -> Fit:
@@ -233,7 +235,10 @@ class Fitting:
             iterations=best.iterations,
             converged=norm <= self.tolerance,
             gradient_tolerance=self.tolerance,
-            start_kls=tuple(measure("kl", P, end.point.log_Q, end.point.Q) for end in ends),
+            start_kls=tuple(
+                value if self.loss == "kl" else measure("kl", P, end.point.log_Q, end.point.Q)
+                for end, value in zip(ends, values, strict=True)
+            ),
             seed=self.seed,
             loss=self.loss,
             value=measure(self.loss, P, *context),
