@@ -122,9 +122,20 @@ def rounded(settings: Mapping[str, Any], published: Row, computed: Row) -> float
     return float(2 * published["rounding"])
 
 
+def share(published: Row) -> float:
+    """By what share of itself rounding can change a weight."""
+    return float(published["rounding"] / published["attention"])
+
+
 def of_norms(settings: Mapping[str, Any], published: Row, computed: Row) -> float:
-    """A sum of positive products of d, d and k terms, to within their number of roundings."""
-    return float((4 * settings["d"] + 8) * np.finfo(np.float64).eps * published["rounding"])
+    """The weight, and a sum of positive products of d, d and k terms, to within its roundings."""
+    terms = (4 * settings["d"] + 8) * np.finfo(np.float64).eps
+    return float((2 * share(published) + terms) * published["rounding"])
+
+
+def of_weights(settings: Mapping[str, Any], published: Row, computed: Row) -> float:
+    """Norms of sums of values by weights, f's of a decomposition: a share of the gap and of 1."""
+    return 2 * share(published) * (1 + published["relative_gap"])
 
 
 WITNESS = Recipe(
@@ -135,5 +146,5 @@ WITNESS = Recipe(
     (2.2, 4.1),
     "Attention maps, on the tokens that separate them, of a standard layer of two heads of size 2 "
     "and of a layer of two heads of size 4 that share one map, which the small heads do not have",
-    MappingProxyType({"attention": rounded, "rounding": of_norms}),
+    MappingProxyType({"attention": rounded, "rounding": of_norms, "relative_gap": of_weights}),
 )
