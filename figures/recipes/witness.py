@@ -135,7 +135,7 @@ def of_norms(settings: Mapping[str, Any], published: Row, computed: Row) -> floa
 
 def of_weights(settings: Mapping[str, Any], published: Row, computed: Row) -> float:
     """Norms of sums of values by weights, f's of a decomposition: a share of the gap and of 1."""
-    return 2 * share(published) * (1 + published["relative_gap"])
+    return float(2 * share(published) * (1 + published["relative_gap"]))
 
 
 WITNESS = Recipe(

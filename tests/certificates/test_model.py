@@ -40,6 +40,7 @@ def test_for_claim_is_a_copy(name: str) -> None:
     assert claimed.claim == "a.claim"
     assert type(claimed) is type(certificate)
     assert claimed.to_json() == dumped({**example(name), "claim": "a.claim"})
+    assert read_certificate(claimed.to_json()).claim == "a.claim"
     assert claimed.for_claim(None).to_json() == certificate.to_json()
 
 

@@ -153,6 +153,9 @@ def test_the_residual_lies_between_its_bounds(d: int, n: int) -> None:
         least = _least_residual(X)
         assert lower <= least * (1 + 1e-6)
         assert least <= upper * (1 + 1e-6)
+        middles = (X.max(axis=1) + X.min(axis=1)) / 2
+        for x in (X.mean(axis=1), np.median(X, axis=1), middles):  # none of its choices is better
+            assert upper <= dong2021.norm(X - x[:, None])
 
 
 @pytest.mark.parametrize(("level", "count"), [("quick", 12), ("full", 24)])

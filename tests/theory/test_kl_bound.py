@@ -15,6 +15,7 @@ import rankbound as rb
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
+from rankbound.theory import minorants
 from rankbound.theory.approximation import best_argument, entrywise_lower_bound, kl_lower_bound
 from rankbound.theory.minorants import (
     Point,
@@ -67,6 +68,21 @@ def test_the_threshold_is_above_the_root_and_its_ratio_below(y: float) -> None:
 def test_the_ratio_falls() -> None:
     ratios = phi_threshold(np.geomspace(1e-12, 1e6, 400))[1]
     assert (np.diff(ratios) <= 1e-9).all()
+
+
+@pytest.mark.parametrize(("share", "grows"), [(1 - 1e-5, True), (0.5, False)])
+def test_a_threshold_that_rounding_left_short_grows(
+    share: float, grows: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if φ were computed so far from below; where it is too far, there is no threshold."""
+    y = np.geomspace(1e-9, 1e3, 20)
+    monkeypatch.setattr(minorants, "phi_low", lambda t: share * phi_low(t))
+    T = phi_threshold(y)[0]
+    if grows:
+        assert (share * phi_low(T) >= y).all()
+        assert (phi_low(T) <= (1 + 1e-3) * y).all()  # as loose as where the series ends
+    else:
+        assert np.isinf(T).all()
 
 
 # minorants

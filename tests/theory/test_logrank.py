@@ -16,7 +16,7 @@ from hypothesis.extra.numpy import arrays
 import rankbound as rb
 from rankbound.testing import contexts, logits
 from rankbound.testing.gallery import hilbert
-from rankbound.theory.softmax_gauge import centre
+from rankbound.theory.softmax_gauge import centre, logs_of
 from tests.helpers import (
     EPS,
     EXPONENTS,
@@ -301,3 +301,9 @@ def test_neither_the_rank_of_P_nor_that_of_the_logits() -> None:
     assert int(rb.exact_rank(M)) == rb.log_rank(logits=M) == 2
     assert int(rb.exact_rank(P)) == 8
     assert int(rb.exact_rank(M + np.arange(8) + 1)) == 3  # another gauge, the same context
+
+
+def test_without_a_mask_all_is_visible() -> None:
+    visible = logs_of(rb.Context(rb.random_context(3, 0))).visible
+    assert visible.dtype == np.bool_
+    assert visible.tolist() == [[True] * 3] * 3

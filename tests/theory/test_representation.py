@@ -235,6 +235,17 @@ def test_ill_conditioned_tokens_are_undecided_and_not_refused() -> None:
     assert np.max(np.abs(np.log(head.context(X)) - np.log(P))) <= 0.1
 
 
+def test_what_no_head_seems_to_have_is_undecided_between_the_last_size_and_none() -> None:
+    """Ones are in the row space but for rounding, where no head has P; outside it, one might."""
+    rng = np.random.default_rng(2)
+    X = np.vstack([1 + 1e-14 * rng.standard_normal(6), rng.standard_normal((2, 6))])
+    with pytest.raises(rb.Undecided, match=r"found: that no head has P\)") as caught:
+        rb.least_head_size(rb.random_context(6, 0), X=X)
+    bounds = caught.value.bounds
+    assert bounds is not None
+    assert (bounds.lower, bounds.upper) == (5, 5)
+
+
 @given(contexts(kinds="near_low_rank"))
 def test_the_head_size_follows_the_threshold(P: Array) -> None:
     """Whatever rtol is asked, the size is the number of values above it."""
