@@ -16,7 +16,7 @@ from rankbound.certificates.checker.enclosures import (
     log_differences,
     rounded,
 )
-from rankbound.certificates.checker.fields import Rejected
+from rankbound.certificates.checker.fields import Rejected, integer
 from rankbound.certificates.checker.ranks import require_unit
 from rankbound.certificates.checker.tables import (
     FLOAT,
@@ -153,6 +153,25 @@ def test_rounding_to_a_grid_covers_every_matrix_in_question(
     for moved in (x - Fraction(error), x, x + Fraction(error)):
         assert abs(moved * scale - entries[0][0]) <= errors[0][0]
     assert errors[0][0] <= Fraction(error) * scale + 2
+
+
+def test_the_longest_integer_that_is_read() -> None:
+    """2^17 bits are 32768 digits, and there is room for 0x, a sign and one digit more."""
+    assert integer("-0x" + "f" * 32769, "here") == 1 - 16**32769
+    for longer in ("-0x" + "f" * 32770, "0x" + "f" * 32771):
+        with pytest.raises(Rejected, match="more than 131072 bits"):
+            integer(longer, "here")
+
+
+def test_the_work_of_rounding_grows_with_either_shift() -> None:
+    """Entries of 2^16 bits times a low power of 2, which rows and columns may share."""
+    table = Table("rational", 1, 1, [[2**65535]], [[1]])
+    spent = []
+    for down, across in ((0, 0), (-3000, 0), (0, -3000), (-3000, -3000)):
+        budget = Budget()
+        rounded(table, None, [down], [0], [across], budget)
+        spent.append(MOST_WORK - budget.left)
+    assert spent[0] < spent[1] == spent[2] < spent[3]
 
 
 CONTEXTS = st.lists(

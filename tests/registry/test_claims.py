@@ -407,6 +407,12 @@ def test_the_rank_of_logits_is_not_the_log_rank(name: str, rank: int) -> None:
     assert int(measure(*head)) == rank
 
 
+def test_a_matrix_of_other_signs_has_no_rank_that_counts() -> None:
+    claim = rb.claims["sign-changes"]
+    negated = claim.check(claim.trial("quick", 0), matrix=lambda found, H: (-np.array(H)).tolist())
+    assert {one.measured for one in negated} == {math.inf}
+
+
 def test_issue_of_the_paper_is_covered() -> None:
     """Both halves of Theorem 1 and the bottleneck, on random, trained and pretrained heads."""
     ids = set(rb.claims)
