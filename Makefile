@@ -116,7 +116,7 @@ MUTANTS = --sample 300
 mutants: .venv/dev
 	$(BIN)/python scripts/mutants.py $(MUTANTS)
 
-# The mutants on record (tests/mutants.json), each by the test that kills it; `make test` does it too.
+# The mutants on record (tests/mutants.json), each by the test that kills it; CI does it too.
 mutants-on-record: .venv/dev
 	$(BIN)/python scripts/mutants.py --ci
 

@@ -91,13 +91,6 @@ def test_the_command_fails_for_what_survives() -> None:
     assert done.stdout.splitlines()[-1:] == ["[0, 0, 0] 1 1"], done.stderr
 
 
-@pytest.mark.slow
-def test_mutants_on_record_are_killed() -> None:
-    """All of them, as `make mutants-on-record` judges them."""
-    done = python("scripts/mutants.py", "--ci")
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def test_wording_is_left_out(tmp_path: Path) -> None:
     """Annotations, docstrings and the text of messages; the rest of a raise is mutated."""
     module = tmp_path / "module.py"
