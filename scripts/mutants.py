@@ -456,6 +456,7 @@ class _Serve(_Plugin):
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
         sys.setprofile(None)
         self.items = {item.nodeid: item for item in session.items}
+        gc.unfreeze()  # tests/conftest.py freezes what is frozen again below
         self.functions = [thing for thing in gc.get_objects() if type(thing) is FunctionType]
         gc.freeze()  # what is here now is of no concern to the processes that are forked
         for line in self.asked:

@@ -705,7 +705,7 @@ def drawn(folder: Path, name: str) -> dict[str, bytes]:
 def test_a_drawing_follows_from_its_table_and_names_it(
     name: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All kinds in both widths; a second one, in SVG and as wide as a column, has the same bytes."""
+    """All kinds in both widths; a second one, in SVG for a column, has the same bytes."""
     first = drawn(folder, name)
     assert [Path(file).suffix for file in first] == [".pdf", ".png", ".svg"] * 2
     digest = regenerate.read_data(name, folder / "data")[1].encode()
