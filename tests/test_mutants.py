@@ -20,7 +20,7 @@ import json, sys
 from dataclasses import replace
 sys.path.insert(0, "scripts")
 import mutants
-mutants.GRACE, mutants.COLLECTING = 1.0, 0.0
+mutants.GRACE, mutants.COLLECTING = 5.0, 0.0
 path, sound = "rankbound/attention/softmax.py", "tests/attention/test_softmax.py"
 mutants.TESTS = [sound]
 text = (mutants.ROOT / path).read_text()
