@@ -30,7 +30,8 @@ def certified_rank(A: npt.ArrayLike, error: npt.ArrayLike | None = None) -> Rank
     The entries are float64 numbers taken as the exact reals they are, or known to within `error`.
     The lower side comes from the cheapest test that succeeds:
 
-    1. a Cholesky decomposition of the shifted Gram matrix runs to completion;
+    1. a Cholesky decomposition of the shifted Gram matrix runs to completion (not tried where a
+       quarter of 256 columns or more foretells that it will not);
     2. it does for A U^{-1}, P A = L U, which is better conditioned;
     3. an approximate left inverse R has ``‖I - R A‖_∞ < 1``;
     4. one of these for columns chosen by pivoting, where A is rank-deficient or nearly so;

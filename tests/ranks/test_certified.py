@@ -614,7 +614,7 @@ def spread(m: int, n: int, condition: float) -> Array:
 
 @pytest.mark.parametrize("m", [256, 300])
 def test_where_pivots_fall_the_gram_matrix_is_not_tried(m: int) -> None:
-    """At a condition of 10^5 its test passes, at 10^7 it does not; the guess is right by then."""
+    """At a condition of 10^5 its test passes, at 10^8 it does not, and the guess says so."""
     for condition, passes in ((1e3, True), (1e5, True), (1e8, False), (1e10, False)):
         A = spread(m, 256, condition)
         assert gram_is_definite(A, 0.0) is passes
