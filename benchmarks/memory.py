@@ -133,7 +133,7 @@ PEAKS = {
             _conditioned,
             64,
             2048,
-            6,
+            5,
             square,
             "n × n",
             "the factors, one of which gives way to its inverse, the product, its Gram matrix, and "
