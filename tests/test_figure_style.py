@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import itertools
 import re
@@ -31,8 +32,9 @@ WIDTHS = {canvas.WIDE: 0, canvas.NARROW: 1}
 IMAGE = re.compile(r"!\[([^\]]*)\]\([^)]*?figures/([\w-]+)\.png\)")
 
 
+@functools.cache
 def drawn(name: str, width: float) -> Figure:
-    """A figure as it is published, laid out."""
+    """A figure as it is published, laid out; the tests only look at it."""
     recipe = regenerate.FIGURES[name]
     with canvas.styled():
         figure = Figure(figsize=(width, recipe.heights[WIDTHS[width]]))
