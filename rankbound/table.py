@@ -160,7 +160,8 @@ class Table:
             lines = [line for text in (column.heading, *texts) for line in text.split("\n")]
             most.append(max(map(cell_len, lines)))
             least.append(max(cell_len(word) for line in lines for word in [*line.split(), ""]))
-        free = room - (3 * len(self.columns) - 1) - sum(least)  # what stands between and beside
+        # between and beside, and a blank at each edge, which some versions of rich count
+        free = room - (3 * len(self.columns) + 1) - sum(least)
         wanted = [full - need for need, full in zip(least, most, strict=True)]
         if free < 0:
             return None

@@ -430,8 +430,14 @@ CALLS: dict[str, Callable[[], Any]] = {
             (rb.aitchison_error, {"head_size": 2}),
             (planning.spectral_kl_bounds, {"head_size": 2}),
             (rb.Context, {}),
-            (theorem_b.unreachability_certificate, {}),
         )
+    },
+    # but for "on tokens", which have a head: what rounding leaves of it chooses the proof
+    **{
+        f"unreachability, {name}": partial(
+            every_way, theorem_b.unreachability_certificate, among=name
+        )
+        for name in ("whole", "wide", "do not do", "batch")
     },
     **{
         f"kl-lower-bound, {name}": partial(

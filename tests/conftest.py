@@ -8,7 +8,8 @@ import signal
 from importlib.util import find_spec
 
 import pytest
-from hypothesis import settings
+from hypothesis import given, settings
+from hypothesis.strategies import just
 
 for _variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")  # read when NumPy is first imported, by the tests
@@ -20,8 +21,14 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded, nor asked
 gc.disable()
 
 
+@given(just(None))
+def _empty(_: None) -> None:
+    """Run once, it has Hypothesis register a generator, which must not be frozen by then."""
+
+
 def pytest_collection_finish() -> None:
     """Enable it for what the tests make."""
+    _empty()
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()

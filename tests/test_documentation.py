@@ -202,7 +202,8 @@ async function look(name) {
 }
 addEventListener("load", async () => {
   const left = [...NAMES];  // four frames: one is looked at while others load
-  await Promise.all([1, 2, 3, 4].map(async () => { while (left.length) await look(left.shift()); }));
+  const one = async () => { while (left.length) await look(left.shift()); };
+  await Promise.all([one(), one(), one(), one()]);
   await fetch("/found", {method: "POST", body: JSON.stringify(found)});
 });
 </script><body></body>"""

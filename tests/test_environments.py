@@ -130,3 +130,31 @@ def test_the_cells_are_listed_and_documented(capsys: pytest.CaptureFixture[str])
     lines = text.split("\n## ")[0].splitlines()
     table = [line.split("|")[1].strip() for line in lines if line.startswith("| ")]
     assert table[1:] == [f"`{name}`" for name in CELLS]
+
+
+ABSENT = """
+import sys
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def find_spec(self, name, *given):
+        return None if name in {names} else self.finder.find_spec(name, *given)
+sys.meta_path[:] = map(Without, sys.meta_path)
+import pytest
+sys.exit(pytest.main(["--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "."]))
+"""
+
+
+@pytest.mark.slow
+def test_what_needs_a_package_that_is_absent_is_not_collected() -> None:
+    """No module of tests fails to be imported where only the extra `test` is installed."""
+    names = {"torch", "transformers", "safetensors", "gguf", "accelerate", "pandas", "distributed"}
+    run = subprocess.run(
+        [sys.executable, "-c", ABSENT.format(names=names)],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-2000:]
+    assert "audits of models: tiny not collected" in run.stdout

@@ -110,10 +110,8 @@ def combine(basis: Array, rows: Array, basis_error: Array, rows_error: Array) ->
     span = _Span.of(basis, basis_error)
     c, distance, tolerance, plain = span.nearest(rows, rows_error)
     outside = distance > tolerance
-    doubtful = ~outside & (distance > plain)
-    if outside.any() and len(basis):
-        _, other, wide, _ = span.nearest(rows, rows_error, cut=0.0)
-        doubtful |= outside & (other <= wide)
+    lost = bool(outside.any()) and span.is_nearly_dependent()
+    doubtful = np.where(outside, lost, distance > plain)
     return Combination(c, outside, tolerance, doubtful)
 
 
@@ -140,17 +138,13 @@ class _Span:
         """Of backward stable least squares: LAPACK's customary constant, eight times."""
         return 8 * (sum(self.unit.shape) + 1) * FLOAT64_EPS
 
-    def nearest(
-        self, rows: Array, error: Array, cut: float | None = None
-    ) -> tuple[Array, Array, Array, Array]:
+    def nearest(self, rows: Array, error: Array) -> tuple[Array, Array, Array, Array]:
         """Coefficients, the distances that they leave, and what errors and rounding explain of it.
 
-        The last also where coefficients beyond `AMPLIFIED` are not believed. Singular values up to
-        a share of the largest, by default NumPy's for least squares, count as 0.
+        The last also where coefficients beyond `AMPLIFIED` are not believed.
         """
         sizes: Array = np.linalg.norm(rows, axis=1)
-        cut = max(self.unit.shape) * FLOAT64_EPS if cut is None else cut
-        told = self.values > cut * self.values.max(initial=0.0)
+        told = self._told(self.values)
         c = (rows @ self.right[told].T / self.values[told]) @ self.left[:, told].T
         few = np.minimum(np.abs(c), AMPLIFIED * sizes[:, None])
         explained = [
@@ -159,6 +153,21 @@ class _Span:
         ]
         distance: Array = np.linalg.norm(rows - c @ self.unit, axis=1)
         return c / self.lengths, distance, explained[0], explained[1]
+
+    def _told(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+        """Which singular values count: above NumPy's share of the largest for least squares."""
+        told: npt.NDArray[np.bool_] = values > max(self.unit.shape) * FLOAT64_EPS * values.max(
+            initial=0.0
+        )
+        return told
+
+    def is_nearly_dependent(self) -> bool:
+        """Whether a direction is lost in rounding, so that any row may lie in the span.
+
+        Rows that are equal, or 0, add none to be lost, whatever a decomposition makes of them.
+        """
+        distinct = np.unique(self.unit[self.unit.any(axis=1)], axis=0)
+        return not self._told(np.linalg.svd(distinct, compute_uv=False)).all()
 
     def is_everything(self) -> bool:
         """Whether every row is in the span but for rounding, on these columns or fewer.

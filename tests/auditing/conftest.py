@@ -16,6 +16,7 @@ collect_ignore = [
             "test_coverage.py",
             "test_loaded_models.py",
             "test_loss.py",
+            "test_record.py",
             "test_narrowing.py",
             "test_forms.py",
             "test_inputs.py",

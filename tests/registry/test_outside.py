@@ -161,7 +161,8 @@ def test_two_packages_with_one_id(folder: Path) -> None:
         assert {package for _, package in outside().values()} == {"acme 0.1"}
 
 
-def test_the_command_line_warns_in_one_line(folder: Path) -> None:
+def test_the_command_line_warns_in_one_line(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONWARNINGS", raising=False)
     install(folder, "acme", "import nowhere_at_all", points(TOML))
     done = rankbound(folder, "claims", "soft*")
     assert done.returncode == 0
