@@ -158,9 +158,24 @@ class Context:
     @cached_property
     def P(self) -> Array:
         """The context matrix, columns normalised to rounding; 0 where hidden."""
-        if self.name == "logits":
-            return _softmax(self.values, self.mask)
-        return self.values
+        if self.name != "logits":
+            return self.values
+        if self.batch and self.exact_logits:
+            return np.array([one.P for _, one in self.matrices()]).reshape(self.values.shape)
+        return _softmax(self.values if self.exact is None else self._below_greatest(), self.mask)
+
+    def _below_greatest(self) -> Array:
+        """Exact logits less the greatest that is visible in their column: so nothing cancels."""
+        columns = []
+        for column, seen in zip(zip(*self.exact or [], strict=True), self.visible.T, strict=True):
+            greatest = max((x for x, shown in zip(column, seen, strict=True) if shown), default=0)
+            columns.append([_float(x - greatest) for x in column])
+        return np.array(columns).T * self.unit
+
+    @property
+    def exact_logits(self) -> bool:
+        """Whether logits were given, all in exact numbers."""
+        return self.name == "logits" and self.all_exact
 
     @property
     def all_exact(self) -> bool:
@@ -305,6 +320,14 @@ def _exact(
     if given.dtype == object:
         refuse_mixture(name, given)
     return None, 1.0
+
+
+def _float(x: Rational) -> float:
+    """The nearest float, infinite where it is beyond."""
+    try:
+        return float(x)
+    except OverflowError:
+        return math.copysign(math.inf, x)
 
 
 def _is_exact(entry: Any) -> bool:

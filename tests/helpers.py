@@ -56,10 +56,10 @@ def script(name: str) -> Any:
 
 
 @contextmanager
-def refused(error: type[Exception], *parts: str) -> Iterator[None]:
+def refused(error: type[Exception], *parts: str) -> Iterator[pytest.ExceptionInfo[Any]]:
     """Expect this very class of error, its message holding every part."""
     with pytest.raises(error) as caught:
-        yield
+        yield caught
     assert caught.type is error
     for part in parts:
         assert part in str(caught.value)

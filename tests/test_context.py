@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 import sympy
 
 import rankbound as rb
+from rankbound.theory.planning import spectral_kl_bounds
 from rankbound.tokens import read_tokens
-from tests.helpers import refused
+from tests.helpers import EPS, refused
 
 MASK = np.array([[True, False], [True, True]])
 P = np.array([[0.5, 0.0], [0.5, 1.0]])
@@ -187,3 +189,25 @@ def test_tokens_remember_what_they_are() -> None:
     irrational = read_tokens(sympy.sqrt(2) * sympy.Matrix([[1, 2], [2, 4]]))
     assert irrational.rank == 1
     np.testing.assert_allclose(irrational.matrix, np.sqrt(2) * np.array([[1, 2], [2, 4]]))
+
+
+@pytest.mark.parametrize("common", [0, 10**16, 10**40])
+@pytest.mark.parametrize("unit", [1, Fraction(1, 3)])
+def test_a_common_part_of_exact_logits_changes_nothing(common: int, unit: Any) -> None:
+    """Neither P nor what rests on it, alone or in a batch: float64 holds no difference of these."""
+    small = np.array([[1, 2, 0], [0, 1, 1], [2, 0, 1]], dtype=object) * unit
+    large = small + common * np.array([1, 2, -1], dtype=object)
+    P = rb.column_softmax(small.astype(float))
+    for mask in (None, rb.causal_mask(3)):
+        shown = rb.column_softmax(small.astype(float), mask=mask)
+        for given in (large, large[None]):
+            seen = None if mask is None else np.broadcast_to(mask, given.shape)
+            found = rb.Context(logits=given, mask=seen).P
+            np.testing.assert_allclose(found, np.broadcast_to(shown, given.shape), rtol=8 * EPS)
+    for function in (rb.log_rank, rb.least_head_size, partial(rb.aitchison_error, head_size=1)):
+        known = function(logits=small)
+        assert function(logits=large) == known
+        assert function(logits=np.array([large, small])).tolist() == [known, known]
+    assert spectral_kl_bounds(logits=large, head_size=1) == pytest.approx(
+        spectral_kl_bounds(P, head_size=1), rel=1e-13
+    )

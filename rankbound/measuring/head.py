@@ -512,19 +512,17 @@ def rounding_of(queries: Array, keys: Array, scale: float, unit: float) -> float
 
 
 def masked_log_rank(head: RecordedHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
-    """Bounds of the masked log-rank of a balanced head; equal if the mask is nested (Theorem C).
+    """Bounds of the masked log-rank of a balanced head.
 
-    Otherwise below: the log-rank of a fully visible block; above: the head size, unless logits are
-    capped, and what any context with this mask needs at most.
+    Equal if the mask is nested (Theorem C), unless rounding leaves a row in doubt. Otherwise below:
+    the log-rank of a fully visible block; above: the head size, unless logits are capped, and what
+    any context with this mask needs at most.
     """
     keys, queries, cap = head.W_k, head.W_q, head.soft_cap
     if facts.chain is not None:
-        rank = (
-            chain_log_rank(keys[:, facts.chain.keys], queries, facts.chain.seen, unit)
-            if cap is None
-            else _capped_log_rank(head, facts, unit)
-        )
-        return rank, rank
+        if cap is not None:
+            return _capped_log_rank(head, facts, unit)
+        return chain_log_rank(keys[:, facts.chain.keys], queries, facts.chain.seen, unit)
     upper = facts.most if cap is not None else min(len(keys), facts.most)
     lower = 0
     for rows, columns in facts.blocks:
@@ -544,11 +542,12 @@ def _block_rank(queries: Array, keys: Array, head: RecordedHead, unit: float) ->
     return int(np.count_nonzero(values > size))
 
 
-def _capped_log_rank(head: RecordedHead, facts: MaskFacts, unit: float) -> int:
+def _capped_log_rank(head: RecordedHead, facts: MaskFacts, unit: float) -> tuple[int, int]:
     """Theorem C on the formed matrix: capped logits have no factors."""
     L = head.products()
     products = np.abs(head.W_k).T @ np.abs(head.W_q)
     error = 2 * unit * abs(head.scale) * products + FLOAT64_EPS * np.abs(L)
     values, error = (np.where(facts.mask, matrix, 0.0) for matrix in (L, error))
     reach = complete(Logs(values, error, np.zeros((1, 1), np.int32), facts.mask))
-    return facts.most if reach is None else int(reach.least)  # a chain was found: never None
+    least = facts.most if reach is None else int(reach.least)  # a chain was found: never None
+    return 0 if reach is None or reach.doubtful else least, least

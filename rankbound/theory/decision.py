@@ -102,8 +102,10 @@ def log_rank(
             "For the least head size on tokens use rb.least_head_size(P, X=X)."
         )
     context = read_context(P, logits=logits, mask=mask, rows=rows, stored=stored, batch=True)
-    if context.mask is None and not (context.batch and context.rounded):
-        return logs_of(context).rank(rtol)
+    if context.batch and context.mask is None and not context.rounded and not context.exact_logits:
+        logs = logs_of(context)
+        if rtol is not None or not logs.underflowed:
+            return logs.rank(rtol)
     return of_each(context, lambda one: _known(decide(one, None, rtol)))
 
 
@@ -290,8 +292,11 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
     if answer is None:
         answer, known = bounds_under_mask(logs)
     else:
-        known = RankBounds(int(answer.least), n - 1, Verdict.SUPPORTED, "Theorem C; the shape")
+        lower = 0 if answer.doubtful else int(answer.least)
+        known = RankBounds(lower, n - 1, Verdict.SUPPORTED, "Theorem C; the shape")
     refuse_underflow(logs, min(int(answer.least), int(known.lower)), "pass logits=")
+    if tokens is not None and tokens.numerical_rank < n and tokens.rank < n:
+        return least_under_mask(logs, tokens, known)
     if answer.doubtful:
         raise Undecided(
             f"the rows of log P are so nearly dependent that rounding leaves the least head size "
@@ -299,8 +304,6 @@ def _masked(logs: Logs, tokens: Tokens | None) -> Reach:
             bounds=RankBounds(0, n - 1, Verdict.SUPPORTED, "the shape"),
             remedy="logits= in exact numbers",
         )
-    if tokens is not None and tokens.numerical_rank < n and tokens.rank < n:
-        return least_under_mask(logs, tokens, known)
     if answer.least > known.lower:
         undecided = Undecided(
             f"the mask is not nested, and the least head size lies in [{known.lower}, "

@@ -71,13 +71,13 @@ def log_rank_of_head(
         count = unmasked_log_rank(keys, queries, unit, rtol, errors)
         if rtol is not None:
             return count
-        order, seen = np.arange(n), np.full(n, n)
+        order, seen, sure = np.arange(n), np.full(n, n), count
     else:
         order, seen = chain.keys, chain.seen
         shown = None if errors is None else (errors[0][:, order], errors[1])
-        count = chain_log_rank(keys[:, order], queries, seen, unit, shown)
+        sure, count = chain_log_rank(keys[:, order], queries, seen, unit, shown)
     most = max(0, min(len(keys), int(seen.max()) - 1))
-    if count == most:
+    if sure == most:
         return count
     given = getattr(head, "exact", None)
     W_q, W_k = (head.W_q, head.W_k) if given is None else given
@@ -89,9 +89,9 @@ def log_rank_of_head(
     whole = given is not None and (X is None or as_given is not None)
     if exact == count or (whole and exact > count):
         return exact
-    if eps > FLOAT64_EPS and count == min(most, *_ranks_within(keys, queries, unit, errors)):
+    if eps > FLOAT64_EPS and sure == min(most, *_ranks_within(keys, queries, unit, errors)):
         return count  # every head within rounding has this log-rank or more, and one has it
-    raise _left_open(count, exact, most, eps)
+    raise _left_open(sure, count, exact, most, eps)
 
 
 def _read_mask(mask: Any, n: int) -> tuple[Chain | None, Mask | None]:
@@ -124,13 +124,13 @@ def _require_head(head: Any) -> None:
         )
 
 
-def _left_open(count: int, exact: int, most: int, eps: float) -> Undecided:
+def _left_open(sure: int, count: int, exact: int, most: int, eps: float) -> Undecided:
     return Undecided(
         f"the log-rank of the head is {exact} for its numbers as given, and rounding by {eps:.1e} "
         f"shows {count} of it: the keys and queries nearly cancel, or hold products of low rank "
         "that were rounded. Pass rtol=, stored= or exact logits=.",
         bounds=RankBounds(
-            min(count, exact), most, Verdict.SUPPORTED, "lower: beyond rounding; upper: the head"
+            min(sure, exact), most, Verdict.SUPPORTED, "lower: beyond rounding; upper: the head"
         ),
         remedy="rtol= to count singular values above a share of the largest, stored= for the "
         "dtype in which the head was computed, or logits= in exact numbers",
@@ -216,8 +216,8 @@ def _ranks_within(
 
 def chain_log_rank(
     keys: Array, queries: Array, seen: Integers, unit: float, errors: Factors | None = None
-) -> int:
-    """The masked log-rank (Theorem C) where query j sees the first ``seen[j]`` keys.
+) -> tuple[int, int]:
+    """Bounds of the masked log-rank (Theorem C) where query j sees the first ``seen[j]`` keys.
 
     Row i of the logits, less the first, is ``(a_i - a_1)^T b_j`` for the queries j that see key i.
     Queries in the span of others that see no less decide nothing, so at most k queries stay, those
@@ -225,19 +225,20 @@ def chain_log_rank(
     """
     telling = np.flatnonzero(seen > 1)
     if not len(telling):
-        return 0
+        return 0, 0
     wrong_keys, wrong_queries = _balanced_errors(keys, queries, unit, errors)
     keys, queries, _ = balanced(keys, queries)
     telling = telling[np.argsort(-seen[telling], kind="stable")]
     columns = queries[:, telling].T
     width = np.full(len(columns), len(queries))
-    kept = telling[new_rows(columns, wrong_queries[:, telling].T, width)]
+    kept = telling[new_rows(columns, wrong_queries[:, telling].T, width)[0]]
     few, wrong_few = queries[:, kept], wrong_queries[:, kept]
     D = (keys - keys[:, :1]).T @ few
     error = (wrong_keys + wrong_keys[:, :1]).T @ (np.abs(few) + wrong_few)
     error += (np.abs(keys) + np.abs(keys[:, :1])).T @ wrong_few
     shown = np.count_nonzero(seen[kept] > np.arange(len(D))[:, None], axis=1)
-    return len(new_rows(D[1:], error[1:], shown[1:]))
+    new, sure = new_rows(D[1:], error[1:], shown[1:])
+    return sure, len(new)
 
 
 def _rank_modulo(p: int, factors: list[npt.NDArray[Any]], order: Integers, seen: Integers) -> int:

@@ -47,6 +47,7 @@ class Logs:
     underflowed: bool = False  # the error is mostly that of entries near underflow
     exact: Rationals | None = None  # the logits over `unit`, where they were exact
     unit: float = 1.0
+    given: Array | None = None  # P or the logits, where `values` may differ less than these do
 
     @property
     def n(self) -> int:
@@ -145,7 +146,13 @@ def logs_of(context: Context) -> Logs:
         "mask": context.mask,
         "stored": context.stored,
         "declared": context.declared,
+        "given": context.values,
     }
+    if context.batch and context.exact_logits:
+        each = [_exact_values(one) for _, one in context.matrices()]
+        values = np.array([x for x, _ in each]).reshape(context.values.shape)
+        exponents = np.array([x for _, x in each], np.int32).reshape(none.shape)
+        return Logs(values, np.zeros_like(values), exponents, **known)
     if context.exact is not None:
         values, exponent = _exact_values(context)
         exact: dict[str, Any] = {"exact": context.exact, "unit": context.unit}

@@ -52,7 +52,8 @@ def complete(logs: Logs) -> Reach | None:
     visible = logs.visible[order]
     D = np.where(visible, logs.values[order] - logs.values[keys[0], queries], 0.0)
     error = np.where(visible, logs.error[order] + logs.error[keys[0], queries], 0.0)
-    new, completed, tolerance, doubtful = _extend(D, error, visible)
+    given = None if logs.given is None else logs.given[order]
+    new, completed, tolerance, doubtful = _extend(D, error, visible, given)
     if logs.exact is not None:
         new, doubtful = len(_exact_completion(logs, chain).new), False
     L[order] = completed
@@ -67,8 +68,14 @@ def guarded_completion(logs: Logs) -> Reach | None:
     return guarded_reach(logs, found, lambda less: complete(less) or found)
 
 
-def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float, bool]:
-    """Complete row by row: how many are new, the completion, its tolerance, whether in doubt."""
+def _extend(
+    D: Array, error: Array, visible: Mask, given: Array | None = None
+) -> tuple[int, Array, float, bool]:
+    """Complete row by row: how many are new, the completion, its tolerance, whether in doubt.
+
+    `given` is what D was computed from, row 0 being what was subtracted: it tells equal rows.
+    """
+    new: list[int] = []
     basis = np.zeros((0, D.shape[1]))
     noise = np.zeros(0)
     completed = np.zeros_like(D)
@@ -76,16 +83,18 @@ def _extend(D: Array, error: Array, visible: Mask) -> tuple[int, Array, float, b
     for i in range(1, len(D)):
         seen = visible[i]
         row, known = D[i : i + 1, seen], np.linalg.norm(error[i : i + 1, seen], axis=1)
-        found = combine(basis[:, seen], row, noise, known)
+        read = None if given is None else given[[0, *new]][:, seen]
+        found = combine(basis[:, seen], row, noise, known, read)
         completed[i] = found.coefficients[0] @ basis
         doubtful |= bool(found.doubtful[0])
         if found.outside[0]:
             completed[i, seen] = row[0]
+            new.append(i)
             basis = np.vstack([basis, completed[i]])
             noise = np.append(noise, known)
         else:
             worst = max(worst, float(found.tolerance[0]))
-    return len(basis), completed, worst, doubtful
+    return len(new), completed, worst, doubtful
 
 
 AMPLIFIED = 1e3  # coefficients of unit rows beyond which a combination rests on cancellation
@@ -101,18 +110,25 @@ class Combination:
     doubtful: npt.NDArray[np.bool_]  # whether that rests on cancellation in the basis
 
 
-def combine(basis: Array, rows: Array, basis_error: Array, rows_error: Array) -> Combination:
+def combine(
+    basis: Array, rows: Array, basis_error: Array, rows_error: Array, given: Array | None = None
+) -> Combination:
     """The combinations of least norm of `basis` (s, r) that come nearest to each of `rows` (m, r).
 
     The errors bound the Euclidean error of each row. Basis rows are brought to unit length first,
-    so that one much longer than another does not hide it.
+    so that one much longer than another does not hide it. A row outside is in doubt where a
+    direction of the basis is lost in rounding, as it may lie there. Rows that are equal in `given`
+    (1 + s, r), of which the basis holds the differences from the first, have none to lose.
     """
     span = _Span.of(basis, basis_error)
     c, distance, tolerance, plain = span.nearest(rows, rows_error)
     outside = distance > tolerance
-    lost = bool(outside.any()) and span.is_nearly_dependent()
-    doubtful = np.where(outside, lost, distance > plain)
-    return Combination(c, outside, tolerance, doubtful)
+    lost = bool(outside.any()) and span.loses_a_direction()
+    if lost and given is not None:
+        once = np.unique(given, axis=0, return_index=True)[1]
+        once = once[once > 0] - 1
+        lost = _Span.of(basis[once], basis_error[once]).loses_a_direction()
+    return Combination(c, outside, tolerance, np.where(outside, lost, distance > plain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,7 +160,7 @@ class _Span:
         The last also where coefficients beyond `AMPLIFIED` are not believed.
         """
         sizes: Array = np.linalg.norm(rows, axis=1)
-        told = self._told(self.values)
+        told = self._told
         c = (rows @ self.right[told].T / self.values[told]) @ self.left[:, told].T
         few = np.minimum(np.abs(c), AMPLIFIED * sizes[:, None])
         explained = [
@@ -154,20 +170,15 @@ class _Span:
         distance: Array = np.linalg.norm(rows - c @ self.unit, axis=1)
         return c / self.lengths, distance, explained[0], explained[1]
 
-    def _told(self, values: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    @property
+    def _told(self) -> npt.NDArray[np.bool_]:
         """Which singular values count: above NumPy's share of the largest for least squares."""
-        told: npt.NDArray[np.bool_] = values > max(self.unit.shape) * FLOAT64_EPS * values.max(
-            initial=0.0
-        )
-        return told
+        share = max(self.unit.shape) * FLOAT64_EPS
+        return np.asarray(self.values > share * self.values.max(initial=0.0))
 
-    def is_nearly_dependent(self) -> bool:
-        """Whether a direction is lost in rounding, so that any row may lie in the span.
-
-        Rows that are equal, or 0, add none to be lost, whatever a decomposition makes of them.
-        """
-        distinct = np.unique(self.unit[self.unit.any(axis=1)], axis=0)
-        return not self._told(np.linalg.svd(distinct, compute_uv=False)).all()
+    def loses_a_direction(self) -> bool:
+        """Whether so little of one is left that rounding may have made it."""
+        return not self._told.all()
 
     def is_everything(self) -> bool:
         """Whether every row is in the span but for rounding, on these columns or fewer.
@@ -178,8 +189,10 @@ class _Span:
         return s >= r and bool(self.values[r - 1] > self.rounding * s**0.5)
 
 
-def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int]:
+def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> tuple[list[int], int]:
     """Rows that are outside the span of the rows above them, on what is visible of them.
+
+    And how many of the first of these are so beyond doubt, as :func:`combine` has it.
 
     `rows` and the bound `error` of each entry are (n, r). Row i shows its first ``seen[i]``
     columns, which do not increase; at most r rows are new, so the time is O(n r²) for n much above
@@ -187,7 +200,7 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
     """
     new: list[int] = []
     n, r = rows.shape
-    start, size = 0, r
+    start, size, sure = 0, r, n
     span: _Span | None = None  # of the new rows on as many columns as the next shows
     while start < n and seen[start]:
         width = int(seen[start])
@@ -210,12 +223,13 @@ def new_rows(rows: Array, error: Array, seen: npt.NDArray[np.int64]) -> list[int
         _, distance, explained, _ = span.nearest(rows[block, :width], known)
         outside = np.flatnonzero(distance > explained)
         if len(outside):
+            sure = min(sure, len(new)) if span.loses_a_direction() else sure
             start += int(outside[0])
             new.append(start)
             start, span = start + 1, None
         else:
             start = stop
-    return new
+    return new, min(sure, len(new))
 
 
 def _independent(rows: Array, error: Array) -> bool:

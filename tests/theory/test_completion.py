@@ -420,6 +420,25 @@ def test_a_repeated_row_loses_no_direction_whatever_a_decomposition_makes_of_it(
         assert rb.least_head_size(P, mask=seen) == 3
 
 
+def test_rows_that_are_equal_after_a_subtraction_leave_doubt() -> None:
+    """-1 + 2^-60 is rounded to -1: the least head size of these numbers is 2, not 3."""
+    L = np.array(
+        [
+            [0, 0, 0, 1, -1],
+            [0, 1, 0, 2.0**-60, 0],
+            [0, 0, 1, 0, 0],
+            [0, 0, 0, 1, 0],
+            [0, 0, 0, 0, 0],
+        ]
+    )
+    exact = [[Fraction(x) for x in row] for row in L.tolist()]
+    assert rb.least_head_size(logits=exact, mask="causal") == 2
+    for ask in (rb.log_rank, rb.least_head_size, rb.represent):
+        with refused(rb.Undecided, "nearly dependent", "about 3") as caught:
+            ask(logits=L, mask="causal")
+        assert (caught.value.bounds.lower, caught.value.bounds.upper) == (0, 4)
+
+
 def test_rows_and_a_key_that_no_query_sees() -> None:
     mask = rb.full_mask(5)
     mask[2] = False

@@ -75,7 +75,7 @@ def test_no_matrix_of_keys_and_queries_is_formed() -> None:
     keys, queries = rng.standard_normal((2, k, n))
     tracemalloc.start()
     try:
-        assert chain_log_rank(keys, queries, np.arange(1, n + 1), EPS) == k
+        assert chain_log_rank(keys, queries, np.arange(1, n + 1), EPS) == (k, k)
         assert rb.log_rank(head=rb.AttentionHead(queries, keys)) == k
         assert rb.log_rank(head=rb.AttentionHead(queries, keys), mask="causal") == k
         peak = tracemalloc.get_traced_memory()[1]
@@ -245,10 +245,10 @@ def test_rows_that_are_combinations_are_not_new() -> None:
     basis = rng.standard_normal((3, 5))
     rows = np.vstack([basis, rng.standard_normal((7, 3)) @ basis, rng.standard_normal((1, 5))])
     error = EPS * np.abs(rows)
-    assert new_rows(rows, error, np.full(11, 5)) == [0, 1, 2, 10]
-    assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == [0, 1, 2]
+    assert new_rows(rows, error, np.full(11, 5)) == ([0, 1, 2, 10], 4)
+    assert new_rows(rows, error, np.array([5] * 3 + [3] * 8)) == ([0, 1, 2], 3)
     # on the first column alone one row spans all
-    assert new_rows(rows, error, np.full(11, 1)) == [0]
+    assert new_rows(rows, error, np.full(11, 1)) == ([0], 1)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -277,9 +277,9 @@ def test_rows_that_errors_explain_are_not_independent(monkeypatch: pytest.Monkey
     for wrong, new in ((1e-6, [0, 1, 2]), (1e-2, [0, 2])):
         error = np.full((3, 3), wrong)
         assert theorem_c._independent(rows, error) is (len(new) == 3)
-        assert new_rows(rows, error, np.full(3, 3)) == new
+        assert new_rows(rows, error, np.full(3, 3)) == (new, len(new))
     monkeypatch.setattr(theorem_c, "_independent", lambda rows, error: True)
-    assert new_rows(rows, np.full((3, 3), 1e-2), np.full(3, 3)) == [0, 1, 2]
+    assert new_rows(rows, np.full((3, 3), 1e-2), np.full(3, 3)) == ([0, 1, 2], 3)
 
 
 def test_the_error_of_one_row_hides_no_other() -> None:
@@ -288,7 +288,7 @@ def test_the_error_of_one_row_hides_no_other() -> None:
     for wrong, new in ((0, [0, 1, 2]), (1, [0, 1]), (2, [0, 1])):
         error = np.zeros((3, 3))
         error[wrong] = 1e-2
-        assert new_rows(rows, error, np.full(3, 3)) == new
+        assert new_rows(rows, error, np.full(3, 3)) == (new, len(new))
 
 
 @pytest.mark.parametrize(
@@ -313,3 +313,28 @@ def test_what_is_no_head() -> None:
         rb.log_rank(head=np.ones((2, 2)))
     with refused(rb.InputError, "does not depend on tokens"):
         rb.log_rank(np.full((2, 2), 0.5), X=np.eye(2))
+
+
+def test_a_row_that_rounding_made_new_is_not_counted() -> None:
+    """2^60 q_1 + q_3 becomes 2^60 q_1: on the last two queries two keys then look parallel."""
+    W_q = np.array([[0, 1, 0, -1, 1], [0, 0, 1, -1, 1], [0, 0, 0, 1, 0]])
+    W_k = np.array([[0, 1, 0, 0, 0], [0, 0, 1, 0, 0], [0, 1, 0, 1, 1]], dtype=object)
+    for large, small in ((2**60, 1), (1, Fraction(1, 2**60))):
+        keys = W_k * np.array([[large], [1], [small]])
+        assert rb.log_rank(logits=keys.T.dot(W_q), mask="causal") == 2
+        for numbers in (keys, keys.astype(float)):
+            head = rb.AttentionHead(W_q=W_q, W_k=numbers, scale=1.0)
+            with refused(rb.Undecided, "is 2 for its numbers as given") as caught:
+                rb.log_rank(head=head, mask="causal")
+            assert (caught.value.bounds.lower, caught.value.bounds.upper) == (2, 3)
+
+
+def test_a_row_in_doubt_that_elimination_confirms_is_counted() -> None:
+    """Keys that are equal on the queries that see another: a direction less, and no doubt."""
+    W_q = np.array([[0.0, 0, 0, 0, -1], [1, 1, -1, 1, 1], [-1, 0, 0, -1, 1]])
+    W_k = np.array([[1.0, -1, -1, -1, 1], [-1, 0, 1, 1, -1], [-1, 0, 1, 0, -1]])
+    assert chain_log_rank(W_k, W_q, np.arange(1, 6), EPS) == (2, 3)
+    assert rb.log_rank(logits=(W_k.T @ W_q).astype(int), mask="causal") == 3
+    for number in (float, int):
+        head = rb.AttentionHead(W_q=W_q.astype(number), W_k=W_k.astype(number), scale=1.0)
+        assert rb.log_rank(head=head, mask="causal") == 3

@@ -205,11 +205,17 @@ def test_exact_logits_see_what_no_float_does(n: int) -> None:
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32])
 @pytest.mark.parametrize("small", [1e-12, 1e-100, 1e-300])
-def test_what_the_stored_dtype_cannot_hold_counts_for_nothing(dtype: Any, small: float) -> None:
-    """An entry below the smallest number of the dtype it was computed in: its log is unknown."""
+def test_what_the_stored_dtype_cannot_hold_is_unknown(dtype: Any, small: float) -> None:
+    """An entry below the smallest number of the dtype it was computed in has an unknown log."""
     P = np.array([[1.0, 0.5], [small, 0.5]])
-    floor = float(np.finfo(dtype).smallest_subnormal)
-    assert rb.log_rank(P, stored=dtype) == (1 if small > floor else 0)
+    if small > float(np.finfo(dtype).smallest_subnormal):
+        assert rb.log_rank(P, stored=dtype) == 1
+        return
+    for one in (P, P[None], np.array([np.full((2, 2), 0.5), P])):
+        with refused(rb.Undecided, "near the smallest positive number of its dtype") as caught:
+            rb.log_rank(one, stored=dtype)
+        assert (caught.value.bounds.lower, caught.value.bounds.upper) == (0, 1)
+        assert np.all(rb.log_rank(one, stored=dtype, rtol=1e-6) <= 1)
 
 
 def test_a_float32_context_keeps_its_log_rank() -> None:
