@@ -24,6 +24,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from operator import mul
 from typing import Any
 
@@ -33,6 +34,8 @@ import numpy as np
 
 import rankbound as rb
 from rankbound.theory.approximation import entrywise_lower_bound
+from rankbound.theory.divergence import kl_certificate
+from rankbound.theory.planning import spectral_kl_bounds
 from rankbound.theory.theorem_b import unreachability_certificate
 
 BITS = 200
@@ -502,6 +505,39 @@ def completions(rng: Rng) -> None:
     require(found <= most, "more than its source", found, most, data.tolist(), mask.tolist())
 
 
+def lost_rows(rng: Rng) -> None:
+    """Ranks where float64 loses what a row has of one coordinate, under masks and in batches."""
+    n = int(rng.integers(3, 7))
+    k = int(rng.integers(2, 4))
+    K, Q = (rationals(rng.integers(-1, 2, (k, n)).tolist()) for _ in range(2))
+    unit, t = Fraction(2) ** int(rng.choice([-60, 60, 20])), int(rng.integers(k))
+    if rng.random() < 0.7:
+        K[t] = [x * unit for x in K[t]]
+    else:
+        K = [[*row[:t], row[t] * unit, *row[t + 1 :]] for row in K]
+    L = product(transposed(K), Q)
+    mask = nested(rng, n) if rng.random() < 0.7 else np.triu(np.ones((n, n), np.bool_))
+    truth, what = new_rows(L, mask), (L, mask.tolist())
+    kind = rng.choice(["exact head", "float head", "logits", "batch"])
+    if kind == "batch":
+        c = [Fraction(int(x)) for x in rng.integers(2**40, 2**52, n)]
+        shifted = [[x + y for x, y in zip(row, c, strict=True)] for row in L]
+        batch = np.array([shifted, L], dtype=object)
+        found = rb.log_rank(logits=batch).tolist()
+        require(found == [rank(centred(L))] * 2, kind, found, *what)
+        found = rb.least_head_size(logits=batch, mask=np.array([mask, mask])).tolist()
+        require(found == [truth] * 2, kind, found, truth, *what)
+    elif kind == "logits":
+        for ask in (rb.log_rank, rb.least_head_size):
+            found = ask(logits=floats(L), mask=mask, stored="float64")
+            require(found <= truth, ask.__name__, found, truth, *what)
+    else:
+        numbers = floats if kind == "float head" else partial(np.array, dtype=object)
+        head = rb.AttentionHead(W_q=numbers(Q), W_k=numbers(K), scale=1.0)
+        found = rb.log_rank(head=head, mask=mask)
+        require(found == truth, kind, found, truth, *what)
+
+
 def projector(X: Any) -> Any:
     """N = I - X^+ X over the rationals."""
     X = rationals(X)
@@ -646,6 +682,35 @@ def kl_bounds(rng: Rng) -> None:
         require(abs(b.upper[0] - found) <= near, "upper", b.upper[0], float(found), P.tolist())
 
 
+def stored_contexts(rng: Rng) -> None:
+    """KL bounds of a P whose columns sum to 1 as its dtype has it: no head comes below or above."""
+    n = int(rng.integers(3, 9))
+    k = int(rng.integers(1, n - 1))
+    scale = float(10.0 ** rng.uniform(-3, 1))
+    exact = rb.random_context(n, seed=int(rng.integers(2**32)), law="gibbs", scale=scale)
+    stored, eps = [("bfloat16", 2.0**-8), ("float16", 2.0**-10), ("float32", EPS32)][
+        rng.integers(3)
+    ]
+    off = 1 + (n - 1) * eps / 2 * rng.uniform(-1, 1, n if rng.random() < 0.5 else 1)
+    P = exact * off
+    log_P = log_columns(P / P.sum(axis=0))
+    bound = rb.kl_lower_bound(P, k, stored=stored)
+    lower, upper = spectral_kl_bounds(P, k, stored=stored)
+    D = np.array([[float(x) for x in row] for row in centred_reals(log_P)])
+    found = kl(log_P, log_softmax(truncated(D, k, np.ones(n), np.ones(n))))
+    rounding = 64 * n * EPS * float(1 + frobenius(D)) * float(frobenius(D))
+    what = (k, stored, P.tolist())
+    require(bound <= found + rounding, "signs", bound, float(found), *what)
+    require(lower <= found + rounding, "spectral", lower, float(found), *what)
+    require(found <= upper + rounding, "above", float(found), upper, *what)
+    uniform = kl(log_P, log_softmax(rationals(np.zeros((n, n)).tolist())))
+    sizes = rb.head_size_for_kl(P, kl=float(uniform) * (1 + 1e-9) + rounding, stored=stored)
+    require(sizes.lower == 0, "uniform", sizes.lower, float(uniform), *what)
+    if stored != "bfloat16":  # which NumPy does not have
+        certificate = kl_certificate(P.astype(stored), k)
+        require(rb.check(certificate).accepted, "certificate", *what)
+
+
 def nearest(rng: Rng) -> None:
     """`aitchison_error` and `nearest_head`: the tail of the spectrum, and a head of it."""
     n = int(rng.integers(2, 6))
@@ -762,9 +827,11 @@ FAMILIES: dict[str, Callable[[Rng], str | None]] = {
     "log-ranks of heads": head_ranks,
     "spectra": spectra,
     "masks": completions,
+    "lost rows": lost_rows,
     "tokens": on_tokens,
     "represented": representations,
     "KL bounds": kl_bounds,
+    "stored contexts": stored_contexts,
     "nearest heads": nearest,
     "argmaxable": winners,
     "layers": layers,

@@ -13,7 +13,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.ranks import evidence, factored
-from rankbound.theory import certified, decision, head_log_rank, softmax_gauge, theorem_b
+from rankbound.theory import certified, decision, head_log_rank, softmax_gauge, theorem_b, theorem_c
 
 SPEC = importlib.util.spec_from_file_location(
     "attack_numbers", Path(__file__).parents[1] / "scripts" / "attack_numbers.py"
@@ -21,7 +21,7 @@ SPEC = importlib.util.spec_from_file_location(
 assert SPEC is not None and SPEC.loader is not None
 attack_numbers = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(attack_numbers)
-CASES = 8  # of each of the families, some 100 in all
+CASES = 8  # of each of the families, some 120 in all
 
 
 @pytest.mark.parametrize("family", attack_numbers.FAMILIES)
@@ -75,10 +75,18 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
     "factors not balanced": ("spectra", (factored, "_powers", unbalanced)),
     "a singular value off": ("spectra", changed("logit_spectrum", lambda s: s * (1 + 1e-9))),
     "a size too small": ("masks", changed("least_head_size", lambda k: k - 1)),
+    "what is lost is no doubt": (
+        "lost rows",
+        (theorem_c._Span, "loses_a_direction", lambda span: False),
+    ),
     "residuals not looked at": ("tokens", (theorem_b, "_failure", lambda *_: "")),
     "no head on any tokens": ("tokens", (theorem_b, "_failure", lambda *_: "no head")),
     "heads not looked at": ("represented", (decision, "check_reached", lambda *_: None)),
     "a bound too high": ("KL bounds", changed("kl_lower_bound", lambda b: 3 * b + 1e-20)),
+    "a size too large": (
+        "stored contexts",
+        changed("head_size_for_kl", lambda b: replace(b, lower=b.lower + 1)),
+    ),
     "a distance off": ("nearest heads", changed("aitchison_error", lambda x: x * (1 + 1e-9))),
     "flags exchanged": (
         "argmaxable",
