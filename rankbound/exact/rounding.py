@@ -26,6 +26,7 @@ from rankbound.errors import RankboundError
 Array = npt.NDArray[np.float64]
 U = 2.0**-53
 ETA = 2.0**-1074
+TINY = 2.0**-1022  # the smallest normal number
 FLOAT64_EPS = 2.0 * U  # the distance from 1 to the next float64
 LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
 LOG_ERROR = LOG_ULPS * FLOAT64_EPS  # that error, relative
@@ -39,6 +40,16 @@ def up(value: Array | float, operations: int) -> Array:
     covers one operation that underflows; where many may, the caller adds theirs.
     """
     bound: Array = np.asarray(value) * (1.0 + 2.0 * (operations + 2) * U) + ETA
+    return bound
+
+
+def not_faint(value: Array) -> Array:
+    """Lower bounds of non-negative numbers that were computed as such by relative roundings.
+
+    Below the smallest normal number a rounding is not relative, and 0 is returned. Factors of at
+    most 1 only lower a product, so one that ends above was never below on the way.
+    """
+    bound: Array = np.where(value < TINY, 0.0, value)
     return bound
 
 
