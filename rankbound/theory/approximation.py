@@ -302,7 +302,8 @@ def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
     ones = np.ones(context.n)
 
     def bound(one: Context) -> float:
-        tail = explained(np.log(one.values), ones, ones, k).tail
+        ell = np.log(one.values) if one.name == "P" else one.values  # up to gauge
+        tail = explained(ell, ones, ones, k).tail
         return float(np.sqrt(tail) / context.n * (1 - 8 * U))
 
     return of_each(context, bound)

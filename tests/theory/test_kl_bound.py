@@ -357,6 +357,16 @@ def test_rows_and_columns() -> None:
         kl_lower_bound(P, 0)
 
 
+def test_some_entry_is_missed_of_a_context_read_from_logits() -> None:
+    """Logits are logarithms of P up to gauge, also where P underflows."""
+    P = rb.random_context(9, seed=0)
+    context = rb.Context(logits=np.log(P) + 3.0)
+    assert entrywise_lower_bound(context, 3) == pytest.approx(entrywise_lower_bound(P, 3))
+    steep = rb.Context(logits=np.where(np.eye(9), 900.0, 0.0))
+    # eight singular values of 900; nine entries a side carry what is left
+    assert entrywise_lower_bound(steep, 3) == pytest.approx(900 * 5**0.5 / 9)
+
+
 @given(contexts(kinds="gaussian", largest=6), st.integers(1, 4))
 @settings(max_examples=30, deadline=None)
 def test_some_entry_is_missed(P: Array, k: int) -> None:
