@@ -523,6 +523,16 @@ def check_real(
     return number
 
 
+def item(value: Any) -> Any:
+    """The number that an array or a tensor without axes holds; anything else as it is."""
+    if isinstance(value, np.ndarray):
+        return value[()] if value.ndim == 0 else value
+    if isinstance(value, np.generic) or getattr(value, "ndim", None) != 0:
+        return value
+    read = getattr(value, "item", None)
+    return read() if callable(read) else value
+
+
 def _is_scalar(value: Any) -> bool:
     """Whether ``float(value)`` may be asked for: no text, truth value, date or array."""
     if isinstance(value, (np.ndarray, np.generic)):

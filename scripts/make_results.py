@@ -311,14 +311,16 @@ RESULTS: dict[str, Callable[[], Any]] = {
         approximation._with_budget(*soft(8), k, budget) for k in (1, 3) for budget in (0.01, 0.1)
     ],
     "weighted": lambda: approximation._weighted(*soft(7), 2),
-    "by-signs": lambda: [approximation._by_signs(*soft(n), 1) for n in (8, 16)],
+    "by-signs": lambda: [
+        approximation._by_signs(context(n, scale=0.7), soft(n)[1], 1) for n in (8, 16)
+    ],
     "by-signs-uneven": lambda: [
-        approximation._by_signs(ell, np.exp(ell), k)
-        for ell in (np.log(rb.column_softmax(3.0 * signs(16) + tilt(16))),)
+        approximation._by_signs(P, P, k)
+        for P in (rb.column_softmax(3.0 * signs(16) + tilt(16)),)
         for k in (1, 2, 3)
     ],
     "by-signs-hadamard": lambda: approximation._by_signs(
-        np.log(context(16, "hadamard", epsilon=2.0)), context(16, "hadamard", epsilon=2.0), 1
+        context(16, "hadamard", epsilon=2.0), context(16, "hadamard", epsilon=2.0), 1
     ),
     "kl-gibbs": lambda: [kl(n, k) for n, k in ((6, 1), (12, 3), (12, 5))],
     "kl-sharp": lambda: [kl(10, k, scale=4.0) for k in (1, 3)],

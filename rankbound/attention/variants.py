@@ -23,6 +23,8 @@ from rankbound._validate import (
     check_matrix,
     check_real,
     check_word,
+    guarded,
+    item,
     plain,
     require_memory,
     storage_dtype,
@@ -296,6 +298,7 @@ def _all_exact(*values: Any) -> bool:
 
 def _one_exact(value: Any) -> bool:
     try:
+        value = guarded("", value, lambda: item(value))
         axes = len(_shape("", value))
     except RankboundError:
         return False  # refused, with its name, where it is read
@@ -335,6 +338,7 @@ def _read_matrix(name: str, value: Any, exact: bool) -> Table:
 
 def _read_vector(name: str, value: Any, length: int, why: str, exact: bool) -> Table:
     """A number repeated, or a vector of this length."""
+    value = guarded(name, value, lambda: item(value))
     shape = _shape(name, value)
     if shape not in ((), (length,)):
         raise InputError(f"{name} has shape {shape}; expected one number or ({length},): {why}.")

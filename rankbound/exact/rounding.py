@@ -26,6 +26,7 @@ from rankbound.errors import RankboundError
 Array = npt.NDArray[np.float64]
 U = 2.0**-53
 ETA = 2.0**-1074
+TINY = 2.0**-1022  # the smallest normal number
 FLOAT64_EPS = 2.0 * U  # the distance from 1 to the next float64
 LOG_ULPS = 4  # NumPy's logarithm and exponential are within 4 units in the last place
 LOG_ERROR = LOG_ULPS * FLOAT64_EPS  # that error, relative
@@ -39,6 +40,16 @@ def up(value: Array | float, operations: int) -> Array:
     covers one operation that underflows; where many may, the caller adds theirs.
     """
     bound: Array = np.asarray(value) * (1.0 + 2.0 * (operations + 2) * U) + ETA
+    return bound
+
+
+def not_faint(value: Array) -> Array:
+    """Lower bounds of non-negative numbers that were computed as such by relative roundings.
+
+    Below the smallest normal number a rounding is not relative, and 0 is returned. Factors of at
+    most 1 only lower a product, so one that ends above was never below on the way.
+    """
+    bound: Array = np.where(value < TINY, 0.0, value)
     return bound
 
 
@@ -71,7 +82,8 @@ def check_model() -> None:
     """Raise RankboundError where the arithmetic is not that of the model.
 
     Whether subnormal numbers are flushed to zero is a mode of the thread that others may set, so it
-    is looked at each time; the bits of a product once per process.
+    is looked at each time; the bits of a product once per process. What SciPy's library computes
+    is for :func:`check_lapack`, which the tests that use it call.
     """
     tiny, huge = np.array([[ETA]]), np.array([[2.0**1000]])
     if not (float(tiny[0, 0] * 1.0) == ETA and float((huge @ tiny)[0, 0]) == 2.0**-74):
@@ -87,8 +99,48 @@ def _check_bits() -> None:
     n = 32
     found = np.full((n, n), 1.0 + 2.0**-46) @ np.ones((n, n))
     # the model allows n u n = n 2^-48; whoever drops the last bit is off by n 2^-46
-    if np.max(np.abs(found - n * (1.0 + 2.0**-46))) > n * 2.0**-48:
-        raise RankboundError(
-            "this BLAS multiplies float64 matrices with fewer than 47 bits, so no rounding bound "
-            "holds. Turn reduced precision off (TF32, emulated or mixed GEMM), or use another BLAS."
-        )
+    if not np.max(np.abs(found - n * (1.0 + 2.0**-46))) <= n * 2.0**-48:
+        raise _too_few_bits("this BLAS multiplies float64 matrices")
+
+
+@cache
+def check_lapack() -> None:
+    """Raise RankboundError where SciPy's routines are off, whose library may be another.
+
+    Those of the proofs: Gram matrices, products with triangles and Cholesky decompositions, of 256
+    rows, so that they work in blocks. All but 16 rows are 0, which leaves every sum exact, but for
+    2^-80 of it; whoever drops the last bit of a factor is off by 2^-46.
+    """
+    from scipy.linalg.blas import dsyr, dsyrk, dtrmm
+    from scipy.linalg.lapack import dpotrf
+
+    n, terms, x = 256, 16, 1.0 + 2.0**-46
+    row = np.where(np.arange(n) % 2, 1.0, x)
+    A = np.zeros((n, n), order="F")
+    A[:: n // terms] = row
+    square = terms * np.multiply.outer(row, row)
+    F = A[::2, : n // 2]  # a half of the rows, so that B below has factors I, F and I
+    eye, zero = np.eye(n // 2), np.zeros((n // 2, n // 2))
+    R = np.block([[eye, F], [zero, eye]])
+    B = np.block([[eye, F], [F.T, eye + square[: n // 2, : n // 2]]])
+    sums = x * np.cumsum(np.arange(n) % (n // terms) == 0)  # of the rows before each column
+    probes = {
+        "dsyrk": [
+            (dsyrk(1.0, A, trans=1, lower=0), np.triu(square)),
+            (dsyrk(1.0, A.T, trans=0, lower=0), np.triu(square)),
+        ],
+        "dsyr": [(dsyr(1.0, row, lower=0), np.triu(square) / terms)],
+        "dtrmm": [(dtrmm(1.0, np.triu(np.ones((n, n))), x * (A.T > 0), side=1), sums)],
+        "dpotrf": [(dpotrf(B, lower=i)[0], (R.T if i else R)) for i in (0, 1)],
+    }
+    for name, pairs in probes.items():
+        for found, true in pairs:
+            if not np.max(np.abs(found - true) / np.maximum(true, 1.0)) <= 2.0**-48:
+                raise _too_few_bits(f"SciPy's {name} computes")
+
+
+def _too_few_bits(which: str) -> RankboundError:
+    return RankboundError(
+        f"{which} with fewer than 47 bits, so no rounding bound "
+        "holds. Turn reduced precision off (TF32, emulated or mixed GEMM), or use another BLAS."
+    )

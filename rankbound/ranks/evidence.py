@@ -29,7 +29,7 @@ from rankbound.exact.balls import inverse_on_grid
 from rankbound.exact.elimination import RankProof, pivots_modulo_prime
 from rankbound.exact.flint import product
 from rankbound.exact.rational import IntegerMatrix, Rationals, as_rationals, integer_rows
-from rankbound.exact.rounding import ETA, U, product_error, product_error_sums, up
+from rankbound.exact.rounding import ETA, U, check_lapack, product_error, product_error_sums, up
 
 MOST_ENCLOSED = 1024  # rows of a matrix that the checker reads
 MOST_MINOR = 160  # rows of a minor that the checker eliminates in about a second
@@ -71,6 +71,7 @@ def gram_is_definite(
     from scipy.linalg.blas import dsyr, dsyrk
     from scipy.linalg.lapack import dpotrf
 
+    check_lapack()
     m, n = A.shape
     given = None if room is None else room.T
     with np.errstate(over="ignore"):  # an infinite shift proves nothing
@@ -98,6 +99,7 @@ def grams_are_definite(stack: Array) -> npt.NDArray[np.bool_]:
     """:func:`gram_is_definite` of each matrix of a stack (N, m, n), without an error."""
     from scipy.linalg.lapack import dpotrf
 
+    check_lapack()
     if stack.shape[-2] < stack.shape[-1]:
         stack = np.swapaxes(stack, -1, -2)
     with np.errstate(over="ignore", invalid="ignore"):  # an infinite shift proves nothing

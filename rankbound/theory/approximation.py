@@ -20,7 +20,7 @@ from rankbound.attention.head import AttentionHead
 from rankbound.attention.masks import Mask
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError
-from rankbound.exact.rounding import LOG_ERROR, U, check_model, up
+from rankbound.exact.rounding import LOG_ERROR, U, check_model, not_faint, up
 from rankbound.theory.minorants import (
     SERIES,
     Weighted,
@@ -208,7 +208,7 @@ class Argument:
 
 
 def best_argument(P: Array, mask: Mask | None, k: int, *, tilted: bool = True) -> Argument:
-    """The best bound for a checked context, in columns that sum to 1."""
+    """The best bound for a checked context, its columns divided by their exact sums."""
     n = len(P)
     if k >= n - 1:
         return Argument(0.0)
@@ -226,7 +226,7 @@ def best_argument(P: Array, mask: Mask | None, k: int, *, tilted: bool = True) -
         if best is not whole and found[-1].value < HOPED * best.value:
             found.append(_sum(_raised_block(P, low, k, one) for one in best.blocks))
     if mask is None and n <= MOST_SIGNS and P.min() > 0:
-        found.append(_by_signs(np.log(P), low, k))
+        found.append(_by_signs(P, low, k))
     best = max(found, key=lambda one: one.value, default=best)
     return replace(best, value=best.value * (1 - GIVEN_AWAY) / n)
 
@@ -244,13 +244,20 @@ def _raised_block(P: Array, low: Array, k: int, part: Weighted) -> Weighted:
 
 
 def normalised_low(P: Array) -> Array:
-    """Lower bounds of the entries of P with columns that sum to 1."""
-    return np.asarray(P / up(P.sum(axis=0), len(P) + 2) * (1 - 2 * U))
+    """Lower bounds of the entries of P, its columns divided by their exact sums."""
+    return not_faint(P / up(P.sum(axis=0), len(P) + 2) * (1 - 2 * U))
 
 
-def _by_signs(ell: Array, low: Array, k: int) -> Argument:
-    """The bound by signs, with a threshold in each column that splits it best, or in half."""
-    n, best = len(ell), Argument(0.0)
+def _by_signs(P: Array, low: Array, k: int) -> Argument:
+    """The bound by signs, with a threshold in each column that splits it best, or in half.
+
+    Logarithms and thresholds are those of P with its columns divided by their exact sums: n - 1
+    roundings of a sum move its logarithm by n u at most.
+    """
+    n, best = len(P), Argument(0.0)
+    logs, log_sums = np.log(P), np.log(P.sum(axis=0))
+    ell = np.minimum(logs - log_sums, 0.0)
+    error = 2 * LOG_ERROR * (np.abs(logs) + np.abs(log_sums)) + (n + 2) * U
     order = np.sort(ell, axis=0)
     t, p = np.diff(order, axis=0), np.exp(order)
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
@@ -264,11 +271,10 @@ def _by_signs(ell: Array, low: Array, k: int) -> Argument:
         area = largest_rectangle(signs, k + 1)
         if area >= n * n:
             continue
-        distance = np.abs(ell - threshold) * (1 - 4 * U) - 2 * LOG_ERROR * np.abs(ell)
-        distance = np.maximum(distance, 0.0)
+        distance = np.maximum(np.abs(ell - threshold) * (1 - 4 * U) - error, 0.0)
         above = low * phi_low(distance)
-        below = np.exp(threshold) * (1 - 2 * (n + 16) * U) * _psi_low(distance)
-        costs = np.where(signs > 0, above, below) * (1 - 4 * U)
+        below = np.exp(threshold) * (1 - 2 * LOG_ERROR) * _psi_low(distance)
+        costs = not_faint(np.where(signs > 0, above, below) * (1 - 4 * U))
         value, parts = cut_best(costs, area)
         if value > best.value:
             best = Argument(value, thresholds=threshold, parts=parts)
@@ -280,7 +286,7 @@ def _psi_low(s: Array) -> Array:
     small = np.minimum(s, SERIES)
     series = small * small * (0.5 - small / 3) * (1 - 8 * U)
     direct = np.maximum(1.0 - (1.0 + s) * np.exp(-s) - 16 * U, 0.0)
-    return np.where(s < SERIES, series, direct)
+    return not_faint(np.where(s < SERIES, series, direct))
 
 
 def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
@@ -296,7 +302,8 @@ def entrywise_lower_bound(P: Any, head_size: int, *, rows: bool = False) -> Any:
     ones = np.ones(context.n)
 
     def bound(one: Context) -> float:
-        tail = explained(np.log(one.values), ones, ones, k).tail
+        ell = np.log(one.values) if one.name == "P" else one.values  # up to gauge
+        tail = explained(ell, ones, ones, k).tail
         return float(np.sqrt(tail) / context.n * (1 - 8 * U))
 
     return of_each(context, bound)
@@ -380,7 +387,7 @@ def _direct(ell: Array, k: int, a: Array, b: Array) -> Weighted:
     least = np.square(a.min() * b.min()) * (1 - 4 * U)
     tail = np.sqrt(explained(ell, a, b, k).tail / least) * (1 - 4 * U)
     share = float(phi_low(np.asarray(tail)))
-    value = float(least * share * (1 - 2 * U))
+    value = float(not_faint(least * share * (1 - 2 * U)))
     return Weighted(value, value, a * (np.sqrt(share) / tail if tail > 0 else 0.0), b)
 
 
@@ -411,7 +418,7 @@ def excluded_sizes(P: Array, mask: Mask | None, kl: float) -> int:
     their weights are the same for every size, so one decomposition each serves all.
     """
     n, found = len(P), 0
-    low = P / up(P.sum(axis=0), n + 2) * (1 - 2 * U)
+    low = normalised_low(P)
     target = n * kl * (1 + GIVEN_AWAY)
     for keys, queries in _grid(n, (1, 1)) if mask is None else _visible_blocks(mask, 0):
         kept = keys[(low[np.ix_(keys, queries)] > FLOOR).all(axis=1)]

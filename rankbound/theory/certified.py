@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rankbound._validate import Array, check_real, shown
+from rankbound._validate import Array, check_real, item, shown
 from rankbound.attention.head import AttentionHead
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.certificates.certificates import Representation
@@ -133,6 +133,7 @@ def _exact(table: Rationals) -> RankBounds:
 def _check_ratio(ratio: Any) -> float:
     """Return the ratio as the float64 it is: rounded, it would be wrong for one of the sides."""
     within = check_real("ratio", ratio, least=0.0)
+    ratio = item(ratio)
     exact = isinstance(ratio, Rational | float | np.floating | np.integer) and (
         Fraction(*ratio.as_integer_ratio())
         if hasattr(ratio, "as_integer_ratio")

@@ -15,9 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from rankbound._validate import Array
-from rankbound.exact.rounding import LOG_ERROR, U, product_error, up
+from rankbound.exact.rounding import LOG_ERROR, U, not_faint, product_error, up
 
 SERIES = 1e-3  # in magnitude, below which φ is bounded by its series
+SQUARED = 2.0**-500  # numbers from which on a square does not underflow
 SWEEPS = 12  # of Sinkhorn's iteration at each of the temperatures
 TEMPERATURES = (0.3, 0.1, 0.03, 0.01)  # as shares of the spread of the logarithms
 DEAR = (0, 1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48)  # columns that may cost a budget or more
@@ -57,7 +58,7 @@ def phi_low(t: Array) -> Array:
     series = small * small * (0.5 - small / 6) * (1 - 8 * U)
     grown = np.expm1(-t)
     error = (2 * LOG_ERROR + 4 * U) * np.maximum(np.abs(t), np.abs(grown))
-    return np.where(np.abs(t) < SERIES, series, np.maximum((t + grown) - error, 0.0))
+    return not_faint(np.where(np.abs(t) < SERIES, series, np.maximum((t + grown) - error, 0.0)))
 
 
 def phi_threshold(y: Array) -> tuple[Array, Array]:
@@ -69,7 +70,7 @@ def phi_threshold(y: Array) -> tuple[Array, Array]:
         T = np.where((T >= SERIES) & np.isfinite(step), np.maximum(T - step, np.sqrt(2 * y)), T)
     T = T * (1 + 1e-9)
     for _ in range(60):
-        short = phi_low(T) < y
+        short = _falls_short(T, y)
         if not short.any():
             break
         T = np.where(short, T * (1 + 1e-6) + 1e-300, T)
@@ -80,6 +81,13 @@ def phi_threshold(y: Array) -> tuple[Array, Array]:
             T < SERIES, (0.5 - T / 6) * (1 - 8 * U), phi_low(T) / (T * T) * (1 - 4 * U)
         )
     return T, np.where(np.isfinite(T) & (T > 0), ratio, 0.0)
+
+
+def _falls_short(T: Array, y: Array) -> Array:
+    """Whether ``φ(T) >= y`` is not shown; by roots of its series where squares underflow."""
+    root = T * np.sqrt(0.5 - np.minimum(T, SERIES) / 6) * (1 - 8 * U)
+    found: Array = np.where(T < SQUARED, root < np.sqrt(y) * (1 + 4 * U), phi_low(T) < y)
+    return found
 
 
 def rank_one_minorant(W: Array, mass: Array, start: Array | None = None) -> tuple[Array, Array]:
@@ -165,7 +173,7 @@ def explained(ell: Array, a: Array, b: Array, k: int, tilt: Array | float = 0.0)
     sums = np.append(np.cumsum((s * s)[::-1])[::-1], 0.0)
     unexplained = np.sqrt(sums) * (1 - (len(s) + 4) * U)
     tails = np.square(np.maximum(unexplained * shrink - residual - error, 0.0) * (1 - 8 * U))
-    tails *= 1 - 4 * U
+    tails = not_faint(tails * (1 - 4 * U))
     lengths = up(np.linalg.norm(M, axis=0), rows + 4) + up(np.linalg.norm(slack, axis=0), rows + 4)
     rest = (left[:, k:] * s[k:]) @ right[k:]
     return Explained(float(tails[min(k, len(s))]), tails, up(lengths * lengths, 4), rest * rest)

@@ -24,9 +24,9 @@ from rankbound._validate import Array, check_head_size, check_real
 from rankbound.attention.softmax import log_column_softmax
 from rankbound.context import Context
 from rankbound.errors import InputError
-from rankbound.exact.rounding import FLOAT64_EPS
+from rankbound.exact.rounding import FLOAT64_EPS, check_model
 from rankbound.ranks.bounds import RankBounds
-from rankbound.theory.approximation import excluded_sizes, kl_lower_bound, unmasked
+from rankbound.theory.approximation import best_argument, excluded_sizes, unmasked
 from rankbound.theory.minorants import phi_low
 from rankbound.theory.softmax_gauge import centre, logs_of
 from rankbound.verdict import Verdict
@@ -66,7 +66,8 @@ def spectral_kl_bounds(
     left, values, right = np.linalg.svd(D)
     tail = float(np.linalg.norm(values[k:]))
     largest_miss = float(np.abs((left[:, k:] * values[k:]) @ right[k:]).max(initial=0.0))
-    least, largest = float(context.P.min()), float(context.P.max())
+    P = _normalised(context)
+    least, largest = float(P.min()), float(P.max())
     upper = largest * math.exp(min(largest_miss, 700.0)) * tail**2 / (2 * n)
     return least / n * float(phi_low(np.asarray(tail))), upper
 
@@ -111,17 +112,27 @@ def head_size_for_kl(
 
     budget = check_real("kl", kl, least=0.0)
     context = unmasked(P, logits=logits, rows=rows, stored=stored)
-    P = context.P
+    check_model()
+    P = _normalised(context)
+
+    def is_reached(k: int) -> bool:
+        return best_argument(context.P, None, k).value <= budget
+
     with threadpool_limits(1, "blas"):  # the matrices are small; threads only wait for each other
         fits = np.flatnonzero(truncated_kl(P, _logits(context)) <= budget)
         upper = int(fits[0]) if len(fits) else context.n - 1
-        lower = min(excluded_sizes(P, None, budget), upper)
+        lower = min(excluded_sizes(context.P, None, budget), upper)
         sizes = range(max(lower, 1), upper)  # the bound falls with the size
-        if too_small := bisect_left(sizes, True, key=lambda k: kl_lower_bound(P, k) <= budget):
+        if too_small := bisect_left(sizes, True, key=is_reached):
             lower = sizes[0] + too_small
     if upper and not lower and _uniform_is_too_far(P, budget):
         lower = 1
     return RankBounds(lower, upper, Verdict.SUPPORTED, "KL lower bound; truncated decomposition")
+
+
+def _normalised(context: Context) -> Array:
+    """P with columns that sum to 1 in float64, whatever the dtype in which it was computed."""
+    return np.asarray(context.P / context.P.sum(axis=0), np.float64)
 
 
 def _logits(context: Context) -> Array:
@@ -140,7 +151,8 @@ def _logits(context: Context) -> Array:
 def _uniform_is_too_far(P: Array, budget: float) -> bool:
     """Whether a head of size 0, uniform attention, is beyond the budget."""
     n = len(P)
-    return float(np.sum(P * np.log(n * P))) / n * (1 - 8 * n * FLOAT64_EPS) > budget
+    ratios = np.where(P > 0, n * P, 1.0)  # the softmax of logits may underflow
+    return float(np.sum(P * np.log(ratios))) / n * (1 - 8 * n * FLOAT64_EPS) > budget
 
 
 def truncated_kl(P: Array, log_P: Array) -> Array:
@@ -151,7 +163,9 @@ def truncated_kl(P: Array, log_P: Array) -> Array:
     normal, missed = log_column_softmax(D), D
     found = np.zeros(n)
     for k in range(n):
-        t = normal - log_column_softmax(D - missed)
-        found[k] = np.sum(P * (t + np.expm1(-t))) / n
+        log_Q = log_column_softmax(D - missed)
+        t = normal - log_Q
+        near = P * (t + np.expm1(-np.maximum(t, -1.0)))
+        found[k] = np.sum(np.where(t < -1.0, np.exp(log_Q) - P + P * t, near)) / n
         missed = missed - values[k] * np.outer(left[:, k], right[k])
     return found

@@ -29,7 +29,7 @@ from rankbound._validate import (
 )
 from rankbound.attention.head import AttentionHead
 from rankbound.errors import InputError, InputTypeError, Undecided
-from rankbound.exact.rounding import ETA, U, check_model, product_error, up
+from rankbound.exact.rounding import ETA, TINY, U, check_model, product_error, up
 from rankbound.theory.sparse import total_variation_bound
 
 Ints = npt.NDArray[np.intp]
@@ -432,12 +432,33 @@ def check_pairs(keys: npt.ArrayLike, queries: npt.ArrayLike) -> Pairs:
         for start in range(0, len(members), step)
     ]
     margins = np.concatenate(least)
-    lengths = longest(K) * longest(Q)
-    lowest = float(margins.min())
-    # towards minus infinity: a negative one is divided by less
-    relative = lowest / lengths
-    relative -= 8 * U * abs(relative) if math.isfinite(relative) else 0.0
+    relative = _over_lengths(float(margins.min()), K, Q)
     return Pairs(frozen_copy(K), frozen_copy(Q), int(np.count_nonzero(margins > 0)), relative)
+
+
+def _over_lengths(margin: float, K: Array, Q: Array) -> float:
+    """A margin over the largest lengths of a column of either, from below.
+
+    That is over more than the lengths if it is positive, and over less if it is negative.
+    """
+    if margin == math.inf:  # there is no other key
+        return margin
+    for columns in (K, Q):
+        largest = float(np.abs(columns).max())
+        if not largest:  # then all scores are 0, and all pairs are missed
+            return -TINY
+        # by a power of two, so exact but for entries that underflow, each by at most η
+        exponent = math.frexp(largest)[1]
+        scaled, m = np.ldexp(columns, -exponent), len(columns)
+        if margin > 0:
+            length = longest(scaled)
+        else:  # at least 1/2
+            length = float(np.sqrt(np.sum(scaled * scaled, axis=0)).max()) * (1 - 2 * (m + 4) * U)
+        with np.errstate(over="ignore", under="ignore"):
+            margin = float(np.ldexp(margin / length, -exponent))
+    if abs(margin) < TINY:  # it may have been rounded up
+        return -TINY if margin < 0 else 0.0
+    return margin - 8 * U * abs(margin) if math.isfinite(margin) else margin
 
 
 def _pair_margins(K: Array, Q: Array, members: Ints) -> Array:

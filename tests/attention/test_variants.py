@@ -178,6 +178,24 @@ def test_relative_bias_depends_on_the_distance(n: int, seed: int) -> None:
     np.testing.assert_array_equal(B[0], table[n - 1 :: -1])
 
 
+@pytest.mark.parametrize("number", [2, 2.0, 0.5])
+@pytest.mark.parametrize("tensor", [False, True])
+def test_a_number_in_an_array_without_axes_is_that_number(number: Any, tensor: bool) -> None:
+    """Exact if it is an integer, as without the array."""
+    held = pytest.importorskip("torch").tensor(number) if tensor else np.array(number)
+    L, rational = [[3, 0], [4, 1]], [[3, 0], [4, 5]]
+    calls: list[Callable[[Any], Any]] = [
+        lambda x: apply_temperature(L, x),
+        lambda x: alibi_bias(3, x),
+        lambda x: qk_norm(rational, x),
+        lambda x: grouped_logits(L, [L], scale=x),
+    ]
+    for call in calls:
+        found, expected = call(held), call(number)
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_alibi_is_a_relative_bias() -> None:
     distances = range(-4, 5)
     for both in (False, True):

@@ -6,6 +6,7 @@ share nothing with the package.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import math
@@ -821,6 +822,54 @@ def test_a_blas_with_fewer_bits_is_refused(bits: int, monkeypatch: pytest.Monkey
 def test_a_blas_with_all_bits_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     with_products_of(53, monkeypatch)
     rounding.check_model()
+
+
+def cut(A: Any, bits: int) -> Any:
+    """An array with so many bits of each entry; anything else as it is."""
+    if not isinstance(A, np.ndarray):
+        return A
+    mantissa, exponent = np.frexp(A)
+    return np.ldexp(np.rint(np.ldexp(mantissa, bits)), exponent - bits)
+
+
+@pytest.mark.parametrize("bits", [8, 11, 24, 46])
+@pytest.mark.parametrize(
+    ("library", "name"),
+    [("blas", "dsyrk"), ("blas", "dsyr"), ("blas", "dtrmm"), ("lapack", "dpotrf")],
+)
+def test_a_library_of_scipy_with_fewer_bits_is_refused(
+    library: str, name: str, bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only SciPy's, while NumPy's products have all bits: by every test that uses it."""
+    module = importlib.import_module(f"scipy.linalg.{library}")
+    sound = getattr(module, name)
+
+    def lossy(*arguments: Any, **options: Any) -> Any:
+        return sound(*(cut(x, bits) for x in arguments), **options)
+
+    monkeypatch.setattr(module, name, lossy)
+    rounding.check_lapack.cache_clear()
+    try:
+        rounding.check_model()
+        tests: list[Callable[[], Any]] = [
+            lambda: gram_is_definite(TWO, 0.0),
+            lambda: grams_are_definite(TWO[None]),
+            lambda: preconditioned_gram_is_definite(TWO, 0.0),
+            lambda: rb.certified_rank(TWO),
+            lambda: rb.certified_log_rank(rb.random_context(4, 0)),
+        ]
+        for call in tests:
+            with refused(rb.RankboundError, f"SciPy's {name}", "fewer than 47 bits", "another"):
+                call()
+    finally:
+        rounding.check_lapack.cache_clear()
+
+
+def test_the_library_of_scipy_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounding.check_lapack()
+    blas = importlib.import_module("scipy.linalg.blas")
+    monkeypatch.setattr(blas, "dtrmm", None)  # a call would raise
+    assert gram_is_definite(TWO, 0.0)
 
 
 def test_flushing_to_zero_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

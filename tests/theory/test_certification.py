@@ -492,6 +492,23 @@ def test_a_ratio_that_float64_holds_is_taken_as_it_is(ratio: Any) -> None:
     assert (found.lower, found.upper) == (expected.lower, expected.upper)
 
 
+@pytest.mark.parametrize("kind", ["array", "float32", "integer", "extended", "tensor"])
+def test_a_ratio_in_an_array_without_axes_is_the_number_in_it(kind: str) -> None:
+    number: Any = 1 if kind == "integer" else 0.1
+    ratio: Any = np.array(number)
+    if kind == "tensor":
+        ratio = pytest.importorskip("torch").tensor(number)
+    elif kind in ("float32", "extended"):
+        ratio = np.array(number, np.float32 if kind == "float32" else np.longdouble)
+    P = rb.random_context(4, 0)
+    found, expected = (rb.certified_log_rank(P, ratio=x) for x in (ratio, float(ratio)))
+    assert (found.lower, found.upper) == (expected.lower, expected.upper)
+    third: Any = np.array(np.longdouble(1) / 3)
+    if third[()] != float(third):  # it has more bits
+        with pytest.raises(rb.InputError, match="float64 does not hold exactly"):
+            rb.certified_log_rank(P, ratio=third)
+
+
 def test_a_sketch_finds_the_head_that_a_whole_decomposition_finds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -16,7 +16,14 @@ from rankbound.attention.softmax import log_column_softmax
 from rankbound.fitting.objective import kl_divergence
 from rankbound.testing import contexts
 from rankbound.theory import minorants
-from rankbound.theory.approximation import best_argument, entrywise_lower_bound, kl_lower_bound
+from rankbound.theory.approximation import (
+    _psi_low,
+    best_argument,
+    entrywise_lower_bound,
+    kl_lower_bound,
+    normalised_low,
+)
+from rankbound.theory.divergence import kl_certificate
 from rankbound.theory.minorants import (
     Point,
     _defect,
@@ -42,6 +49,12 @@ def phi(t: Any) -> Any:
         return t - 1 + mpmath.exp(-t)
 
 
+def psi(s: float) -> Any:
+    with mpmath.workdps(400):
+        x = mpmath.mpf(s)
+        return 1 - (1 + x) * mpmath.exp(-x)
+
+
 # the function φ
 
 
@@ -52,6 +65,33 @@ def test_phi_from_below(t: float) -> None:
     assert low <= true
     if abs(t) > 1e-140:  # and near: three digits where the series takes over, more elsewhere
         assert low >= true * (1 - 1e-6)
+
+
+@given(st.floats(-1e-140, 1e-140) | st.floats(-1e-153, 1e-153))
+def test_phi_and_psi_from_below_where_products_underflow(t: float) -> None:
+    """A subnormal product is rounded by up to its own size, upwards too."""
+    assert mpmath.mpf(float(phi_low(np.array(t)))) <= phi(t)
+    assert mpmath.mpf(float(_psi_low(np.array(abs(t))))) <= psi(abs(t))
+    if abs(t) > 1e-150:
+        assert float(phi_low(np.array(t))) >= phi(t) * (1 - 1e-6)
+
+
+@given(st.floats(0, 1e3))
+def test_psi_from_below(s: float) -> None:
+    low = float(_psi_low(np.array(s)))
+    assert low <= psi(s)
+    if s > 1e-140:
+        assert low >= psi(s) * (1 - 1e-6)
+
+
+@given(st.floats(0, 1e-290))
+def test_a_threshold_of_a_budget_whose_square_root_alone_is_normal(y: float) -> None:
+    """Down to the smallest budget: φ(T) >= y and a ratio near 1/2."""
+    T, ratio = (float(x) for x in phi_threshold(np.array(y)))
+    assert phi(T) >= mpmath.mpf(y)
+    if y:
+        assert phi(T) <= mpmath.mpf(y) * (1 + 1e-8)
+        assert 0.5 * (1 - 1e-12) < ratio <= 0.5
 
 
 @given(POSITIVE)
@@ -128,6 +168,61 @@ def test_a_minorant_comes_near_the_linear_program() -> None:
 
 
 # the unexplained part
+
+
+# columns that do not sum to 1
+
+STORED = [("bfloat16", 1.15), ("bfloat16", 0.85), ("float16", 1.015), ("float32", 1 - 2e-6)]
+
+
+def patterned() -> Array:
+    """A context that the bound by signs says most of, with keys and queries of their own sizes."""
+    from scipy.linalg import hadamard
+
+    signs, size = hadamard(16).astype(np.float64), np.full(16, 7.0)
+    size[[0, 8]] = 2.0
+    signs[:8, [0, 8]] = -1.0
+    P = np.exp(size * signs)
+    return np.asarray(P / P.sum(axis=0), np.float64)
+
+
+@pytest.mark.parametrize(("stored", "factor"), STORED)
+@pytest.mark.parametrize("by_signs", [True, False])
+def test_a_bound_is_that_of_the_normalised_context(
+    stored: str, factor: float, by_signs: bool
+) -> None:
+    """Sums that the tolerance of a stored dtype admits change nothing but last digits."""
+    P, k = (patterned(), 1) if by_signs else (rb.random_context(12, seed=0, law="gibbs"), 3)
+    assert (best_argument(P, None, k).thresholds is not None) == by_signs
+    # some n roundings of sums and logarithms; budgets, that ties choose, a hundredth apart
+    relative = 1e-12 if by_signs else 0.02
+    bound = kl_lower_bound(P * factor, k, stored=stored)
+    assert bound == pytest.approx(kl_lower_bound(P, k), rel=relative)
+
+
+@pytest.mark.parametrize("stored", ["float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("k", [1, 3])
+def test_certificates_by_signs_of_stored_contexts(stored: str, k: int) -> None:
+    """The checker divides by the exact sums of the columns, each with a deviation of its own."""
+    from scipy.linalg import hadamard
+
+    for P in (patterned(), np.exp(6.0 * hadamard(32)), patterned().T[::-1] ** 0.9):
+        deviations = {"float32": 1e-6, "float16": 8e-3, "bfloat16": 0.07}[stored]
+        sums = 1 + deviations * np.linspace(-1, 1, len(P))
+        context = rb.Context(P / P.sum(axis=0) * sums, stored=stored)
+        certificate = kl_certificate(context, k)
+        assert rb.check(certificate).accepted
+
+
+def test_of_a_subnormal_probability_a_lower_bound_is_left() -> None:
+    P = np.array([[5e-324, 2e-308], [1.0, 1.0]]) * np.array([1.0, 1.0])
+    P[1] *= 1 + 1e-13
+    low = normalised_low(P)
+    for j in range(2):
+        total = sum(map(Fraction, P[:, j].tolist()))
+        assert all(
+            Fraction(x) <= Fraction(p) / total for x, p in zip(low[:, j], P[:, j], strict=True)
+        )
 
 
 @given(seed=SEEDS, rows=st.integers(1, 6), size=st.floats(0.0, 3.0))
@@ -260,6 +355,16 @@ def test_rows_and_columns() -> None:
         kl_lower_bound(P.T, 2)
     with refused(rb.InputError, "head_size"):
         kl_lower_bound(P, 0)
+
+
+def test_some_entry_is_missed_of_a_context_read_from_logits() -> None:
+    """Logits are logarithms of P up to gauge, also where P underflows."""
+    P = rb.random_context(9, seed=0)
+    context = rb.Context(logits=np.log(P) + 3.0)
+    assert entrywise_lower_bound(context, 3) == pytest.approx(entrywise_lower_bound(P, 3))
+    steep = rb.Context(logits=np.where(np.eye(9), 900.0, 0.0))
+    # eight singular values of 900; nine entries a side carry what is left
+    assert entrywise_lower_bound(steep, 3) == pytest.approx(900 * 5**0.5 / 9)
 
 
 @given(contexts(kinds="gaussian", largest=6), st.integers(1, 4))

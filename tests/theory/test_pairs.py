@@ -77,6 +77,40 @@ def test_margins_are_bounds(n: int, d: int, seed: int, exponent: int) -> None:
         scale *= math.sqrt(exact_length(np.ldexp(queries, -exponent)))
         worst = float(min(exact) / Fraction(2) ** (2 * exponent)) / scale
         assert worst - 1e-13 <= found.margin <= worst + 1e-15
+    assert is_at_most(found.margin, min(exact), keys, queries)
+
+
+def is_at_most(margin: float, least: Fraction, keys: Array, queries: Array) -> bool:
+    """Whether ``margin <= least/√(K² Q²)``, K and Q the largest lengths, in rationals."""
+    if math.isinf(margin):
+        return margin < 0
+    squares = [
+        max(sum((Fraction(float(x)) ** 2 for x in column), Fraction()) for column in columns.T)
+        for columns in (keys, queries)
+    ]
+    reached, wanted = (x * abs(x) for x in (Fraction(margin), least))
+    return reached * squares[0] * squares[1] <= wanted
+
+
+@pytest.mark.parametrize("d", [1, 3, 256])
+@pytest.mark.parametrize("sizes", [(0, 0), (-300, 200), (-500, -500), (500, 400)])
+def test_a_negative_margin_is_over_no_more_than_the_lengths(d: int, sizes: tuple[int, int]) -> None:
+    """A pair without scores beside a key along the query: -1, and no more digits above it."""
+    keys, queries = np.zeros((d, 3)), np.zeros((d, 3))
+    keys[-1, 2], queries[-1] = 2.0 ** sizes[0], 2.0 ** sizes[1]
+    margin = check_pairs(keys, queries).margin
+    assert is_at_most(margin, min(exact_margins(keys, queries)), keys, queries)
+    # roundings of the scores and lengths; at 2^-1000 a score itself is off by d η
+    assert -1 - (8 * d + 100) * 2.0**-53 <= margin <= -1
+    unlike = check_pairs(np.ldexp(keys, -3), queries).margin
+    assert unlike == margin  # the lengths are those of the columns
+
+
+def test_where_all_scores_are_zero_the_margin_is_just_below() -> None:
+    for keys, queries in ((np.zeros((2, 3)), np.ones((2, 3))), (np.ones((2, 3)), np.zeros((2, 3)))):
+        found = check_pairs(keys, queries)
+        assert found.realised == 0 and -1e-300 < found.margin < 0
+    assert check_pairs(np.zeros((2, 2)), np.ones((2, 1))).margin == math.inf  # no other key
 
 
 def test_ties_do_not_count() -> None:

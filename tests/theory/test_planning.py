@@ -85,6 +85,54 @@ def test_a_bracket_lies_within_the_bounds_of_the_spectrum(seed: int) -> None:
         assert least * (1 - 1e-8) <= lower <= upper <= most
 
 
+FACTORS = [1.05, 0.95, np.linspace(0.95, 1.05, 64)]  # of columns, as bfloat16 admits
+
+
+@pytest.mark.parametrize("factor", FACTORS)
+def test_the_spectrum_of_a_stored_context_bounds_the_normalised_one(factor: float | Array) -> None:
+    """By digits: dividing by a sum is n + 1 roundings."""
+    P = rb.random_context(64, seed=0, law="gibbs", scale=0.001)
+    bounds = spectral_kl_bounds(P * factor, 16, stored="bfloat16")
+    # logarithms of P near log 1/64 are off by 4 u, beside singular values of about 1e-3
+    np.testing.assert_allclose(bounds, spectral_kl_bounds(P, 16), rtol=1e-10)
+
+
+@pytest.mark.parametrize("kl", [1e-5, 1e-3, 0.01])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_head_sizes_of_a_context_in_few_bits(dtype: str, kl: float) -> None:
+    """The dtype is that of the array, named, or of a context: each time the same bounds."""
+    P = rb.random_context(16, seed=0, law="gibbs", scale=0.3)
+    few = P.astype(dtype)
+    bounds = rb.head_size_for_kl(few, kl=kl)
+    wide = few.astype(np.float64)
+    for again in (
+        rb.head_size_for_kl(wide, kl=kl, stored=dtype),
+        rb.head_size_for_kl(rb.Context(few), kl=kl),
+        rb.head_size_for_kl(wide / wide.sum(axis=0), kl=kl),
+    ):
+        assert (again.lower, again.upper) == (bounds.lower, bounds.upper)
+    assert divergence(wide / wide.sum(axis=0), rb.nearest_head(few, 15).context()) < 1e-5
+
+
+@pytest.mark.parametrize("factor", [1.05, 0.95])
+@pytest.mark.parametrize("kl", [0.001, 0.01, 0.05])
+def test_head_sizes_do_not_depend_on_sums_that_a_dtype_admits(factor: float, kl: float) -> None:
+    P = rb.random_context(16, seed=0, law="gibbs", scale=0.1)
+    bounds = rb.head_size_for_kl(P * factor, kl=kl, stored="bfloat16")
+    expected = rb.head_size_for_kl(P, kl=kl)
+    assert (bounds.lower, bounds.upper) == (expected.lower, expected.upper)
+    uniform = divergence(P, np.full((16, 16), 1 / 16)) <= kl
+    assert (bounds.lower == 0) == uniform == (bounds.upper == 0)
+
+
+def test_logits_whose_softmax_underflows_have_a_size() -> None:
+    """One query attends to one key: 0 log 0 is 0, and uniform attention is log n away."""
+    logits = np.where(np.eye(5), 900.0, 0.0)
+    bounds = rb.head_size_for_kl(logits=logits, kl=1.0)
+    assert 1 <= bounds.lower <= bounds.upper <= 4
+    assert rb.head_size_for_kl(logits=logits, kl=1.7).upper == 0  # log 5 = 1.609
+
+
 def test_every_truncation_is_that_of_the_nearest_head() -> None:
     P = rb.random_context(9, seed=0)
     found = truncated_kl(P, np.log(P))
