@@ -827,14 +827,14 @@ FAMILIES: dict[str, Callable[[Rng], str | None]] = {
     "log-ranks of heads": head_ranks,
     "spectra": spectra,
     "masks": completions,
-    "lost rows": lost_rows,
     "tokens": on_tokens,
     "represented": representations,
     "KL bounds": kl_bounds,
-    "stored contexts": stored_contexts,
     "nearest heads": nearest,
     "argmaxable": winners,
     "layers": layers,
+    "lost rows": lost_rows,
+    "stored contexts": stored_contexts,
 }
 
 

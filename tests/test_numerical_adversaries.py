@@ -83,9 +83,9 @@ MUTANTS: dict[str, tuple[str, tuple[Any, str, Any]]] = {
     "no head on any tokens": ("tokens", (theorem_b, "_failure", lambda *_: "no head")),
     "heads not looked at": ("represented", (decision, "check_reached", lambda *_: None)),
     "a bound too high": ("KL bounds", changed("kl_lower_bound", lambda b: 3 * b + 1e-20)),
-    "a size too large": (
+    "a bound of another dtype": (
         "stored contexts",
-        changed("head_size_for_kl", lambda b: replace(b, lower=b.lower + 1)),
+        changed("kl_lower_bound", lambda b: 3 * b + 1e-6),
     ),
     "a distance off": ("nearest heads", changed("aitchison_error", lambda x: x * (1 + 1e-9))),
     "flags exchanged": (
