@@ -358,7 +358,9 @@ def test_inputs_and_a_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_text_for_a_model_of_images_names_inputs(tmp_path: Path) -> None:
-    message = r"takes images \(pixel_values\).*expected inputs={'pixel_values': …}"
+    message = (
+        r"takes images \(pixel_values\).*expected rb.audit\(model, inputs={'pixel_values': …}\)"
+    )
     with pytest.raises(rb.InputError, match=message):
         rb.audit(model_of("vit"), TEXT, tokenizer=words(tmp_path))
 
