@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,6 +125,8 @@ def _read(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
         raise InputTypeError(
             f"{name} is a sparse {type(value).__name__}; expected a dense matrix: {name}.toarray()."
         )
+    if isinstance(value, (list, tuple)) and value and type(value[0]).__module__ == "torch":
+        value, home = sys.modules["torch"].stack(list(value)), "torch"  # as outputs.attentions
     if home == "torch" and hasattr(value, "detach"):
         return _from_torch(name, value)
     if getattr(value, "is_Matrix", False):

@@ -166,6 +166,16 @@ def test_files(tmp_path: Path) -> None:
             rb.Context(tmp_path / name)
 
 
+def test_a_tuple_of_tensors_is_a_batch() -> None:
+    """As the attentions of a model are, of each layer one, with gradients."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.functional.softmax(torch.eye(4, requires_grad=True).expand(2, 4, 4), dim=-1)
+    assert rb.Context((layer, layer), rows=True).batch == (2, 2)
+    assert rb.Context([layer[0, 0], *layer[0, 1:]], rows=True).stored.name == "float32"
+    with refused(rb.InputTypeError, "P is a tuple that cannot be read"):
+        rb.Context((layer, layer[0]), rows=True)
+
+
 def test_parts_of_a_batch() -> None:
     contexts = np.stack([rb.random_context(3, seed) for seed in range(4)]).reshape(2, 2, 3, 3)
     batch = rb.Context(contexts, mask=np.stack([rb.full_mask(3)] * 2)[:, None])

@@ -103,8 +103,14 @@ def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
             ) from None
         if not finite:
             raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
+        ids = name in ("input_ids", "decoder_input_ids")
+        if ids and (tensor.is_floating_point() or tensor.is_complex()):
+            raise InputTypeError(
+                f"inputs[{name!r}] has dtype {str(tensor.dtype).removeprefix('torch.')}; expected "
+                "integers, the numbers of tokens. Pass them as a tokenizer gives them."
+            )
         tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        if name in ("input_ids", "decoder_input_ids") and (tensor.ndim != 2 or len(tensor) != 1):
+        if ids and (tensor.ndim != 2 or len(tensor) != 1):
             raise InputError(
                 f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "
                 "sequence at a time."

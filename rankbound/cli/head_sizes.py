@@ -225,8 +225,8 @@ def _tell_of_zeros(context: Context) -> None:
     if context.name == "P" and zero.any():
         hidden = (zero == ~np.triu(np.ones(zero.shape, dtype=np.bool_))).all()
         sys.stderr.write(
-            f"rankbound: warning: P is 0 in {zero.sum()} entries, which no head reaches; if they are "
-            f"hidden, pass --mask {'causal' if hidden else 'MASK'}.\n"
+            f"rankbound: warning: P is 0 in {zero.sum()} entries, which no head reaches; if they "
+            f"are hidden, pass --mask {'causal' if hidden else 'MASK'}.\n"
         )
 
 

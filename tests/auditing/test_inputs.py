@@ -316,6 +316,7 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ),
     ("bert", {"inputs": {"input_ids": [[1], [2]]}}, rb.InputError, r"shape \(2, 1\); expected \(1"),
     ("bert", {"inputs": {"input_ids": [1, 2]}}, rb.InputError, r"shape \(2,\); expected \(1"),
+    ("bert", {"inputs": {"input_ids": [[1.0]]}}, rb.InputTypeError, "float32; expected integers"),
     ("bert", {"inputs": {"input_ids": [[1, 64]]}}, rb.InputError, "holds token 64; .* to 63"),
     ("bert", {"inputs": {"input_ids": [[1, -1]]}}, rb.InputError, "holds token -1"),
     (

@@ -227,7 +227,7 @@ def bad_files(folder: Path) -> dict[str, str]:
         "ragged: rows have 2 entries in line 2, 1 in 4": str(ragged),
         "line 2, column 2 is 'half', not a number": str(words),
         "line 1, column 1 is '', not a number": str(folder / "header.csv"),
-        "P has shape .0,.": str(folder / "blank.csv"),
+        "blank.csv holds no numbers": str(folder / "blank.csv"),
         "P holds nan at": save(folder / "nan.npy", nan),
         "P is 0.0 at": save(folder / "zero.npy", zero),
         "pass --rows.": save(folder / "rows.npy", P.T),
