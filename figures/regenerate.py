@@ -228,6 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     only.add_argument("--data-only", action="store_true", help="compute the tables, draw nothing")
     only.add_argument("--draw-only", action="store_true", help="draw from the tables as they stand")
     parser.add_argument("--jobs", type=int, default=1, help="processes that compute; default 1")
+    parser.add_argument("--prog", default=parser.prog, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
     try:
         for name in options.names or FIGURES:
@@ -236,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 raise Failure(f"no figure {name!r}; expected one of {', '.join(FIGURES)}.{near}")
         return _run(options)
     except (Failure, RankboundError) as failure:  # a table of too few runs cannot be drawn
-        print(f"regenerate.py: {failure}", file=sys.stderr)
+        print(f"{options.prog}: {failure}", file=sys.stderr)
         return 2
 
 

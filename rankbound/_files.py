@@ -53,6 +53,8 @@ def _split(text: str) -> tuple[str, str]:
 
 def _read(name: str, stream: Any, key: str) -> Any:
     begin = stream.peek(6)[:6]
+    if not begin:
+        raise InputError("is empty")
     if begin == b"\x93NUMPY":
         return _array(stream)
     if begin[:2] == b"PK":
@@ -76,6 +78,10 @@ def _array(stream: Any) -> Any:
 
 def _from_archive(name: str, file: IO[bytes], key: str) -> Any:
     with np.load(file, allow_pickle=False) as archive:
+        if any(held.endswith("/data.pkl") for held in archive.files):
+            raise InputError(
+                "is of torch.save, which is never unpickled here: np.save(FILE, tensor.numpy())"
+            )
         key = key or (name if name in archive.files or len(archive.files) != 1 else "")
         key = key or archive.files[0]
         if key not in archive.files:
@@ -106,7 +112,25 @@ def _rows(data: bytes) -> list[list[Any]]:
             raise InputError(
                 f"is ragged: rows have {len(rows[0])} entries in line {first}, {len(cells)} in {at}"
             )
+    if not rows:
+        raise InputError("holds no numbers")
+    if _begins_with_header(rows):
+        raise InputError(
+            f"begins with 0 to {len(rows[0]) - 1} above rows of another kind, as pandas heads its "
+            "columns: write it with header=False, index=False, or, if they are numbers, as 0.0, 1.0"
+        )
     return rows
+
+
+def _begins_with_header(rows: list[list[Any]]) -> bool:
+    """Whether integers 0 … n - 1 stand above rows of floats alone, or of bools."""
+    first, others = rows[0], [type(x) for row in rows[1:] for x in row]
+    return (
+        len(first) > 1
+        and all(type(x) is int for x in first)
+        and first == list(range(len(first)))
+        and (set(others) in ({float}, {bool}))
+    )
 
 
 def _number(cell: str, line: int, place: int) -> Any:

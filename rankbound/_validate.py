@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import operator
 import os
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
@@ -124,6 +125,8 @@ def _read(name: str, value: Any) -> tuple[npt.NDArray[Any], Storage | None]:
         raise InputTypeError(
             f"{name} is a sparse {type(value).__name__}; expected a dense matrix: {name}.toarray()."
         )
+    if isinstance(value, (list, tuple)) and value and type(value[0]).__module__ == "torch":
+        value, home = sys.modules["torch"].stack(list(value)), "torch"  # as outputs.attentions
     if home == "torch" and hasattr(value, "detach"):
         return _from_torch(name, value)
     if getattr(value, "is_Matrix", False):
@@ -391,17 +394,25 @@ def storage(
         return stored
     if stored is None:
         return hint or STORAGES.get(array.dtype.name, FLOAT64)
-    data = isinstance(stored, (np.generic, np.ndarray)) and not isinstance(stored, str)
-    try:
-        found = None if data else STORAGES.get(np.dtype(stored).name)
-    except Exception:  # "bfloat16", a dtype of torch or JAX, or an object that raises anything
-        found = STORAGES.get(shown(stored).rpartition(".")[2].strip("'"))
+    found = floating_dtype(stored)
     if found is None:
         raise InputTypeError(
             f"stored={shown(stored)}; expected np.float16, np.float32 or np.float64 or 'bfloat16': "
             f"the dtype in which {name} was computed, from which the tolerance is derived."
         )
     return found
+
+
+def floating_dtype(given: Any) -> Storage | None:
+    """The floating dtype that is meant by a name, or by a dtype or type of NumPy, torch or JAX."""
+    if given is None or (
+        isinstance(given, (np.generic, np.ndarray)) and not isinstance(given, str)
+    ):
+        return None  # for NumPy None is float64, and data has a dtype
+    try:
+        return STORAGES.get(np.dtype(given).name)
+    except Exception:  # "bfloat16", a dtype of torch or JAX, or an object that raises anything
+        return STORAGES.get(shown(given).rpartition(".")[2].strip("'"))
 
 
 def storage_dtype(name: str, value: Any, stored: npt.DTypeLike | None) -> Storage:

@@ -196,7 +196,8 @@ def compute_atlas(n: int, seed: int = 0, *, scale: float = 50.0, error: float = 
     >>> atlas.entry("random-causal", "exact").interval
     '4'
     """
-    n = check_int("n", n, least=3, most=LARGEST, why="patterns differ from 3 tokens on")
+    why = f"patterns differ from 3 tokens on, and beyond {LARGEST} they take hours"
+    n = check_int("n", n, least=3, most=LARGEST, why=why)
     seed = check_int("seed", seed, least=0)
     scale, error = check_real("scale", scale, above=0.0), check_share(error)
     computed = chain(

@@ -17,6 +17,7 @@ from typing import Any, Literal, NoReturn
 import numpy as np
 import numpy.typing as npt
 
+from rankbound._files import is_matrix_path
 from rankbound._validate import (
     LARGEST_EXACT,
     STORAGES,
@@ -36,8 +37,10 @@ from rankbound._validate import (
 )
 from rankbound.attention.masks import Mask, check_mask
 from rankbound.attention.softmax import _softmax
-from rankbound.errors import InputError, InputTypeError
+from rankbound.errors import InputError, InputTypeError, RankboundError
 from rankbound.exact.rational import Rationals, rational_matrix
+
+HIDDEN = -5e3  # where -10^4 or less is added to a logit, as masks do, it is below this
 
 
 @dataclass(frozen=True, eq=False, repr=False, init=False)
@@ -54,7 +57,7 @@ class Context:
         DataFrame, torch or JAX tensor, or the path of a .npy, .npz or .csv file.
     logits : array_like, shape (..., n, n), optional
         Logits instead of P. Ints, Fractions and SymPy numbers (rational up to one common factor
-        such as log 2) stay exact, as one matrix.
+        such as log 2) stay exact, as one matrix. Floats with an additive mask in them are refused.
     mask : array_like of bool, or str, optional
         True = visible, shape (n, n) or a batch of them; or "causal", "prefix:P", "sliding:W". An
         entry that it hides is of no account, whatever it holds.
@@ -138,12 +141,16 @@ class Context:
         visible = None if mask is None else check_mask(mask, given.shape, rows=rows)
         if rows:
             given = np.swapaxes(given, -1, -2)
+        whole = given
         if visible is not None:
             given = np.where(visible, given, 0)
         declared = stored is not None or dtype.name != "float64"
         _fill(self, name, given, visible, dtype, declared, floats)
-        if name == "P":
-            _check_stochastic(self, rows)
+        if name == "logits" and floats == "refuse":
+            _refuse_additive_mask(self)
+        elif name == "P":
+            named = isinstance(mask, str) and not is_matrix_path(mask)
+            _check_stochastic(self, rows, _Whole(whole, visible, named))
 
     @property
     def n(self) -> int:
@@ -374,7 +381,65 @@ def _require_positive(context: Context) -> None:
         )
 
 
-def _check_stochastic(context: Context, rows: bool) -> None:
+def _refuse_additive_mask(context: Context) -> None:
+    """Refuse float logits of two levels: those of keys, and far below them what a mask added to.
+
+    Unmistakable only: the gap is ten times what either level spans, each query has a key of the
+    upper level, and that level is no constant. Exact numbers are what they say.
+    """
+    L = context.values
+    if context.given.dtype.kind != "f" or L.min() > HIDDEN:
+        return
+    hidden = L <= HIDDEN  # what the mask hides is 0 here
+    upper = ~hidden if context.mask is None else ~hidden & context.mask
+    if not upper.any(axis=-2).all():
+        return
+    below, rest = L[hidden], L[upper]
+    low, high = float(below.max()), float(rest.min())
+    with np.errstate(over="ignore"):
+        spans = max(float(np.ptp(rest)), float(np.ptp(below)))
+    if np.ptp(rest) > 0 and high - low > max(10 * spans, -HIDDEN):
+        where = [int(i) for i in np.argwhere(hidden)[0]]
+        raise InputError(
+            f"logits holds {L[tuple(where)]:.6g} at {where}, and such in {len(below)} of {L.size} "
+            f"entries, while the others are {high:.6g} or more; expected a mask in place of what "
+            "is added to hide a key: the rank would be that of both. Pass the bools "
+            f"logits > {HIDDEN:g} as mask=; Fractions are taken as they are."
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class _Whole:
+    """A P before its mask hid anything, and the mask, both [key, query]."""
+
+    P: npt.NDArray[Any]
+    visible: Mask | None
+    named: bool  # such a mask is [key, query] always
+
+    def other_readings(self, rows: bool) -> Iterator[tuple[npt.NDArray[Any], Mask | None, str]]:
+        """What else can have been meant, with what to say if its columns do sum to 1."""
+        P, visible = self.P, self.visible
+        turned = np.swapaxes(P, -1, -2)
+        own, other, flag = ("rows", "columns", False) if rows else ("columns", "rows", True)
+        lies = f"Its {other} do sum to 1"
+        if visible is None:
+            remedy = "rows=False" if rows else "rows=True (--rows at the command line), or P.T"
+            yield turned, None, f"{lies}, so it lies transposed: pass {remedy}."
+            return
+        over = f"{lies} over what the mask shows"
+        tilted = np.swapaxes(visible, -1, -2)
+        if self.named:
+            yield turned, visible, f"{over}, so it lies transposed: pass rows={flag}."
+        else:
+            yield turned, tilted, f"{over}, so both lie transposed: pass rows={flag}."
+            yield P, tilted, f"Its {own} do over the transposed mask: transpose the mask, mask.T."
+            yield turned, visible, f"{over}, so P lies transposed and the mask does not: pass P.T."
+        wrong = "leave the mask out, or pass the one it was computed under"
+        yield P, None, f"Its {own} do without the mask: {wrong}."
+        yield turned, None, f"{lies} without the mask: pass rows={flag}, and {wrong}."
+
+
+def _check_stochastic(context: Context, rows: bool, whole: _Whole) -> None:
     """Refuse a P with negative entries or columns that do not sum to 1.
 
     Each entry is within a relative n·eps of a number whose columns sum to 1 exactly: n - 1
@@ -394,7 +459,7 @@ def _check_stochastic(context: Context, rows: bool) -> None:
     small = 8 * math.sqrt(n) * eps
     transposed = deviation > small and _deviation(P, -1) < deviation / 4
     if deviation > tolerance or transposed:
-        raise InputError(_not_stochastic(context, deviation, tolerance, rows=rows))
+        raise InputError(_not_stochastic(context, deviation, tolerance, rows, whole))
 
 
 def _deviation(P: Array, axis: int) -> float:
@@ -402,26 +467,31 @@ def _deviation(P: Array, axis: int) -> float:
         return float(np.max(np.abs(P.sum(axis=axis) - 1.0)))
 
 
-def _not_stochastic(context: Context, deviation: float, tolerance: float, *, rows: bool) -> str:
-    P, n = context.values, context.n
-    sums, other = ("rows", "columns") if rows else ("columns", "rows")
+def _sums_to_1(P: npt.NDArray[Any], visible: Mask | None, within: float) -> bool:
+    """Whether columns sum to 1 over a mask; what it hides may be anything."""
+    try:
+        return _deviation(as_floats("P", P, visible), -2) <= within
+    except RankboundError:
+        return False
+
+
+def _not_stochastic(
+    context: Context, deviation: float, tolerance: float, rows: bool, whole: _Whole
+) -> str:
+    n = context.n
     over = " over what the mask shows" if context.mask is not None else ""
     head = (
-        f"P has {sums} that sum to 1 only within {deviation:.1e}{over}; expected {tolerance:.1e} "
-        f"for n = {n} in {context.stored}: each query's attention sums to 1."
+        f"P has {'rows' if rows else 'columns'} that sum to 1 only within {deviation:.1e}{over}; "
+        f"expected {tolerance:.1e} for n = {n} in {context.stored}: each query's attention sums "
+        "to 1."
     )
-    if _deviation(P, -1) <= min(tolerance, deviation / 4):
-        remedy = "rows=False" if rows else "rows=True (--rows at the command line), or P.T"
-        return f"{head} Its {other} do sum to 1, so it lies transposed: pass {remedy}."
+    for P, visible, remedy in whole.other_readings(rows):
+        if _sums_to_1(P, visible, min(tolerance, deviation / 4)):
+            return f"{head} {remedy}"
     for coarser in ("float32", "float16", "bfloat16"):
         if context.stored.eps < STORAGES[coarser].eps and (
             deviation <= (n + 8) * STORAGES[coarser].eps
         ):
             example = "stored='bfloat16'" if coarser == "bfloat16" else f"stored=np.{coarser}"
             return f"{head} If it was computed in {coarser}, pass {example}."
-    if context.mask is not None:
-        return (
-            f"{head} If P is positive where the mask hides, the mask may lie transposed: "
-            f"{'[query, key] with rows=True' if rows else 'it is [key, query]'}, True = visible."
-        )
-    return f"{head} Normalise it, or pass logits= if these are logits."
+    return f"{head} Normalise it{over}, or pass logits= if these are logits."

@@ -288,8 +288,10 @@ def masks() -> Iterator[Any]:
     kind, value = rb.InputTypeError, rb.InputError
     table: dict[str, tuple[Any, type[Exception], tuple[str, ...]]] = {
         "additive": (additive, kind, ("dtype float64", "expected bool", "True = v", "`mask == 0`")),
-        "ints": (np.eye(3, dtype=np.int64), kind, ("mask has dtype int64", "expected bool")),
-        "blind": (blind, value, ("hides every key from query 2", "expected at least", "Drop that")),
+        "ints": (np.eye(3, dtype=np.int64), kind, ("dtype int64", "expected bool", "`mask == 1`")),
+        "0.0 and 1.0": (np.tri(3).T, kind, ("dtype float64", "expected bool", "`mask == 1`")),
+        "0 and -10^4": ((additive > -1) * 10**4 - 10**4, kind, ("dtype int64", "`mask == 0`")),
+        "blind": (blind, value, ("hides every key from query 2", "at least", "drop that token")),
         "not square": (np.ones((3, 2), bool), value, ("(3, 2)", "expected", "[key, query]")),
         "ragged": ([[True], [True, False]], value, ("mask", "ragged")),
     }

@@ -52,6 +52,67 @@ def test_hidden_entries_are_zero_and_rows_lie_in_columns() -> None:
     assert rb.Context(rb.random_context(3, 0), mask="prefix:3").mask is None  # it hides nothing
 
 
+CAUSAL, C = rb.causal_mask(5), rb.random_context(5, 0, "causal")
+FULL = rb.random_context(5, 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy", "mended"),
+    [
+        ({"P": C.T, "mask": "causal"}, "pass rows=True.", {"rows": True}),
+        ({"P": C, "mask": "causal", "rows": True}, "pass rows=False.", {"rows": False}),
+        ({"P": C.T, "mask": CAUSAL.T}, "pass rows=True.", {"rows": True}),
+        ({"P": C, "mask": CAUSAL, "rows": True}, "pass rows=False.", {"rows": False}),
+        ({"P": C.T, "mask": CAUSAL}, "pass P.T.", {"P": C}),
+        ({"P": C, "mask": CAUSAL.T}, "transpose the mask, mask.T.", {"mask": CAUSAL}),
+        ({"P": FULL, "mask": "causal"}, "columns do without the mask: leave", {"mask": None}),
+        (
+            {"P": FULL.T, "mask": "sliding:2"},
+            "pass rows=True, and leave",
+            {"rows": True, "mask": None},
+        ),
+        ({"P": FULL.T}, "pass rows=True", {"rows": True}),
+    ],
+)
+def test_what_lies_transposed_is_named_and_the_remedy_works(
+    given: dict[str, Any], remedy: str, mended: dict[str, Any]
+) -> None:
+    """Whichever of P and its mask lies transposed; a mask by name cannot."""
+    with refused(rb.InputError, "sum to 1 only within", "expected", remedy):
+        rb.Context(**given)
+    rb.log_rank(rb.Context(**{**given, **mended}))
+
+
+@pytest.mark.parametrize("added", [-1e4, -1e9, float(np.finfo(np.float32).min), -65504.0])
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_mask_added_to_logits_is_refused_and_the_remedy_works(added: float, rows: bool) -> None:
+    rng = np.random.default_rng(0)
+    L = 5 * rng.standard_normal((8, 2)) @ rng.standard_normal((2, 8))
+    visible = rb.causal_mask(8).T if rows else rb.causal_mask(8)
+    given = L + np.where(visible, 0, added)
+    with refused(rb.InputError, "in 28 of 64 entries", "mask", "logits > -5000 as mask="):
+        rb.least_head_size(logits=given, rows=rows)
+    assert rb.least_head_size(logits=given, rows=rows, mask=given > -5000) == 2
+    exact = [[Fraction(x) for x in row] for row in given.tolist()]
+    assert rb.Context(logits=exact, rows=rows).exact is not None
+    rb.Context(logits=np.where(visible, given.round(), -1e9).astype(np.int64), rows=rows)
+
+
+def test_large_logits_are_no_mask() -> None:
+    """Offsets of columns, one-hot patterns of any sharpness, and what no gap separates."""
+    rng = np.random.default_rng(0)
+    L = rng.standard_normal((6, 6))
+    for given in (
+        L - 1e9 * rng.integers(0, 2, 6),
+        -1e6 * (1 - np.eye(6)),
+        1e6 * L,
+        -1e5 * np.subtract.outer(np.arange(6), np.arange(6)) ** 2.0,
+        L - 700,
+    ):
+        rb.Context(logits=given)
+    rb.Context(logits=L - 1e9 * np.eye(6)[0], mask="causal")  # of query 0 no other key is shown
+
+
 def test_exact_logits_stay_exact() -> None:
     big: Any = 2**60
     third = Fraction(1, 3)
@@ -105,6 +166,16 @@ def test_files(tmp_path: Path) -> None:
     for name in ("bad.npy", "bad.npz"):
         with refused(rb.InputError, f"{name} cannot be read", "expected a matrix"):
             rb.Context(tmp_path / name)
+
+
+def test_a_tuple_of_tensors_is_a_batch() -> None:
+    """As the attentions of a model are, of each layer one, with gradients."""
+    torch = pytest.importorskip("torch")
+    layer = torch.nn.functional.softmax(torch.eye(4, requires_grad=True).expand(2, 4, 4), dim=-1)
+    assert rb.Context((layer, layer), rows=True).batch == (2, 2)
+    assert rb.Context([layer[0, 0], *layer[0, 1:]], rows=True).stored.name == "float32"
+    with refused(rb.InputTypeError, "P is a tuple that cannot be read"):
+        rb.Context((layer, layer[0]), rows=True)
 
 
 def test_parts_of_a_batch() -> None:

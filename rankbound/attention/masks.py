@@ -38,9 +38,14 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask
             else:
                 visible = visible.astype(np.bool_)
         if visible.dtype != np.bool_:
+            ones = visible.dtype != object and (visible == 1).any()
+            remedy = (
+                "One of 0 and 1 (visible) is `mask == 1`."
+                if ones and ((visible == 0) | (visible == 1)).all()
+                else "An additive mask of 0 and -inf is `mask == 0`."
+            )
             raise InputTypeError(
-                f"mask has {what}; expected bool, {_axes(rows)}, True = visible. "
-                "An additive mask of 0 and -inf is `mask == 0`."
+                f"mask has {what}; expected bool, {_axes(rows)}, True = visible. {remedy}"
             )
         if visible.shape[-2:] != shape[-2:] or visible.ndim < 2:
             raise InputError(
@@ -59,9 +64,15 @@ def check_mask(mask: Any, shape: tuple[int, ...], *, rows: bool = False) -> Mask
     blind = ~visible.any(axis=-2)
     if blind.any():
         where = [int(i) for i in np.argwhere(blind)[0]]
+        lies = (
+            "Transposed it hides all keys from none: if it lies so, pass mask.T. "
+            if visible.any(axis=-1).all()
+            else ""
+        )
         raise InputError(
             f"mask hides every key from query {where[-1]}; expected at least one visible key: "
-            "a softmax over nothing is not defined. Drop that query."
+            f"a softmax over nothing is not defined. {lies}Show it one key, where its P is 1: that "
+            "imposes nothing; or drop that token, its row and its column."
         )
     return broadcast
 

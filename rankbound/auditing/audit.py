@@ -208,7 +208,7 @@ def audit(
     inputs: Mapping[str, Any] | None = None,
     tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     context_rank: bool | None = None,
     head_sizes: Iterable[int] = (),
     kl: float | None = None,
@@ -246,8 +246,8 @@ def audit(
         with `inputs`.
     windows : int
         How many windows of the text, one after the other; each is measured by itself.
-    dtype : {"float32", "float64"}
-        In which the model runs, whatever its weights are stored in.
+    dtype : {"float32", "float64"} or dtype
+        In which the model runs, whatever its weights are stored in: a name, or NumPy's or torch's.
     context_rank : bool, optional
         Whether to compute the effective rank of P, an SVD of n × n for each head; unless given, up
         to 1,024 tokens.
@@ -300,7 +300,10 @@ def audit(
     else:
         check_bool("measure_loss", measure_loss, f"or one of {', '.join(BY)}")
     if calibrate is not None and not measure_loss:
-        raise InputError("calibrate is of a measured loss; expected measure_loss with it.")
+        raise InputError(
+            "calibrate is for the loss with smaller heads, which is not measured; expected "
+            "measure_loss=True."
+        )
     if measure_loss and inputs is not None:
         raise InputError("measure_loss is of a text; expected a text, not inputs.")
     words = inputs is None

@@ -238,7 +238,7 @@ def measure_loss(
     by: str = "model",
     tokenizer: PreTrainedTokenizerBase | None = None,
     windows: int = 1,
-    dtype: str = "float32",
+    dtype: Any = "float32",
     basis: str | None = None,
     shifts: int | None = None,
     same_text: bool = False,

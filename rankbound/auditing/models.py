@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from rankbound._validate import STORAGES, path_given, shown
+from rankbound._validate import STORAGES, floating_dtype, path_given, shown
 from rankbound.errors import BackendMissing, InputError, InputTypeError
 from rankbound.sweeps.workers import installed
 
@@ -343,9 +343,10 @@ class LoadedModel:
 
 
 def open_model(
-    model: Any, tokenizer: Any, dtype: str, *, head: bool = False, words: bool = True
+    model: Any, tokenizer: Any, dtype: Any, *, head: bool = False, words: bool = True
 ) -> LoadedModel:
     """Load a model, named as for `audit`, or adopt a loaded one."""
+    dtype = _dtype_name(dtype)
     if is_loaded(model):
         return adopt(model, tokenizer, dtype, words=words)
     files = find_model(model)
@@ -360,7 +361,7 @@ def load(files: ModelFiles, dtype: str, *, head: bool = False, words: bool = Tru
     No remote code, nothing unpickled. With `head` a language model keeps the layers that predict
     tokens, where its files have them.
     """
-    computed = _dtype(dtype)
+    computed = getattr(require("torch", "an audit"), dtype)
     require_transformers()
     if files.gguf is not None:
         require("accelerate", "a .gguf model")
@@ -376,13 +377,13 @@ def adopt(model: Any, tokenizer: Any, dtype: str, *, words: bool = True) -> Load
     What is changed to run it is changed in the copy, never in the model; of weights in another
     dtype the copy has its own.
     """
-    computed = _dtype(dtype)
+    computed = getattr(require("torch", "an audit"), dtype)
     transformers = require_transformers()
     name = Path(str(getattr(model.config, "name_or_path", ""))).name or type(model).__name__
     if words and not isinstance(tokenizer, transformers.PreTrainedTokenizerBase):
         raise InputTypeError(
-            f"tokenizer is {shown(tokenizer)}; expected that of the loaded model: "
-            "rb.audit(model, text, tokenizer=tokenizer)."
+            f"tokenizer is {shown(tokenizer)}; expected that of the loaded model. Pass "
+            "tokenizer=tokenizer beside it."
         )
     weights = {id(t): t for t in model.state_dict(keep_vars=True).values()}
     if any(t.is_meta for t in weights.values()):
@@ -412,13 +413,15 @@ def is_loaded(model: Any) -> bool:
     return isinstance(model, require("transformers", "an audit").PreTrainedModel)
 
 
-def _dtype(dtype: str) -> Any:
-    if not isinstance(dtype, str) or dtype not in COMPUTE:
+def _dtype_name(dtype: Any) -> str:
+    """The name of the dtype in which the model is to run; torch's and NumPy's own are taken."""
+    found = floating_dtype(dtype)
+    if found is None or found.name not in COMPUTE:
         raise InputError(
             f"dtype is {shown(dtype)}; expected one of {', '.join(COMPUTE)}: whatever the weights "
             "are stored in, the model runs in a dtype in which its attention can be reproduced."
         )
-    return getattr(require("torch", "an audit"), dtype)
+    return found.name
 
 
 def _in_dtype(tensor: Any, dtype: Any) -> Any:

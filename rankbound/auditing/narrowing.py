@@ -130,7 +130,10 @@ def make_plan(
     """The plan of :meth:`LossCurve.plan`."""
     check_word("per", per, PER)
     if not bench.moments:
-        raise InputError("no projections were calibrated; expected calibrate with the loss.")
+        raise InputError(
+            "no projections were calibrated; expected calibrate=, another text, where the loss is "
+            "measured."
+        )
     if loss is None and cache_bytes is None:
         raise InputError("a plan without a budget; expected loss, cache_bytes, or both.")
     budget = None if loss is None else check_real("loss", loss, above=0.0)

@@ -48,8 +48,8 @@ def check_ids(loaded: LoadedModel, windows: list[list[int]]) -> None:
         other = next((what for part, what in TAKES.items() if part in main), "another input")
         raise InputError(
             f"{facts.name}: {facts.architecture} takes {other} ({main or 'not input_ids'}), not "
-            f"the tokens of a text; expected inputs={{{main.split(' ')[0]!r}: …}}, as its "
-            "processor gives them."
+            "the tokens of a text; expected rb.audit(model, "
+            f"inputs={{{main.split(' ')[0]!r}: …}}), as its processor gives them."
         )
     rows = _embedded(loaded.model)
     most = max(map(max, windows))
@@ -103,8 +103,14 @@ def check_inputs(loaded: LoadedModel, inputs: Any) -> dict[str, Any]:
             ) from None
         if not finite:
             raise InputError(f"inputs[{name!r}] holds inf or nan; expected finite numbers.")
+        ids = name in ("input_ids", "decoder_input_ids")
+        if ids and (tensor.is_floating_point() or tensor.is_complex()):
+            raise InputTypeError(
+                f"inputs[{name!r}] has dtype {str(tensor.dtype).removeprefix('torch.')}; expected "
+                "integers, the numbers of tokens. Pass them as a tokenizer gives them."
+            )
         tensor = tensor.to(dtype) if tensor.is_floating_point() else tensor
-        if name in ("input_ids", "decoder_input_ids") and (tensor.ndim != 2 or len(tensor) != 1):
+        if ids and (tensor.ndim != 2 or len(tensor) != 1):
             raise InputError(
                 f"inputs[{name!r}] has shape {tuple(tensor.shape)}; expected (1, tokens), one "
                 "sequence at a time."
@@ -200,5 +206,9 @@ def _what(model: Any, given: Inputs) -> str:
     takes = sorted(
         n for n in known if n not in given and (n in OTHERS or any(part in n for part in TAKES))
     )
-    also = f" alone; it also takes {', '.join(takes)}, given with inputs=" if takes else ""
+    also = (
+        f" alone; it also takes {', '.join(takes)}, given by rb.audit(model, inputs={{…}})"
+        if takes
+        else ""
+    )
     return f"{given['input_ids'].shape[1]} tokens of text{also}"

@@ -36,7 +36,8 @@ VERBOSE = {
 }
 READ = ("file", "files", "tokens", "mask", "text", "calibrate")  # what may be "-", and once
 WRITTEN = ("json", "html", "markdown")
-_KEYWORD = re.compile(r"\b([A-Za-z_]+)=((?:np\.)?\w+|'\w+')?")
+# a keyword with its value; in a call, rb.audit(model, inputs={…}), it is Python and stays
+_KEYWORD = re.compile(r"""\w\([^()]*\)|\b([A-Za-z_]+)=((?:np\.)?\w+|'\w+'|"\w+")?""")
 _SUBJECT = re.compile(r"^\w+")
 _OTHER_NAMES = {"X": "tokens", "P": "file", "loss": "plan", "experiment": "name"}
 
@@ -110,24 +111,47 @@ def reserved(*files: Path | None) -> Iterator[None]:
 
 
 def in_flags(message: str, options: argparse.Namespace) -> str:
-    """Return a message with the flags of a command where the library names keyword arguments."""
+    """Return a message with the flags of a command where the library names keyword arguments.
+
+    A remedy for which the command has no flag is left out: a sentence, or what follows an "or".
+    """
 
     def flag(found: re.Match[str]) -> str:
         name = _OTHER_NAMES.get(found[1], found[1])
-        if name == "file" or not hasattr(options, name):
+        if found[1] is None or name == "file" or not hasattr(options, name):
             return found[0]
         option = _flag(name, options)
-        value = (found[2] or "").removeprefix("np.").strip("'")
-        if isinstance(getattr(options, name), bool):
+        value = (found[2] or "").removeprefix("np.").strip("'\"")
+        if isinstance(getattr(options, name), bool) or value == "True":
             return f"no {option}" if value == "False" else option
-        return f"{option} {value}".rstrip()
+        return f"{option} {value or _metavar(name, options)}".rstrip()
 
     def subject(found: re.Match[str]) -> str:
         name = _OTHER_NAMES.get(found[0], found[0])
         return _flag(name, options) if hasattr(options, name) else found[0]
 
     message = _KEYWORD.sub(flag, message.replace(" (--rows at the command line), or P.T", ""))
-    return _SUBJECT.sub(subject, message)
+    first, *others = re.split(r"(?<=\.) (?=[A-Z])", message)
+    known = [_known(first) or first, *filter(None, map(_known, others))]
+    return _SUBJECT.sub(subject, " ".join(known))
+
+
+def _known(sentence: str) -> str:
+    """A sentence without the alternatives that name keyword arguments; empty if it begins so."""
+    parts = re.split(r"(,? or )", sentence)
+    named = [any(found[1] for found in _KEYWORD.finditer(part)) for part in parts]
+    if named[0]:
+        return ""
+    kept = [parts[0], *(parts[i - 1] + parts[i] for i in range(2, len(parts), 2) if not named[i])]
+    end = "." if sentence.endswith(".") and not kept[-1].endswith(".") else ""
+    return "".join(kept) + end
+
+
+def _metavar(name: str, options: argparse.Namespace) -> str:
+    """What an option takes, as its help names it."""
+    actions: Sequence[argparse.Action] = getattr(getattr(options, "parser", None), "_actions", ())
+    found = [action for action in actions if action.dest == name and action.nargs is None]
+    return str(found[0].metavar or "") if found else ""
 
 
 def _flag(name: str, options: argparse.Namespace) -> str:

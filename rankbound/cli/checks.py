@@ -39,7 +39,13 @@ def add_commands(commands: Commands) -> None:
     option("claims", nargs="*", metavar="CLAIM", help="ids or patterns, 'theorem-*'; all if none")
 
     option = add_command(commands, "check", run_check, "verify certificates")
-    option("files", nargs="+", type=Path, metavar="FILE", help="a certificate in JSON; - is input")
+    option(
+        "files",
+        nargs="+",
+        type=Path,
+        metavar="FILE",
+        help="a certificate in JSON, or a folder of them; - is input",
+    )
 
     add_command(commands, "doctor", run_doctor, "say what is installed and what is missing")
 
@@ -73,6 +79,9 @@ def run_verify(options: argparse.Namespace) -> int:
         report = Report(tuple(done), options.level, options.seed)
         _print_report(report, options)
         show(options, *report_summary(report))
+        if options.certificates is not None and not any(row.certificates for row in done):
+            claims = "this claim has" if len(done) == 1 else "these claims have"
+            show(options, f"no certificate is written to {options.certificates}: {claims} none.")
         write(options.json, report.to_json() + "\n")
     return 0 if report.ok else 1
 
@@ -119,12 +128,10 @@ def run_check(options: argparse.Namespace) -> int:
     """
     from rankbound.certificates.checker import check
 
-    missing = [file for file in options.files if str(file) != "-" and not file.is_file()]
-    if missing:
-        raise InputError(f"{missing[0]}: no such file; expected a certificate in JSON.")
+    files = [file for given in options.files for file in _certificates(given)]
     checked = rejected = 0
     try:
-        for file in options.files:
+        for file in files:
             outcome = check(sys.stdin.buffer.read() if str(file) == "-" else file)
             checked, rejected = checked + 1, rejected + (not outcome.accepted)
             if not outcome.accepted or not options.quiet:
@@ -134,10 +141,22 @@ def run_check(options: argparse.Namespace) -> int:
                     sys.stdout.write(f"    {outcome.statement}\n")
                 sys.stdout.write(f"    {outcome.reason}\n")
     finally:  # also when interrupted
-        count, left = len(options.files), len(options.files) - checked
+        count, left = len(files), len(files) - checked
         rest = f", {left} not checked" if left else ""
         sys.stdout.write(f"{checked - rejected} of {count} certificates accepted{rest}\n")
     return 1 if rejected else 0
+
+
+def _certificates(given: Path) -> list[Path]:
+    """A file, or those of a folder, as ``verify --certificates`` writes them."""
+    if given.is_dir():
+        found = sorted(given.glob("*.json"))
+        if not found:
+            raise InputError(f"{given}: a folder without .json files; expected certificates in it.")
+        return found
+    if str(given) != "-" and not given.is_file():
+        raise InputError(f"{given}: no such file; expected a certificate in JSON, or a folder.")
+    return [given]
 
 
 def run_doctor(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rankbound._validate import check_word
 from rankbound.cli import Commands, add_command, reserved, show, write
 from rankbound.errors import InputError
 
@@ -71,6 +72,7 @@ def run_experiment(options: argparse.Namespace) -> int:
     if options.name == "list":
         show(options, catalogue_table(EXPERIMENTS.values()))
         return 0
+    check_word("name", options.name, (*EXPERIMENTS, "all", "list"))
     names = tuple(EXPERIMENTS) if options.name == "all" else (options.name,)
     return max([_run_one(name, options) for name in names])
 
@@ -198,5 +200,6 @@ def run_figures(options: argparse.Namespace) -> int:
             "package, as in a clone or an unpacked sdist. Run the command there."
         )
     flags = [f"--{f.replace('_', '-')}" for f in ("check", "draw_only") if getattr(options, f)]
-    command = [sys.executable, str(SCRIPT), *options.names, *flags, "--jobs", str(options.jobs)]
+    flags += ["--jobs", str(options.jobs), "--prog", "rankbound figures"]
+    command = [sys.executable, str(SCRIPT), *options.names, *flags]
     return subprocess.run(command, check=False).returncode

@@ -11,6 +11,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rankbound._files import is_matrix_path, read_matrix
 from rankbound.cli import Commands, add_command, in_flags, read_numbers, reserved, show, write
 from rankbound.errors import InputError, Interrupted, Undecided
@@ -32,13 +34,6 @@ def add_commands(commands: Commands) -> None:
     )
     _add_matrix(option)
     option("--tokens", type=Path, metavar="FILE", help="tokens (d, n), one per column; as P is")
-    option(
-        "--mask",
-        metavar="MASK",
-        help="causal, prefix:P, sliding:W ([key, query]), or a file of bools that lies as P does; "
-        "true = visible",
-    )
-    option("--logits", action="store_true", help="the file holds logits, not P")
     option("--json", type=Path, metavar="FILE", help="also write the answer there")
 
     option = add_command(
@@ -95,6 +90,13 @@ def add_commands(commands: Commands) -> None:
 
 def _add_matrix(option: Callable[..., argparse.Action]) -> None:
     option("file", type=Path, metavar="P", help=MATRIX)
+    option(
+        "--mask",
+        metavar="MASK",
+        help="causal, prefix:P, sliding:W ([key, query]), or a file of bools that lies as P does; "
+        "true = visible",
+    )
+    option("--logits", action="store_true", help="the file holds logits, not P")
     option("--rows", action="store_true", help="rows are queries and sum to 1")
     option(
         "--stored",
@@ -107,35 +109,50 @@ def run_head_size(options: argparse.Namespace) -> int:
     """Print the least head size with which some head has this context matrix ([key, query], columns
     sum to 1), on any tokens of full column rank or those given.
     """
-    from rankbound.context import read_context
     from rankbound.reporting import answer_table
 
-    matrix, mask = read_matrix("P", options.file), options.mask
-    if mask is not None and (is_matrix_path(mask) or "/" in mask or mask == "-"):
-        mask = read_matrix("mask", mask)
-    context = read_context(
-        None if options.logits else matrix,
-        logits=matrix if options.logits else None,
-        mask=mask,
-        rows=options.rows,
-        stored=options.stored,
-    )
+    context = _read_context(options)
     tokens = None if options.tokens is None else read_matrix("X", options.tokens)
     with reserved(options.json):
-        least, evidence = _decide(context, tokens, options)
+        numbers, least, evidence = _decide(context, tokens, options)
         answer = {"least head size": least, "sequence length": context.n, **evidence}
         if options.quiet:
             show(options, f"{least}")
         else:
             show(options, answer_table(answer.items()))
-        write(options.json, json.dumps(answer, indent=2) + "\n")
+        write(options.json, json.dumps(numbers | answer, indent=2) + "\n")
     return 0
+
+
+def _read_context(options: argparse.Namespace, *, zeros: bool = False) -> Context:
+    from rankbound.context import read_context
+
+    matrix, mask = read_matrix("P", options.file), options.mask
+    if mask is not None and (is_matrix_path(mask) or "/" in mask or mask == "-"):
+        mask = read_matrix("mask", mask)
+    return read_context(
+        None if options.logits else matrix,
+        logits=matrix if options.logits else None,
+        mask=mask,
+        rows=options.rows,
+        stored=options.stored,
+        zeros=zeros,
+    )
+
+
+def _numbers(
+    lower: int | None, upper: int | None, verdict: str, reachable: bool | None = True
+) -> dict[str, Any]:
+    """An answer for a program: null where there is no number, or none that is known."""
+    least = lower if lower == upper and reachable else None
+    sides = {"least_head_size": least, "lower": lower, "upper": upper}
+    return {**sides, "reachable": reachable, "verdict": verdict}
 
 
 def _decide(
     context: Context, tokens: Any, options: argparse.Namespace
-) -> tuple[int | str, dict[str, str]]:
-    """The answer, and its evidence by name."""
+) -> tuple[dict[str, Any], int | str, dict[str, str]]:
+    """The answer for a program and for a reader, and its evidence by name."""
     from rankbound.theory.decision import least_head_size
     from rankbound.tokens import read_tokens
 
@@ -145,13 +162,23 @@ def _decide(
         if error.bounds is None:
             raise
         evidence = {"evidence": f"undecided: {in_flags(str(error), options)}"}
-        return f"from {error.bounds.lower} to {error.bounds.upper}", evidence
+        lower, upper = int(error.bounds.lower), int(error.bounds.upper)
+        known = True if tokens is None else None  # on tokens maybe no head has this context
+        return (
+            _numbers(lower, upper, "undecided", known),
+            f"from {lower} to {upper}",
+            evidence,
+        )
     if math.isinf(least):
-        return "no head of any size", {"evidence": "supported"}
+        unreached = _numbers(None, None, "supported", reachable=False)
+        return unreached, "no head of any size", {"evidence": "supported"}
+    numbers = _numbers(int(least), int(least), "supported")
     deficient = tokens is not None and read_tokens(tokens).numerical_rank < context.n
     if context.mask is not None or deficient:  # Theorems B and C, which no one spectrum decides
-        return int(least), {"evidence": "supported"}
-    return int(least), _evidence(context, int(least), options.verbose)
+        return numbers, int(least), {"evidence": "supported"}
+    evidence = _evidence(context, int(least), options.verbose)
+    numbers["verdict"] = evidence["evidence"].partition(":")[0]
+    return numbers, int(least), evidence
 
 
 def _evidence(context: Context, least: int, verbose: bool) -> dict[str, str]:
@@ -179,15 +206,10 @@ def run_bracket(options: argparse.Namespace) -> int:
     from rankbound.fitting.solve import kl_bracket
 
     sizes = sorted(set(read_numbers("--head-sizes", options.head_sizes) or []))
+    context = _read_context(options, zeros=True)
+    _tell_of_zeros(context)
     try:
-        bracket = kl_bracket(
-            read_matrix("P", options.file),
-            sizes,
-            seed=options.seed,
-            random_starts=options.random_starts,
-            rows=options.rows,
-            stored=options.stored,
-        )
+        bracket = kl_bracket(context, sizes, seed=options.seed, random_starts=options.random_starts)
     except Interrupted as stopped:
         _print_bracket(stopped.done, options)
         show(options, f"interrupted: {len(stopped.done.fits)} of {len(sizes)} sizes are fitted.")
@@ -195,6 +217,17 @@ def run_bracket(options: argparse.Namespace) -> int:
     _print_bracket(bracket, options)
     write(options.json, bracket.table().to_json() + "\n")
     return 0
+
+
+def _tell_of_zeros(context: Context) -> None:
+    """Warn of zeros that may be meant to be hidden, as those of a causal P are."""
+    zero = (context.values == 0) & context.visible
+    if context.name == "P" and zero.any():
+        hidden = (zero == ~np.triu(np.ones(zero.shape, dtype=np.bool_))).all()
+        sys.stderr.write(
+            f"rankbound: warning: P is 0 in {zero.sum()} entries, which no head reaches; if they "
+            f"are hidden, pass --mask {'causal' if hidden else 'MASK'}.\n"
+        )
 
 
 def _print_bracket(bracket: Bracket, options: argparse.Namespace) -> None:

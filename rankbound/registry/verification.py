@@ -356,7 +356,7 @@ def _uncertified(claim: Claim, instances: list[Instance]) -> str:
     said = f"its check calls it {first.evidence}"
     if first.evidence is Verdict.CERTIFIED:
         said = "its certificates do not speak of what was measured"
-        said = said if first.certificates else "its check passes no certificates="
+        said = said if first.certificates else "its check gives no certificates"
     return (
         f"{first.label} is not certified: {said}. Pass certificates that prove what was measured "
         "(compare_ranks does, of certified ranks), or register status=Verdict.SUPPORTED."

@@ -12,6 +12,7 @@ from hypothesis.extra.numpy import arrays
 
 import rankbound as rb
 from rankbound.attention.masks import check_mask, in_blocks, nested_chain
+from tests.helpers import refused
 
 SIZES = st.integers(1, 9)
 
@@ -136,3 +137,21 @@ def test_more_keys_than_eight_bits_count() -> None:
     mask = np.arange(n)[:, None] < seen
     mask[300, 0], mask[300, np.argmin(seen)] = False, True  # as often, of another query
     assert nested_chain(mask) is None
+
+
+def test_a_query_that_sees_nothing_has_remedies_that_work() -> None:
+    """Show it one key, drop the token, or transpose the mask where that shows all something."""
+    L = np.random.default_rng(0).standard_normal((4, 4))
+    mask = rb.causal_mask(4)
+    mask[:, 1] = False
+    with refused(rb.InputError, "query 1", "Show it one key", "its row and its column"):
+        rb.log_rank(logits=L, mask=mask)
+    kept = np.delete(np.arange(4), 1)
+    rb.log_rank(logits=L[np.ix_(kept, kept)], mask=mask[np.ix_(kept, kept)])
+    mask[1, 1] = True
+    assert rb.least_head_size(logits=L, mask=mask) >= 1
+    one_key = np.zeros((4, 4), dtype=bool)
+    one_key[:, 0] = True  # as [query, key] all see key 0
+    with refused(rb.InputError, "Transposed it hides all keys from none", "pass mask.T"):
+        rb.log_rank(logits=L, mask=one_key)
+    rb.log_rank(logits=L, mask=one_key.T)

@@ -316,6 +316,7 @@ BAD: list[tuple[str, dict[str, Any], type[Exception], str]] = [
     ),
     ("bert", {"inputs": {"input_ids": [[1], [2]]}}, rb.InputError, r"shape \(2, 1\); expected \(1"),
     ("bert", {"inputs": {"input_ids": [1, 2]}}, rb.InputError, r"shape \(2,\); expected \(1"),
+    ("bert", {"inputs": {"input_ids": [[1.0]]}}, rb.InputTypeError, "float32; expected integers"),
     ("bert", {"inputs": {"input_ids": [[1, 64]]}}, rb.InputError, "holds token 64; .* to 63"),
     ("bert", {"inputs": {"input_ids": [[1, -1]]}}, rb.InputError, "holds token -1"),
     (
@@ -358,7 +359,9 @@ def test_inputs_and_a_tokenizer(tmp_path: Path) -> None:
 
 
 def test_a_text_for_a_model_of_images_names_inputs(tmp_path: Path) -> None:
-    message = r"takes images \(pixel_values\).*expected inputs={'pixel_values': …}"
+    message = (
+        r"takes images \(pixel_values\).*expected rb.audit\(model, inputs={'pixel_values': …}\)"
+    )
     with pytest.raises(rb.InputError, match=message):
         rb.audit(model_of("vit"), TEXT, tokenizer=words(tmp_path))
 

@@ -41,6 +41,13 @@ def state(model: Any) -> Any:
     )
 
 
+def test_dtypes_of_numpy_and_torch_are_taken(folder: Path) -> None:
+    import torch
+
+    for dtype in ("torch.float64", torch.float64, np.float64, np.dtype("f8")):
+        assert rb.audit(folder, TEXT, N, [0], dtype=dtype).model.compute_dtype == "float64"
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("stored", ["float32", "bfloat16"])
 def test_a_model_in_memory_is_that_of_its_files(dtype: str, stored: str, tmp_path: Path) -> None:
@@ -99,6 +106,9 @@ def test_what_is_refused(folder: Path) -> None:
         rb.audit(torch.nn.Linear(2, 2), TEXT, tokenizer=tokenizer)
     with pytest.raises(rb.InputError, match="dtype is 'float16'"):
         rb.audit(model, TEXT, tokenizer=tokenizer, dtype="float16")
+    for bad in (None, torch.float16, np.int64, np.ones(2)):
+        with pytest.raises(rb.InputError, match=r"dtype is .*; expected one of float32, float64"):
+            rb.audit(model, TEXT, tokenizer=tokenizer, dtype=bad)
     with pytest.raises(rb.InputError, match="on the meta device"):
         rb.audit(model.to("meta"), TEXT, tokenizer=tokenizer)
 

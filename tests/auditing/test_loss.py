@@ -297,7 +297,7 @@ def test_what_is_refused(llama: Path) -> None:
     assert same.calibration.shared == 1
     assert "It shares 100% of its runs of 16 tokens" in same.caption()
     refused: dict[str, dict[str, Any]] = {
-        "calibrate is of a measured loss": {"calibrate": OTHER},
+        "which is not measured; expected measure_loss=True": {"calibrate": OTHER},
         "measure_loss is 'all'; expected one of model, layer, head": {"measure_loss": "all"},
     }
     for words, options in refused.items():

@@ -63,7 +63,7 @@ def test_masks_by_name_and_by_file(name: str, tmp_path: Path, capsys: Capture) -
                 found = answer(tmp_path, *arguments, "--mask", given, *rows)
                 assert found["least head size"] == least
                 if not mask.all():
-                    assert list(found) == ["least head size", "sequence length", "evidence"]
+                    assert list(found)[-3:] == ["least head size", "sequence length", "evidence"]
                 assert found["evidence"].startswith("supported")
                 printed = capsys.readouterr()
                 assert f" {least} " in printed.out
@@ -85,6 +85,8 @@ def test_bounds_where_it_is_undecided(rows: bool, tmp_path: Path, capsys: Captur
     file = save(tmp_path / "L.npy", LOGITS.T if rows else LOGITS)
     found = answer(tmp_path, file, "--logits", "--mask", "sliding:3", *(["--rows"] if rows else []))
     assert found["least head size"] == span
+    assert (found["lower"], found["upper"]) == (bounds.lower, bounds.upper)
+    assert (found["least_head_size"], found["verdict"]) == (None, "undecided")
     assert found["evidence"] == f"undecided: {caught.value}"
     printed = capsys.readouterr()
     assert span in printed.out
@@ -163,3 +165,23 @@ def test_a_context_that_does_not_fit_its_mask(tmp_path: Path, capsys: Capture) -
         printed = capsys.readouterr()
         assert message in printed.err
         assert printed.err.count("\n") == 1
+
+
+def test_a_bracket_is_read_as_a_head_size_is(tmp_path: Path, capsys: Capture) -> None:
+    """P or logits, by rows, under a mask; zeros that look hidden are told."""
+    P = rb.random_context(5, 0, "causal")
+    file, turned = save(tmp_path / "P.npy", P), save(tmp_path / "T.npy", P.T)
+    logits = save(tmp_path / "L.npy", np.log(np.where(P > 0, P, 1)))
+    lines = set()
+    for words in ([file], [turned, "--rows"], [logits, "--logits"]):
+        sizes = ["--head-sizes", "1", "--quiet"]
+        assert main(["bracket", *words, *sizes, "--mask", "causal"]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        lines.add(" ".join(f"{float(x):.2g}" for x in printed.out.split()))
+    assert len(lines) == 1
+    assert main(["bracket", file, "--head-sizes", "1", "-q"]) == 0
+    assert "P is 0 in 10 entries" in (told := capsys.readouterr().err)
+    assert "if they are hidden, pass --mask causal." in told
+    assert main(["bracket", turned, "--head-sizes", "1", "--mask", "causal"]) == 2
+    assert "pass --rows." in capsys.readouterr().err

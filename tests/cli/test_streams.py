@@ -6,6 +6,7 @@ import io
 import json
 import subprocess
 import sys
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -147,3 +148,48 @@ def test_a_certificate_from_standard_input(
 def test_one_stream_is_one_thing(words: list[str], said: str, capsys: Capture) -> None:
     assert main(words) == 2
     assert said in capsys.readouterr().err
+
+
+def test_files_that_are_no_matrix_are_told_apart(tmp_path: Path, capsys: Capture) -> None:
+    """Empty, of torch.save, or headed as pandas heads its columns; and the remedy works."""
+    saved = tmp_path / "P.npy"
+    with zipfile.ZipFile(saved, "w") as archive:
+        archive.writestr("P/data.pkl", b"x")
+    empty, headed = tmp_path / "empty.csv", tmp_path / "P.csv"
+    empty.write_text("")
+    body = "0.25,0.5\n0.75,0.5\n"
+    headed.write_text(f"0,1\n{body}")
+    for file, said in (
+        (saved, "is of torch.save, which is never unpickled here"),
+        (empty, "empty.csv is empty; expected a matrix"),
+        (headed, "begins with 0 to 1 above rows of another kind"),
+    ):
+        assert main(["head-size", str(file)]) == 2
+        assert said in capsys.readouterr().err
+    mask = tmp_path / "mask.csv"
+    mask.write_text("0,1\nTrue,True\nFalse,True\n")
+    headed.write_text(body)
+    assert main(["head-size", str(headed), "--mask", str(mask)]) == 2
+    assert "header=False" in capsys.readouterr().err
+    assert main(["head-size", str(headed)]) == 0
+    for rows in ("0,1\n2,3\n", "0.0,1.0\n0.5,2.5\n", "0,1\n1/2,3\n"):  # numbers, the first too
+        headed.write_text(rows)
+        assert main(["head-size", str(headed), "--logits"]) == 0
+
+
+def test_a_folder_of_certificates_is_checked(tmp_path: Path, capsys: Capture) -> None:
+    """What ``verify --certificates`` wrote, in order; it says where it wrote nothing."""
+    certificates = tmp_path / "certificates"
+    assert main(["verify", "theorem-a", "-q", "--certificates", str(certificates)]) == 0
+    said = f"no certificate is written to {certificates}: this claim has none.\n"
+    assert said in capsys.readouterr().out
+    assert main(["check", str(certificates)]) == 2
+    assert "a folder without .json files" in capsys.readouterr().err
+    for name in ("b", "a"):
+        proof = rb.exact_rank([[1, 2], [2, 4]]).certify().certificate
+        assert proof
+        (certificates / f"{name}.json").write_text(proof.to_json())
+    assert main(["check", str(certificates)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.index("a.json") < printed.index("b.json")
+    assert "2 of 2 certificates accepted" in printed

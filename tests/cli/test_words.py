@@ -54,6 +54,11 @@ def error(words: list[str], capsys: Capture) -> str:
         (["completion", "fsh"], "expected one of bash, zsh, tcsh."),
         (["verify", "--seed", "-1"], "--seed is -1"),
         (["atlas", "--n", "2"], "--n is 2; expected from 3"),
+        (
+            ["atlas", "--n", "1000"],
+            "expected from 3 to 512: patterns differ from 3 tokens on, and be",
+        ),
+        (["experiment", "foo"], "all, list."),
     ],
 )
 def test_what_was_meant(words: list[str], said: str, capsys: Capture) -> None:
@@ -265,6 +270,7 @@ def test_figures_are_compared_by_their_own_script(capfd: pytest.CaptureFixture[s
     assert "evidence: computed in" in capfd.readouterr().out
     assert main(["figures", "cliffs", "--draw-only"]) == 2
     assert "no figure 'cliffs'; expected one of atlas" in (said := capfd.readouterr().err)
+    assert said.startswith("rankbound figures: ")
     assert said.endswith("Did you mean cliff?\n")
 
 
