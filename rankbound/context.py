@@ -488,9 +488,13 @@ def _not_stochastic(
     for P, visible, remedy in whole.other_readings(rows):
         if _sums_to_1(P, visible, min(tolerance, deviation / 4)):
             return f"{head} {remedy}"
+    least = np.min(context.values, where=context.values > 0, initial=1.0)
     for coarser in ("float32", "float16", "bfloat16"):
-        if context.stored.eps < STORAGES[coarser].eps and (
-            deviation <= (n + 8) * STORAGES[coarser].eps
+        known = STORAGES[coarser]
+        if (
+            context.stored.eps < known.eps
+            and deviation <= (n + 8) * known.eps
+            and (least >= known.smallest)
         ):
             example = "stored='bfloat16'" if coarser == "bfloat16" else f"stored=np.{coarser}"
             return f"{head} If it was computed in {coarser}, pass {example}."

@@ -282,3 +282,11 @@ def test_a_common_part_of_exact_logits_changes_nothing(common: int, unit: Any) -
     assert spectral_kl_bounds(logits=large, head_size=1) == pytest.approx(
         spectral_kl_bounds(P, head_size=1), rel=1e-13
     )
+
+
+@pytest.mark.parametrize(("least", "named"), [(1e-6, "np.float16"), (1e-9, "'bfloat16'")])
+def test_no_dtype_is_suggested_that_does_not_hold_an_entry(least: float, named: str) -> None:
+    """Sums of either dtype; the smallest positive number of float16 is 6e-8."""
+    found = np.array([[1 - least, 0.501], [least, 0.5]])
+    with refused(rb.InputError, f"pass stored={named}."):
+        rb.Context(found)
