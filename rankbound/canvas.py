@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 import os
 import textwrap
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -272,3 +273,93 @@ def dress(axes: Axes, *bare: str) -> None:
     axes.spines[["top", "right", *bare]].set_visible(False)
     for spine in axes.spines.values():
         spine.set_linewidth(mpl.rcParams["axes.linewidth"])
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The ends of a logarithmic axis, as decimal logarithms, with a band below it for zeros."""
+
+    bottom: float
+    top: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Scale:
+        """For these values, which are not 0; there may be none."""
+        logs = [math.log10(value) for value in values] or [0.0]
+        least, most = min(logs), max(logs)
+        # up to the next power of ten where that is near, so that the axis ends in a label
+        top = math.ceil(most) if math.ceil(most) - most < 0.5 else most
+        # below the least value, room for the names of the series
+        return cls(least - 0.14 * max(top - least, 1.0), top)
+
+    def height(self, share: float) -> float:
+        """The ordinate at this share of the span above the bottom, or below it."""
+        return float(10 ** (self.bottom + share * (self.top - self.bottom)))
+
+    @property
+    def zero(self) -> float:
+        """The ordinate of what is 0 to rounding."""
+        return self.height(-0.12)
+
+    @property
+    def ticks(self) -> list[tuple[int, int]]:
+        """Digits and powers of ten that are labelled, from the top; 1, or 2 and 5 where few are."""
+        step = math.ceil((self.top - self.bottom) / 7)
+        decades = range(math.floor(self.top), math.ceil(self.bottom) - 1, -step)
+        if len(decades) > 1:
+            return [(1, power) for power in decades]
+        powers = range(math.floor(self.top), math.floor(self.bottom) - 1, -1)
+        near = [(digit, power) for power in powers for digit in (5, 2, 1)]
+        return [x for x in near if self.bottom <= math.log10(x[0]) + x[1] <= self.top]
+
+
+def dress_ordinate(axes: Axes, scale: Scale, zeros: Sequence[float], beside: float | None) -> None:
+    """Set the ticks and limits of the axis, and draw the band where there are zeros.
+
+    Left of the abscissa `beside` the band says how large the zeros are.
+    """
+    plain = scale.bottom >= -2 and scale.top <= 3
+    labels = [_number(*tick, plain=plain) for tick in scale.ticks]
+    ticks = [digit * 10.0**power for digit, power in scale.ticks]
+    if zeros:
+        _draw_band(axes, scale)
+        labels, ticks = [*labels, "0 to\nrounding"], [*ticks, scale.zero]
+    if zeros and beside is not None:
+        largest = rf"$\leq$ {_rounded_up(max(zeros))}"
+        note = write_beside(axes, (beside, scale.zero), (-9, 0), largest, ha="right")
+        note.set(color=GREY)
+    axes.set_ylim(scale.height(-0.19 if zeros else -0.04), scale.height(1.04))
+    axes.set_yticks(ticks, labels)
+    axes.set_yticks([], minor=True)
+
+
+def _number(digit: int, power: int, *, plain: bool) -> str:
+    if plain:
+        return f"{digit * 10.0**power:g}"
+    return f"$10^{{{power}}}$" if digit == 1 else f"${digit}\\times10^{{{power}}}$"
+
+
+def _draw_band(axes: Axes, scale: Scale) -> None:
+    axes.axhspan(scale.height(-0.19), scale.height(-0.05), color="0.93", zorder=0)
+    axes.plot(  # two strokes through the spine: the axis is broken here
+        [0, 0],
+        [scale.height(-0.06), scale.height(-0.04)],
+        transform=axes.get_yaxis_transform(),
+        marker=[(-1, -0.6), (1, 0.6)],
+        markersize=6,
+        markeredgewidth=0.6,
+        linestyle="none",
+        color="black",
+        clip_on=False,
+    )
+
+
+def _rounded_up(value: float) -> str:
+    """One digit and a power of ten that are not below the value."""
+    if value == 0:
+        return "0"
+    exponent = math.floor(math.log10(value))
+    digit = math.ceil(value / 10.0**exponent)
+    if digit == 10:
+        digit, exponent = 1, exponent + 1
+    return f"${digit}\\times10^{{{exponent}}}$"

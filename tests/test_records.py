@@ -18,6 +18,7 @@ import pytest
 
 import rankbound as rb
 from rankbound.atlas import compute_atlas
+from rankbound.canvas import Scale
 from rankbound.records import LONGEST, Record, short
 from tests.helpers import refused
 
@@ -218,3 +219,73 @@ def test_plots_show_the_values() -> None:
         made("Spectrum of a batch").plot()
     with refused(rb.InputTypeError, "ax is", "expected Axes"):
         made("Spectrum").plot(3)
+
+
+def test_rounding_is_not_drawn_as_a_divergence() -> None:
+    """Of log-rank 3: what is 0 but for 1e-32 lies in the band, and the axis holds the rest."""
+    context = rb.random_context(8, seed=0, law="logrank", rank=3)
+    bracket = rb.kl_bracket(context, [7, 1, 3, 2, 5])
+    axes = bracket.plot()
+    lines = {line.get_gid(): line for line in axes.lines if line.get_gid()}
+    below, above = axes.get_ylim()
+    assert 1e-6 < below < 1e-3 < above < 1
+    for side, values in (
+        ("a head of this size", bracket.upper),
+        ("no head comes below", bracket.lower),
+    ):
+        assert lines[side].get_xdata().tolist() == [1, 2]
+        assert lines[side].get_ydata().tolist() == [values[1], values[3]]
+        band = lines[f"{side}: 0 to rounding"]
+        assert band.get_xdata().tolist() == [3, 5, 7]
+        assert below < max(band.get_ydata()) < min(bracket.lower[[1, 3]])
+    labels = [text.get_text() for text in axes.get_yticklabels()]
+    assert labels[-1] == "0 to\nrounding" and len(labels) > 2
+    [note] = [text.get_text() for text in axes.texts]
+    assert note.startswith(r"$\leq$") and r"\times10^{-3" in note
+
+
+def test_a_bracket_of_zeros_is_a_band() -> None:
+    """Uniform attention: no size misses it, and there is no room for how large the zeros are."""
+    axes = rb.kl_bracket(np.full((5, 5), 0.2), [1, 2]).plot()
+    lines = {line.get_gid(): line for line in axes.lines}
+    assert lines["a head of this size: 0 to rounding"].get_xdata().tolist() == [1, 2]
+    assert lines["a head of this size"].get_xdata().tolist() == []
+    assert not axes.texts
+
+
+def test_a_spectrum_of_zeros_says_so() -> None:
+    """Without a warning, which is an error here."""
+    axes = made("Spectrum of zeros").plot()
+    [points] = [line for line in axes.lines if line.get_gid() == "values"]
+    assert points.get_xdata().tolist() == [1, 2, 3] and points.get_ydata().tolist() == [0, 0, 0]
+    assert [text.get_text() for text in axes.texts] == ["all values are 0"]
+    assert axes.get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 40])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_singular_values_are_numbered_by_integers(n: int, value: float) -> None:
+    assert_integers(rb.spectrum(value * np.eye(n)).plot())
+
+
+@pytest.mark.parametrize("sizes", [[3], [1, 2], [1, 2, 5]])
+def test_head_sizes_are_integers(sizes: list[int]) -> None:
+    assert_integers(rb.kl_bracket(rb.random_context(5, seed=0, law="gibbs"), sizes).plot())
+
+
+def assert_integers(axes: Any) -> None:
+    """Of all numbers on the abscissa, one of which is in sight."""
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks and all(float(tick).is_integer() for tick in ticks)
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [([3e-5, 0.2], 3), ([0.02, 0.025], 1), ([1.0], 1), ([], 1), ([1e-250, 1.0], 5)],
+)
+def test_the_axis_above_a_band_has_labels(values: list[float], shown: int) -> None:
+    scale = Scale.of(values)
+    ticks = [digit * 10.0**power for digit, power in scale.ticks]
+    assert len(ticks) >= shown and ticks == sorted(ticks, reverse=True)
+    assert scale.zero < scale.height(0) <= min(ticks) <= max(ticks) <= scale.height(1.04)

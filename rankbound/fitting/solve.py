@@ -26,6 +26,7 @@ from rankbound._validate import (
 from rankbound.attention.head import AttentionHead
 from rankbound.context import Context, read_context
 from rankbound.errors import InputError, Interrupted
+from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.fitting.descent import (
     METHODS,
     SMOOTHINGS,
@@ -40,6 +41,7 @@ from rankbound.fitting.objective import LOSSES, Point, measure
 from rankbound.records import Record
 from rankbound.table import Column, Table
 from rankbound.theory.approximation import kl_lower_bound
+from rankbound.theory.softmax_gauge import centre
 
 HALVINGS = 40  # of the first step along new directions
 
@@ -458,7 +460,11 @@ class Bracket(Record):
         return Table(columns, rows)
 
     def plot(self, ax: Any = None) -> Any:
-        """Draw both sides against the head size, where they are above 0; return the axes.
+        """Draw both sides against the head size; return the axes.
+
+        A value that rounding cannot tell from 0 is a triangle in a grey band below a break of the
+        axis, at no particular height: the KL of a size that has P exactly, and a lower side that
+        shows nothing.
 
         Examples
         --------
@@ -466,21 +472,45 @@ class Bracket(Record):
         >>> P = rb.random_context(8, seed=0, law="gibbs", scale=0.3)
         >>> axes = rb.kl_bracket(P, [1, 2, 4]).plot()
         """
-        from rankbound.canvas import BLUE, RED, dress, label, legend, panel
+        from rankbound.canvas import BLUE, RED, Scale, dress, dress_ordinate, label, legend, panel
 
         order = np.argsort(self.head_size)
+        k, least = self.head_size[order], np.array([_rounding(self.fits[i]) for i in order])
+        sides = (
+            (self.upper[order], "a head of this size", "o-", BLUE, 6.5),
+            (self.lower[order], "no head comes below", "s--", RED, 3.5),
+        )
+        scale = Scale.of([float(kl) for side, *_ in sides for kl in side[side > least]])
+        zeros = np.any([side <= least for side, *_ in sides], axis=0)
         with panel(ax, (3.25, 2.4)) as axes:
-            for side, name, style, colour in (
-                (self.upper, "a head of this size", "o-", BLUE),
-                (self.lower, "no head comes below", "s--", RED),
-            ):
-                k, kl = self.head_size[order], side[order]
-                axes.semilogy(k[kl > 0], kl[kl > 0], style, color=colour, label=name, gid=name)
-            axes.locator_params(axis="x", integer=True)
+            axes.set_yscale("log")
+            for side, name, style, colour, size in sides:
+                seen = side > least
+                axes.plot(k[seen], side[seen], style, color=colour, label=name, gid=name)
+                if not seen.all():
+                    place = np.full(np.count_nonzero(~seen), scale.zero)
+                    (drawn,) = axes.plot(k[~seen], place, "v", color=colour, ms=size)
+                    drawn.set(gid=f"{name}: 0 to rounding", clip_on=False)
+            axes.locator_params(axis="x", integer=True, min_n_ticks=1)
             label(axes, x="head size $k$", y="mean KL divergence (nats)")
             dress(axes)
+            if zeros.any():
+                below = [float(kl) for side, *_ in sides for kl in side[side <= least]]
+                dress_ordinate(axes, scale, below, None if zeros[0] else float(k[zeros][0]))
             legend(axes)
         return axes
+
+
+def _rounding(fit: Fit) -> float:
+    """Up to where a KL computed in float64 may be 0 in truth, near the context of a fit.
+
+    Centring and a decomposition move singular values by at most ``r = n eps ‖C L‖_F``, and so the
+    logits of a head by at most 4 r an entry; logits off by at most δ cost ``δ²/2`` at most
+    (Hoeffding's lemma): 8 r².
+    """
+    L = fit.head.logits()
+    r = len(L) * FLOAT64_EPS * float(np.linalg.norm(centre(L)))
+    return 8 * r * r
 
 
 def kl_bracket(

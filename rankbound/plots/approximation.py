@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 
 from rankbound import canvas
 from rankbound._validate import check_int, check_real
-from rankbound.canvas import Rows
+from rankbound.canvas import Rows, Scale
 
 _MARKERS = ("o", "s", "D", "^", "P", "X", "h")
 
@@ -96,38 +96,8 @@ def _read_point(name: str, record: Mapping[str, Any], panel: _Panel) -> _Point:
     )
 
 
-@dataclass(frozen=True)
-class _Scale:
-    """The logarithmic axis of one panel, and the band below it where zeros are drawn."""
-
-    bottom: float
-    top: float
-
-    @classmethod
-    def of(cls, points: Sequence[_Point]) -> _Scale:
-        logs = [math.log10(point.value) for point in points if not point.is_zero] or [0.0]
-        least, most = min(logs), max(logs)
-        # up to the next power of ten where that is near, so that the axis ends in a label
-        top = math.ceil(most) if math.ceil(most) - most < 0.5 else most
-        # below the least value, room for the names of the series
-        return cls(least - 0.14 * max(top - least, 1.0), top)
-
-    def height(self, share: float) -> float:
-        """The ordinate at this share of the span above the bottom, or below it."""
-        return float(10 ** (self.bottom + share * (self.top - self.bottom)))
-
-    @property
-    def zero(self) -> float:
-        return self.height(-0.12)
-
-    @property
-    def decades(self) -> list[int]:
-        step = math.ceil((self.top - self.bottom) / 7)
-        return list(range(math.floor(self.top), math.ceil(self.bottom) - 1, -step))
-
-
 def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
-    scale = _Scale.of(points)
+    scale = Scale.of([point.value for point in points if not point.is_zero])
     sizes = sorted({point.n for point in points})
     axes.set_yscale("log")
     x = "head size (vertical lines: n − 1)"
@@ -138,7 +108,9 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
         line.set_gid(f"{panel.name}-{n}")
         mark.set_gid(f"{panel.name}-mark-{n - 1}")
     _dress_abscissa(axes, sizes, max(point.head_size for point in points))
-    _dress_ordinate(axes, scale, [point for point in points if point.is_zero])
+    zeros = [point for point in points if point.is_zero]
+    widest = max((point.n for point in zeros), default=1)
+    canvas.dress_ordinate(axes, scale, [point.value for point in zeros], widest - 1)
     # a KL of 0 is the minimum, whatever the gradient says: no hollow triangles
     if any(not point.converged and not point.is_zero for point in points):
         white = {"facecolor": "white", "edgecolor": "none", "pad": 1.5}
@@ -146,7 +118,7 @@ def _draw_panel(axes: Axes, panel: _Panel, points: Sequence[_Point]) -> None:
 
 
 def _draw_series(
-    axes: Axes, n: int, series: Sequence[_Point], scale: _Scale, index: int
+    axes: Axes, n: int, series: Sequence[_Point], scale: Scale, index: int
 ) -> tuple[Line2D, Line2D]:
     colour, marker = canvas.PALETTE[index], _MARKERS[index]
     shown = [point for point in series if not point.is_zero]
@@ -179,47 +151,3 @@ def _dress_abscissa(axes: Axes, sizes: Sequence[int], widest: int) -> None:
     for tick, label in zip(ticks, axes.get_xticklabels(), strict=True):
         if tick + 1 in sizes:
             label.set_color(canvas.PALETTE[sizes.index(tick + 1) % len(canvas.PALETTE)])
-
-
-def _dress_ordinate(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
-    plain = scale.bottom >= -2 and scale.top <= 3
-    labels = [f"{10.0**d:g}" if plain else f"$10^{{{d}}}$" for d in scale.decades]
-    ticks = [10.0**d for d in scale.decades]
-    if zeros:
-        _draw_band(axes, scale, zeros)
-        labels, ticks = [*labels, "0 to\nrounding"], [*ticks, scale.zero]
-    axes.set_ylim(scale.height(-0.19 if zeros else -0.04), scale.height(1.04))
-    axes.set_yticks(ticks, labels)
-    axes.set_yticks([], minor=True)
-
-
-def _draw_band(axes: Axes, scale: _Scale, zeros: Sequence[_Point]) -> None:
-    axes.axhspan(scale.height(-0.19), scale.height(-0.05), color="0.93", zorder=0)
-    axes.plot(  # two strokes through the spine: the axis is broken here
-        [0, 0],
-        [scale.height(-0.06), scale.height(-0.04)],
-        transform=axes.get_yaxis_transform(),
-        marker=[(-1, -0.6), (1, 0.6)],
-        markersize=6,
-        markeredgewidth=0.6,
-        linestyle="none",
-        color="black",
-        clip_on=False,
-    )
-    largest = _rounded_up(max(point.value for point in zeros))
-    widest = max(point.n for point in zeros)
-    note = canvas.write_beside(
-        axes, (widest - 1, scale.zero), (-9, 0), rf"$\leq$ {largest}", ha="right"
-    )
-    note.set(color=canvas.GREY)
-
-
-def _rounded_up(value: float) -> str:
-    """One digit and a power of ten that are not below the value."""
-    if value == 0:
-        return "0"
-    exponent = math.floor(math.log10(value))
-    digit = math.ceil(value / 10.0**exponent)
-    if digit == 10:
-        digit, exponent = 1, exponent + 1
-    return f"${digit}\\times10^{{{exponent}}}$"

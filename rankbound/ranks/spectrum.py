@@ -52,12 +52,14 @@ class Spectrum(Record):
     def plot(self, ax: Any = None) -> Any:
         """Draw the values of one matrix against their number, with the tolerance; return the axes.
 
+        The axis of values is logarithmic, unless all are 0.
+
         Examples
         --------
         >>> import rankbound as rb
         >>> axes = rb.spectrum([[1.0, 2.0], [2.0, 4.0]]).plot()
         """
-        from rankbound.canvas import BLUE, GREY, dress, label, panel
+        from rankbound.canvas import BLUE, GREY, dress, label, note, panel
 
         if self.values.ndim != 1:
             raise InputError(
@@ -66,7 +68,14 @@ class Spectrum(Record):
         number = np.arange(1, len(self.values) + 1)
         seen = self.values > 0
         with panel(ax, (3.25, 2.4)) as axes:
-            axes.semilogy(number[seen], self.values[seen], "o", color=BLUE, gid="values")
+            if seen.any():
+                axes.set_yscale("log")
+            else:  # 0 has no place on a logarithmic axis
+                seen = ~seen
+                axes.set_yticks([0])
+                note(axes, "all values are 0")
+            axes.plot(number[seen], self.values[seen], "o", color=BLUE, gid="values")
+            axes.locator_params(axis="x", integer=True, min_n_ticks=1)
             axes.axhline(self.tolerance, color=GREY, ls="--", gid="tolerance")
             label(axes, x="$r$", y="singular value $s_r$", title=f"rank {self.rank}")
             dress(axes)
