@@ -379,7 +379,8 @@ def check_square(name: str, shape: tuple[int, ...], *, ndim: int | None = 2) -> 
     if shape[-1] != shape[-2]:
         raise InputError(
             f"{name} has shape {shape}; expected (n, n), keys by queries: "
-            "in self-attention every token is both a key and a query."
+            "in self-attention every token is both a key and a query. Take those of the same "
+            "tokens; cross-attention is measured by rb.audit."
         )
 
 

@@ -83,7 +83,7 @@ def progress(
 
 def answer_table(answer: Iterable[tuple[str, object]]) -> Table:
     """Return names and values, without a head."""
-    return Table([Column("name", ""), Column("value", "", align="left")], answer)
+    return Table([Column("name", "", whole=True), Column("value", "", align="left")], answer)
 
 
 def claims_table(claims: Iterable[Claim]) -> Table:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass
 from enum import Enum
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 from rankbound.errors import BackendMissing, InputError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     import rich.table
 
 SHORT = 40  # characters of what stands beside others in a list
+MOST_TELLING = 4  # columns that head a row of a list: window, layer, module and head of an audit
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,7 @@ class Column:
     format: str | Callable[[Any], str] = ""  # of numbers (".3g"), or from value to text
     align: Literal["left", "right"] | None = None  # by default right for numbers alone
     style: Callable[[Any], str] | None = None  # from value to a style of rich ("bold green")
+    whole: bool = False  # no line of it is broken
     dtype: str | None = None  # in a data frame, where the values do not say so: all None, say
 
     @property
@@ -156,10 +159,11 @@ class Table:
 
         columns = list(zip(*self._texts(), strict=True)) or [()] * len(self.columns)
         least, most = [], []
-        for column, texts in zip(self.columns, columns, strict=True):
-            lines = [line for text in (column.heading, *texts) for line in text.split("\n")]
+        for named, texts in zip(self.columns, columns, strict=True):
+            lines = [line for text in (named.heading, *texts) for line in text.split("\n")]
             most.append(max(map(cell_len, lines)))
-            least.append(max(cell_len(word) for line in lines for word in [*line.split(), ""]))
+            words = [[line] if named.whole else line.split() for line in lines]
+            least.append(max(cell_len(word) for line in words for word in [*line, ""]))
         # between and beside, and a blank at each edge, which some versions of rich count
         free = room - (3 * len(self.columns) + 1) - sum(least)
         wanted = [full - need for need, full in zip(least, most, strict=True)]
@@ -193,20 +197,30 @@ class Table:
         return shown
 
     def _listed(self) -> Iterator[Any]:
-        """Each row by itself: its first value, and below it the others with their headings."""
+        """Each row by itself: what tells it apart, and below it the others with their headings."""
         from rich.padding import Padding
         from rich.text import Text
 
         yield from [Text(f"\n{self.title}\n", "bold")] if self.title else []
-        what = f"{self.columns[0].heading} " if self._right()[0] else ""  # before a number
-        for first, *texts in self._texts():
-            named = zip(self.columns[1:], texts, strict=True)
+        # before a number what it is, as "layer 0 · head 3"
+        right = zip(self.columns, self._right(), strict=True)
+        what = [f"{column.heading} " if number else "" for column, number in right]
+        many = self._telling()
+        for row in self._texts():
+            first = " · ".join(map(add, what[:many], row))
+            named = zip(self.columns[many:], row[many:], strict=True)
             parts = [f"{c.heading}: {text}" if c.heading else text for c, text in named]
             short = " · ".join(part for part in parts if len(part) <= SHORT)
-            yield Text(f"{what}{first}", "bold", no_wrap=True, overflow="ignore")
+            yield Text(first, "bold", no_wrap=True, overflow="ignore")
             for line in filter(None, (short, *(part for part in parts if len(part) > SHORT))):
                 yield Padding(Text(line, overflow="fold"), (0, 0, 0, 2))
         yield Text(f"{self.caption}\n" if self.caption else "")
+
+    def _telling(self) -> int:
+        """How many of the first columns tell all rows apart: one, where a few do not."""
+        rows = list(map(tuple, self._texts()))
+        counts = range(1, min(MOST_TELLING, len(self.columns)) + 1)
+        return next((k for k in counts if len({row[:k] for row in rows}) == len(rows)), 1)
 
     def _repr_html_(self) -> str:
         return self.to_html()

@@ -126,7 +126,7 @@ def any_matrix() -> Iterator[Any]:
 def shapes() -> Iterator[Any]:
     """One matrix where one is expected, and square where it is a context or logits."""
     parts: tuple[str, ...]
-    square = ("expected (n, n)", "keys", "quer")
+    square = ("expected (n, n)", "keys", "quer", "is measured by rb.audit")
     for name, f in OF_CONTEXT.items():
         parts = ("P has shape (2, 3)", *square)
         yield case(f"{name}(not square)", rb.InputError, parts, f, np.full((2, 3), 0.5))

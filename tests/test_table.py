@@ -13,6 +13,7 @@ import pytest
 from rich.console import Console
 
 from rankbound.errors import InputError
+from rankbound.reporting import answer_table
 from rankbound.table import Column, Table
 from rankbound.verdict import Verdict
 
@@ -101,6 +102,22 @@ def test_no_word_is_cut_at_any_width(width: int) -> None:
     assert any(
         line.split() == ["claim", "status", "instances", "statement", "source"] for line in lines
     ) == (width >= 120)
+
+
+def test_rows_of_a_list_are_told_apart_by_their_headings() -> None:
+    """Of an audit each head by its layer and its own number, not by the layer alone."""
+    rows = [(layer, head, "a-word-of-many-letters") for layer in (0, 1) for head in (0, 1)]
+    lines = [
+        line.strip() for line in terminal(Table(["layer", "head", "what"], rows), 24).split("\n")
+    ]
+    headed = [line for line in lines if line.startswith("layer")]
+    assert headed == [f"layer {i} · head {j}" for i in (0, 1) for j in (0, 1)]
+
+
+def test_labels_of_an_answer_are_not_broken() -> None:
+    answer = answer_table([("least head size", 3), ("evidence", "some words " * 30)])
+    for width in (24, 40, 80, 120):
+        assert "least head size" in terminal(answer, width)
 
 
 def test_a_row_of_numbers_is_named_by_its_heading() -> None:

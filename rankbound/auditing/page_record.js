@@ -55,6 +55,9 @@ function shown(row, name) {
   if (value === null) return NONE;
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value !== "number") return value;
-  const text = Math.abs(value) < 1e9 ? value.toFixed(decimals[name]) : value.toExponential(2);
-  return value !== 0 && Number(text) === 0 ? value.toExponential(1) : text;
+  const [size, places] = [Math.abs(value), decimals[name]];
+  if (value !== 0 && places && size < 10 ** (1 - places)) { // which would leave less than two digits
+    return size < 0.001 ? value.toExponential(1) : value.toPrecision(2);
+  }
+  return size < 1e9 ? value.toFixed(places) : value.toExponential(2);
 }

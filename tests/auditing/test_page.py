@@ -542,6 +542,18 @@ def test_browser_shows_what_the_address_asks_for(tmp_path: Path) -> None:
 
 
 @needs_browser
+def test_browser_shows_two_digits_of_what_is_small(tmp_path: Path) -> None:
+    """5.8e-5 is not 0.0001, beside numbers of any size."""
+    values = (5.8e-5, 0.00123, 0.5, 2e-9)
+
+    def small(layer: int, head: int, measures: HeadMeasures) -> HeadMeasures:
+        return replace(measures, entropy=values[head])
+
+    rows = table(shown(tmp_path, written(an_audit(1, 4, edit=small), tmp_path)))
+    assert [row["entropy"] for row in rows] == ["5.8e-5", "0.0012", "0.5000", "2.0e-9"]
+
+
+@needs_browser
 def test_browser_holes_intervals_and_addresses_that_ask_for_nothing(tmp_path: Path) -> None:
     source = written(an_audit(1, 2, edit=odd), tmp_path)
     document = shown(tmp_path, source, "#layer=9&sort=log_effective_rank")
