@@ -127,14 +127,14 @@ def test_readme_names_its_commands() -> None:
 
 
 def test_the_package_stays_small() -> None:
-    """At most 160 modules and 38,770 lines: what goes is repetition, and no line is squeezed.
+    """At most 160 modules and 39,050 lines: what goes is repetition, and no line is squeezed.
 
     Made straight it had 24,500; claims with power, the papers around B20, heads under masks, bounds
     by signs and by tilts, their certificates, audits of any model on any input and what a smaller
-    head costs it, records, the experiments at equal parameters, and claims
-    from other packages are what came since.
+    head costs it, records, the experiments at equal parameters, claims from other packages, and
+    what was not said of input that is read in another way than it was meant are what came since.
     """
     modules = list((ROOT / "rankbound").rglob("*.py"))
     lines = sum(len(path.read_text(encoding="utf-8").splitlines()) for path in modules)
     assert len(modules) <= 160
-    assert lines <= 38_770
+    assert lines <= 39_050
