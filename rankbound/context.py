@@ -385,16 +385,16 @@ def _refuse_additive_mask(context: Context) -> None:
     """Refuse float logits of two levels: those of keys, and far below them what a mask added to.
 
     Unmistakable only: the gap is ten times what either level spans, each query has a key of the
-    upper level, and that level is no constant. Exact numbers are what they say.
+    upper level, and that level is no constant and not of whole numbers, which may be meant as they
+    are. So are exact numbers, and all where a mask says what is hidden.
     """
     L = context.values
-    if context.given.dtype.kind != "f" or L.min() > HIDDEN:
+    if context.mask is not None or context.given.dtype.kind != "f" or L.min() > HIDDEN:
         return
-    hidden = L <= HIDDEN  # what the mask hides is 0 here
-    upper = ~hidden if context.mask is None else ~hidden & context.mask
-    if not upper.any(axis=-2).all():
+    hidden = L <= HIDDEN
+    below, rest = L[hidden], L[~hidden]
+    if hidden.all(axis=-2).any() or (rest == np.rint(rest)).all():
         return
-    below, rest = L[hidden], L[upper]
     low, high = float(below.max()), float(rest.min())
     with np.errstate(over="ignore"):
         spans = max(float(np.ptp(rest)), float(np.ptp(below)))

@@ -99,7 +99,7 @@ def test_a_mask_added_to_logits_is_refused_and_the_remedy_works(added: float, ro
 
 
 def test_large_logits_are_no_mask() -> None:
-    """Offsets of columns, one-hot patterns of any sharpness, and what no gap separates."""
+    """Offsets of columns, one-hot and whole numbers of any size, what no gap separates."""
     rng = np.random.default_rng(0)
     L = rng.standard_normal((6, 6))
     for given in (
@@ -108,9 +108,10 @@ def test_large_logits_are_no_mask() -> None:
         1e6 * L,
         -1e5 * np.subtract.outer(np.arange(6), np.arange(6)) ** 2.0,
         L - 700,
+        np.where(rb.causal_mask(6), L.round(), -(2.0**60)),
     ):
         rb.Context(logits=given)
-    rb.Context(logits=L - 1e9 * np.eye(6)[0], mask="causal")  # of query 0 no other key is shown
+    rb.Context(logits=L - 1e9 * (L > 0), mask="causal")  # which says what is hidden
 
 
 def test_exact_logits_stay_exact() -> None:
