@@ -390,8 +390,10 @@ def test_junk_is_rejected(junk: bytes, tmp_path: Path, capsys: Capture) -> None:
 
 
 def test_what_is_no_file_exits_2(file: Path, tmp_path: Path, capsys: Capture) -> None:
-    """A missing file and a folder; nothing is checked then."""
-    for absent in (tmp_path / "missing.json", tmp_path):
+    """A missing file and a folder without one; nothing is checked then."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    for absent in (tmp_path / "missing.json", empty):
         assert main(["check", str(file), str(absent)]) == 2
         printed = capsys.readouterr()
         assert printed.out == ""

@@ -192,7 +192,7 @@ def instances(*given: Instance) -> Claim:
 @pytest.mark.parametrize(
     ("instance", "said"),
     [
-        (Instance("n = 2", 1, 1, Verdict.CERTIFIED), "its check passes no certificates="),
+        (Instance("n = 2", 1, 1, Verdict.CERTIFIED), "its check gives no certificates"),
         (Instance("n = 2", 1, 1, Verdict.SUPPORTED), "its check calls it supported"),
         (
             Instance("n = 2", 7, 7, Verdict.CERTIFIED, certificates=(_of_rank_one,)),
