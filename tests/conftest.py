@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from importlib.util import find_spec
 
 import pytest
@@ -32,6 +33,12 @@ def pytest_collection_finish() -> None:
     gc.freeze()
     gc.set_threshold(20_000, 20, 20)
     gc.enable()
+
+
+def pytest_runtest_teardown() -> None:
+    """Close what a test has drawn: whether too many figures are open hangs on no other test."""
+    if pyplot := sys.modules.get("matplotlib.pyplot"):
+        pyplot.close("all")
 
 
 # Hypothesis draws from the literals of the modules that happen to be loaded: then a test's examples
