@@ -3,12 +3,14 @@
 Multiplying coordinate i of the keys by a power of two and dividing that of the queries by it leaves
 the logits alone. So the two are balanced first, coordinate by coordinate, and a singular value is
 compared with the rounding of balanced factors. Where that count is less than the head could reach,
-it is compared with the rank of the numbers as given, found by elimination modulo primes, which is
-exact; the two agree, or the answer is `Undecided`.
+or rests on a row that rounding may have made new, it is compared with the rank of the numbers as
+given, found by elimination modulo primes, which is exact. The two agree, or the answer is
+`Undecided`, unless the head is of exact numbers and elimination over the rationals decides.
 """
 
 from __future__ import annotations
 
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from rankbound._validate import Array, check_head, check_matrix, storage_dtype
 from rankbound.attention.head import exact_array
 from rankbound.attention.masks import Chain, Mask, check_mask, nested_chain
 from rankbound.errors import InputError, Undecided
+from rankbound.exact.elimination import extend_exactly
 from rankbound.exact.rounding import FLOAT64_EPS
 from rankbound.ranks.bounds import RankBounds
 from rankbound.ranks.factored import (
@@ -34,6 +37,8 @@ from rankbound.verdict import Verdict
 # Below 2^31, so that a product fits 64 bits; none is a Mersenne number. NumPy eliminates, as
 # conversion to flint takes longer.
 PRIMES = (2147483629, 2147483587, 2147483579, 2147483563)
+
+MOST_ELIMINATED = 64  # tokens, in about a second
 
 Integers = npt.NDArray[np.int64]
 Factors = tuple[Array, Array]  # keys and queries, (k, n)
@@ -89,6 +94,8 @@ def log_rank_of_head(
     whole = given is not None and (X is None or as_given is not None)
     if exact == count or (whole and exact > count):
         return exact
+    if whole and n <= MOST_ELIMINATED:
+        return _rank_by_elimination(factors, order, seen)
     if eps > FLOAT64_EPS and sure == min(most, *_ranks_within(keys, queries, unit, errors)):
         return count  # every head within rounding has this log-rank or more, and one has it
     raise _left_open(sure, count, exact, most, eps)
@@ -262,6 +269,17 @@ def _rank_modulo(p: int, factors: list[npt.NDArray[Any]], order: Integers, seen:
         found = _independent_columns(D[rows, :width].T, p)
         new += [rows[i] for i in found if i >= len(new)]
     return len(new)
+
+
+def _rank_by_elimination(factors: list[npt.NDArray[Any]], order: Integers, seen: Integers) -> int:
+    """:func:`_rank_modulo` over the rationals, and so the rank itself."""
+    keys, queries, *tokens = (np.vectorize(Fraction, otypes=[object])(A) for A in factors)
+    for X in tokens:
+        keys, queries = keys.dot(X), queries.dot(X)
+    telling = np.flatnonzero(seen > 1)
+    table = keys[:, order].T.dot(queries[:, telling]).tolist()
+    visible = np.arange(len(table))[:, None] < seen[telling]
+    return len(extend_exactly(table, visible.tolist()).new)
 
 
 def _residues(A: npt.NDArray[Any], p: int) -> Integers:

@@ -322,11 +322,13 @@ def test_a_row_that_rounding_made_new_is_not_counted() -> None:
     for large, small in ((2**60, 1), (1, Fraction(1, 2**60))):
         keys = W_k * np.array([[large], [1], [small]])
         assert rb.log_rank(logits=keys.T.dot(W_q), mask="causal") == 2
-        for numbers in (keys, keys.astype(float)):
-            head = rb.AttentionHead(W_q=W_q, W_k=numbers, scale=1.0)
-            with refused(rb.Undecided, "is 2 for its numbers as given") as caught:
-                rb.log_rank(head=head, mask="causal")
-            assert (caught.value.bounds.lower, caught.value.bounds.upper) == (2, 3)
+        exact = rb.AttentionHead(W_q=W_q, W_k=keys, scale=1.0)
+        assert rb.log_rank(head=exact, mask="causal") == 2
+        assert rb.log_rank(head=exact, X=np.eye(5, dtype=int), mask="causal") == 2
+        head = rb.AttentionHead(W_q=W_q, W_k=keys.astype(float), scale=1.0)
+        with refused(rb.Undecided, "is 2 for its numbers as given") as caught:
+            rb.log_rank(head=head, mask="causal")
+        assert (caught.value.bounds.lower, caught.value.bounds.upper) == (2, 3)
 
 
 def test_a_row_in_doubt_that_elimination_confirms_is_counted() -> None:
