@@ -91,7 +91,7 @@ separate: .venv/core
 attack: .venv/core
 	$(BIN)/python scripts/attack_brackets.py
 
-# Numbers that are hard for floats, 26,000 cases judged by exact arithmetic; 10 to 20 minutes.
+# Numbers that are hard for floats, 30,000 cases judged by exact arithmetic; 10 to 20 minutes.
 attack-numbers: .venv/core
 	$(BIN)/python scripts/attack_numbers.py
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[1]
 TARGETS = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
@@ -39,6 +42,18 @@ def test_every_row_has_a_count_and_no_failure_but_those_said_to() -> None:
     for *_, count, failures, command in rows():
         assert re.search(r"\d", count), command
         assert (failures == "0") == (command.strip("`") not in UNMET), command
+
+
+def test_the_counts_of_tests_are_those_collected(request: pytest.FixtureRequest) -> None:
+    found = Counter(item.path.relative_to(ROOT).as_posix() for item in request.session.items)
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "tests").rglob("test_*.py")}
+    if found.keys() != files or request.config.option.markexpr or request.config.option.keyword:
+        pytest.skip("only where all tests are collected, with the packages of all extras")
+    for *_, count, _, command in rows():
+        program, *paths = command.strip("`").split()
+        if program == "pytest":
+            told = int(count.split()[0].replace(",", ""))
+            assert told == sum(found[path] for path in paths), command
 
 
 def test_the_counts_of_hard_numbers_add_up() -> None:
