@@ -47,7 +47,7 @@ class Logs:
     underflowed: bool = False  # the error is mostly that of entries near underflow
     exact: Rationals | None = None  # the logits over `unit`, where they were exact
     unit: float = 1.0
-    given: Array | None = None  # P or the logits, where `values` may differ less than these do
+    given: Array | None = None  # P or the logits: in `values` other entries may be equal, too
 
     @property
     def n(self) -> int:
